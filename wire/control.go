@@ -1,0 +1,75 @@
+package wire
+
+import "encoding/binary"
+
+// AckBodySize is the size of an ack's body.
+const AckBodySize = 16
+
+// RefusalTextMax is the longest text of a refusal frame, in bytes.
+const RefusalTextMax = 255
+
+// Ack is the body of an ack frame: the header's source is the one that is
+// acknowledged.
+type Ack struct {
+	Durable uint64 // every frame before this sequence is durable
+	Credit  uint64 // bytes that may be in flight from now on
+}
+
+// AppendHello appends a whole hello frame of this source to dst.
+func AppendHello(dst []byte, stream uint16, source uint64, timeMS int64) []byte {
+	return AppendHeader(dst, Header{
+		Type: TypeHello, Size: HeaderSize, Stream: stream, Time: timeMS, Source: source,
+	})
+}
+
+// AppendAck appends a whole ack frame to dst.
+func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []byte {
+	dst = AppendHeader(dst, Header{
+		Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source,
+	})
+	dst = binary.LittleEndian.AppendUint64(dst, a.Durable)
+	return binary.LittleEndian.AppendUint64(dst, a.Credit)
+}
+
+// ParseAck reads the body of an ack frame.
+func ParseAck(body []byte) (Ack, Refusal) {
+	if len(body) != AckBodySize {
+		return Ack{}, RefusedBody
+	}
+	a := Ack{Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:])}
+	if a.Durable > NumberMax {
+		return Ack{}, RefusedBody
+	}
+	return a, Accepted
+}
+
+// AppendRefusal appends a whole refusal frame to dst. h is the header of the
+// refused frame, or the zero Header where there is none to name. The text, for
+// people, is cut to RefusalTextMax bytes.
+//
+// The body is the length of the word (1 byte), the word, then the text.
+func AppendRefusal(dst []byte, h Header, timeMS int64, why Refusal, text string) []byte {
+	text = text[:min(len(text), RefusalTextMax)]
+	word := why.String()
+	dst = AppendHeader(dst, Header{
+		Type: TypeRefusal, Size: HeaderSize + 1 + len(word) + len(text),
+		Stream: h.Stream, Time: timeMS, Source: h.Source, Sequence: h.Sequence,
+	})
+	dst = append(dst, byte(len(word)))
+	dst = append(dst, word...)
+	return append(dst, text...)
+}
+
+// ParseRefusalBody reads the body of a refusal frame. text points into body. A
+// word that this version does not know is refused with RefusedBody.
+func ParseRefusalBody(body []byte) (reason Refusal, text []byte, why Refusal) {
+	if len(body) < 1 || len(body) < 1+int(body[0]) {
+		return Accepted, nil, RefusedBody
+	}
+	end := 1 + int(body[0])
+	reason, known := ParseRefusal(string(body[1:end]))
+	if !known || len(body)-end > RefusalTextMax {
+		return Accepted, nil, RefusedBody
+	}
+	return reason, body[end:], Accepted
+}
