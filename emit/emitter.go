@@ -1,0 +1,175 @@
+package emit
+
+import (
+	"sync"
+	"time"
+)
+
+// After so long without a frame a beat goes out. While the silence lasts, each
+// beat waits twice as long as the one before it: a lost tail still shows within
+// a second or two, and a million idle emitters cost next to nothing.
+const (
+	beatWaitMin = time.Second
+	beatWaitMax = 16 * time.Second
+)
+
+// emitter is what UDP and TCP have in common: a packer, the clock that flushes
+// it, and what is counted.
+type emitter struct {
+	// write hands one frame to the kernel. Called with mu held.
+	write func(frame []byte) error
+	// fatal says that the first error of write is also the last.
+	fatal    bool
+	flushAge time.Duration
+
+	mu        sync.Mutex // protects all that follows
+	packer    *Packer
+	frame     []byte // the frame that is being sent; made once
+	stats     Stats
+	lastError error // of write
+	failed    error // why nothing is taken any more
+	began     time.Time
+	lastSent  time.Time
+	beatWait  time.Duration
+	timer     *time.Timer
+	due       time.Time // when timer fires
+}
+
+// start makes the emitter ready and sends the opening beats.
+func (m *emitter) start(packer *Packer, flushAge time.Duration, beats int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.packer, m.flushAge = packer, flushAge
+	// An id is appended eight bytes wide and then cut, hence the room behind.
+	m.frame = make([]byte, 0, packer.size+SizeMin)
+	m.beatWait = beatWaitMin
+	m.lastSent = time.Now()
+	for range beats {
+		m.beat()
+	}
+	m.due = m.lastSent.Add(m.beatWait)
+	m.timer = time.AfterFunc(m.beatWait, m.tick)
+}
+
+// add takes one event.
+func (m *emitter) add(e *Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return m.failed
+	}
+	err := m.packer.Add(e)
+	if err == ErrFull {
+		if err = m.flushLocked(); err != nil {
+			return err
+		}
+		err = m.packer.Add(e)
+	}
+	if err == nil && m.packer.Len() == 1 {
+		// Under load the timer is due early enough already, so that no frame
+		// costs a reset of it.
+		m.began = time.Now()
+		if due := m.began.Add(m.flushAge); due.Before(m.due) {
+			m.schedule(due, m.flushAge)
+		}
+	}
+	return err
+}
+
+func (m *emitter) flush() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return m.failed
+	}
+	return m.flushLocked()
+}
+
+// flushLocked sends the unfinished frame. It returns an error only where that
+// is the end of this emitter.
+func (m *emitter) flushLocked() error {
+	events := m.packer.Len()
+	if events == 0 {
+		return m.failed
+	}
+	m.frame = m.packer.Finish(m.frame[:0])
+	m.beatWait = beatWaitMin
+	m.send(events)
+	return m.failed
+}
+
+// beat sends a frame without events.
+func (m *emitter) beat() {
+	m.frame = m.packer.Beat(m.frame[:0], time.Now().UnixMilli())
+	m.send(0)
+}
+
+// send hands m.frame to the kernel. It is numbered already: if that fails, its
+// events show as lost.
+func (m *emitter) send(events int) {
+	m.stats.Events += uint64(events)
+	m.stats.Frames++
+	err := m.failed
+	if err == nil {
+		err = m.write(m.frame)
+	}
+	m.lastSent = time.Now()
+	if err == nil {
+		m.stats.Bytes += uint64(len(m.frame))
+		return
+	}
+	m.stats.SendErrors++
+	m.stats.DroppedEvents += uint64(events)
+	m.lastError = err
+	if m.fatal && m.failed == nil {
+		m.failed = err
+	}
+}
+
+// tick runs when the timer fires: what has waited for long enough is sent.
+func (m *emitter) tick() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		return
+	}
+	now := time.Now()
+	if m.packer.Len() > 0 && now.Sub(m.began) >= m.flushAge {
+		_ = m.flushLocked() // it is in m.failed
+	}
+	if now.Sub(m.lastSent) >= m.beatWait {
+		m.beat()
+		m.beatWait = min(2*m.beatWait, beatWaitMax)
+	}
+	next := m.lastSent.Add(m.beatWait)
+	if m.packer.Len() > 0 {
+		if flush := m.began.Add(m.flushAge); flush.Before(next) {
+			next = flush
+		}
+	}
+	m.schedule(next, time.Until(next))
+}
+
+// schedule sets the timer.
+func (m *emitter) schedule(due time.Time, wait time.Duration) {
+	m.due = due
+	m.timer.Reset(wait)
+}
+
+// fail ends the emitter with the first reason there is. The events that wait
+// are numbered, so that they show as lost.
+func (m *emitter) fail(why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.timer.Stop()
+	if m.failed == nil {
+		m.failed = why
+	}
+	_ = m.flushLocked()
+}
+
+func (m *emitter) statistics() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stats
+}

@@ -1,0 +1,132 @@
+package emit
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/lectern/lectern/wire"
+)
+
+// ErrFull is returned by Packer.Add when the event belongs in the next frame.
+var ErrFull = errors.New("emit: the frame is full")
+
+// Packer packs events into the frames of one source and numbers them. It does
+// no I/O and has no clock. It is not safe for concurrent use.
+//
+// Events may come in any order: the frame's time is that of the oldest event
+// in it, and is not known before the frame is finished. So the packer keeps the
+// events, and encodes them at the end.
+type Packer struct {
+	stream   uint16
+	size     int    // of the largest frame
+	source   uint64 // drawn for this packer
+	sequence uint64 // of the next frame
+	position uint64 // of the next frame
+
+	// The frame being packed. At of its events counts from origin, which is so
+	// far before the first that no other can come before it.
+	events         []wire.Event
+	origin         int64
+	oldest, newest int64 // times, in Unix milliseconds
+	body           int   // bytes of the events without their at
+}
+
+// NewPacker returns a packer for frames of at most size bytes, SizeMin to
+// FrameSizeMax, with a source of its own.
+func NewPacker(stream uint16, size int) (*Packer, error) {
+	if stream == wire.StreamReserved {
+		return nil, fmt.Errorf("emit: stream %d is reserved; use 0 to %d", stream, wire.StreamReserved-1)
+	}
+	if size < SizeMin || size > FrameSizeMax {
+		return nil, fmt.Errorf("emit: frame size %d is outside of %d to %d bytes", size, SizeMin, FrameSizeMax)
+	}
+	var source [8]byte
+	_, _ = rand.Read(source[:]) // never fails: crypto/rand ends the process instead
+	return &Packer{
+		stream: stream,
+		size:   size,
+		source: binary.LittleEndian.Uint64(source[:]),
+		// Most events take more bytes than this, so the slice seldom grows.
+		events: make([]wire.Event, 0, size/12),
+	}, nil
+}
+
+// Source returns the number that was drawn for this packer's frames.
+func (p *Packer) Source() uint64 { return p.source }
+
+// Len returns the number of events in the unfinished frame.
+func (p *Packer) Len() int { return len(p.events) }
+
+// Add puts e into the unfinished frame. With ErrFull it did not: call Finish
+// and add e again, which then fits. An error that wraps ErrEvent says that e is
+// not one that a collector would take. e is not kept.
+func (p *Packer) Add(e *Event) error {
+	if err := e.check(); err != nil {
+		return err
+	}
+	var prev *wire.Event
+	oldest, newest, body := e.Time, e.Time, 0
+	if n := len(p.events); n > 0 {
+		prev = &p.events[n-1]
+		oldest, newest, body = min(p.oldest, e.Time), max(p.newest, e.Time), p.body
+	} else {
+		p.origin = e.Time - wire.AtMax
+	}
+	span := newest - oldest
+	body += e.sizeWithoutAt(prev)
+	// No event's at is longer than that of the whole span. The number of events
+	// needs no check: 64 KiB hold fewer than CountMax.
+	if span > wire.AtMax || wire.HeaderSize+body+(len(p.events)+1)*numberSize(uint64(span)) > p.size {
+		return ErrFull
+	}
+	p.oldest, p.newest, p.body = oldest, newest, body
+	p.events = append(p.events, wire.Event{
+		Content: e.Content, User: e.User,
+		At:    uint32(e.Time - p.origin),
+		Dwell: min(e.Dwell, wire.DwellMax),
+		Kind:  e.Kind, Progress: e.Progress, HasProgress: e.HasProgress,
+	})
+	return nil
+}
+
+// Finish appends the frame to dst and returns the result; with no events in it,
+// dst as it is. The frame's numbers are used up: what becomes of it, the
+// collector's books will say. The next event begins a new frame.
+func (p *Packer) Finish(dst []byte) []byte {
+	if len(p.events) == 0 {
+		return dst
+	}
+	start := len(dst)
+	dst = wire.AppendHeader(dst, wire.Header{}) // its place; the size is known at the end
+	early := uint32(p.oldest - p.origin)
+	var prev *wire.Event
+	for i := range p.events {
+		e := &p.events[i]
+		e.At -= early
+		dst = wire.AppendEvent(dst, e, prev)
+		prev = e
+	}
+	p.header(dst[:start], len(dst)-start, len(p.events), p.oldest)
+	p.events = p.events[:0]
+	return dst
+}
+
+// Beat appends a frame without events to dst and returns the result: it shows
+// the collector how far this source has numbered. timeMS is the present, in
+// Unix milliseconds. The unfinished frame stays as it is.
+func (p *Packer) Beat(dst []byte, timeMS int64) []byte {
+	return p.header(dst, wire.HeaderSize, 0, timeMS)
+}
+
+// header appends the next frame's header and consumes its numbers.
+func (p *Packer) header(dst []byte, size, count int, timeMS int64) []byte {
+	dst = wire.AppendHeader(dst, wire.Header{
+		Type: wire.TypeEvents, Size: size, Count: count, Stream: p.stream, Time: timeMS,
+		Source: p.source, Sequence: p.sequence, Position: p.position,
+	})
+	p.sequence++
+	p.position += uint64(count)
+	return dst
+}
