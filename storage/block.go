@@ -1,0 +1,83 @@
+package storage
+
+import "slices"
+
+// BlockRowsMax bounds the rows of a block: well under ClickHouse's
+// max_insert_block_size (1,048,449), so that a block is one part and one part
+// is atomic.
+const BlockRowsMax = 500_000
+
+// Block is what a store takes: rows of one day, sorted by CompareKeys with no
+// key twice, and the books of the window that ended with it. From the moment it
+// has its number it never changes.
+type Block struct {
+	Collector uint64 // who numbers the blocks
+	Number    uint64 // 1, 2, 3, …; (Collector, Number) names the block for ever
+	Day       uint32 // days since 1970-01-01 UTC; 0 with no rows
+	Rows      Columns
+	Window    Window
+	Books     []Book // empty in all but one of the blocks of a window
+}
+
+// Columns holds rows by column, all of the same length. Row documents the units.
+type Columns struct {
+	Stream   []uint16
+	Minute   []uint32
+	Content  []uint64
+	User     []uint64
+	Opens    []uint32
+	Reads    []uint32
+	Finishes []uint32
+	Saves    []uint32
+	Shares   []uint32
+	Dwell    []uint64
+	Progress []uint8
+	First    []int64
+	Last     []int64
+}
+
+// Len is the number of rows.
+func (c *Columns) Len() int { return len(c.Stream) }
+
+// Append appends a row.
+func (c *Columns) Append(r *Row) {
+	c.Stream = append(c.Stream, r.Stream)
+	c.Minute = append(c.Minute, r.Minute)
+	c.Content = append(c.Content, r.Content)
+	c.User = append(c.User, r.User)
+	c.Opens = append(c.Opens, r.Opens)
+	c.Reads = append(c.Reads, r.Reads)
+	c.Finishes = append(c.Finishes, r.Finishes)
+	c.Saves = append(c.Saves, r.Saves)
+	c.Shares = append(c.Shares, r.Shares)
+	c.Dwell = append(c.Dwell, r.Dwell)
+	c.Progress = append(c.Progress, r.Progress)
+	c.First = append(c.First, r.First)
+	c.Last = append(c.Last, r.Last)
+}
+
+// Row returns row i.
+func (c *Columns) Row(i int) Row {
+	return Row{
+		Stream: c.Stream[i], Minute: c.Minute[i], Content: c.Content[i], User: c.User[i],
+		Opens: c.Opens[i], Reads: c.Reads[i], Finishes: c.Finishes[i], Saves: c.Saves[i], Shares: c.Shares[i],
+		Dwell: c.Dwell[i], Progress: c.Progress[i], First: c.First[i], Last: c.Last[i],
+	}
+}
+
+// Grow makes room for n more rows.
+func (c *Columns) Grow(n int) {
+	c.Stream = slices.Grow(c.Stream, n)
+	c.Minute = slices.Grow(c.Minute, n)
+	c.Content = slices.Grow(c.Content, n)
+	c.User = slices.Grow(c.User, n)
+	c.Opens = slices.Grow(c.Opens, n)
+	c.Reads = slices.Grow(c.Reads, n)
+	c.Finishes = slices.Grow(c.Finishes, n)
+	c.Saves = slices.Grow(c.Saves, n)
+	c.Shares = slices.Grow(c.Shares, n)
+	c.Dwell = slices.Grow(c.Dwell, n)
+	c.Progress = slices.Grow(c.Progress, n)
+	c.First = slices.Grow(c.First, n)
+	c.Last = slices.Grow(c.Last, n)
+}

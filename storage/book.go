@@ -1,0 +1,67 @@
+package storage
+
+// Window is the span of time, by the collector's clock in Unix milliseconds,
+// in which what a block or a book says was received: [Start, End).
+type Window struct{ Start, End int64 }
+
+// Book is the account of one stream over one window. Every event that a source
+// says it sent is exactly one of accepted, refused, shed or lost, so
+//
+//	Sent = Accepted + sum of Refused.Events + Shed + Lost
+//
+// holds for each book. Sent comes from the positions in the frames' headers,
+// the others from counting.
+type Book struct {
+	Stream    uint16
+	Sent      uint64
+	Accepted  uint64
+	Lost      int64 // lower than zero when frames arrived that an earlier book called lost
+	Shed      uint64
+	Clamped   uint64 // accepted with the arrival's minute in place of their own
+	Duplicate uint64 // events of frames that had been taken already; beside the sum
+	Stale     uint64 // events of frames too old to tell from duplicates; beside the sum, they stay lost
+	Refused   []Refused
+}
+
+// Refused counts what was refused for one reason.
+type Refused struct {
+	Reason string // a word of wire/SPEC.md
+	Events uint64 // 0 where the frame's header could not be believed
+	Frames uint64
+}
+
+// RefusedEvents is the sum over all reasons.
+func (b *Book) RefusedEvents() uint64 {
+	var sum uint64
+	for _, r := range b.Refused {
+		sum += r.Events
+	}
+	return sum
+}
+
+// Balanced says whether every event sent is accounted for.
+func (b *Book) Balanced() bool {
+	return int64(b.Sent) == int64(b.Accepted)+int64(b.RefusedEvents())+int64(b.Shed)+b.Lost
+}
+
+// Add adds another book of the same stream.
+func (b *Book) Add(o *Book) {
+	b.Sent += o.Sent
+	b.Accepted += o.Accepted
+	b.Lost += o.Lost
+	b.Shed += o.Shed
+	b.Clamped += o.Clamped
+	b.Duplicate += o.Duplicate
+	b.Stale += o.Stale
+next:
+	for _, r := range o.Refused {
+		for i := range b.Refused {
+			if b.Refused[i].Reason == r.Reason {
+				b.Refused[i].Events += r.Events
+				b.Refused[i].Frames += r.Frames
+				continue next
+			}
+		}
+		b.Refused = append(b.Refused, r)
+	}
+}

@@ -1,0 +1,85 @@
+// Package storage takes cuts from the collector, adds them up into blocks, and
+// brings each block to its store, or keeps it.
+//
+// It knows neither the wire nor the collector. The stores are packages of their
+// own below this one.
+package storage
+
+import "context"
+
+// Answer is what a store says of a block.
+type Answer int
+
+// The answers.
+const (
+	Stored Answer = iota // the block is in its table, once; it may be let go
+	Retry                // not now; the same block may be tried again at any time
+	Never                // not without a person's help: kept, shown, alarmed
+)
+
+// Store takes frozen blocks.
+type Store interface {
+	// Store brings one block to its table and returns Stored only when it is
+	// durable there. Storing a block again that is there already is harmless.
+	// The error says why the answer is not Stored. The block is only read, and
+	// not kept after the return. One call at a time.
+	Store(ctx context.Context, b *Block) (Answer, error)
+	// LastNumber is the largest number of this collector's blocks that the
+	// store has ever seen, 0 for none: numbering goes on behind it.
+	LastNumber() uint64
+	// Close lets go of what the store holds. No call follows it.
+	Close() error
+}
+
+// Reader answers questions about what is stored. Any goroutine may call it, also
+// while another process writes.
+type Reader interface {
+	// Top returns the contents or users with the most opens, most first; ties
+	// by reads, then by dwell, then by the lower id.
+	Top(ctx context.Context, q TopQuery) ([]TopRow, error)
+	// Books returns one entry a stream, ordered by stream.
+	Books(ctx context.Context) ([]BookTotal, error)
+}
+
+// By says what Top groups by.
+type By int
+
+// What Top groups by.
+const (
+	ByContent By = iota
+	ByUser
+)
+
+// TopQuery asks for the most read.
+type TopQuery struct {
+	By      By
+	Since   uint32 // only minutes from this one on, Unix seconds; 0 for all
+	Limit   int
+	Streams []uint16 // only these; empty for all
+}
+
+// TopRow is one line of the answer. ID is a content or a user; Others is the
+// number of different users of the content, or of contents of the user.
+type TopRow struct {
+	Stream   uint16
+	ID       uint64
+	Opens    uint64
+	Reads    uint64
+	Finishes uint64
+	Saves    uint64
+	Shares   uint64
+	Dwell    uint64 // milliseconds
+	Others   uint64
+}
+
+// BookTotal is the sum of a stream's books, beside what its rows hold.
+type BookTotal struct {
+	Book
+	Stored uint64 // events in the stored rows, counted from the rows themselves
+}
+
+// AddsUp says whether the books balance, nothing is lost below zero, and every
+// accepted event is stored.
+func (t *BookTotal) AddsUp() bool {
+	return t.Balanced() && t.Lost >= 0 && t.Accepted == t.Stored
+}
