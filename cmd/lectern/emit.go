@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/progress"
+	"github.com/lectern/lectern/emit"
+)
+
+// emitGrace is how long an interrupted run may take to send what waits.
+const emitGrace = 5 * time.Second
+
+// emitter is a way to the collector: emit.UDP or emit.TCP.
+type emitter interface {
+	Add(emit.Event) error
+	Stats() emit.Stats
+	Close(context.Context) error
+}
+
+// emitSource brings the events of one run.
+type emitSource interface {
+	// run sends events until there are no more, ctx ends or out fails.
+	run(ctx context.Context, out emitter, pace *emitPace) error
+	// done is the share that is done, 0 to 1, negative where nobody knows. It
+	// may be called while run runs.
+	done(sent uint64) float64
+	// skipped is how many lines could not be read. It may be called while run runs.
+	skipped() int64
+}
+
+// emitSummary is the last line on standard output.
+type emitSummary struct {
+	Events       uint64  `json:"events"`
+	Frames       uint64  `json:"frames"`
+	Bytes        uint64  `json:"bytes"`
+	SkippedLines int64   `json:"skipped_lines"`
+	Seconds      float64 `json:"seconds"`
+}
+
+// runEmit is `lectern emit`: it sends the events of an access log, or made-up
+// ones, to a collector. It returns the exit code: 0 when all was sent, 1 when
+// something failed or ctx ended first, 2 when the arguments make no sense.
+func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o, err := parseEmit(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, emitHelp)
+		return 0
+	}
+	if err != nil {
+		emitComplain(stderr, err)
+		fmt.Fprintln(stderr, `Run "lectern emit --help" to see what it takes.`)
+		return 2
+	}
+	source, err := o.open(stdin)
+	if err != nil {
+		emitComplain(stderr, err)
+		return 1
+	}
+	out, err := o.dial(ctx)
+	if err != nil {
+		emitComplain(stderr, err)
+		return 1
+	}
+	began := time.Now()
+	err = emitAll(ctx, source, out, newEmitPace(o.rate), stderr)
+	code := 0
+	if err != nil {
+		emitComplain(stderr, err)
+		code = 1
+	}
+	stats := out.Stats()
+	line, _ := json.Marshal(emitSummary{ // plain numbers always marshal
+		Events: stats.Events, Frames: stats.Frames, Bytes: stats.Bytes,
+		SkippedLines: source.skipped(),
+		Seconds:      math.Round(time.Since(began).Seconds()*1e3) / 1e3,
+	})
+	if _, err := fmt.Fprintf(stdout, "%s\n", line); err != nil {
+		emitComplain(stderr, fmt.Errorf("cannot write the summary: %w", err))
+		code = 1
+	}
+	return code
+}
+
+// emitComplain says what went wrong, a line for each part of err.
+func emitComplain(w io.Writer, err error) {
+	for part := range strings.Lines(err.Error()) {
+		// The client library puts the same word in front.
+		fmt.Fprintf(w, "lectern emit: %s\n", strings.TrimPrefix(strings.TrimSpace(part), "emit: "))
+	}
+}
+
+// emitAll runs the source to its end, or to ctx's, and closes out. The error
+// says all that went wrong.
+func emitAll(ctx context.Context, source emitSource, out emitter, pace *emitPace, stderr io.Writer) error {
+	if progress.IsTerminal(stderr) {
+		stop := progress.Start(stderr, func() progress.State {
+			sent := out.Stats().Events
+			return progress.State{Events: sent, Done: source.done(sent)}
+		})
+		defer stop()
+	}
+	// In a goroutine of its own, since reading a log may block for good.
+	finished := make(chan error, 1)
+	go func() { finished <- source.run(ctx, out, pace) }()
+	var err error
+	select {
+	case err = <-finished:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitGrace)
+		defer cancel()
+		return errors.Join(errors.New("interrupted before all was sent"), out.Close(grace))
+	}
+	closed := out.Close(ctx)
+	if closed != nil && err != nil && err.Error() == closed.Error() {
+		return err // the connection's end, met twice
+	}
+	return errors.Join(err, closed)
+}
+
+// counter counts the bytes read through it, for the progress bar.
+type counter struct {
+	io.Reader
+	n atomic.Int64
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
+)
+
+const emitHelp = `Send read events to a Lectern collector: those of an access log, or made-up ones.
+
+Usage:
+
+  lectern emit --to udp://HOST:PORT|tcp://HOST:PORT --log FILE [flags]
+  lectern emit --to udp://HOST:PORT|tcp://HOST:PORT --events N [flags]
+
+Where to:
+
+  --to URL           the collector: udp:// (fire and forget) or tcp:// (waits
+                     until the collector has read everything)
+  --stream N         the application or site, 0 to 65534 (default 0)
+
+An access log:
+
+  --log FILE         common or combined log format, plain or gzip; "-" reads
+                     standard input. Each GET answered 200, 206 or 304 is an
+                     "open", at the line's own time, by the client's address, of
+                     the path without its query. Lines that cannot be read are
+                     counted in skipped_lines.
+
+Made-up readers, who open, read on, finish, and now and then save or share:
+
+  --events N         how many events
+  --users N          how many readers there are (default 10000)
+  --contents N       how many pieces of content, read by a Zipf law (default 1000)
+  --seed N           the same seed gives the same events, but for their times,
+                     which are now (default 1)
+
+How:
+
+  --rate N           events a second; 0 is as fast as it goes (default 0). Over
+                     UDP at full speed the collector's socket buffer may
+                     overflow. Its books show what was lost; give a rate.
+  --datagram-size N  bytes of the largest datagram, 65 to 65507 (default 1400)
+  --frame-size N     bytes of the largest frame over TCP, 65 to 65535
+                     (default 32768)
+
+The last line on standard output is JSON:
+
+  {"events":N,"frames":N,"bytes":N,"skipped_lines":N,"seconds":S}
+
+Exit status: 0 when everything was sent, and over TCP read; 1 when events were
+dropped or refused, the connection failed, or it was interrupted; 2 when the
+arguments make no sense.
+
+Examples:
+
+  lectern emit --to udp://127.0.0.1:8420 --log access.log.gz
+  tail -F access.log | lectern emit --to tcp://127.0.0.1:8420 --log - --stream 7
+  lectern emit --to udp://127.0.0.1:8420 --events 1000000 --users 50000 --rate 200000
+`
+
+// emitOptions are the arguments of `lectern emit`, checked.
+type emitOptions struct {
+	network, address string // "udp" or "tcp", "host:port"
+	log              string // empty for made-up readers
+	events           uint64
+	users, contents  uint64
+	seed             uint64
+	rate             int64
+	client           emit.Options
+}
+
+// parseEmit reads the arguments. The error is flag.ErrHelp for --help.
+func parseEmit(args []string) (*emitOptions, error) {
+	flags := flag.NewFlagSet("emit", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // runEmit says it its own way
+	to := flags.String("to", "", "")
+	log := flags.String("log", "", "")
+	events := flags.Int64("events", 0, "")
+	users := flags.Int64("users", 10_000, "")
+	contents := flags.Int64("contents", 1000, "")
+	seed := flags.Int64("seed", 1, "")
+	rate := flags.Int64("rate", 0, "")
+	stream := flags.Int64("stream", 0, "")
+	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
+	frameSize := flags.Int64("frame-size", emit.FrameSizeDefault, "")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, fmt.Errorf("%q is not a flag, and nothing else is taken", flags.Arg(0))
+	}
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+
+	network, address, err := parseTo(*to)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSources(given, *log); err != nil {
+		return nil, err
+	}
+	for _, limit := range []struct {
+		name           string
+		value          int64
+		least, largest int64
+	}{
+		{"events", *events, 0, 1<<48 - 1},
+		{"users", *users, 1, 1<<48 - 1},
+		{"contents", *contents, 1, 1<<48 - 1},
+		{"seed", *seed, 0, 1<<63 - 1},
+		{"rate", *rate, 0, 1e12},
+		{"stream", *stream, 0, wire.StreamReserved - 1},
+		{"datagram-size", *datagramSize, emit.SizeMin, emit.DatagramSizeMax},
+		{"frame-size", *frameSize, emit.SizeMin, emit.FrameSizeMax},
+	} {
+		if limit.value < limit.least || limit.value > limit.largest {
+			return nil, fmt.Errorf("--%s %d is outside of %d to %d", limit.name, limit.value, limit.least, limit.largest)
+		}
+	}
+	for name, of := range map[string]string{"datagram-size": "udp", "frame-size": "tcp"} {
+		if given[name] && network != of {
+			return nil, fmt.Errorf("--%s is for %s://, and --to is %s://", name, of, network)
+		}
+	}
+	return &emitOptions{
+		network: network, address: address,
+		log:    *log,
+		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed),
+		rate: *rate,
+		client: emit.Options{
+			Stream: uint16(*stream), DatagramSize: int(*datagramSize), FrameSize: int(*frameSize),
+		},
+	}, nil
+}
+
+// checkSources sees to it that there is one source of events, and that every
+// flag belongs to it.
+func checkSources(given map[string]bool, log string) error {
+	switch {
+	case given["log"] && given["events"]:
+		return errors.New("--log and --events exclude each other")
+	case !given["log"] && !given["events"]:
+		return errors.New("nothing to send: give --log FILE or --events N")
+	case given["log"] && log == "":
+		return errors.New("--log names no file; \"-\" is standard input")
+	case given["log"]:
+		for _, name := range []string{"users", "contents", "seed"} {
+			if given[name] {
+				return fmt.Errorf("--%s goes with --events, not with --log", name)
+			}
+		}
+	}
+	return nil
+}
+
+// parseTo takes udp://HOST:PORT apart.
+func parseTo(to string) (network, address string, err error) {
+	if to == "" {
+		return "", "", errors.New("--to is missing: udp://HOST:PORT or tcp://HOST:PORT")
+	}
+	u, err := url.Parse(to)
+	if err != nil || !slices.Contains([]string{"udp", "tcp"}, u.Scheme) {
+		return "", "", fmt.Errorf("--to %q is not udp://HOST:PORT or tcp://HOST:PORT", to)
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case err != nil || port == 0:
+		return "", "", fmt.Errorf("--to %q has no port, 1 to 65535", to)
+	case u.Hostname() == "":
+		return "", "", fmt.Errorf("--to %q has no host", to)
+	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return "", "", fmt.Errorf("--to %q has more than a host and a port", to)
+	}
+	return u.Scheme, net.JoinHostPort(u.Hostname(), u.Port()), nil
+}
+
+// open opens the source of events.
+func (o *emitOptions) open(stdin io.Reader) (emitSource, error) {
+	if o.log == "" {
+		return newEmitCrowd(o), nil
+	}
+	return openEmitLog(o.log, stdin)
+}
+
+// dial opens the way to the collector.
+func (o *emitOptions) dial(ctx context.Context) (emitter, error) {
+	if o.network == "udp" {
+		return emit.DialUDP(ctx, o.address, o.client)
+	}
+	return emit.DialTCP(ctx, o.address, o.client)
+}

@@ -1,0 +1,90 @@
+// Package progress shows on a terminal how far a long job is.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// interval is how often the line is drawn anew.
+const interval = 200 * time.Millisecond
+
+// barSize is the width of the bar, in columns.
+const barSize = 24
+
+// State is how far the job is.
+type State struct {
+	Events uint64
+	// Done is the share that is done, 0 to 1; negative where nobody knows.
+	Done float64
+}
+
+// IsTerminal reports whether a person may be looking at w.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// Start draws the state on w until the function that it returns is called,
+// which wipes the line. state is called from another goroutine.
+func Start(w io.Writer, state func() State) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		began := time.Now()
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				fmt.Fprint(w, "\r", line(state(), time.Since(began)), "\x1b[K")
+			case <-quit:
+				fmt.Fprint(w, "\r\x1b[K")
+				return
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+// line is the state after so long, in fewer than 80 columns.
+func line(s State, elapsed time.Duration) string {
+	rate := float64(s.Events) / max(elapsed.Seconds(), 0.001)
+	text := fmt.Sprintf("%s events  %s/s", short(float64(s.Events)), short(rate))
+	if s.Done < 0 {
+		return text + "  " + elapsed.Round(time.Second).String()
+	}
+	done := min(s.Done, 1)
+	full := int(done * barSize)
+	bar := strings.Repeat("█", full) + strings.Repeat("░", barSize-full)
+	text = fmt.Sprintf("%s %3.0f%%  %s", bar, done*100, text)
+	if done > 0 {
+		left := time.Duration(float64(elapsed) * (1 - done) / done)
+		text += "  " + left.Round(time.Second).String() + " left"
+	}
+	return text
+}
+
+// short writes a number with three digits or so and its thousands' letter.
+func short(n float64) string {
+	for _, unit := range []string{"", "k", "M"} {
+		switch {
+		case n < 999.5 && unit == "":
+			return fmt.Sprintf("%.0f", n)
+		case n < 999.5:
+			return fmt.Sprintf("%.3g%s", n, unit)
+		}
+		n /= 1000
+	}
+	return fmt.Sprintf("%.3gG", n)
+}
