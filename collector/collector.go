@@ -1,0 +1,238 @@
+// Package collector receives frames over UDP and TCP, adds their events up in
+// one table a loop, and hands what was counted to its Sink at each cut.
+//
+// It is the only package that knows gnet. docs/ARCHITECTURE.md tells the life
+// of an event.
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// Collector receives and counts. Make one with New; Start and Stop are called
+// once each, the other methods at any time from any goroutine.
+type Collector struct {
+	options Options
+	address string
+	shards  []*shard
+	sources *sources
+	cuts    *cutter
+	granted atomic.Int64 // bytes of receive buffer that each UDP socket got
+	notes   *notes       // what gnet says
+
+	failed  chan error
+	stop    chan struct{}
+	working sync.WaitGroup
+}
+
+// New returns a collector that does nothing yet.
+func New(o Options) *Collector {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	c := &Collector{
+		options: o,
+		sources: newSources(o.SourcesMax),
+		cuts:    newCutter(o.Sink, o.Clock, o.Metrics),
+		notes:   newNotes(o.Logger),
+		failed:  make(chan error, 1),
+		stop:    make(chan struct{}),
+	}
+	for range o.Loops {
+		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))
+	}
+	c.cuts.shards = c.shards
+	o.Metrics.RegisterMetricsWriter(c.writeMetrics)
+	return c
+}
+
+// Start binds the sockets and begins to receive. After an error nothing runs.
+func (c *Collector) Start() error {
+	c.fitDescriptors()
+	address, err := probe(c.options.Address)
+	if err != nil {
+		return err
+	}
+	c.address = address
+	now := c.options.Clock().UnixMilli()
+	c.cuts.start = now
+	c.cuts.last.Store(now)
+	for i, s := range c.shards {
+		if err := c.boot(s); err != nil {
+			for _, running := range c.shards[:i] {
+				c.halt(context.Background(), running)
+			}
+			return fmt.Errorf("listen on %s (loop %d of %d): %w", c.address, i+1, len(c.shards), err)
+		}
+	}
+	c.working.Go(func() { c.cuts.run(c.options.CutInterval, c.stop) })
+	c.working.Go(c.sweep)
+	return nil
+}
+
+// Address is the host:port that Start bound.
+func (c *Collector) Address() string { return c.address }
+
+// Failed gives the error of a loop that ended by itself. Nothing can mend that:
+// stop and start the process again.
+func (c *Collector) Failed() <-chan error { return c.failed }
+
+// LastCut is when a cut was last made or tried. Much older than the cut
+// interval, a loop hangs.
+func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
+
+// Stop ends the loops, reads the UDP sockets dry, makes the last cut and hands
+// it to the sink. After it nothing of the collector runs.
+func (c *Collector) Stop(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, s := range c.shards {
+		all.Go(func() { c.halt(ctx, s) })
+	}
+	all.Wait()
+	close(c.stop)
+	c.working.Wait()
+	c.cuts.cut(causeStop)
+}
+
+// boot starts one loop and waits until it runs, or cannot.
+func (c *Collector) boot(s *shard) error {
+	ran := false // OnBoot is called inside Rotate
+	s.onBoot = func(e gnet.Engine) error {
+		err := c.prepare(s, e)
+		ran = true
+		return err
+	}
+	go func() {
+		err := gnet.Rotate(s, []string{"udp://" + c.address, "tcp://" + c.address},
+			gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithReuseAddr(true),
+			gnet.WithTCPKeepAlive(time.Minute), gnet.WithLogger(c.notes))
+		close(s.stopped)
+		if err == nil {
+			err = errors.New("the event loop ended")
+		}
+		if !ran {
+			s.booted <- err
+			return
+		}
+		select {
+		case <-s.halting:
+		case c.failed <- fmt.Errorf("receive on %s: %w", c.address, err):
+		default: // another loop was first
+		}
+	}()
+	return <-s.booted
+}
+
+// prepare sets up the UDP socket of a loop before its first datagram.
+func (c *Collector) prepare(s *shard, e gnet.Engine) error {
+	s.engine = e
+	socket, err := e.DupListener("udp", c.address)
+	if err != nil {
+		return fmt.Errorf("get at the UDP socket: %w", err)
+	}
+	granted, err := s.udp.open(socket, c.options.ReceiveBuffer)
+	if err != nil {
+		s.udp.close()
+		return fmt.Errorf("set the UDP socket's receive buffer to %d bytes: %w", c.options.ReceiveBuffer, err)
+	}
+	if c.granted.Swap(int64(granted)) == 0 && granted < c.options.ReceiveBuffer {
+		c.options.Logger.Warn("the kernel gave the UDP sockets a smaller receive buffer than asked for: bursts may be lost (they are counted). "+
+			"Raise it with `sysctl -w net.core.rmem_max=N`, give the process CAP_NET_ADMIN, or lower listen.receive_buffer",
+			"asked_bytes", c.options.ReceiveBuffer, "got_bytes", granted, "need_rmem_max", c.options.ReceiveBuffer)
+	}
+	return nil
+}
+
+// halt ends one loop, then takes what its UDP socket still holds: the duplicate
+// kept the socket open.
+func (c *Collector) halt(ctx context.Context, s *shard) {
+	close(s.halting)
+	if err := s.engine.Stop(ctx); err != nil {
+		c.options.Logger.Warn("a loop did not stop in time", "error", err)
+		return
+	}
+	s.Lock()
+	for s.udp.socket >= 0 && !s.drain(s.udp.socket, batchesMax) {
+	}
+	s.udp.close()
+	s.Unlock()
+}
+
+// sweepInterval is how often silent connections and sources are looked for.
+const sweepInterval = time.Second
+
+// sweep closes silent connections and forgets silent sources, a stripe at a
+// time.
+func (c *Collector) sweep() {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-c.stop:
+			return
+		case <-tick.C:
+		}
+		for _, s := range c.shards {
+			s.sweep()
+		}
+		if idle := c.options.SourceIdleMax; idle > 0 {
+			c.sources.forget(n, c.options.Clock().Add(-idle).UnixMilli())
+		}
+	}
+}
+
+// descriptorsKept is how many file descriptors stay free for files, listeners
+// and the operations server.
+const descriptorsKept = 512
+
+// fitDescriptors lowers ConnectionsMax to what the process may open: a loop that
+// cannot accept for want of descriptors ends.
+func (c *Collector) fitDescriptors() {
+	limit := descriptorLimit()
+	if most := max(1, limit-min(descriptorsKept, limit/2)); c.options.ConnectionsMax > most {
+		c.options.Logger.Warn("fewer connections than limits.connections_max: the process may open too few files. "+
+			"Raise the limit (`ulimit -n`, LimitNOFILE=) or lower the key",
+			"asked", c.options.ConnectionsMax, "got", most, "open_files_max", limit)
+		c.options.ConnectionsMax = most
+	}
+}
+
+// probe binds both sockets for a moment, without sharing them. The loops share
+// theirs (SO_REUSEPORT), and so would a second daemon by accident: each would
+// get a part of the traffic. It returns the address with its port.
+func probe(address string) (string, error) {
+	hint := func(err error) error {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("listen on %s: another process has the port; stop it, or set listen.address: %w", address, err)
+		}
+		return fmt.Errorf("listen on %s; check listen.address: %w", address, err)
+	}
+	t, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", hint(err)
+	}
+	defer t.Close()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", hint(err)
+	}
+	_, port, err := net.SplitHostPort(t.Addr().String())
+	if err != nil {
+		return "", hint(err)
+	}
+	address = net.JoinHostPort(host, port)
+	u, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return "", hint(err)
+	}
+	return address, u.Close()
+}

@@ -1,0 +1,180 @@
+package collector
+
+import (
+	"time"
+
+	"github.com/lectern/lectern/wire"
+)
+
+// streamWaitMax is how long a frame that came over TCP holds its loop while a
+// cut makes room for it, before it is shed. Datagrams wait in the kernel's
+// buffer meanwhile, and other streams in theirs.
+const streamWaitMax = 10 * time.Second
+
+// datagramWaitMax is the same for a datagram, and far shorter: nobody resends
+// it, but those behind it may still find room in the kernel's buffer.
+const datagramWaitMax = 5 * time.Millisecond
+
+// datagram takes the frames of one datagram. A refused frame takes the rest of
+// its datagram with it.
+func (s *shard) datagram(b []byte) {
+	s.tally.datagrams++
+	s.tally.bytes[overUDP] += uint64(len(b))
+	if len(b) == 0 {
+		s.refuse(wire.RefusedShort)
+	}
+	for len(b) > 0 {
+		h, why := wire.ParseHeader(b)
+		if why == wire.Accepted && h.Size > len(b) {
+			why = wire.RefusedSize
+		}
+		if why != wire.Accepted {
+			s.refuse(why)
+			return // where the next frame begins is not known
+		}
+		why = s.frame(&h, b[:h.Size], overUDP)
+		b = b[h.Size:]
+		if why != wire.Accepted {
+			if len(b) > 0 {
+				s.refuse(wire.RefusedRest)
+			}
+			return
+		}
+	}
+}
+
+// refuse counts a frame of which nothing can be believed. It stands in the
+// books of the reserved stream.
+func (s *shard) refuse(why wire.Refusal) {
+	s.tally.refusedFrames[why]++
+	s.books.of(wire.StreamReserved).refusedFrames[why]++
+}
+
+// refuseStranger counts a frame with a good header whose source cannot be held
+// to its numbers.
+func (s *shard) refuseStranger(h *wire.Header, why wire.Refusal) wire.Refusal {
+	k, n := s.books.of(h.Stream), uint64(h.Count)
+	k.sent += n
+	s.tally.sent += n
+	s.refuseEvents(k, n, why)
+	return why
+}
+
+func (s *shard) refuseEvents(k *book, n uint64, why wire.Refusal) {
+	k.refusedFrames[why]++
+	k.refusedEvents[why] += n
+	s.tally.refusedFrames[why]++
+	s.tally.refusedEvents[why] += n
+}
+
+// frame takes one whole frame, whose header has been parsed: it is accepted
+// whole, refused whole or shed whole. A frame seen before is accepted and
+// counted as a duplicate. The shard's mutex is held.
+func (s *shard) frame(h *wire.Header, frame []byte, via transport) wire.Refusal {
+	s.tally.frames[via]++
+	switch {
+	case h.Type != wire.TypeEvents:
+		return s.refuseStranger(h, wire.RefusedUnexpected)
+	case h.Flags&wire.FlagSealed != 0:
+		return s.refuseStranger(h, wire.RefusedSealed)
+	}
+	n := uint64(h.Count)
+	// Before the source's lock: waiting for a cut lets go of the shard, not of
+	// a stripe that other loops want.
+	room := s.table.free() >= h.Count || s.makeRoom(h.Count, via)
+
+	st := s.sources.of(h.Source)
+	st.Lock()
+	src := s.sources.find(st, h.Source, h.Position, h.Stream)
+	if src == nil {
+		st.Unlock()
+		return s.refuseStranger(h, wire.RefusedSources)
+	}
+	src.lastSeen = s.now
+	k := s.books.of(src.stream)
+	if seen := src.window.check(h.Sequence); seen != fresh {
+		st.Unlock()
+		if seen == duplicate {
+			s.tally.duplicate += n
+			k.duplicate += n
+		} else {
+			s.tally.stale += n
+			k.stale += n
+		}
+		return wire.Accepted
+	}
+	if !src.believable(h.Sequence, h.Position, n) {
+		st.Unlock()
+		return s.refuseStranger(h, wire.RefusedPosition)
+	}
+	events, why := wire.DecodeEvents(s.events, h.Body(frame), h.Count)
+	if h.Stream != src.stream {
+		why = wire.RefusedStream
+	}
+	// From here on the frame's numbers are used, whatever becomes of it.
+	met := src.base
+	grown := src.place(h.Sequence, h.Position, n)
+	if met > 0 && src.base == 0 {
+		s.sources.middle.Add(-1)
+	}
+	st.Unlock()
+
+	s.tally.sent += grown
+	k.sent += grown
+	lost := int64(grown) - int64(n)
+	s.tally.lost += lost
+	k.lost += lost
+	switch {
+	case why != wire.Accepted:
+		s.refuseEvents(k, n, why)
+		return why
+	case n == 0:
+		s.tally.beats++
+	case !room:
+		s.tally.shed += n
+		k.shed += n
+	default:
+		s.tally.accepted += n
+		k.accepted += n
+		k.clamped += s.count(h, events)
+		if s.table.crowded() {
+			s.cuts.request(causeFull)
+		}
+	}
+	return wire.Accepted
+}
+
+// count adds the frame's events to the table and returns how many were clamped:
+// their own time is outside of what the limits allow, so the arrival's counts.
+func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
+	minute, offset := uint32(h.Time/millisPerMinute), uint32(h.Time%millisPerMinute)
+	// Most frames lie wholly inside the limits: decide once.
+	if h.Time >= s.oldest && h.Time+wire.AtMax <= s.newest {
+		for i := range events {
+			e := &events[i]
+			at := offset + e.At
+			if at < millisPerMinute {
+				s.table.count(e, h.Stream, minute, uint16(at))
+			} else {
+				s.table.count(e, h.Stream, minute+at/millisPerMinute, uint16(at%millisPerMinute))
+			}
+		}
+		return 0
+	}
+	for i := range events {
+		e := &events[i]
+		t := h.Time + int64(e.At)
+		switch {
+		case t > s.newest:
+			t = s.now
+			s.tally.future++
+			clamped++
+		case t < s.oldest:
+			t = s.now
+			s.tally.late++
+			clamped++
+		}
+		s.table.count(e, h.Stream, uint32(t/millisPerMinute), uint16(t%millisPerMinute))
+	}
+	return clamped
+}

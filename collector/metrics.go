@@ -1,0 +1,89 @@
+package collector
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/wire"
+)
+
+// writeMetrics writes what docs/METRICS.md tells of the collector. The tallies
+// of a loop are of one instant, so that in their sum, too, every event sent is
+// accepted, refused, shed or lost.
+func (c *Collector) writeMetrics(w io.Writer) {
+	var t tally
+	var keys, slots, buffered int
+	var dropped uint64
+	for _, s := range c.shards {
+		s.Lock()
+		t.add(&s.tally)
+		keys += len(s.table.order)
+		slots += len(s.table.slots)
+		buffered += s.conns.buffered
+		dropped += s.udp.dropped()
+		s.Unlock()
+	}
+	counter(w, "lectern_events_sent_total", t.sent)
+	counter(w, "lectern_events_accepted_total", t.accepted)
+	byReason(w, "lectern_events_refused_total", &t.refusedEvents)
+	counter(w, "lectern_events_shed_total", t.shed)
+	gauge(w, "lectern_events_lost", t.lost)
+	family(w, "lectern_events_clamped_total", "counter")
+	fmt.Fprintf(w, "lectern_events_clamped_total{why=\"late\"} %d\n", t.late)
+	fmt.Fprintf(w, "lectern_events_clamped_total{why=\"future\"} %d\n", t.future)
+	counter(w, "lectern_events_duplicate_total", t.duplicate)
+	counter(w, "lectern_events_stale_total", t.stale)
+
+	byTransport(w, "lectern_frames_total", &t.frames)
+	byReason(w, "lectern_frames_refused_total", &t.refusedFrames)
+	counter(w, "lectern_beats_total", t.beats)
+	byTransport(w, "lectern_received_bytes_total", &t.bytes)
+	counter(w, "lectern_datagrams_total", t.datagrams)
+	counter(w, "lectern_wakeups_total", t.wakeups)
+	counter(w, "lectern_batches_total", t.batches)
+
+	gauge(w, "lectern_connections", c.cuts.connected.Load())
+	counter(w, "lectern_connections_opened_total", t.opened)
+	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
+	gauge(w, "lectern_sources", c.sources.live.Load())
+	gauge(w, "lectern_sources_middle", c.sources.middle.Load())
+	gauge(w, "lectern_table_keys", int64(keys))
+	gauge(w, "lectern_table_slots", int64(slots))
+
+	family(w, "lectern_cuts_total", "counter")
+	for why := range c.cuts.made {
+		fmt.Fprintf(w, "lectern_cuts_total{cause=%q} %d\n", causeWords[why], c.cuts.made[why].Load())
+	}
+	counter(w, "lectern_cuts_denied_total", c.cuts.denied.Load())
+	gauge(w, "lectern_udp_receive_buffer_asked_bytes", int64(c.options.ReceiveBuffer))
+	gauge(w, "lectern_udp_receive_buffer_granted_bytes", c.granted.Load())
+	counter(w, "lectern_udp_kernel_drops_total", dropped)
+	counter(w, "lectern_loop_notes_total", c.notes.said.Load())
+}
+
+func family(w io.Writer, name, kind string) { metrics.WriteMetadataIfNeeded(w, name, kind) }
+
+func counter(w io.Writer, name string, v uint64) { metrics.WriteCounterUint64(w, name, v) }
+
+func gauge(w io.Writer, name string, v int64) {
+	family(w, name, "gauge")
+	fmt.Fprintf(w, "%s %d\n", name, v)
+}
+
+// byReason writes a line for each word of the closed list, also those never
+// seen: a rate over a counter that appears late misses its first step.
+func byReason(w io.Writer, name string, counts *[wire.Refusals]uint64) {
+	family(w, name, "counter")
+	for why := wire.Accepted + 1; int(why) < wire.Refusals; why++ {
+		fmt.Fprintf(w, "%s{reason=%q} %d\n", name, why.String(), counts[why])
+	}
+}
+
+func byTransport(w io.Writer, name string, counts *[transports]uint64) {
+	family(w, name, "counter")
+	for t := range counts {
+		fmt.Fprintf(w, "%s{transport=%q} %d\n", name, transportWords[t], counts[t])
+	}
+}

@@ -1,0 +1,30 @@
+package collector
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// Options configure a Collector. The caller has checked them: the collector
+// applies no defaults but those said here.
+type Options struct {
+	Address       string        // host:port of both the UDP and the TCP socket; port 0 picks one
+	Loops         int           // event loops, each with its shard; at least 1
+	ReceiveBuffer int           // bytes asked for each loop's UDP socket
+	CutInterval   time.Duration // the longest time between two cuts
+	LateMax       time.Duration // an event older than this is clamped to its arrival; 0: none is
+	FutureMax     time.Duration // an event further ahead than this is clamped to its arrival; 0: none is
+
+	KeysMax           int           // slots of the tables of all loops together
+	SourcesMax        int           // live sources
+	SourceIdleMax     time.Duration // a source silent for this long is forgotten; 0: never
+	ConnectionsMax    int           // TCP clients
+	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never
+
+	Sink    Sink             // takes the cuts
+	Metrics *metrics.Set     // gets the collector's metrics
+	Logger  *slog.Logger     // gets what an operator should see
+	Clock   func() time.Time // time.Now, unless a test has another
+}

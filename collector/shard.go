@@ -1,0 +1,125 @@
+package collector
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/lectern/lectern/wire"
+)
+
+// shard is one event loop and what it alone works on. It is its gnet engine's
+// event handler, so that no callback looks anything up.
+type shard struct {
+	gnet.BuiltinEventEngine
+
+	sync.Mutex // held by the loop while it works, by cuts and scrapes for a moment; protects what follows
+
+	table  *table // counts now
+	spare  *table // empty, or being emptied by the cutter
+	books  books
+	tally  tally
+	events []wire.Event // what one frame decodes to
+	conns  connections
+
+	// The clock, read once a wake-up: Unix milliseconds, and the bounds between
+	// which an event's own time is believed.
+	now, oldest, newest int64
+	lastTraffic         int64 // Unix milliseconds of the last wake-up that brought something
+
+	sources *sources
+	cuts    *cutter
+	clock   func() time.Time
+	limits  *Options
+
+	udp     receiver
+	engine  gnet.Engine
+	onBoot  func(gnet.Engine) error
+	booted  chan error    // gets nil from OnBoot, or why the engine could not start
+	halting chan struct{} // closed when it is asked to stop
+	stopped chan struct{} // closed when it has stopped
+}
+
+// eventsPerFrameMax is the most events that fit a frame's body.
+const eventsPerFrameMax = (wire.FrameSizeMax - wire.HeaderSize) / wire.EventSizeMin
+
+// slotsMin keeps room for the largest frame in the smallest table.
+const slotsMin = 1 << 16
+
+func newShard(o *Options, src *sources, cuts *cutter, clock func() time.Time) *shard {
+	slots := max(slotsMin, (o.KeysMax+o.Loops-1)/o.Loops)
+	return &shard{
+		table: newTable(slots), spare: newTable(slots),
+		books: make(books), events: make([]wire.Event, eventsPerFrameMax),
+		sources: src, cuts: cuts, clock: clock, limits: o,
+		udp:    receiver{socket: -1},
+		booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
+	}
+}
+
+// OnBoot prepares the sockets before the first event.
+func (s *shard) OnBoot(e gnet.Engine) gnet.Action {
+	err := s.onBoot(e)
+	s.booted <- err
+	if err != nil {
+		return gnet.Shutdown
+	}
+	return gnet.None
+}
+
+// tick reads the clock.
+func (s *shard) tick() {
+	s.now = s.clock().UnixMilli()
+	// A row's minute is 32 bits of Unix seconds, until 2106.
+	s.oldest, s.newest = 0, math.MaxUint32*1000
+	if s.limits.LateMax > 0 {
+		s.oldest = s.now - s.limits.LateMax.Milliseconds()
+	}
+	if s.limits.FutureMax > 0 {
+		s.newest = s.now + s.limits.FutureMax.Milliseconds()
+	}
+}
+
+// makeRoom lets a cut empty the table and says whether count keys fit then. The
+// shard's mutex is let go of while it waits.
+func (s *shard) makeRoom(count int, via transport) bool {
+	wait := datagramWaitMax
+	if via == overTCP {
+		wait = streamWaitMax
+	}
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	for s.table.free() < count {
+		done := s.cuts.request(causeFull)
+		s.Unlock()
+		select {
+		case <-done:
+			s.Lock()
+		case <-deadline.C:
+			s.Lock()
+			return s.table.free() >= count
+		}
+	}
+	return true
+}
+
+// yield lets a waiting cut have its moment. Called between frames.
+func (s *shard) yield() {
+	if s.cuts.waiting.Load() {
+		s.Unlock()
+		s.cuts.gate.RLock() // until the cut is done
+		s.cuts.gate.RUnlock()
+		s.Lock()
+	}
+}
+
+// swap takes what the loop has counted since the last cut and leaves it an
+// empty table. The mutex is held; the spare is empty.
+func (s *shard) swap() (full *table, b books) {
+	full, b = s.table, s.books
+	s.table, s.spare = s.spare, s.table
+	s.books = make(books, len(b))
+	return full, b
+}

@@ -1,0 +1,518 @@
+package collector
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+// ear is a sink that keeps everything it takes.
+type ear struct {
+	mu    sync.Mutex
+	room  int
+	rows  []storage.Row
+	books map[uint16]*storage.Book
+	start int64
+	end   int64
+}
+
+func newEar() *ear { return &ear{room: 1 << 30, books: map[uint16]*storage.Book{}} }
+
+func (e *ear) Room() int { e.mu.Lock(); defer e.mu.Unlock(); return e.room }
+
+func (e *ear) Take(w storage.Window, rows []storage.Row, books []storage.Book) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.end != 0 && w.Start != e.end || w.End < w.Start {
+		panic(fmt.Sprintf("window %v does not follow the one that ended at %d", w, e.end))
+	}
+	e.end = w.End
+	e.rows = append(e.rows, rows...)
+	for i := range books {
+		b := books[i]
+		if mine, ok := e.books[b.Stream]; ok {
+			mine.Add(&b)
+		} else {
+			b.Refused = slices.Clone(b.Refused)
+			e.books[b.Stream] = &b
+		}
+	}
+}
+
+// book returns what was heard of a stream.
+func (e *ear) book(stream uint16) storage.Book {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b, ok := e.books[stream]; ok {
+		return *b
+	}
+	return storage.Book{Stream: stream}
+}
+
+// refused is how many frames of a stream were refused for this reason.
+func refused(b storage.Book, why wire.Refusal) (frames, events uint64) {
+	for _, r := range b.Refused {
+		if r.Reason == why.String() {
+			return r.Frames, r.Events
+		}
+	}
+	return 0, 0
+}
+
+// epoch is the collector's time in tests that have a clock of their own.
+var epoch = time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC)
+
+// bench is shards without sockets: what loops would be given is given by hand.
+type bench struct {
+	*ear
+	cuts   *cutter
+	shards []*shard
+	now    time.Time
+}
+
+func newBench(loops int, change func(*Options)) *bench {
+	o := Options{Loops: loops, KeysMax: 1 << 16, SourcesMax: 1000, ConnectionsMax: 10, LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute}
+	if change != nil {
+		change(&o)
+	}
+	b := &bench{ear: newEar(), now: epoch}
+	clock := func() time.Time { return b.now }
+	b.cuts = newCutter(b.ear, clock, metrics.NewSet())
+	b.cuts.start = epoch.UnixMilli()
+	src := newSources(o.SourcesMax)
+	for range loops {
+		s := newShard(&o, src, b.cuts, clock)
+		b.shards = append(b.shards, s)
+	}
+	b.cuts.shards = b.shards
+	return b
+}
+
+// receive gives a datagram to a loop.
+func (b *bench) receive(loop int, datagram []byte) {
+	s := b.shards[loop]
+	s.Lock()
+	defer s.Unlock()
+	s.tick()
+	s.datagram(datagram)
+}
+
+// frameOf makes a frame of events.
+func frameOf(stream uint16, source, sequence, position uint64, at time.Time, events ...wire.Event) []byte {
+	b := wire.AppendHeader(nil, wire.Header{
+		Type: wire.TypeEvents, Count: len(events), Stream: stream, Time: at.UnixMilli(),
+		Source: source, Sequence: sequence, Position: position,
+	})
+	for i := range events {
+		var before *wire.Event
+		if i > 0 {
+			before = &events[i-1]
+		}
+		b = wire.AppendEvent(b, &events[i], before)
+	}
+	b[4], b[5] = byte(len(b)), byte(len(b)>>8)
+	return b
+}
+
+func opens(n int) []wire.Event {
+	events := make([]wire.Event, n)
+	for i := range events {
+		events[i] = wire.Event{Content: uint64(i), User: 1}
+	}
+	return events
+}
+
+// want compares a stream's book with what it should be; Refused is compared as
+// the sum of its events.
+func (b *bench) want(t *testing.T, stream uint16, want storage.Book, refusedEvents uint64) {
+	t.Helper()
+	b.cuts.cut(causeTime)
+	got := b.book(stream)
+	if got.RefusedEvents() != refusedEvents {
+		t.Errorf("stream %d: %d events refused, want %d (%v)", stream, got.RefusedEvents(), refusedEvents, got.Refused)
+	}
+	if !got.Balanced() {
+		t.Errorf("stream %d: the book does not balance: %+v", stream, got)
+	}
+	want.Stream, got.Refused = stream, nil
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+		t.Errorf("stream %d:\n got %+v\nwant %+v", stream, got, want)
+	}
+}
+
+func TestLossIsCountedInEventsAndTakenBack(t *testing.T) {
+	b := newBench(1, nil)
+	f := func(sequence, position uint64, n int) []byte { return frameOf(1, 9, sequence, position, b.now, opens(n)...) }
+	b.receive(0, f(0, 0, 3))
+	b.receive(0, f(2, 8, 2)) // the frame with 5 events between them is missing
+	b.want(t, 1, storage.Book{Sent: 10, Accepted: 5, Lost: 5}, 0)
+	b.receive(0, f(1, 3, 5)) // late, in another window
+	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10}, 0)
+	b.receive(0, f(1, 3, 5)) // twice
+	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Duplicate: 5}, 0)
+	b.receive(0, f(4, 17, 0)) // a beat: a tail of 7 is missing
+	b.want(t, 1, storage.Book{Sent: 17, Accepted: 10, Lost: 7, Duplicate: 5}, 0)
+}
+
+func TestSourceMetInTheMiddle(t *testing.T) {
+	b := newBench(1, nil)
+	b.receive(0, frameOf(1, 9, 100, 1000, b.now, opens(3)...))
+	if n := b.shards[0].sources.middle.Load(); n != 1 {
+		t.Errorf("%d sources met in the middle, want 1", n)
+	}
+	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
+	b.receive(0, frameOf(1, 9, 99, 990, b.now, opens(8)...)) // its base moves; 2 between them are missing
+	b.want(t, 1, storage.Book{Sent: 13, Accepted: 11, Lost: 2}, 0)
+	b.receive(0, frameOf(1, 8, 0, 0, b.now)) // an opening beat, then its first frame is lost
+	b.receive(0, frameOf(1, 8, 2, 4, b.now, opens(1)...))
+	if n := b.shards[0].sources.middle.Load(); n != 1 {
+		t.Errorf("%d sources met in the middle, want 1", n)
+	}
+	b.want(t, 1, storage.Book{Sent: 18, Accepted: 12, Lost: 6}, 0)
+}
+
+func TestPositionsThatContradict(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		sequence, position uint64
+		events             int
+	}{
+		{"the next sequence leaves a gap", 3, 20, 1},
+		{"the next sequence goes back", 3, 5, 1},
+		{"a later sequence goes back", 9, 11, 1},
+		{"a late frame reaches over the newest", 1, 3, 8},
+		{"a late frame larger than the gap", 1, 0, 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(1, nil)
+			b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
+			b.receive(0, frameOf(1, 9, 2, 8, b.now, opens(4)...)) // up to 12, 5 are missing
+			b.receive(0, frameOf(1, 9, c.sequence, c.position, b.now, opens(c.events)...))
+			b.want(t, 1, storage.Book{Sent: 12 + uint64(c.events), Accepted: 7, Lost: 5}, uint64(c.events))
+			if frames, _ := refused(b.book(1), wire.RefusedPosition); frames != 1 {
+				t.Errorf("%d frames refused for their position", frames)
+			}
+		})
+	}
+}
+
+func TestRefusalsByName(t *testing.T) {
+	good := frameOf(1, 9, 0, 0, epoch, opens(2)...)
+	edit := func(change func(b []byte)) []byte {
+		b := slices.Clone(good)
+		change(b)
+		return b
+	}
+	for _, c := range []struct {
+		why      wire.Refusal
+		stream   uint16 // whose book it stands in
+		events   uint64
+		datagram []byte
+	}{
+		{wire.RefusedShort, wire.StreamReserved, 0, good[:39]},
+		{wire.RefusedShort, wire.StreamReserved, 0, nil},
+		{wire.RefusedMagic, wire.StreamReserved, 0, edit(func(b []byte) { b[0]++ })},
+		{wire.RefusedVersion, wire.StreamReserved, 0, edit(func(b []byte) { b[2] = 0x21 })},
+		{wire.RefusedType, wire.StreamReserved, 0, edit(func(b []byte) { b[2] = 0x1F })},
+		{wire.RefusedFlags, wire.StreamReserved, 0, edit(func(b []byte) { b[3] = 2 })},
+		{wire.RefusedSize, wire.StreamReserved, 0, edit(func(b []byte) { b[4]++ })},
+		{wire.RefusedCount, wire.StreamReserved, 0, edit(func(b []byte) { b[6] = 200 })},
+		{wire.RefusedCount, 1, 3, edit(func(b []byte) { b[6] = 3 })},
+		{wire.RefusedLength, 1, 2, edit(func(b []byte) { b[40] = 0x91 })},
+		{wire.RefusedInherit, 1, 2, edit(func(b []byte) { b[40] = 0x01 })},
+		{wire.RefusedKind, 1, 2, edit(func(b []byte) { b[41] = 5 })},
+		{wire.RefusedSealed, 1, 2, edit(func(b []byte) { b[3] = 1 })},
+		{wire.RefusedUnexpected, 1, 0, wire.AppendAck(nil, 1, 9, 0, wire.Ack{})},
+		{wire.RefusedUnexpected, 1, 0, wire.AppendHello(nil, 1, 9, 0)},
+	} {
+		t.Run(c.why.String(), func(t *testing.T) {
+			b := newBench(1, nil)
+			if c.why == wire.RefusedSealed { // a tag follows
+				c.datagram = append(c.datagram, make([]byte, wire.TagSize)...)
+				c.datagram[4] += wire.TagSize
+			}
+			b.receive(0, c.datagram)
+			b.receive(0, frameOf(1, 8, 0, 0, epoch, opens(5)...)) // somebody else
+			b.cuts.cut(causeTime)
+			frames, events := refused(b.book(c.stream), c.why)
+			if frames != 1 || events != c.events {
+				t.Errorf("%d frames and %d events refused as %s, want 1 and %d; the book is %+v", frames, events, c.why, c.events, b.book(c.stream))
+			}
+			if got := b.book(1); got.Accepted != 5 || !got.Balanced() {
+				t.Errorf("somebody else's events: %+v", got)
+			}
+		})
+	}
+}
+
+func TestRestOfDatagram(t *testing.T) {
+	b := newBench(1, nil)
+	bad := frameOf(1, 9, 1, 2, epoch, opens(2)...)
+	bad[41] = 7
+	datagram := slices.Concat(frameOf(1, 9, 0, 0, epoch, opens(2)...), bad, frameOf(1, 9, 2, 4, epoch, opens(2)...))
+	b.receive(0, datagram)
+	b.want(t, 1, storage.Book{Sent: 4, Accepted: 2}, 2)
+	if frames, _ := refused(b.book(wire.StreamReserved), wire.RefusedRest); frames != 1 {
+		t.Errorf("the rest is refused %d times", frames)
+	}
+	b.receive(0, frameOf(1, 9, 3, 6, epoch)) // the beat shows what the rest held
+	b.want(t, 1, storage.Book{Sent: 6, Accepted: 2, Lost: 2}, 2)
+}
+
+func TestSourceKeepsItsStream(t *testing.T) {
+	b := newBench(1, nil)
+	b.receive(0, frameOf(1, 9, 0, 0, epoch, opens(2)...))
+	b.receive(0, frameOf(2, 9, 1, 2, epoch, opens(3)...))
+	b.want(t, 1, storage.Book{Sent: 5, Accepted: 2}, 3)
+	if frames, _ := refused(b.book(1), wire.RefusedStream); frames != 1 {
+		t.Errorf("%d frames refused for their stream", frames)
+	}
+}
+
+func TestSourcesMax(t *testing.T) {
+	b := newBench(1, func(o *Options) { o.SourcesMax = 3; o.SourceIdleMax = time.Hour })
+	for source := range uint64(5) {
+		b.receive(0, frameOf(1, source, 0, 0, epoch, opens(1)...))
+	}
+	b.want(t, 1, storage.Book{Sent: 5, Accepted: 3}, 2)
+	// Silent ones make room.
+	b.now = epoch.Add(2 * time.Hour)
+	for n := range stripes {
+		b.shards[0].sources.forget(n, epoch.Add(time.Hour).UnixMilli())
+	}
+	b.receive(0, frameOf(1, 100, 0, 0, b.now, opens(1)...))
+	b.want(t, 1, storage.Book{Sent: 6, Accepted: 4}, 2)
+	if n := b.shards[0].sources.live.Load(); n != 1 {
+		t.Errorf("%d live sources, want 1", n)
+	}
+}
+
+func TestEventTime(t *testing.T) {
+	at := func(d time.Duration) time.Time { return epoch.Add(d) }
+	for _, c := range []struct {
+		name         string
+		late, future time.Duration
+		frame, want  time.Time
+		clamped      uint64
+	}{
+		{"now", 48 * time.Hour, 5 * time.Minute, at(0), at(0), 0},
+		{"just not late", 48 * time.Hour, 5 * time.Minute, at(-48 * time.Hour), at(-48 * time.Hour), 0},
+		{"late", 48 * time.Hour, 5 * time.Minute, at(-48*time.Hour - time.Millisecond), at(0), 1},
+		{"just not ahead", 48 * time.Hour, 5 * time.Minute, at(5 * time.Minute), at(5 * time.Minute), 0},
+		{"ahead", 48 * time.Hour, 5 * time.Minute, at(5*time.Minute + time.Millisecond), at(0), 1},
+		{"years ago, no limit", 0, 0, at(-20 * 365 * 24 * time.Hour), at(-20 * 365 * 24 * time.Hour), 0},
+		{"in 1970, no limit", 0, 0, time.UnixMilli(0), time.UnixMilli(0), 0},
+		{"past what a row can say", 0, 0, time.UnixMilli(wire.TimeMax), at(0), 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(1, func(o *Options) { o.LateMax, o.FutureMax = c.late, c.future })
+			b.receive(0, frameOf(1, 9, 0, 0, c.frame, opens(1)...))
+			b.want(t, 1, storage.Book{Sent: 1, Accepted: 1, Clamped: c.clamped}, 0)
+			if r := b.rows[0]; r.First != c.want.UnixMilli() || int64(r.Minute) != c.want.Unix()/60*60 {
+				t.Errorf("first %v in minute %v, want %v", time.UnixMilli(r.First).UTC(), time.Unix(int64(r.Minute), 0).UTC(), c.want)
+			}
+		})
+	}
+}
+
+// One frame may reach over minutes, and over midnight.
+func TestFrameOverMinutes(t *testing.T) {
+	b := newBench(1, nil)
+	start := time.Date(2026, 3, 13, 23, 59, 59, 999e6, time.UTC)
+	want := map[key]storage.Row{}
+	var events []wire.Event
+	for _, ms := range []uint32{0, 1, 60_000, 60_001, wire.AtMax} {
+		e := wire.Event{Content: 1, User: 2, At: ms, Dwell: 7}
+		events = append(events, e)
+		tabulate(want, &e, 1, start.UnixMilli()+int64(ms))
+	}
+	b.receive(0, frameOf(1, 9, 0, 0, start, events...))
+	b.cuts.cut(causeTime)
+	sameRows(t, b.rows, want)
+}
+
+// A full table is emptied by a cut; where none can be made the frame is shed.
+func TestFullTable(t *testing.T) {
+	b := newBench(1, nil)
+	s := b.shards[0]
+	fill := func(source uint64) (frames int) {
+		for user := range uint64(400) {
+			events := opens(1000)
+			for i := range events {
+				events[i].User = source<<32 + user
+			}
+			b.receive(0, frameOf(1, source, user, user*1000, epoch, events...))
+			if s.tally.shed > 0 {
+				return int(user) + 1
+			}
+		}
+		return 0
+	}
+	b.room = 0 // and nobody runs the cutter: the wait for a datagram ends
+	n := fill(1)
+	if n == 0 {
+		t.Fatal("nothing was shed by a full table")
+	}
+	b.room = 1 << 30
+	want := uint64(n-1) * 1000
+	b.want(t, 1, storage.Book{Sent: want + 1000, Accepted: want, Shed: 1000}, 0)
+
+	stop := make(chan struct{})
+	var cutter sync.WaitGroup
+	cutter.Go(func() { b.cuts.run(time.Hour, stop) })
+	shed := s.tally.shed
+	s.tally.shed = 0
+	if n := fill(2); n != 0 {
+		t.Error("shed although a cut could make room")
+	}
+	s.tally.shed = shed
+	close(stop)
+	cutter.Wait()
+	if b.cuts.made[causeFull].Load() == 0 {
+		t.Error("no cut because of a full table")
+	}
+}
+
+func TestFrameDoesNotAllocate(t *testing.T) {
+	b := newBench(1, nil)
+	s := b.shards[0]
+	frame := frameOf(1, 9, 0, 0, epoch, opens(50)...)
+	b.receive(0, frame)
+	var sequence uint64
+	if n := testing.AllocsPerRun(1000, func() {
+		sequence++
+		position := sequence * 50
+		for i := range 8 {
+			frame[24+i] = byte(sequence >> (8 * i))
+			frame[32+i] = byte(position >> (8 * i))
+		}
+		b.receive(0, frame)
+	}); n != 0 {
+		t.Errorf("%v allocations a frame", n)
+	}
+	if s.tally.accepted != 50*(sequence+1) {
+		t.Errorf("%d events accepted, want %d", s.tally.accepted, 50*(sequence+1))
+	}
+}
+
+// TestSimulation sends frames of several sources through a network that loses,
+// doubles, delays and damages, to two loops, with cuts at random. An account is
+// kept beside, by plain maps.
+func TestSimulation(t *testing.T) {
+	seed := rand.Uint64()
+	for round := range uint64(30) {
+		t.Run(fmt.Sprintf("seed %d round %d", seed, round), func(t *testing.T) { simulate(t, rand.New(rand.NewPCG(seed, round))) })
+	}
+}
+
+type sender struct {
+	stream             uint16
+	id                 uint64
+	sequence, position uint64
+}
+
+type sent struct {
+	frame  []byte
+	from   *sender
+	events []wire.Event
+	bad    bool
+	at     time.Time
+	number uint64
+}
+
+func simulate(t *testing.T, r *rand.Rand) {
+	b := newBench(2, func(o *Options) { o.LateMax, o.FutureMax = 0, 0 })
+	var senders []*sender
+	for range 1 + r.IntN(8) {
+		senders = append(senders, &sender{stream: uint16(r.IntN(3)), id: r.Uint64()})
+	}
+	for _, s := range senders { // the opening beat, which arrives
+		b.receive(0, frameOf(s.stream, s.id, s.sequence, 0, epoch))
+		s.sequence++
+	}
+	rows := map[key]storage.Row{}
+	want := map[uint16]*storage.Book{}
+	refusedWant := map[uint16]uint64{}
+	for _, s := range senders {
+		want[s.stream] = &storage.Book{}
+	}
+	came := map[*sender]map[uint64]bool{}
+	newest := map[*sender]uint64{}
+	arrive := func(f *sent) {
+		b.receive(r.IntN(2), f.frame)
+		book, n := want[f.from.stream], uint64(len(f.events))
+		if came[f.from] == nil {
+			came[f.from] = map[uint64]bool{}
+		}
+		switch {
+		case newest[f.from] >= f.number+windowFrames:
+			book.Stale += n
+			return
+		case came[f.from][f.number]:
+			book.Duplicate += n
+			return
+		}
+		came[f.from][f.number] = true
+		newest[f.from] = max(newest[f.from], f.number)
+		if f.bad {
+			refusedWant[f.from.stream] += n
+			return
+		}
+		book.Accepted += n
+		for i := range f.events {
+			tabulate(rows, &f.events[i], f.from.stream, f.at.UnixMilli()+int64(f.events[i].At))
+		}
+	}
+	var air []*sent
+	for range 3000 {
+		s := senders[r.IntN(len(senders))]
+		f := &sent{from: s, number: s.sequence, at: epoch.Add(time.Duration(r.IntN(1e9)) * time.Microsecond)}
+		for range r.IntN(20) {
+			f.events = append(f.events, randomEvent(r, 1<<(4*r.IntN(5))))
+		}
+		f.frame = frameOf(s.stream, s.id, s.sequence, s.position, f.at, f.events...)
+		s.sequence++
+		s.position += uint64(len(f.events))
+		want[s.stream].Sent += uint64(len(f.events))
+		if len(f.events) > 0 && r.IntN(20) == 0 {
+			f.bad = true
+			f.frame[41] |= 7 // no such kind
+		}
+		switch r.IntN(10) {
+		case 0: // lost
+		case 1:
+			air = append(air, f) // late
+		case 2:
+			air = append(air, f, f)
+			arrive(f)
+		default:
+			arrive(f)
+		}
+		for len(air) > 0 && r.IntN(4) == 0 {
+			i := r.IntN(len(air))
+			arrive(air[i])
+			air = slices.Delete(air, i, i+1)
+		}
+		if r.IntN(100) == 0 {
+			b.cuts.cut(causeTime)
+		}
+	}
+	for _, s := range senders { // the closing beat
+		b.receive(0, frameOf(s.stream, s.id, s.sequence, s.position, epoch))
+	}
+	for _, stream := range slices.Sorted(maps.Keys(want)) {
+		w := want[stream]
+		w.Lost = int64(w.Sent) - int64(w.Accepted) - int64(refusedWant[stream])
+		b.want(t, stream, *w, refusedWant[stream])
+	}
+	sameRows(t, b.rows, rows)
+}

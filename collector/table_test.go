@@ -1,0 +1,115 @@
+package collector
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+type key struct {
+	stream        uint16
+	minute        uint32 // Unix seconds
+	content, user uint64
+}
+
+func keyOf(r *storage.Row) key { return key{r.Stream, r.Minute, r.Content, r.User} }
+
+// tabulate is the oracle: it adds one event to a plain map.
+func tabulate(m map[key]storage.Row, e *wire.Event, stream uint16, at int64) {
+	k := key{stream, uint32(at / 60_000 * 60), e.Content, e.User}
+	r, ok := m[k]
+	if !ok {
+		r = storage.Row{Stream: stream, Minute: k.minute, Content: e.Content, User: e.User, First: at, Last: at}
+	}
+	switch e.Kind {
+	case wire.KindOpen:
+		r.Opens++
+	case wire.KindRead:
+		r.Reads++
+	case wire.KindFinish:
+		r.Finishes++
+	case wire.KindSave:
+		r.Saves++
+	case wire.KindShare:
+		r.Shares++
+	}
+	r.Dwell += uint64(e.Dwell)
+	if e.HasProgress && e.Progress > r.Progress {
+		r.Progress = e.Progress
+	}
+	r.First, r.Last = min(r.First, at), max(r.Last, at)
+	m[k] = r
+}
+
+// sameRows compares rows with the oracle's.
+func sameRows(t *testing.T, got []storage.Row, want map[key]storage.Row) {
+	t.Helper()
+	sum := map[key]storage.Row{}
+	for i := range got {
+		k := keyOf(&got[i])
+		if r, ok := sum[k]; ok {
+			r.Add(&got[i])
+			sum[k] = r
+		} else {
+			sum[k] = got[i]
+		}
+	}
+	if len(sum) != len(want) {
+		t.Errorf("%d keys, want %d", len(sum), len(want))
+	}
+	for k, w := range want {
+		if g, ok := sum[k]; g != w {
+			t.Fatalf("key %v (there: %v)\n got %+v\nwant %+v", k, ok, g, w)
+		}
+	}
+}
+
+func randomEvent(r *rand.Rand, ids uint64) wire.Event {
+	e := wire.Event{
+		Content: r.Uint64N(ids), User: r.Uint64N(ids), At: r.Uint32N(100_000), Dwell: r.Uint32N(20_000),
+		Kind: wire.Kind(r.IntN(wire.Kinds)),
+	}
+	if r.IntN(2) == 0 {
+		e.Progress, e.HasProgress = uint8(r.IntN(101)), true
+	}
+	return e
+}
+
+func TestTableAgainstMap(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	table := newTable(4096)
+	for range 20 { // the table is used again after each emptying
+		want := map[key]storage.Row{}
+		for table.free() > 0 {
+			e := randomEvent(r, 60)
+			if r.IntN(10) == 0 {
+				e.Content, e.User = 0, 0
+			}
+			stream, minute, offset := uint16(r.IntN(3)), 29_000_000+r.Uint32N(3), uint16(r.IntN(60_000))
+			table.count(&e, stream, minute, offset)
+			tabulate(want, &e, stream, int64(minute)*60_000+int64(offset))
+		}
+		if len(want) != table.limit {
+			t.Errorf("full with %d keys, want %d", len(want), table.limit)
+		}
+		sameRows(t, table.appendRows(nil), want)
+		if table.free() != table.limit {
+			t.Error("not empty after its rows were taken")
+		}
+	}
+}
+
+func TestTableCountDoesNotAllocate(t *testing.T) {
+	table := newTable(4096)
+	e := wire.Event{Content: 1}
+	if n := testing.AllocsPerRun(1000, func() {
+		e.User = (e.User + 1) % 3000
+		table.count(&e, 1, 29_000_000, 5)
+	}); n != 0 {
+		t.Errorf("%v allocations an event", n)
+	}
+}
