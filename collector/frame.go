@@ -148,33 +148,26 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport) wire.Refusal 
 // their own time is outside of what the limits allow, so the arrival's counts.
 func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
 	minute, offset := uint32(h.Time/millisPerMinute), uint32(h.Time%millisPerMinute)
-	// Most frames lie wholly inside the limits: decide once.
-	if h.Time >= s.oldest && h.Time+wire.AtMax <= s.newest {
-		for i := range events {
-			e := &events[i]
-			at := offset + e.At
-			if at < millisPerMinute {
-				s.table.count(e, h.Stream, minute, uint16(at))
-			} else {
-				s.table.count(e, h.Stream, minute+at/millisPerMinute, uint16(at%millisPerMinute))
-			}
-		}
-		return 0
-	}
+	// What the limits leave of the time behind the frame's.
+	earliest, latest := s.oldest-h.Time, s.newest-h.Time
 	for i := range events {
 		e := &events[i]
-		t := h.Time + int64(e.At)
+		at := int64(e.At)
 		switch {
-		case t > s.newest:
-			t = s.now
+		case at > latest:
 			s.tally.future++
-			clamped++
-		case t < s.oldest:
-			t = s.now
+		case at < earliest:
 			s.tally.late++
-			clamped++
+		case offset+e.At < millisPerMinute: // spares the divisions
+			s.table.count(e, h.Stream, minute, uint16(offset+e.At))
+			continue
+		default:
+			behind := offset + e.At
+			s.table.count(e, h.Stream, minute+behind/millisPerMinute, uint16(behind%millisPerMinute))
+			continue
 		}
-		s.table.count(e, h.Stream, uint32(t/millisPerMinute), uint16(t%millisPerMinute))
+		clamped++
+		s.table.count(e, h.Stream, uint32(s.now/millisPerMinute), uint16(s.now%millisPerMinute))
 	}
 	return clamped
 }

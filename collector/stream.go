@@ -25,8 +25,13 @@ type connection struct {
 // connections are the TCP clients of one shard.
 type connections struct {
 	list     []*connection
-	buffered int // bytes in all partial frames
+	buffered int      // bytes in all partial frames
+	spare    [][]byte // memory for partial frames
 }
+
+// sparesMax is how many buffers for partial frames a loop keeps: at full speed
+// every wake-up ends inside a frame, and the next finishes it.
+const sparesMax = 16
 
 // partialMax bounds the bytes of half-received frames in one loop: many slow
 // clients may not eat the memory that keys_max leaves.
@@ -34,6 +39,11 @@ const partialMax = 32 << 20
 
 // lingerMax is how long a refused client may take to hang up.
 const lingerMax = 2 * time.Second
+
+// lingerersMax is how many connections above connections_max may stay open for
+// that long, so that their clients learn the reason. They take their
+// descriptors from descriptorsKept.
+const lingerersMax = descriptorsKept / 4
 
 // OnOpen takes a connection, or closes it where there is no room.
 func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
@@ -44,13 +54,17 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	k := &connection{conn: c, lastByte: s.now, at: len(s.conns.list)}
 	s.conns.list = append(s.conns.list, k)
 	c.SetContext(k)
-	if s.cuts.connected.Add(1) > int64(s.limits.ConnectionsMax) {
-		s.refuse(wire.RefusedConnections)
-		k.refused = true
-		return wire.AppendRefusal(nil, wire.Header{}, s.now, wire.RefusedConnections,
-			fmt.Sprintf("the collector has its %d connections; raise limits.connections_max", s.limits.ConnectionsMax)), gnet.Close
+	connected, most := s.cuts.connected.Add(1), int64(s.limits.ConnectionsMax)
+	if connected <= most {
+		return nil, gnet.None
 	}
-	return nil, gnet.None
+	s.refuse(wire.RefusedConnections)
+	action := s.hangUp(k, wire.Header{}, wire.RefusedConnections,
+		fmt.Sprintf("the collector has its %d connections; raise limits.connections_max", most))
+	if connected > most+lingerersMax {
+		action = gnet.Close
+	}
+	return nil, action
 }
 
 // OnClose forgets a connection. A frame of which only a part came is refused.
@@ -66,8 +80,7 @@ func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
 	if len(k.partial) > 0 && !k.refused {
 		s.refuse(wire.RefusedSize)
 	}
-	s.conns.buffered -= len(k.partial)
-	k.partial = nil
+	s.drop(k)
 	last := len(s.conns.list) - 1
 	s.conns.list[k.at] = s.conns.list[last]
 	s.conns.list[k.at].at = k.at
@@ -105,65 +118,68 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 
 // stream takes the bytes that came, behind those that had come before.
 func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal, text string) {
-	for len(k.partial) > 0 && len(b) > 0 {
-		// First the header, then the rest of that one frame.
-		want := wire.HeaderSize
-		if len(k.partial) >= wire.HeaderSize {
-			if h, why = wire.ParseHeader(k.partial); why != wire.Accepted {
+	for {
+		front := b
+		if len(k.partial) > 0 {
+			front = k.partial
+		}
+		need := wire.HeaderSize
+		if len(front) >= wire.HeaderSize {
+			if h, why = wire.ParseHeader(front); why != wire.Accepted {
 				s.refuse(why)
 				return h, why, ""
 			}
-			want = h.Size
+			need = h.Size
 		}
-		n := min(want-len(k.partial), len(b))
-		k.partial = append(k.partial, b[:n]...)
-		s.conns.buffered += n
-		b = b[n:]
-		if len(k.partial) < wire.HeaderSize {
-			return h, wire.Accepted, ""
+		if len(front) < need {
+			if len(b) == 0 {
+				return h, wire.Accepted, ""
+			}
+			n := min(need-len(k.partial), len(b))
+			if !s.keep(k, b[:n]) {
+				s.refuse(wire.RefusedConnections)
+				return wire.Header{}, wire.RefusedConnections, "too many connections stopped inside a frame; send smaller frames, or connect later"
+			}
+			b = b[n:]
+			continue
 		}
-		if h, why = wire.ParseHeader(k.partial); why != wire.Accepted {
-			s.refuse(why)
+		why = s.streamFrame(k, &h, front[:need])
+		if len(k.partial) > 0 {
+			s.drop(k)
+		} else {
+			b = b[need:]
+		}
+		if why != wire.Accepted {
 			return h, why, ""
 		}
-		if len(k.partial) == h.Size {
-			why = s.streamFrame(k, &h, k.partial)
-			s.conns.buffered -= len(k.partial)
-			k.partial = k.partial[:0]
-			if why != wire.Accepted {
-				return h, why, ""
-			}
-		}
 	}
-	for len(b) > 0 {
-		if len(b) >= wire.HeaderSize {
-			if h, why = wire.ParseHeader(b); why != wire.Accepted {
-				s.refuse(why)
-				return h, why, ""
-			}
-			if h.Size <= len(b) {
-				if why = s.streamFrame(k, &h, b[:h.Size]); why != wire.Accepted {
-					return h, why, ""
-				}
-				b = b[h.Size:]
-				continue
-			}
-		}
-		return s.keep(k, b)
-	}
-	return h, wire.Accepted, ""
 }
 
-// keep puts the beginning of a frame aside until the rest comes.
-func (s *shard) keep(k *connection, b []byte) (h wire.Header, why wire.Refusal, text string) {
+// keep puts the beginning of a frame aside until the rest comes. It says false
+// where that would be too much for the loop.
+func (s *shard) keep(k *connection, b []byte) bool {
 	if s.conns.buffered+len(b) > partialMax {
-		s.refuse(wire.RefusedConnections)
-		return h, wire.RefusedConnections, "too many connections stopped inside a frame; send smaller frames, or connect later"
+		return false
 	}
-	k.partial = append(k.partial[:0], b...)
-	k.frameAt = s.now
+	if len(k.partial) == 0 {
+		k.frameAt = s.now
+		if last := len(s.conns.spare) - 1; last >= 0 {
+			k.partial, s.conns.spare = s.conns.spare[last], s.conns.spare[:last]
+		}
+	}
+	k.partial = append(k.partial, b...)
 	s.conns.buffered += len(b)
-	return h, wire.Accepted, ""
+	return true
+}
+
+// drop lets go of the frame that was put aside. Its memory goes to whoever needs
+// some next: a client would hold it for as long as it stays.
+func (s *shard) drop(k *connection) {
+	s.conns.buffered -= len(k.partial)
+	if cap(k.partial) > 0 && len(s.conns.spare) < sparesMax {
+		s.conns.spare = append(s.conns.spare, k.partial[:0])
+	}
+	k.partial = nil
 }
 
 // streamFrame takes one whole frame of a stream, whose frames are of one source
@@ -186,8 +202,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text string) gnet.Action {
 	k.refused = true
 	k.frameAt = s.now
-	s.conns.buffered -= len(k.partial)
-	k.partial = nil
+	s.drop(k)
 	if _, err := k.conn.Write(wire.AppendRefusal(nil, h, s.now, why, text)); err != nil {
 		return gnet.Close
 	}
@@ -217,7 +232,12 @@ func (s *shard) sweep() {
 			k.frameAt = s.now
 			_ = k.conn.AsyncWrite(wire.AppendRefusal(nil, wire.Header{}, s.now, wire.RefusedIdle,
 				fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax)),
-				func(c gnet.Conn, _ error) error { return c.Close() })
+				func(c gnet.Conn, err error) error {
+					if err != nil {
+						return err
+					}
+					return shutdownWrite(c.Fd())
+				})
 		}
 	}
 }
