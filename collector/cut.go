@@ -172,7 +172,7 @@ func (c *cutter) cut(why cause) bool {
 func (c *cutter) keys() (n int) {
 	for _, s := range c.shards {
 		s.Lock()
-		n += len(s.table.order)
+		n += s.table.used
 		s.Unlock()
 	}
 	return n

@@ -147,27 +147,36 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport) wire.Refusal 
 // count adds the frame's events to the table and returns how many were clamped:
 // their own time is outside of what the limits allow, so the arrival's counts.
 func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
-	minute, offset := uint32(h.Time/millisPerMinute), uint32(h.Time%millisPerMinute)
-	// What the limits leave of the time behind the frame's.
-	earliest, latest := s.oldest-h.Time, s.newest-h.Time
-	for i := range events {
-		e := &events[i]
-		at := int64(e.At)
+	var moments [lookahead]moment
+	for len(events) > 0 {
+		n := min(len(events), lookahead)
+		clamped += s.moments(moments[:n], h.Time, events)
+		s.table.count(h.Stream, events[:n], moments[:n])
+		events = events[n:]
+	}
+	return clamped
+}
+
+// moments finds when the first events happened, one for each of into.
+func (s *shard) moments(into []moment, base int64, events []wire.Event) (clamped uint64) {
+	minute, offset := uint32(base/millisPerMinute), uint32(base%millisPerMinute)
+	earliest, latest := s.oldest-base, s.newest-base // what the limits leave behind the frame's time
+	for i := range into {
+		at := events[i].At
 		switch {
-		case at > latest:
+		case int64(at) > latest:
 			s.tally.future++
-		case at < earliest:
+		case int64(at) < earliest:
 			s.tally.late++
-		case offset+e.At < millisPerMinute: // spares the divisions
-			s.table.count(e, h.Stream, minute, uint16(offset+e.At))
+		case offset+at < millisPerMinute: // spares the divisions
+			into[i] = moment{minute, uint16(offset + at)}
 			continue
 		default:
-			behind := offset + e.At
-			s.table.count(e, h.Stream, minute+behind/millisPerMinute, uint16(behind%millisPerMinute))
+			into[i] = moment{minute + (offset+at)/millisPerMinute, uint16((offset + at) % millisPerMinute)}
 			continue
 		}
 		clamped++
-		s.table.count(e, h.Stream, uint32(s.now/millisPerMinute), uint16(s.now%millisPerMinute))
+		into[i] = moment{uint32(s.now / millisPerMinute), uint16(s.now % millisPerMinute)}
 	}
 	return clamped
 }

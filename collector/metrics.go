@@ -19,7 +19,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	for _, s := range c.shards {
 		s.Lock()
 		t.add(&s.tally)
-		keys += len(s.table.order)
+		keys += s.table.used
 		slots += len(s.table.slots)
 		buffered += s.conns.buffered
 		dropped += s.udp.dropped()

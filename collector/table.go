@@ -8,8 +8,7 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// slot is one key and its counters: a cache line. A slot with no events is
-// empty, since every event raises one counter.
+// slot is one key and its counters: a cache line.
 type slot struct {
 	content  uint64
 	user     uint64
@@ -20,67 +19,136 @@ type slot struct {
 	last     uint16
 	stream   uint16
 	progress uint8
-	used     bool
-	_        [8]byte
+	_        [9]byte
 }
 
 const millisPerMinute = 60_000
 
-// table counts events by (stream, minute, content, user): open addressing with
-// linear probing, no pointers, a fixed number of slots. It belongs to one
-// goroutine at a time.
+// table counts events by (stream, minute, content, user): open addressing, no
+// pointers, a fixed number of slots. It belongs to one goroutine at a time.
+//
+// Slots stand in groups of eight. A group's eight tags, seven bits of each key's
+// hash, are one word apart from the slots, so that in nearly every case the
+// first slot that is looked at is the right one: memory is touched once an
+// event (the idea of Abseil's Swiss tables, with a word in place of SIMD).
 //
 // The hash is seeded per process, so that nobody can choose keys that collide.
 type table struct {
+	tags  []uint64 // a byte for each slot of a group: 0 for an empty one, else tagUsed and the tag
 	slots []slot
-	order []uint32 // the used slots in the order of their first event: what is walked and emptied
-	mask  uint64
+	mask  uint64 // groups - 1
+	used  int
 	limit int // keys at the most, so that probes stay short
 	seed  [2]uint64
+
+	touched uint64 // keeps the reads ahead from being optimised away
 }
+
+const (
+	groupSlots = 8
+	tagUsed    = 0x80
+	everyByte  = 0x0101010101010101
+)
 
 // newTable returns a table of at least this many slots, rounded up to a power
 // of two.
 func newTable(slots int) *table {
-	n := 1 << bits.Len(uint(slots-1))
-	limit := n / 8 * 7
+	n := 1 << bits.Len(uint(max(slots, groupSlots)-1))
 	return &table{
+		tags:  make([]uint64, n/groupSlots),
 		slots: make([]slot, n),
-		order: make([]uint32, 0, limit),
-		mask:  uint64(n - 1),
-		limit: limit,
+		mask:  uint64(n/groupSlots - 1),
+		limit: n / 8 * 7,
 		seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
 	}
 }
 
 // free is how many new keys still fit.
-func (t *table) free() int { return t.limit - len(t.order) }
+func (t *table) free() int { return t.limit - t.used }
 
 // crowded says that a cut is due: three quarters of the slots are used.
-func (t *table) crowded() bool { return len(t.order) >= len(t.slots)/4*3 }
+func (t *table) crowded() bool { return t.used >= len(t.slots)/4*3 }
 
-// count adds one event. minute and offset are its time: minutes since 1970, and
-// milliseconds into that minute. The caller has made sure that free() > 0.
-func (t *table) count(e *wire.Event, stream uint16, minute uint32, offset uint16) {
-	// Two multiplications that keep both halves mix 128 bits of ids and the
-	// rest of the key (the way of wyhash).
+// moment is when an event happened.
+type moment struct {
+	minute uint32 // since 1970
+	offset uint16 // milliseconds into that minute
+}
+
+// lookahead is how many events are counted at a time: first their tags are
+// read, then their slots, one load not waiting for the other, so that several
+// misses of the cache cost little more time than one.
+const lookahead = 16
+
+// count adds events, of which events[i] happened at moments[i]. There are at
+// most lookahead, and the caller has made sure that as many keys are free.
+func (t *table) count(stream uint16, events []wire.Event, moments []moment) {
+	var hashes [lookahead]uint64
+	moments = moments[:len(events)]
+	for i := range events {
+		h := t.hash(&events[i], stream, moments[i].minute)
+		hashes[i%lookahead] = h
+		t.touched += t.tags[t.group(h)]
+	}
+	for i := range events {
+		t.touched += t.slots[t.guess(hashes[i%lookahead])].content
+	}
+	for i := range events {
+		t.slot(hashes[i%lookahead], &events[i], stream, moments[i]).add(&events[i], moments[i].offset)
+	}
+}
+
+// hash mixes a key with two multiplications that keep both halves (the way of
+// wyhash): 128 bits of ids, and the rest.
+func (t *table) hash(e *wire.Event, stream uint16, minute uint32) uint64 {
 	hi, lo := bits.Mul64(e.Content^t.seed[0], e.User^t.seed[1]^(uint64(minute)<<16|uint64(stream))*0x9E3779B97F4A7C15)
 	hi, lo = bits.Mul64(hi^lo^t.seed[1], 0xD6E8FEB86659FD93)
-	at := (hi ^ lo) & t.mask
-	for {
-		s := &t.slots[at]
-		if !s.used {
-			t.order = append(t.order, uint32(at))
-			s.content, s.user, s.minute, s.stream, s.used = e.Content, e.User, minute, stream, true
-			s.first, s.last = offset, offset
-			s.add(e, offset)
-			return
+	return hi ^ lo
+}
+
+// group and tag are the two parts of a hash.
+func (t *table) group(hash uint64) uint64 { return hash >> 7 & t.mask }
+
+func tag(hash uint64) uint64 { return hash&0x7F | tagUsed }
+
+// matches has a bit set in each byte of a group's tags that may be this tag.
+// Sometimes one more is set, of another used slot.
+func matches(tags, tag uint64) uint64 {
+	x := tags ^ tag*everyByte
+	return (x - everyByte) &^ x & (everyByte * 0x80)
+}
+
+// empties has a bit set in each byte of a group's tags whose slot is empty.
+func empties(tags uint64) uint64 { return ^tags & (everyByte * 0x80) }
+
+// guess is the slot that a key has, or will get, in nearly every case.
+func (t *table) guess(hash uint64) uint64 {
+	g := t.group(hash)
+	m := matches(t.tags[g], tag(hash))
+	if m == 0 {
+		m = empties(t.tags[g])
+	}
+	return g*groupSlots + uint64(bits.TrailingZeros64(m)/8)%groupSlots
+}
+
+// slot is the slot of an event's key, an empty one taken for it if it had none.
+func (t *table) slot(hash uint64, e *wire.Event, stream uint16, m moment) *slot {
+	for g := t.group(hash); ; g = (g + 1) & t.mask {
+		tags := t.tags[g]
+		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
+			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
+			if s.content == e.Content && s.user == e.User && s.minute == m.minute && s.stream == stream {
+				return s
+			}
 		}
-		if s.content == e.Content && s.user == e.User && s.minute == minute && s.stream == stream {
-			s.add(e, offset)
-			return
+		if empty := empties(tags); empty != 0 {
+			at := uint64(bits.TrailingZeros64(empty) / 8)
+			t.tags[g] |= tag(hash) << (8 * at)
+			t.used++
+			s := &t.slots[g*groupSlots+at]
+			*s = slot{content: e.Content, user: e.User, minute: m.minute, stream: stream, first: m.offset, last: m.offset}
+			return s
 		}
-		at = (at + 1) & t.mask
 	}
 }
 
@@ -94,18 +162,23 @@ func (s *slot) add(e *wire.Event, offset uint16) {
 
 // appendRows appends the table's rows to dst and empties the table.
 func (t *table) appendRows(dst []storage.Row) []storage.Row {
-	for _, at := range t.order {
-		s := &t.slots[at]
-		start := int64(s.minute) * millisPerMinute
-		dst = append(dst, storage.Row{
-			Stream: s.stream, Minute: s.minute * 60, Content: s.content, User: s.user,
-			Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
-			Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
-			Dwell: s.dwell, Progress: s.progress,
-			First: start + int64(s.first), Last: start + int64(s.last),
-		})
-		*s = slot{}
+	for g, tags := range t.tags {
+		for used := tags & (everyByte * 0x80); used != 0; used &= used - 1 {
+			dst = append(dst, t.slots[g*groupSlots+bits.TrailingZeros64(used)/8].row())
+		}
 	}
-	t.order = t.order[:0]
+	clear(t.tags)
+	t.used = 0
 	return dst
+}
+
+func (s *slot) row() storage.Row {
+	start := int64(s.minute) * millisPerMinute
+	return storage.Row{
+		Stream: s.stream, Minute: s.minute * 60, Content: s.content, User: s.user,
+		Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
+		Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
+		Dwell: s.dwell, Progress: s.progress,
+		First: start + int64(s.first), Last: start + int64(s.last),
+	}
 }
