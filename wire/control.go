@@ -22,6 +22,14 @@ func AppendHello(dst []byte, stream uint16, source uint64, timeMS int64) []byte 
 	})
 }
 
+// ParseHello reads the body of a hello frame: it has none.
+func ParseHello(body []byte) Refusal {
+	if len(body) != 0 {
+		return RefusedBody
+	}
+	return Accepted
+}
+
 // AppendAck appends a whole ack frame to dst.
 func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []byte {
 	dst = AppendHeader(dst, Header{
@@ -44,11 +52,19 @@ func ParseAck(body []byte) (Ack, Refusal) {
 }
 
 // AppendRefusal appends a whole refusal frame to dst. h is the header of the
-// refused frame, or the zero Header where there is none to name. The text, for
-// people, is cut to RefusalTextMax bytes.
+// refused frame, or the zero Header where there is none to name. Of h only the
+// stream, source and sequence are used; what no header may hold is written as
+// zero, so that the refusal can be read. The text, for people, is cut to
+// RefusalTextMax bytes.
 //
 // The body is the length of the word (1 byte), the word, then the text.
 func AppendRefusal(dst []byte, h Header, timeMS int64, why Refusal, text string) []byte {
+	if h.Stream == StreamReserved {
+		h.Stream = 0
+	}
+	if h.Sequence >= NumberMax {
+		h.Source, h.Sequence = 0, 0 // a source without its sequence would name its first frame
+	}
 	text = text[:min(len(text), RefusalTextMax)]
 	word := why.String()
 	dst = AppendHeader(dst, Header{

@@ -2,10 +2,14 @@ package wire
 
 import "encoding/binary"
 
-// idMask[n] keeps the n lowest bytes of a word.
+// idMask[n] keeps the n lowest bytes of a word. Lengths above 8 are refused.
 var idMask = [16]uint64{
 	0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1,
 }
+
+// reach is how far behind an event's start its loads of eight bytes may go,
+// whatever its lengths say.
+const reach = 2 + 15 + 15 + 8
 
 // DecodeEvents reads exactly count events from body into dst[:count] and
 // returns them. A body that ends early, or goes on after them, is refused with
@@ -13,88 +17,80 @@ var idMask = [16]uint64{
 // allocated. On a refusal the content of dst is undefined.
 func DecodeEvents(dst []Event, body []byte, count int) ([]Event, Refusal) {
 	dst = dst[:count]
-	var content, user uint64
-	i := 0
-	// An event is read with loads of eight bytes, of which the last may begin
-	// EventSizeMax-1 bytes behind its start. While that many are there, no
-	// load needs a check of its own.
-	const reach = EventSizeMax + 8
-	n := 0
-	for ; n < count && len(body)-i >= reach; n++ {
-		size, why := decodeEvent(&dst[n], (*[reach]byte)(body[i:]), &content, &user, n == 0)
-		if why != Accepted {
-			return nil, why
-		}
-		i += size
+	if count > 0 && len(body) >= EventSizeMin && (body[0]>>4 == 0 || body[0]&15 == 0) {
+		return nil, faultOfFirst(body[0])
 	}
-	// The tail is copied to where reading past its end is harmless.
-	var tail [reach]byte
-	for ; n < count; n++ {
-		left := len(body) - i
-		if left < EventSizeMin {
-			return nil, RefusedCount
+	var (
+		content, user uint64
+		tail          [2 * reach]byte
+		behind        int // bytes of b that are not of the body, all zero
+	)
+	b := body
+	for n := range dst {
+		if len(b) < reach {
+			if behind > 0 { // an event went beyond the body
+				return nil, RefusedCount
+			}
+			// The end is copied to where reading past it is harmless: zeros are
+			// events without a fault, and len(b) will tell.
+			behind = reach
+			b = tail[:copy(tail[:], b)+reach]
 		}
-		if left < reach {
-			clear(tail[copy(tail[:], body[i:]):])
-		} else {
-			left = copy(tail[:], body[i:])
+		// Nothing here branches on an event's shape, which nobody can foresee.
+		w := (*[reach]byte)(b)
+		lengths, shape := w[0], w[1]
+		c, u := int(lengths>>4), int(lengths&15)
+		if id := binary.LittleEndian.Uint64(w[2:]) & idMask[c]; c != 0 {
+			content = id
 		}
-		size, why := decodeEvent(&dst[n], &tail, &content, &user, n == 0)
-		if size > left {
-			return nil, RefusedCount
+		if id := binary.LittleEndian.Uint64(w[2+c:]) & idMask[u]; u != 0 {
+			user = id
 		}
-		if why != Accepted {
-			return nil, why
+		// at, dwell and progress are at most seven bytes: one load for all three.
+		rest := binary.LittleEndian.Uint64(w[2+c+u:])
+		a, d, p := int(shape>>3&3), int(shape>>5&3), int(shape>>7)
+		// A literal would be built elsewhere and copied, which stalls.
+		e := &dst[n]
+		e.Content, e.User = content, user
+		e.At = uint32(rest & idMask[a])
+		rest >>= 8 * a
+		e.Dwell = uint32(rest & idMask[d])
+		rest >>= 8 * d
+		progress := uint8(rest & idMask[p])
+		e.Kind, e.Progress, e.HasProgress = Kind(shape&7), progress, p != 0
+		if c > 8 || u > 8 || shape&7 >= Kinds || progress > ProgressMax {
+			return nil, fault(w, len(b)-behind)
 		}
-		i += size
+		b = b[2+c+u+a+d+p:]
 	}
-	if i != len(body) {
+	if len(b) != behind {
 		return nil, RefusedCount
 	}
 	return dst, Accepted
 }
 
-// decodeEvent reads one event from the start of b and returns its size. content
-// and user are the ids of the event before it.
-func decodeEvent(e *Event, b *[EventSizeMax + 8]byte, content, user *uint64, first bool) (int, Refusal) {
-	contentSize, userSize := int(b[0]>>4), int(b[0]&15)
-	shape := b[1]
-	kind := Kind(shape & 7)
-	atSize, dwellSize, progressSize := int(shape>>3&3), int(shape>>5&3), int(shape>>7)
-	if contentSize > 8 || userSize > 8 {
-		return 0, RefusedLength
+// fault names what is wrong with an event of which left bytes are there: the
+// first in the order of SPEC.md. That it inherits is no fault.
+func fault(w *[reach]byte, left int) Refusal {
+	c, u, shape := int(w[0]>>4), int(w[0]&15), w[1]
+	switch {
+	case left < EventSizeMin:
+		return RefusedCount
+	case c > 8 || u > 8:
+		return RefusedLength
+	case left < 2+c+u+int(shape>>3&3)+int(shape>>5&3)+int(shape>>7):
+		return RefusedCount
+	case shape&7 >= Kinds:
+		return RefusedKind
 	}
-	i := 2
-	if contentSize != 0 {
-		*content = binary.LittleEndian.Uint64(b[i:]) & idMask[contentSize]
-		i += contentSize
-	} else if first {
-		return 0, RefusedInherit
+	return RefusedProgress
+}
+
+// faultOfFirst names what is wrong with a frame's first event, of which these
+// are the lengths and one of them is none.
+func faultOfFirst(lengths byte) Refusal {
+	if lengths>>4 > 8 || lengths&15 > 8 {
+		return RefusedLength
 	}
-	if userSize != 0 {
-		*user = binary.LittleEndian.Uint64(b[i:]) & idMask[userSize]
-		i += userSize
-	} else if first {
-		return 0, RefusedInherit
-	}
-	// at, dwell and progress are at most seven bytes: one load for all three.
-	rest := binary.LittleEndian.Uint64(b[i:])
-	at := rest & idMask[atSize]
-	rest >>= 8 * atSize
-	dwell := rest & idMask[dwellSize]
-	rest >>= 8 * dwellSize
-	progress := uint8(rest & idMask[progressSize])
-	i += atSize + dwellSize + progressSize
-	if kind >= Kinds {
-		return i, RefusedKind
-	}
-	if progress > ProgressMax {
-		return i, RefusedProgress
-	}
-	*e = Event{
-		Content: *content, User: *user,
-		At: uint32(at), Dwell: uint32(dwell),
-		Kind: kind, Progress: progress, HasProgress: progressSize != 0,
-	}
-	return i, Accepted
+	return RefusedInherit
 }

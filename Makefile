@@ -1,0 +1,62 @@
+# Lectern's make targets; `make help` lists them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build bin/lectern, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lectern ./cmd/lectern
+
+.PHONY: run
+run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/
+	./bin/lectern serve
+
+.PHONY: test
+test: format vet staticcheck vulnerabilities ## all checks and tests, with the race detector
+	$(GO) test -race -shuffle=on -timeout 20m ./...
+
+.PHONY: format
+format: # fails where gofmt would change something
+	@files=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$files" ]; then echo "gofmt would change: $$files"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./collector ./wire ./emit ./storage
+
+.PHONY: staticcheck
+staticcheck:
+	$(GO) tool staticcheck ./...
+
+# Exit code 3 says that something is vulnerable; 1 that the check could not be
+# made, which is no failure of ours where its database cannot be reached.
+.PHONY: vulnerabilities
+vulnerabilities:
+	@out=$$($(GO) tool govulncheck ./... 2>&1); code=$$?; \
+	if [ $$code = 0 ]; then echo "govulncheck: nothing found"; \
+	elif [ $$code = 1 ] && echo "$$out" | grep -qE 'vuln\.go\.dev|fetching vulnerabilities'; then \
+		echo "govulncheck: NOT RUN, its database cannot be reached"; \
+	else echo "$$out"; exit $$code; fi
+
+.PHONY: bench
+bench: ## decode and count, beside a plain Go map; blocks into Parquet (3 min)
+	$(GO) test -run '^$$' -bench . -benchmem ./wire ./emit ./collector ./storage/...
+
+.PHONY: test-load
+test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
+	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern
+
+.PHONY: fuzz
+fuzz: ## any bytes, and events to bytes and back, 5 minutes each
+	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 5m ./wire
+	$(GO) test -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime 5m ./wire
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
