@@ -167,15 +167,18 @@ func (c *Collector) halt(ctx context.Context, s *shard) {
 	s.Unlock()
 }
 
-// sweepInterval is how often silent connections and sources are looked for.
-const sweepInterval = time.Second
+// sweepInterval is how often silent connections are looked for, and silent
+// sources in sweepStripes of all stripes: in all of them every 16 intervals.
+const (
+	sweepInterval = time.Second
+	sweepStripes  = stripes / 16
+)
 
-// sweep closes silent connections and forgets silent sources, a stripe at a
-// time.
+// sweep closes silent connections and forgets silent sources.
 func (c *Collector) sweep() {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	for n := 0; ; n += sweepStripes {
 		select {
 		case <-c.stop:
 			return
@@ -185,7 +188,9 @@ func (c *Collector) sweep() {
 			s.sweep()
 		}
 		if idle := c.options.SourceIdleMax; idle > 0 {
-			c.sources.forget(n, c.options.Clock().Add(-idle).UnixMilli())
+			for i := range sweepStripes {
+				c.sources.forget(n+i, c.options.Clock().Add(-idle).UnixMilli())
+			}
 		}
 	}
 }

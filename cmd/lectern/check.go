@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+)
+
+const checkHelp = `Say what is wrong with the configuration, and what memory it may take.
+
+Usage:
+
+  lectern check [--config FILE]
+
+Without --config it reads ./config.toml, and where there is none the built-in
+defaults. Variables LECTERN_SECTION_KEY of the environment override both, as in
+LECTERN_WINDOW_LATE_MAX=0s; they are checked too.
+
+Each problem is one line on standard error, FILE:LINE: KEY: what is wrong. Where
+there is none, the configuration in effect is printed, and what memory the
+daemon takes on this machine when it reaches all of its limits.
+
+Exit status: 0 when nothing is wrong; 1 when something is; 2 when the arguments
+make no sense.
+`
+
+// runCheck is `lectern check`.
+func (p *process) runCheck(_ context.Context, args []string) int {
+	flags := newFlags("check")
+	path := flags.String("config", "", "")
+	if code, done := p.parse(flags, args, checkHelp); done {
+		return code
+	}
+	c, problems := config.Load(*path, given(flags, "config"), p.environ)
+	for _, problem := range problems {
+		fmt.Fprintln(p.stderr, problem)
+	}
+	if len(problems) > 0 {
+		return 1
+	}
+	var b strings.Builder
+	if c.File == "" {
+		fmt.Fprintf(&b, "There is no %s here. The defaults are good:\n\n", config.FileDefault)
+	} else {
+		fmt.Fprintf(&b, "%s is good. In effect:\n\n", c.File)
+	}
+	b.WriteString(settingsTable(&c))
+	fmt.Fprintf(&b, "\nMemory at the limits, with loops = %d:\n\n%s", c.Loops(), memoryTable(&c))
+	return p.print("check", b.String())
+}
+
+func settingsTable(c *config.Config) string {
+	t := table{left: 2}
+	for _, s := range c.Settings() {
+		t.add("  "+s.Key, s.Value)
+	}
+	return t.String()
+}
+
+func memoryTable(c *config.Config) string {
+	var b strings.Builder
+	var sum int64
+	line := func(part string, bytes int64, from string) {
+		fmt.Fprintf(&b, "  %-15s %9.1f MiB", part, float64(bytes)/(1<<20))
+		if from != "" {
+			fmt.Fprintf(&b, "   %s", from)
+		}
+		b.WriteByte('\n')
+	}
+	for _, m := range c.Memory() {
+		sum += m.Bytes
+		line(m.Part, m.Bytes, m.From)
+	}
+	line("together", sum, "")
+	return b.String()
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCheckFindsProblems(t *testing.T) {
+	path := file(t, "c.toml", "[listen]\nadress = \"x\"\n\n[window]\nack_interval = 1\n")
+	code, stdout, stderr := runWith(t, nil, []string{"LECTERN_LOG_LEVEL=loud"}, "check", "--config", path)
+	want := path + ":2: listen.adress: unknown key; did you mean listen.address?\n" +
+		path + ":5: window.ack_interval: wants a duration in quotes, such as \"10s\" (ms, s, m, h); got the integer 1\n" +
+		"LECTERN_LOG_LEVEL: \"loud\" is not one of \"debug\", \"info\", \"warn\", \"error\"\n"
+	if code != 1 || stdout != "" || stderr != want {
+		t.Errorf("exit %d, %q\n%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = runWith(t, nil, nil, "check", "--config=/nowhere/c.toml")
+	if code != 1 || stdout != "" || stderr != "/nowhere/c.toml: cannot read the configuration: no such file or directory\n" {
+		t.Errorf("exit %d, %q\n%s", code, stdout, stderr)
+	}
+	if code, _, _ = runWith(t, nil, nil, "check", "--config="); code != 1 {
+		t.Errorf("an empty path: exit %d", code)
+	}
+}
+
+const checked = ` is good. In effect:
+
+  listen.address              "127.0.0.1:8420"
+  listen.loops                2
+  listen.receive_buffer       "4MiB"
+  ops.address                 "127.0.0.1:8421"
+  window.ack_interval         "1s"
+  window.flush_interval       "10s"
+  window.late_max             "0s"
+  window.future_max           "5m"
+  limits.keys_max             1048576
+  limits.sources_max          100000
+  limits.source_idle_max      "1h"
+  limits.connections_max      16384
+  limits.connection_idle_max  "1m"
+  limits.rows_waiting_max     2000000
+  storage.driver              "parquet"
+  parquet.dir                 "data/parquet"
+  parquet.merge_interval      "5m"
+  log.level                   "info"
+  log.format                  "text"
+
+Memory at the limits, with loops = 2:
+
+  tables              135.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
+  rows of a cut        70.0 MiB   limits.keys_max
+  rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
+  sources              21.9 MiB   limits.sources_max
+  connections         128.0 MiB   limits.connections_max, and frames half received
+  datagrams             8.0 MiB   listen.loops
+  receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
+  base                 64.0 MiB   the program itself
+  together            748.1 MiB
+`
+
+func TestCheckShowsWhatIsInEffect(t *testing.T) {
+	path := file(t, "c.toml", "listen.loops = 2\nlisten.receive_buffer = 4194304\n")
+	code, stdout, stderr := runWith(t, nil, []string{"LECTERN_WINDOW_LATE_MAX=0s"}, "check", "--config", path)
+	if code != 0 || stdout != path+checked || stderr != "" {
+		t.Errorf("exit %d, %s\n%s", code, stdout, stderr)
+	}
+	t.Chdir(t.TempDir())
+	code, stdout, stderr = runWith(t, nil, nil, "check")
+	if code != 0 || !strings.HasPrefix(stdout, "There is no config.toml here. The defaults are good:\n\n  listen.address ") || stderr != "" {
+		t.Errorf("without a file: exit %d, %s\n%s", code, stdout, stderr)
+	}
+}

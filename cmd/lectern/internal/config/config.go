@@ -1,0 +1,103 @@
+// Package config is what an operator may set: config.toml, and the environment
+// above it.
+package config
+
+import (
+	"log/slog"
+	"runtime"
+	"time"
+)
+
+// Config is every key of config.toml. A Config from Load without problems is
+// within the ranges of all keys, and no key contradicts another.
+type Config struct {
+	File string // what Load read; empty where there was no file
+
+	Listen  Listen
+	Ops     Ops
+	Window  Window
+	Limits  Limits
+	Storage Storage
+	Parquet Parquet
+	Log     Log
+}
+
+// Listen is where events come in.
+type Listen struct {
+	Address       string // host:port, UDP and TCP; an empty host is every interface, port 0 picks one
+	Loops         int    // event loops; 0: see Config.Loops
+	ReceiveBuffer int    // bytes asked for each loop's UDP socket
+}
+
+// Ops is where the operations server listens.
+type Ops struct {
+	Address string // host:port, as in Listen
+}
+
+// Window says when windows end and which events' own times are believed.
+type Window struct {
+	AckInterval   time.Duration // the longest time between two cuts
+	FlushInterval time.Duration // the longest that rows wait before they are put into blocks
+	LateMax       time.Duration // 0: no limit
+	FutureMax     time.Duration // 0: no limit
+}
+
+// Limits bound memory and descriptors.
+type Limits struct {
+	KeysMax           int // slots of the tables of all loops together
+	SourcesMax        int
+	SourceIdleMax     time.Duration // 0: never
+	ConnectionsMax    int
+	ConnectionIdleMax time.Duration // 0: never
+	RowsWaitingMax    int
+}
+
+// Storage names the store.
+type Storage struct {
+	Driver string // "parquet"
+}
+
+// Parquet is for the parquet driver.
+type Parquet struct {
+	Dir           string
+	MergeInterval time.Duration
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  slog.Level
+	Format string // "text" or "json"
+}
+
+// Defaults is what holds for every key that nobody sets.
+func Defaults() Config {
+	return Config{
+		Listen: Listen{Address: "127.0.0.1:8420", ReceiveBuffer: 8 << 20},
+		Ops:    Ops{Address: "127.0.0.1:8421"},
+		Window: Window{
+			AckInterval: time.Second, FlushInterval: 10 * time.Second,
+			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,
+		},
+		Limits: Limits{
+			KeysMax:    1 << 20,
+			SourcesMax: 100_000, SourceIdleMax: time.Hour,
+			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
+			RowsWaitingMax: 2_000_000,
+		},
+		Storage: Storage{Driver: "parquet"},
+		Parquet: Parquet{Dir: "data/parquet", MergeInterval: 5 * time.Minute},
+		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+	}
+}
+
+// slotsMin is the least that the collector gives a loop's table.
+const slotsMin = 1 << 16
+
+// Loops is how many event loops run: listen.loops, or one for each CPU that the
+// process may use, as far as keys_max has enough slots for each of them.
+func (c *Config) Loops() int {
+	if c.Listen.Loops > 0 {
+		return c.Listen.Loops
+	}
+	return max(1, min(runtime.GOMAXPROCS(0), c.Limits.KeysMax/slotsMin))
+}

@@ -1,0 +1,420 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+const shipped = "../../../../config.toml"
+
+func TestShippedFileIsTheDefaults(t *testing.T) {
+	got, problems := Load(shipped, true, nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	want := Defaults()
+	want.File = shipped
+	if got != want {
+		t.Errorf("config.toml says\n%+v, the defaults are\n%+v", got, want)
+	}
+}
+
+// Every key stands in config.toml, in the order of the table of settings, and
+// has a comment of its own right above it.
+func TestShippedFileDocumentsEveryKey(t *testing.T) {
+	text, err := os.ReadFile(shipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var any map[string]any
+	meta, err := toml.Decode(string(text), &any)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, key := range meta.Keys() {
+		if len(key) == 2 {
+			got = append(got, key.String())
+		}
+	}
+	c := Defaults()
+	for _, s := range c.Settings() {
+		want = append(want, s.Key)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("config.toml has\n%v, the keys are\n%v", got, want)
+	}
+	before := ""
+	for i, line := range strings.Split(string(text), "\n") {
+		if strings.Contains(line, " = ") && !strings.HasPrefix(line, "#") && !strings.HasPrefix(before, "# ") {
+			t.Errorf("config.toml:%d: %s has no comment above it", i+1, line)
+		}
+		if len(line) > 82 {
+			t.Errorf("config.toml:%d is %d characters long", i+1, len(line))
+		}
+		before = line
+	}
+}
+
+// Settings are written as the file has them, whatever they are.
+func TestSettingsCanBeReadBack(t *testing.T) {
+	text := ""
+	c := everythingElse(t)
+	for _, s := range c.Settings() {
+		section, key, _ := strings.Cut(s.Key, ".")
+		text += fmt.Sprintf("%s.%s = %s\n", section, key, s.Value)
+	}
+	path := write(t, text)
+	got, problems := Load(path, true, nil)
+	c.File, got.File = "", ""
+	if len(problems) > 0 || got != c {
+		t.Errorf("%v\n%s\ngave %+v", problems, text, got)
+	}
+}
+
+const otherwise = `
+[listen]
+address = "[::]:9000"
+loops = 3
+receive_buffer = 123457
+[ops]
+address = ":9001"
+[window]
+ack_interval = "250ms"
+flush_interval = "1m30s"
+late_max = "0s"
+future_max = "1h"
+[limits]
+keys_max = 262_144
+sources_max = 7
+source_idle_max = "90m"
+connections_max = 8
+connection_idle_max = "0s"
+rows_waiting_max = 3_000_000
+[storage]
+driver = "parquet"
+[parquet]
+dir = '/srv/"reads"'
+merge_interval = "1h0m1s"
+[log]
+level = "debug"
+format = "json"
+`
+
+// everythingElse has every key at something else than its default.
+func everythingElse(t *testing.T) Config {
+	t.Helper()
+	c, problems := Load(write(t, otherwise), true, nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return c
+}
+
+func TestLoad(t *testing.T) {
+	got := everythingElse(t)
+	got.File = ""
+	want := Config{
+		Listen:  Listen{"[::]:9000", 3, 123457},
+		Ops:     Ops{":9001"},
+		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
+		Limits:  Limits{262144, 7, 90 * time.Minute, 8, 0, 3_000_000},
+		Storage: Storage{"parquet"},
+		Parquet: Parquet{`/srv/"reads"`, time.Hour + time.Second},
+		Log:     Log{-4, "json"},
+	}
+	if got != want {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+}
+
+func write(t testing.TB, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lectern.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadFindsTheFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, test := range []struct {
+		path     string
+		explicit bool
+		want     string
+	}{
+		{"", false, "[]"},
+		{"other.toml", false, "[]"},
+		{"other.toml", true, "[other.toml: cannot read the configuration: no such file or directory]"},
+		{"", true, "[cannot read the configuration: the path is empty]"},
+		{".", true, "[.: cannot read the configuration: is a directory]"},
+	} {
+		c, problems := Load(test.path, test.explicit, nil)
+		if got := fmt.Sprint(problems); got != test.want {
+			t.Errorf("%q, explicit %t: %s, want %s", test.path, test.explicit, got, test.want)
+		}
+		if c.File = ""; c != Defaults() {
+			t.Errorf("%q, explicit %t: not the defaults: %+v", test.path, test.explicit, c)
+		}
+	}
+	if err := os.WriteFile("config.toml", []byte("listen.loops = 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, problems := Load("", false, nil)
+	if c.Listen.Loops != 5 || c.File != "config.toml" || problems != nil {
+		t.Errorf("./config.toml: %+v, %v", c, problems)
+	}
+	if err := os.WriteFile("config.toml", []byte(strings.Repeat("#\n", 1<<20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, problems := Load("", false, nil); fmt.Sprint(problems) != "[config.toml: cannot read the configuration: it is larger than 1MiB]" {
+		t.Error(problems)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		// Syntax.
+		{"[listen]\nloops = \n", `:2: expected value but found '\n' instead`},
+		{"[listen]\nloops = 1\n\nloops = 2\n", `:4: Key 'listen.loops' has already been defined.`},
+		{"\n[listen\n", `:2: expected '.' or ']' to end table name, but got '\n' instead`},
+		{"\na = 0x\n", `:2: not a hexadecimal number: '0x\n'`},
+		{"a = \"\xff\"\n", `:1: invalid UTF-8 byte: 0xff`},
+
+		// Keys that there are not.
+		{"[window]\nlate_maxx = \"1s\"\n", `:2: window.late_maxx: unknown key; did you mean window.late_max?`},
+		{"\n[listen]\nlate_max = \"1s\"\n", `:3: listen.late_max: unknown key; did you mean window.late_max?`},
+		{"[storage]\ndir = \"x\"\n", `:2: storage.dir: unknown key; did you mean parquet.dir?`},
+		{"loops = 1\n", `:1: loops: unknown key; did you mean listen.loops?`},
+		{"[windows]\n\nack_intervall = \"1s\"\n", `:3: windows.ack_intervall: unknown key; did you mean window.ack_interval?`},
+		{"# none\n[windows]\n", `:2: windows: unknown key; did you mean [window]?`},
+		{"[clickhouse]\naddress = \"h:9000\"\n", `:2: clickhouse.address: unknown key`},
+		{"[listen]\n\"a b\\n\" = 1\n", `:2: listen."a b\n": unknown key`},
+		{"[listen.loops]\nx = 1\n", `:1: listen.loops: wants an integer; got a table`},
+		{"listen = 5\n", `:1: listen: wants a table: [listen]`},
+		{"[[listen]]\nloops = 5\n", `:1: listen: wants a table: [listen]`},
+		{"listen = { loops = 5, lops = 6 }\n", `:1: listen.lops: unknown key; did you mean listen.loops?`},
+		{"[listen]\n" + strings.Repeat("x", 2000) + " = 1\n", ":2: listen." + strings.Repeat("x", 2000) + ": unknown key"},
+
+		// Types.
+		{"[listen]\nloops = \"1\"\n", `:2: listen.loops: wants an integer, without quotes; got "1"`},
+		{"[listen]\nloops = 1.5\n", `:2: listen.loops: wants an integer; got 1.5`},
+		{"[listen]\nloops = true\n", `:2: listen.loops: wants an integer; got true`},
+		{"[listen]\nloops = [1]\n", `:2: listen.loops: wants an integer; got an array`},
+		{"[listen]\nloops = 2026-01-01\n", `:2: listen.loops: wants an integer; got a date or a time`},
+		{"[listen]\naddress = 8420\n", `:2: listen.address: wants a string, such as "127.0.0.1:8420"; got the integer 8420`},
+		{"[listen]\nreceive_buffer = 1e6\n", `:2: listen.receive_buffer: wants a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB); got 1e+06`},
+		{"[window]\nack_interval = 1\n", `:2: window.ack_interval: wants a duration in quotes, such as "10s" (ms, s, m, h); got the integer 1`},
+		{"[storage]\ndriver = 1\n", `:2: storage.driver: wants the string "parquet"; got the integer 1`},
+		{"[log]\nlevel = 1\n", `:2: log.level: wants one of "debug", "info", "warn", "error"; got the integer 1`},
+		{"[parquet]\ndir = 1\n", `:2: parquet.dir: wants a string; got the integer 1`},
+
+		// Values.
+		{"[listen]\nloops = -1\n", `:2: listen.loops: -1 is out of range: 0 to 1024`},
+		{"[listen]\nloops = 1025\n", `:2: listen.loops: 1025 is out of range: 0 to 1024`},
+		{"[limits]\nkeys_max = 65535\n", `:2: limits.keys_max: 65535 is out of range: 65536 to 268435456`},
+		{"[limits]\nsources_max = 0\n", `:2: limits.sources_max: 0 is out of range: 1 to 100000000`},
+		{"[limits]\nconnections_max = 0\n", `:2: limits.connections_max: 0 is out of range: 1 to 1000000`},
+		{"[limits]\nrows_waiting_max = 9223372036854775807\n", `:2: limits.rows_waiting_max: 9223372036854775807 is out of range: 65536 to 1000000000`},
+		{"[listen]\nreceive_buffer = \"8MB\"\n", `:2: listen.receive_buffer: "8MB" is not a size: a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB)`},
+		{"[listen]\nreceive_buffer = \"MiB\"\n", `:2: listen.receive_buffer: "MiB" is not a size: a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB)`},
+		{"[listen]\nreceive_buffer = 0\n", `:2: listen.receive_buffer: 0 is out of range: 4KiB to 1GiB`},
+		{"[listen]\nreceive_buffer = \"-1KiB\"\n", `:2: listen.receive_buffer: -1KiB is out of range: 4KiB to 1GiB`},
+		{"[listen]\nreceive_buffer = \"2GiB\"\n", `:2: listen.receive_buffer: 2GiB is out of range: 4KiB to 1GiB`},
+		{"[listen]\nreceive_buffer = \"17179869185GiB\"\n", `:2: listen.receive_buffer: 17179869185GiB is out of range: 4KiB to 1GiB`},
+		{"[window]\nack_interval = \"1 s\"\n", `:2: window.ack_interval: "1 s" is not a duration, such as "10s" (ms, s, m, h)`},
+		{"[window]\nack_interval = \"\"\n", `:2: window.ack_interval: "" is not a duration, such as "10s" (ms, s, m, h)`},
+		{"[window]\nack_interval = \"0s\"\n", `:2: window.ack_interval: 0s is out of range: 1ms to 1m`},
+		{"[window]\nack_interval = \"1.5h\"\n", `:2: window.ack_interval: 1.5h is out of range: 1ms to 1m`},
+		{"[window]\nlate_max = \"-1s\"\n", `:2: window.late_max: -1s is out of range: 1s to 87600h, or 0s for no limit`},
+		{"[limits]\nsource_idle_max = \"1ms\"\n", `:2: limits.source_idle_max: 1ms is out of range: 1s to 8760h, or 0s for no limit`},
+		{"[parquet]\nmerge_interval = \"0s\"\n", `:2: parquet.merge_interval: 0s is out of range: 1s to 24h`},
+		{"[parquet]\ndir = \"\"\n", `:2: parquet.dir: "" is not a path`},
+		{"[listen]\naddress = \"127.0.0.1\"\n", `:2: listen.address: "127.0.0.1" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
+		{"[listen]\naddress = \"udp://h:1\"\n", `:2: listen.address: "udp://h:1" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
+		{"[listen]\naddress = \"a b:1\"\n", `:2: listen.address: "a b:1" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
+		{"[ops]\naddress = \"localhost:http\"\n", `:2: ops.address: "localhost:http" has no port, 0 to 65535`},
+		{"[ops]\naddress = \"localhost:65536\"\n", `:2: ops.address: "localhost:65536" has no port, 0 to 65535`},
+		{"[storage]\ndriver = \"clickhouse\"\n", `:2: storage.driver: "clickhouse" is not in this version of Lectern: the only driver is "parquet"`},
+		{"[storage]\ndriver = \"mysql\"\n", `:2: storage.driver: "mysql" is not a driver: the only one is "parquet"`},
+		{"[log]\nlevel = \"INFO\"\n", `:2: log.level: "INFO" is not one of "debug", "info", "warn", "error"`},
+		{"[log]\nformat = \"" + strings.Repeat("x", 81) + "\"\n", `:2: log.format: "` + strings.Repeat("x", 80) + `…" is not one of "text", "json"`},
+
+		// Keys that contradict each other.
+		{"[window]\nflush_interval = \"500ms\"\n", `:2: window.flush_interval: flush_interval 500ms is shorter than ack_interval 1s: nothing can be flushed before it is cut`},
+		{"[window]\nack_interval = \"11s\"\n", `:2: window.ack_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
+		{"[window]\nack_interval = \"11s\"\nflush_interval = \"10s\"\n", `:3: window.flush_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
+		{"[ops]\naddress = \"127.0.0.1:8420\"\n", `:2: ops.address: ops.address 127.0.0.1:8420 and listen.address 127.0.0.1:8420 have the same port`},
+		{"[listen]\naddress = \"[::]:8421\"\n", `:2: listen.address: ops.address 127.0.0.1:8421 and listen.address [::]:8421 have the same port`},
+		{"[ops]\naddress = \"localhost:8420\"\n", `:2: ops.address: ops.address localhost:8420 and listen.address 127.0.0.1:8420 have the same port`},
+		{"[ops]\naddress = \"0.0.0.0:8420\"\n", `:2: ops.address: ops.address 0.0.0.0:8420 and listen.address 127.0.0.1:8420 have the same port`},
+		{"[ops]\naddress = \"127.0.0.2:8420\"\n", ""},
+		{"[listen]\naddress = \":0\"\n[ops]\naddress = \":0\"\n", ""},
+		{"[listen]\nloops = 2\n[limits]\nkeys_max = 100_000\n", `:4: limits.keys_max: keys_max 100000 is too small for 2 loops: each needs 65536, together 131072`},
+		{"[listen]\nloops = 17\n", `:2: listen.loops: keys_max 1048576 is too small for 17 loops: each needs 65536, together 1114112`},
+		{"[limits]\nrows_waiting_max = 1_000_000\n", `:2: limits.rows_waiting_max: rows_waiting_max 1000000 is less than keys_max 1048576: the rows of one cut must find room`},
+		{"listen.loops = 1\n[limits]\nkeys_max = 1_500_000\nrows_waiting_max = 1_500_000\n",
+			`:4: limits.rows_waiting_max: rows_waiting_max 1500000 is less than the 1835008 rows that one cut may bring here: keys_max 1500000, for each of 1 loops rounded up to a power of two`},
+		{"[window]\nack_interval = \"20s\"\nflush_interval = \"x\"\n", `:3: window.flush_interval: "x" is not a duration, such as "10s" (ms, s, m, h)`},
+	} {
+		path := write(t, test.text)
+		want := "[" + path + test.want + "]"
+		if test.want == "" {
+			want = "[]"
+		}
+		if _, problems := Load(path, true, nil); fmt.Sprint(problems) != want {
+			t.Errorf("%s\ngot  %v\nwant %s", test.text, problems, want)
+		}
+	}
+}
+
+func TestAllProblemsAtOnce(t *testing.T) {
+	path := write(t, "[listen]\nloops = -1\nadress = \"x\"\n[log]\nformat = 3\n[window]\nflush_interval = \"20ms\"\n")
+	_, problems := Load(path, true, []string{"LECTERN_LOG_LEVEL=loud", "LECTERN_BOGUS=1", "LECTERN_PARQUET_DIR="})
+	want := []Problem{
+		{path, 2, "listen.loops", "-1 is out of range: 0 to 1024"},
+		{path, 3, "listen.adress", "unknown key; did you mean listen.address?"},
+		{path, 5, "log.format", `wants one of "text", "json"; got the integer 3`},
+		{path, 7, "window.flush_interval", "flush_interval 20ms is shorter than ack_interval 1s: nothing can be flushed before it is cut"},
+		{"", 0, "LECTERN_BOGUS", "unknown variable"},
+		{"", 0, "LECTERN_LOG_LEVEL", `"loud" is not one of "debug", "info", "warn", "error"`},
+		{"", 0, "LECTERN_PARQUET_DIR", `"" is not a path`},
+	}
+	if fmt.Sprint(problems) != fmt.Sprint(want) {
+		t.Errorf("got\n%v, want\n%v", problems, want)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	path := write(t, "[window]\nlate_max = \"1h\"\nfuture_max = \"2h\"\n")
+	c, problems := Load(path, true, []string{
+		"PATH=/bin", "LECTERN_WINDOW_LATE_MAX=0s", "LECTERN_LISTEN_LOOPS=4", "LECTERN_LISTEN_RECEIVE_BUFFER=65536",
+		"LECTERN_PARQUET_DIR=123=4", "LECTERN_LOG_LEVEL=warn",
+		"LECTERN_TEST_SEED=1", "LECTERN_SERVICE_HOST=10.0.0.1", "LECTERN_PORT=tcp://10.0.0.1:8420", "LECTERN_PORT_8420_TCP_PORT=8420",
+		"LECTERN=1", "not a variable",
+	})
+	want := Defaults()
+	want.File = path
+	want.Window.LateMax, want.Window.FutureMax = 0, 2*time.Hour
+	want.Listen.Loops, want.Listen.ReceiveBuffer = 4, 65536
+	want.Parquet.Dir, want.Log.Level = "123=4", 4
+	if len(problems) > 0 || c != want {
+		t.Errorf("%v, got\n%+v, want\n%+v", problems, c, want)
+	}
+	for entry, want := range map[string]string{
+		"LECTERN_WINDOW_LATEMAX=1s":          "[LECTERN_WINDOW_LATEMAX: unknown variable; did you mean LECTERN_WINDOW_LATE_MAX?]",
+		"LECTERN_PORTS=1":                    "[LECTERN_PORTS: unknown variable]",
+		"LECTERN_LISTEN_LOOPS=x":             `[LECTERN_LISTEN_LOOPS: "x" is not an integer]`,
+		"LECTERN_LISTEN_LOOPS=":              `[LECTERN_LISTEN_LOOPS: "" is not an integer]`,
+		"LECTERN_WINDOW_FLUSH_INTERVAL=10ms": "[LECTERN_WINDOW_FLUSH_INTERVAL: flush_interval 10ms is shorter than ack_interval 1s: nothing can be flushed before it is cut]",
+	} {
+		if _, problems := Load(write(t, ""), true, []string{entry}); fmt.Sprint(problems) != want {
+			t.Errorf("%s: %v, want %s", entry, problems, want)
+		}
+	}
+}
+
+func TestLoops(t *testing.T) {
+	c := Defaults()
+	for _, test := range []struct{ cpus, loops, keys, want int }{
+		{1, 0, 1 << 20, 1},
+		{4, 0, 1 << 20, 4},
+		{64, 0, 1 << 20, 16}, // no more than keys_max has room for
+		{4, 0, 1 << 16, 1},
+		{4, 7, 1 << 20, 7},
+	} {
+		before := runtime.GOMAXPROCS(test.cpus)
+		c.Listen.Loops, c.Limits.KeysMax = test.loops, test.keys
+		if got := c.Loops(); got != test.want {
+			t.Errorf("%+v: %d", test, got)
+		}
+		runtime.GOMAXPROCS(before)
+	}
+}
+
+// The defaults fit together on a machine of any size.
+func TestDefaultsFitEveryMachine(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for cpus := 1; cpus <= 256; cpus++ {
+		runtime.GOMAXPROCS(cpus)
+		if _, problems := Load(os.DevNull, true, nil); len(problems) > 0 {
+			t.Errorf("%d CPUs: %v", cpus, problems)
+		}
+	}
+}
+
+func TestMemory(t *testing.T) {
+	c := Defaults()
+	c.Listen.Loops = 3
+	want := map[string]int64{
+		// 349526 slots a loop, rounded up to 524288, of which 458752 may be used.
+		"tables":          2*3*524288*64 + 2*3*458752*4,
+		"rows of a cut":   3 * 458752 * 80,
+		"rows waiting":    320_000_000,
+		"sources":         23_000_000,
+		"connections":     16384*4096 + 3*(32<<20),
+		"datagrams":       3 * (4 << 20),
+		"receive buffers": 3 * (16 << 20),
+		"base":            64 << 20,
+	}
+	for _, m := range c.Memory() {
+		if m.Bytes != want[m.Part] || m.From == "" {
+			t.Errorf("%+v, want %d bytes", m, want[m.Part])
+		}
+		delete(want, m.Part)
+	}
+	if len(want) > 0 {
+		t.Errorf("missing: %v", want)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	all := []string{"serve", "check", "emit", "top", "books", "version", "help"}
+	for word, want := range map[string]string{
+		"sevre": "serve", "server": "serve", "chek": "check", "tpo": "top", "book": "books", "versoin": "version",
+		"xyzzy": "", "": "", strings.Repeat("serve", 20): "",
+	} {
+		if got := Nearest(word, all); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}
+
+// A key of any length costs next to nothing to look at.
+func TestNearestLeavesLongWordsAlone(t *testing.T) {
+	long := strings.Repeat("x", 65)
+	if got := Nearest(long, []string{long}); got != "" {
+		t.Errorf("%q", got)
+	}
+	if got := Nearest(long[:64], []string{long}); got != long {
+		t.Errorf("%q", got)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(otherwise)
+	f.Add("listen = { loops = 5, a.b.\"c\" = [1, {x = 2}] }\n[[x.y]]\nz = 07:32:00\n")
+	f.Add("\x01")
+	f.Add("[a.b.c]\n\"\" = 1\n[\"\"]\n'' = '''\n'''")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, problems := Load(write(t, text), true, []string{"LECTERN_LOG_LEVEL=" + text})
+		for _, p := range problems {
+			if p.Message == "" || p.Key == "" && p.Line == 0 || strings.Contains(p.String(), "\n") {
+				t.Errorf("%q: %#v", text, p)
+			}
+		}
+		for _, s := range c.Settings() {
+			if s.Value == "" {
+				t.Errorf("%q: %s has no value", text, s.Key)
+			}
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package config
+
+import (
+	"net"
+	"strconv"
+)
+
+// findContradictions reports keys that are right one by one and wrong together.
+func (l *loader) findContradictions() {
+	c := l.config
+	if c.Window.FlushInterval < c.Window.AckInterval {
+		l.contradiction([]string{"window.flush_interval", "window.ack_interval"},
+			"flush_interval %s is shorter than ack_interval %s: nothing can be flushed before it is cut",
+			FormatDuration(c.Window.FlushInterval), FormatDuration(c.Window.AckInterval))
+	}
+	if sharePort(c.Listen.Address, c.Ops.Address) {
+		l.contradiction([]string{"ops.address", "listen.address"},
+			"ops.address %s and listen.address %s have the same port", c.Ops.Address, c.Listen.Address)
+	}
+	if need := c.Listen.Loops * slotsMin; c.Limits.KeysMax < need {
+		l.contradiction([]string{"limits.keys_max", "listen.loops"},
+			"keys_max %d is too small for %d loops: each needs %d, together %d",
+			c.Limits.KeysMax, c.Listen.Loops, slotsMin, need)
+	}
+	l.checkRows()
+}
+
+// checkRows sees to it that the rows of one cut can wait. Otherwise a cut of
+// full tables would never find room.
+func (l *loader) checkRows() {
+	rows, keys := l.config.Limits.RowsWaitingMax, l.config.Limits.KeysMax
+	most := l.config.Loops() * keysPerTable(l.config.slots())
+	switch {
+	case rows < keys:
+		l.contradiction([]string{"limits.rows_waiting_max", "limits.keys_max"},
+			"rows_waiting_max %d is less than keys_max %d: the rows of one cut must find room", rows, keys)
+	case rows < most:
+		l.contradiction([]string{"limits.rows_waiting_max", "limits.keys_max", "listen.loops"},
+			"rows_waiting_max %d is less than the %d rows that one cut may bring here: keys_max %d, for each of %d loops rounded up to a power of two",
+			rows, most, keys, l.config.Loops())
+	}
+}
+
+// contradiction reports keys that do not fit each other, at the first of them
+// that somebody set. It is silent where one of them is wrong by itself.
+func (l *loader) contradiction(keys []string, format string, args ...any) {
+	at := ""
+	for _, key := range keys {
+		o, set := l.from[key]
+		if o.bad {
+			return
+		}
+		if set && at == "" {
+			at = key
+		}
+	}
+	l.problem(at, format, args...)
+}
+
+// sharePort says that two addresses cannot both be listened on.
+func sharePort(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	numberA, _ := strconv.Atoi(portA)
+	numberB, _ := strconv.Atoi(portB)
+	if numberA != numberB || numberA == 0 {
+		return false
+	}
+	ipA, ipB := net.ParseIP(hostA), net.ParseIP(hostB)
+	apart := ipA != nil && ipB != nil && !ipA.IsUnspecified() && !ipB.IsUnspecified() && !ipA.Equal(ipB)
+	return !apart
+}

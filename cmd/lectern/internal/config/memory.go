@@ -1,0 +1,49 @@
+package config
+
+import "math/bits"
+
+// Memory is what one part of the daemon takes at its limit.
+type Memory struct {
+	Part  string
+	Bytes int64
+	From  string // the keys that it depends on, as a formula
+}
+
+const (
+	slotBytes       = 64       // collector's slot: a cache line
+	orderBytes      = 4        // beside each key that a table may hold
+	rowBytes        = 80       // storage.Row
+	sourceBytes     = 230      // collector's source, 200, and its entry in a map
+	connectionBytes = 4 << 10  // gnet's connection and ours
+	partialMax      = 32 << 20 // half-received frames, a loop
+	frameBytes      = 64 << 10 // the largest of them
+	batchBytes      = 4 << 20  // 64 datagrams of 64 KiB, a loop
+	baseBytes       = 64 << 20 // the program, its stacks, the store's buffers
+)
+
+// slots is the size of each loop's tables.
+func (c *Config) slots() int {
+	loops := c.Loops()
+	return 1 << bits.Len(uint(max(slotsMin, (c.Limits.KeysMax+loops-1)/loops)-1))
+}
+
+// keysPerTable is how many of a table's slots may be used.
+func keysPerTable(slots int) int { return slots / 8 * 7 }
+
+// Memory is what the daemon takes when every limit is reached, part by part. It
+// is a budget for a container, not a measurement.
+func (c *Config) Memory() []Memory {
+	loops, slots := int64(c.Loops()), int64(c.slots())
+	keys := loops * int64(keysPerTable(int(slots)))
+	connections := int64(c.Limits.ConnectionsMax)
+	return []Memory{
+		{"tables", 2*loops*slots*slotBytes + 2*keys*orderBytes, "limits.keys_max, twice, rounded up to a power of two for each loop"},
+		{"rows of a cut", keys * rowBytes, "limits.keys_max"},
+		{"rows waiting", 2 * int64(c.Limits.RowsWaitingMax) * rowBytes, "limits.rows_waiting_max, twice while they are merged"},
+		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
+		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax), "limits.connections_max, and frames half received"},
+		{"datagrams", loops * batchBytes, "listen.loops"},
+		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},
+		{"base", baseBytes, "the program itself"},
+	}
+}

@@ -1,0 +1,64 @@
+package config
+
+import "time"
+
+// setting is one key: where it is kept, and how its text is read and written.
+type setting struct {
+	key   string // section.key
+	wants string // what may stand there, for a value of the wrong type
+	takes types
+	set   func(text string) error // leaves the value alone when it fails
+	show  func() string           // as it would stand in config.toml
+}
+
+// types are the TOML types that a key may have.
+type types uint8
+
+const (
+	asString types = 1 << iota
+	asInteger
+)
+
+// settings is every key there is, in the order of config.toml.
+func (c *Config) settings() []setting {
+	const day = 24 * time.Hour
+	return []setting{
+		address("listen.address", &c.Listen.Address),
+		count("listen.loops", &c.Listen.Loops, 0, 1024),
+		size("listen.receive_buffer", &c.Listen.ReceiveBuffer, 4<<10, 1<<30),
+
+		address("ops.address", &c.Ops.Address),
+
+		duration("window.ack_interval", &c.Window.AckInterval, time.Millisecond, time.Minute),
+		duration("window.flush_interval", &c.Window.FlushInterval, 10*time.Millisecond, time.Hour),
+		limit("window.late_max", &c.Window.LateMax, time.Second, 3650*day),
+		limit("window.future_max", &c.Window.FutureMax, time.Second, 3650*day),
+
+		count("limits.keys_max", &c.Limits.KeysMax, slotsMin, 1<<28),
+		count("limits.sources_max", &c.Limits.SourcesMax, 1, 100_000_000),
+		limit("limits.source_idle_max", &c.Limits.SourceIdleMax, time.Second, 365*day),
+		count("limits.connections_max", &c.Limits.ConnectionsMax, 1, 1_000_000),
+		limit("limits.connection_idle_max", &c.Limits.ConnectionIdleMax, time.Second, day),
+		count("limits.rows_waiting_max", &c.Limits.RowsWaitingMax, slotsMin, 1_000_000_000),
+
+		driver("storage.driver", &c.Storage.Driver),
+
+		path("parquet.dir", &c.Parquet.Dir),
+		duration("parquet.merge_interval", &c.Parquet.MergeInterval, time.Second, day),
+
+		level("log.level", &c.Log.Level),
+		word("log.format", &c.Log.Format, "text", "json"),
+	}
+}
+
+// Setting is one key with its value, as they would stand in config.toml.
+type Setting struct{ Key, Value string }
+
+// Settings is every key with its value, in the order of config.toml.
+func (c *Config) Settings() []Setting {
+	var all []Setting
+	for _, s := range c.settings() {
+		all = append(all, Setting{s.key, s.show()})
+	}
+	return all
+}

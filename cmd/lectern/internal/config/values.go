@@ -1,0 +1,223 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// shownMax bounds how much of a wrong value a message repeats.
+const shownMax = 80
+
+// quote shows a value that somebody wrote.
+func quote(text string) string {
+	if len(text) > shownMax {
+		text = text[:shownMax] + "…"
+	}
+	return strconv.Quote(text)
+}
+
+// count is a whole number.
+func count(key string, to *int, least, most int) setting {
+	return setting{
+		key: key, wants: "an integer", takes: asInteger,
+		set: func(text string) error {
+			n, err := strconv.ParseInt(text, 10, 64)
+			switch {
+			case errors.Is(err, strconv.ErrSyntax):
+				return fmt.Errorf("%s is not an integer", quote(text))
+			case err != nil || n < int64(least) || n > int64(most):
+				return fmt.Errorf("%s is out of range: %d to %d", text, least, most)
+			}
+			*to = int(n)
+			return nil
+		},
+		show: func() string { return strconv.Itoa(*to) },
+	}
+}
+
+var sizeUnits = []struct {
+	word  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+// size is a number of bytes.
+func size(key string, to *int, least, most int64) setting {
+	return setting{
+		key: key, wants: `a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB)`, takes: asInteger | asString,
+		set: func(text string) error {
+			digits, unit := text, int64(1)
+			for _, u := range sizeUnits {
+				if rest, ok := strings.CutSuffix(text, u.word); ok {
+					digits, unit = rest, u.bytes
+					break
+				}
+			}
+			n, err := strconv.ParseInt(digits, 10, 64)
+			switch {
+			case errors.Is(err, strconv.ErrSyntax):
+				return fmt.Errorf(`%s is not a size: a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB)`, quote(text))
+			case err != nil || n > math.MaxInt64/unit || n*unit < least || n*unit > most:
+				return fmt.Errorf("%s is out of range: %s to %s", text, FormatSize(least), FormatSize(most))
+			}
+			*to = int(n * unit)
+			return nil
+		},
+		show: func() string {
+			text := FormatSize(int64(*to))
+			if _, err := strconv.Atoi(text); err == nil {
+				return text
+			}
+			return strconv.Quote(text)
+		},
+	}
+}
+
+// FormatSize writes bytes with the largest unit that leaves no rest.
+func FormatSize(bytes int64) string {
+	for _, u := range sizeUnits {
+		if bytes >= u.bytes && bytes%u.bytes == 0 {
+			return strconv.FormatInt(bytes/u.bytes, 10) + u.word
+		}
+	}
+	return strconv.FormatInt(bytes, 10)
+}
+
+// duration is a span of time.
+func duration(key string, to *time.Duration, least, most time.Duration) setting {
+	return span(key, to, func(d time.Duration) bool { return d >= least && d <= most },
+		fmt.Sprintf("%s to %s", FormatDuration(least), FormatDuration(most)))
+}
+
+// limit is a span of time, where 0 means that there is no limit.
+func limit(key string, to *time.Duration, least, most time.Duration) setting {
+	return span(key, to, func(d time.Duration) bool { return d == 0 || d >= least && d <= most },
+		fmt.Sprintf("%s to %s, or 0s for no limit", FormatDuration(least), FormatDuration(most)))
+}
+
+func span(key string, to *time.Duration, within func(time.Duration) bool, bounds string) setting {
+	return setting{
+		key: key, wants: `a duration in quotes, such as "10s" (ms, s, m, h)`, takes: asString,
+		set: func(text string) error {
+			d, err := time.ParseDuration(text)
+			switch {
+			case err != nil:
+				return fmt.Errorf(`%s is not a duration, such as "10s" (ms, s, m, h)`, quote(text))
+			case !within(d):
+				return fmt.Errorf("%s is out of range: %s", text, bounds)
+			}
+			*to = d
+			return nil
+		},
+		show: func() string { return strconv.Quote(FormatDuration(*to)) },
+	}
+}
+
+// FormatDuration is Duration.String without "0m0s" behind round hours.
+func FormatDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// address is a place to listen on.
+func address(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "127.0.0.1:8420"`, takes: asString,
+		set: func(text string) error {
+			host, port, err := net.SplitHostPort(text)
+			if err != nil || strings.ContainsFunc(host, notInHost) {
+				return fmt.Errorf(`%s is not an address, such as "127.0.0.1:8420" or "[::]:8420"`, quote(text))
+			}
+			if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+				return fmt.Errorf("%s has no port, 0 to 65535", quote(text))
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
+// notInHost says that a character is in no host name, nor in an IP address with
+// or without a zone.
+func notInHost(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("-._:%", r)
+}
+
+// path is a place in the file system.
+func path(key string, to *string) setting {
+	return setting{
+		key: key, wants: "a string", takes: asString,
+		set: func(text string) error {
+			if text == "" || strings.ContainsRune(text, 0) {
+				return fmt.Errorf("%s is not a path", quote(text))
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
+// word is one of a few words.
+func word(key string, to *string, words ...string) setting {
+	var quoted []string
+	for _, w := range words {
+		quoted = append(quoted, strconv.Quote(w))
+	}
+	one := strings.Join(quoted, ", ")
+	return setting{
+		key: key, wants: "one of " + one, takes: asString,
+		set: func(text string) error {
+			if !slices.Contains(words, text) {
+				return fmt.Errorf("%s is not one of %s", quote(text), one)
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
+// driver is the word for a store.
+func driver(key string, to *string) setting {
+	s := word(key, to, "parquet")
+	s.wants = `the string "parquet"`
+	s.set = func(text string) error {
+		switch text {
+		case "parquet":
+			*to = text
+			return nil
+		case "clickhouse":
+			return errors.New(`"clickhouse" is not in this version of Lectern: the only driver is "parquet"`)
+		}
+		return fmt.Errorf(`%s is not a driver: the only one is "parquet"`, quote(text))
+	}
+	return s
+}
+
+// level is the least that is logged.
+func level(key string, to *slog.Level) setting {
+	text := strings.ToLower(to.String())
+	s := word(key, &text, "debug", "info", "warn", "error")
+	name := s.set
+	s.set = func(text string) error {
+		if err := name(text); err != nil {
+			return err
+		}
+		return to.UnmarshalText([]byte(text))
+	}
+	return s
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/storage"
+)
+
+// newFlags returns an empty set of flags that says nothing by itself.
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+// parse reads a command's arguments, which are flags alone. With done, the
+// command is at its end: it was asked for help, or the arguments make no sense.
+func (p *process) parse(flags *flag.FlagSet, args []string, help string) (code int, done bool) {
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return p.print(flags.Name(), help), true
+	case err != nil:
+		return p.usage(flags.Name(), err), true
+	case flags.NArg() > 0:
+		return p.usage(flags.Name(), fmt.Errorf("%q is not a flag, and nothing else is taken", flags.Arg(0))), true
+	}
+	return 0, false
+}
+
+// given says whether a flag was among the arguments.
+func given(flags *flag.FlagSet, name string) (found bool) {
+	flags.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// load reads the configuration that --config names, or else the usual one. It
+// has said what is wrong where it could not.
+func (p *process) load(flags *flag.FlagSet, path string) (config.Config, bool) {
+	c, problems := config.Load(path, given(flags, "config"), p.environ)
+	for _, problem := range problems {
+		fmt.Fprintf(p.stderr, "lectern %s: %v\n", flags.Name(), problem)
+	}
+	return c, len(problems) == 0
+}
+
+// storeFlags are the flags of the commands that read the store.
+type storeFlags struct {
+	flags  *flag.FlagSet
+	config string
+	dir    string
+	json   bool
+}
+
+func newStoreFlags(name string) *storeFlags {
+	s := &storeFlags{flags: newFlags(name)}
+	s.flags.StringVar(&s.config, "config", "", "")
+	s.flags.StringVar(&s.dir, "dir", "", "")
+	s.flags.BoolVar(&s.json, "json", false, "")
+	return s
+}
+
+// openStore opens the store that --dir names, or else the configuration. It has
+// said why where it could not.
+func (p *process) openStore(s *storeFlags) (storage.Reader, bool) {
+	if !given(s.flags, "dir") {
+		c, ok := p.load(s.flags, s.config)
+		if !ok {
+			return nil, false
+		}
+		s.dir = c.Parquet.Dir
+	}
+	reader, err := p.open(s.dir)
+	if err != nil {
+		p.fail(s.flags.Name(), fmt.Errorf("cannot open the store in %q: %w", s.dir, err))
+		return nil, false
+	}
+	return reader, true
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// library stands in for a stored directory: it keeps what it was asked and
+// gives fixed answers.
+type library struct {
+	dir   string
+	asked storage.TopQuery
+	rows  []storage.TopRow
+	books []storage.BookTotal
+	err   error
+}
+
+func (l *library) Top(_ context.Context, q storage.TopQuery) ([]storage.TopRow, error) {
+	l.asked = q
+	return l.rows, l.err
+}
+
+func (l *library) Books(context.Context) ([]storage.BookTotal, error) { return l.books, l.err }
+
+// atNoon is the clock of the tests: 2026-03-01 12:00:30 UTC.
+func atNoon() time.Time { return time.Unix(1_772_366_430, 0) }
+
+// runWith runs a command on a library; a nil one cannot be opened.
+func runWith(t testing.TB, l *library, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := process{
+		environ: environ, stdin: strings.NewReader(""), stdout: &out, stderr: &errs, now: atNoon,
+		open: func(dir string) (storage.Reader, error) {
+			if l == nil {
+				return nil, errors.New("the disk is gone")
+			}
+			l.dir = dir
+			return l, nil
+		},
+	}
+	code = p.run(t.Context(), args)
+	return code, out.String(), errs.String()
+}
+
+// file writes a file of the test's.
+func file(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const wholeHelp = `Lectern counts reading.
+
+Usage:
+
+  lectern COMMAND [flags]
+
+Commands:
+
+  serve    receive events, count them and store what was counted
+  check    say what is wrong with the configuration, and what memory it may take
+  emit     send the events of an access log, or made-up ones
+  top      show what is read most
+  books    show what became of every event, and whether it adds up
+  version  show the version
+  help     show what a command takes
+
+Run "lectern help COMMAND" to see what a command takes.
+`
+
+func TestCommands(t *testing.T) {
+	for _, test := range []struct {
+		args           string
+		code           int
+		stdout, stderr string
+	}{
+		{"", 2, "", wholeHelp},
+		{"--help", 0, wholeHelp, ""},
+		{"-h", 0, wholeHelp, ""},
+		{"help", 0, wholeHelp, ""},
+		{"help help", 0, helpHelp, ""},
+		{"help --help", 0, helpHelp, ""},
+		{"sevre", 2, "", "lectern: \"sevre\" is not a command; did you mean \"serve\"?\nRun \"lectern --help\" to see what it takes.\n"},
+		{"xyzzyxyzzy", 2, "", "lectern: \"xyzzyxyzzy\" is not a command\nRun \"lectern --help\" to see what it takes.\n"},
+		{"--config x", 2, "", "lectern: \"--config\" is not a command\nRun \"lectern --help\" to see what it takes.\n"},
+		{"help tpo", 2, "", "lectern help: \"tpo\" is not a command; did you mean \"top\"?\nRun \"lectern help --help\" to see what it takes.\n"},
+		{"help top books", 2, "", "lectern help: it takes one command, not 2\nRun \"lectern help --help\" to see what it takes.\n"},
+		{"check --what", 2, "", "lectern check: flag provided but not defined: -what\nRun \"lectern check --help\" to see what it takes.\n"},
+		{"books now", 2, "", "lectern books: \"now\" is not a flag, and nothing else is taken\nRun \"lectern books --help\" to see what it takes.\n"},
+		{"version 2", 2, "", "lectern version: \"2\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
+	} {
+		code, stdout, stderr := runWith(t, nil, nil, strings.Fields(test.args)...)
+		if code != test.code || stdout != test.stdout || stderr != test.stderr {
+			t.Errorf("lectern %s: exit %d\n%s%s", test.args, code, stdout, stderr)
+		}
+	}
+}
+
+// Every command explains itself, in two ways that say the same.
+func TestHelpOfEveryCommand(t *testing.T) {
+	for _, name := range []string{"serve", "check", "emit", "top", "books", "version"} {
+		code, help, stderr := runWith(t, nil, nil, "help", name)
+		if code != 0 || stderr != "" || !strings.Contains(help, "Usage:\n\n  lectern "+name) {
+			t.Errorf("help %s: exit %d, %q, %q", name, code, help, stderr)
+		}
+		code, same, stderr := runWith(t, nil, nil, name, "--help")
+		if code != 0 || stderr != "" || same != help {
+			t.Errorf("%s --help: exit %d, %q, %q", name, code, same, stderr)
+		}
+		for line := range strings.Lines(help) {
+			if len([]rune(line)) > 86 {
+				t.Errorf("%s: a long line: %s", name, line)
+			}
+		}
+	}
+}
+
+// run is what main calls: with the real store.
+func TestRun(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, nil, nil, &out, &errs); code != 0 || !strings.HasPrefix(out.String(), "lectern ") {
+		t.Errorf("exit %d, %q, %q", code, out.String(), errs.String())
+	}
+}
+
+// fullDisk is what /dev/full is.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestAnswerThatCannotBeWritten(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"check"}, {"books", "--dir", "x"}, {"top", "--dir", "x"}} {
+		t.Chdir(t.TempDir())
+		var errs bytes.Buffer
+		p := process{stdout: fullDisk{}, stderr: &errs, now: atNoon, open: func(string) (storage.Reader, error) {
+			return &library{rows: make([]storage.TopRow, 1)}, nil
+		}}
+		want := "lectern " + args[0] + ": cannot write the answer: no space left\n"
+		if code := p.run(t.Context(), args); code != 1 || errs.String() != want {
+			t.Errorf("%v: exit %d, %q", args, code, errs.String())
+		}
+	}
+}

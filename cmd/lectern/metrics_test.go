@@ -1,0 +1,45 @@
+package main
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var metricName = regexp.MustCompile(`lectern_[a-z_]*[a-z]`)
+
+// docs/METRICS.md lists exactly the metrics that the source names.
+func TestMetricsPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/METRICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]bool)
+	for line := range strings.Lines(string(page)) {
+		if strings.HasPrefix(line, "| `") {
+			documented[metricName.FindString(line)] = true
+		}
+	}
+	inSource := make(map[string]bool)
+	err = filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, name := range metricName.FindAllString(string(source), -1) {
+			inSource[name] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, got := slices.Sorted(maps.Keys(inSource)), slices.Sorted(maps.Keys(documented)); !slices.Equal(got, want) {
+		t.Errorf("the page lists\n%s\nthe source names\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

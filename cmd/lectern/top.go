@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+const topHelp = `Show what is read most: the contents, or the users, with the most opens.
+
+Usage:
+
+  lectern top [flags]
+
+Where from:
+
+  --config FILE    the configuration that names the store (default ./config.toml,
+                   and where there is none the built-in defaults)
+  --dir DIR        read the Parquet store in this directory instead
+
+What:
+
+  --by content     contents, with the number of their readers (the default)
+  --by user        users, with the number of contents they read
+  --since DURATION only the minutes since so long ago (default 24h)
+  --all            of all time
+  --stream N       only this stream; may be given more than once
+  -n N             so many, 1 to 100000 (default 10)
+
+How:
+
+  --names FILE     show names in place of ids: a file with one name a line, such
+                   as the paths of a site. An id is the xxHash64 of its name.
+  --json           a JSON object a line. Ids and streams are strings, since many
+                   readers of JSON have no 64-bit integers.
+
+The daemon may run meanwhile. What it has not stored yet (window.flush_interval,
+10 s by default) does not show.
+
+Exit status: 0, also when nothing was found; 1 when the store cannot be read; 2
+when the arguments make no sense.
+
+Examples:
+
+  lectern top --since 1h
+  lectern top --all --by user --stream 7 -n 100 --json
+`
+
+// topMax bounds -n.
+const topMax = 100_000
+
+// topOptions are the arguments of `lectern top`, checked.
+type topOptions struct {
+	store *storeFlags
+	query storage.TopQuery
+	since time.Duration // 0 for all
+	names string
+}
+
+// runTop is `lectern top`.
+func (p *process) runTop(ctx context.Context, args []string) int {
+	o := topOptions{store: newStoreFlags("top")}
+	flags := o.store.flags
+	by := flags.String("by", "content", "")
+	since := flags.Duration("since", 24*time.Hour, "")
+	all := flags.Bool("all", false, "")
+	n := flags.Int("n", 10, "")
+	flags.StringVar(&o.names, "names", "", "")
+	flags.Func("stream", "", func(text string) error {
+		stream, err := parseStream(text)
+		o.query.Streams = append(o.query.Streams, stream)
+		return err
+	})
+	if code, done := p.parse(flags, args, topHelp); done {
+		return code
+	}
+	switch {
+	case *by != "content" && *by != "user":
+		return p.usage("top", fmt.Errorf("--by %q is neither content nor user", *by))
+	case *all && given(flags, "since"):
+		return p.usage("top", errors.New("--all and --since exclude each other"))
+	case *since <= 0:
+		return p.usage("top", fmt.Errorf("--since %v is not longer than nothing", *since))
+	case *n < 1 || *n > topMax:
+		return p.usage("top", fmt.Errorf("-n %d is outside of 1 to %d", *n, topMax))
+	}
+	if *by == "user" {
+		o.query.By = storage.ByUser
+	}
+	o.query.Limit = *n
+	if !*all {
+		o.since = *since
+		// The minute that the span begins in belongs to it.
+		if from := p.now().Add(-*since).Unix() / 60 * 60; from > 0 {
+			o.query.Since = uint32(from)
+		}
+	}
+	return p.top(ctx, &o)
+}
+
+func parseStream(text string) (uint16, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n >= wire.StreamReserved {
+		return 0, fmt.Errorf("it is not a stream, 0 to %d", wire.StreamReserved-1)
+	}
+	return uint16(n), nil
+}
+
+// top asks the store and prints the answer.
+func (p *process) top(ctx context.Context, o *topOptions) int {
+	names, err := openNames(o.names)
+	if err != nil {
+		return p.fail("top", err)
+	}
+	defer names.close()
+	reader, ok := p.openStore(o.store)
+	if !ok {
+		return 1
+	}
+	rows, err := reader.Top(ctx, o.query)
+	if err != nil {
+		return p.fail("top", fmt.Errorf("cannot read the store in %q: %w", o.store.dir, err))
+	}
+	if len(rows) == 0 {
+		fmt.Fprintf(p.stderr, "lectern top: %s\n", o.nothing())
+		return 0
+	}
+	names.want(rows)
+	if err := names.read(); err != nil {
+		return p.fail("top", err)
+	}
+	if o.store.json {
+		return p.print("top", topJSON(rows, o.query.By, names))
+	}
+	return p.print("top", topTable(rows, o.query.By, names))
+}
+
+// nothing says what to do when nothing was found.
+func (o *topOptions) nothing() string {
+	of := ""
+	if len(o.query.Streams) > 0 {
+		of = " of these streams"
+	}
+	if o.since > 0 {
+		return fmt.Sprintf("nothing%s was read in the last %s; try --all, or a longer --since", of, config.FormatDuration(o.since))
+	}
+	return fmt.Sprintf("nothing%s is stored in %q; what arrives is stored after window.flush_interval, 10s by default", of, o.store.dir)
+}
+
+func topTable(rows []storage.TopRow, by storage.By, names *names) string {
+	t := table{left: 2}
+	who, others := "CONTENT", "USERS"
+	if by == storage.ByUser {
+		who, others = "USER", "CONTENTS"
+	}
+	t.add("STREAM", who, "OPENS", "READS", "FINISHES", "SAVES", "SHARES", "DWELL", others)
+	for i := range rows {
+		r := &rows[i]
+		id, ok := names.of(r.ID)
+		if !ok {
+			id = number(r.ID)
+		}
+		t.add(streamWord(r.Stream), printable(id), number(r.Opens), number(r.Reads), number(r.Finishes),
+			number(r.Saves), number(r.Shares), dwellWord(r.Dwell), number(r.Others))
+	}
+	return t.String()
+}
+
+// dwellWord shows milliseconds, rounded to seconds.
+func dwellWord(ms uint64) string {
+	s := (ms + 500) / 1000
+	switch {
+	case s < 60:
+		return fmt.Sprintf("%ds", s)
+	case s < 3600:
+		return fmt.Sprintf("%dm%02ds", s/60, s%60)
+	}
+	return fmt.Sprintf("%dh%02dm%02ds", s/3600, s/60%60, s%60)
+}
+
+// topLine is one line of --json.
+type topLine struct {
+	Stream   string  `json:"stream"`
+	ID       string  `json:"id"`
+	Name     string  `json:"name,omitempty"`
+	Opens    uint64  `json:"opens"`
+	Reads    uint64  `json:"reads"`
+	Finishes uint64  `json:"finishes"`
+	Saves    uint64  `json:"saves"`
+	Shares   uint64  `json:"shares"`
+	Dwell    uint64  `json:"dwell_ms"`
+	Users    *uint64 `json:"users,omitempty"`    // of a content
+	Contents *uint64 `json:"contents,omitempty"` // of a user
+}
+
+func topJSON(rows []storage.TopRow, by storage.By, names *names) string {
+	var b strings.Builder
+	for i := range rows {
+		r := &rows[i]
+		line := topLine{
+			Stream: streamWord(r.Stream), ID: number(r.ID),
+			Opens: r.Opens, Reads: r.Reads, Finishes: r.Finishes, Saves: r.Saves, Shares: r.Shares, Dwell: r.Dwell,
+		}
+		line.Name, _ = names.of(r.ID)
+		if by == storage.ByUser {
+			line.Contents = &r.Others
+		} else {
+			line.Users = &r.Others
+		}
+		text, _ := json.Marshal(line) // numbers and strings always marshal
+		b.Write(text)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

@@ -1,0 +1,372 @@
+package parquet
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// filesAtOnce bounds how many files are open in one step of a merge, and so its
+// memory. Hours with more take several steps.
+const filesAtOnce = 32
+
+// Merge makes one file of all files of a past hour that lie in one folder, adding
+// up the rows of the same key. It may be called at any time, also during Store, and
+// goes on where an earlier call was cut off. An error of one hour does not keep
+// it from the others.
+func (s *Store) Merge(ctx context.Context) error {
+	s.merging.Lock()
+	defer s.merging.Unlock()
+	var errs []error
+	for _, t := range []table{ledger, reads} {
+		days, err := folders(s.disk, s.dir, t)
+		if err != nil {
+			return err
+		}
+		for _, day := range days {
+			errs = append(errs, s.mergeDay(ctx, t, s.folder(t, day)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mergeDay merges the past hours of one folder that have several files.
+func (s *Store) mergeDay(ctx context.Context, t table, folder string) error {
+	list, err := s.disk.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("parquet: %w", err)
+	}
+	hours := make(map[string][]string)
+	for _, f := range list {
+		if n, ok := parseName(f.Name()); ok && n.hour < hourOf(s.now()) {
+			hours[n.hour] = append(hours[n.hour], f.Name())
+		}
+	}
+	var errs []error
+	for _, files := range hours {
+		if len(files) > 1 {
+			errs = append(errs, s.mergeHour(ctx, t, folder, files))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) mergeHour(ctx context.Context, t table, folder string, files []string) error {
+	var mine []entry
+	for _, file := range files {
+		e, err := readEntry(s.disk, t, filepath.Join(folder, file))
+		if err != nil {
+			return err
+		}
+		if e.collector == s.collector {
+			mine = append(mine, e)
+		}
+	}
+	mine, err := s.tidy(folder, mine)
+	for err == nil && len(mine) > 1 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// The smallest first, so that no row is copied more often than it must.
+		slices.SortFunc(mine, func(a, b entry) int { return cmp.Compare(a.rows, b.rows) })
+		n := min(len(mine), filesAtOnce)
+		var merged entry
+		merged, err = s.mergeFiles(ctx, t, folder, mine[:n])
+		mine = append(mine[n:], merged)
+	}
+	return err
+}
+
+// mergeFiles makes one file of several, and then removes them.
+func (s *Store) mergeFiles(ctx context.Context, t table, folder string, parts []entry) (entry, error) {
+	var blocks spans
+	for _, p := range parts {
+		blocks = blocks.with(p.blocks)
+	}
+	file := name{hour: parts[0].name.hour, first: blocks[0].first, last: blocks.last(), merged: true}
+	path := filepath.Join(folder, file.String())
+	replaces := func(p entry) bool { return p.path == path }
+	if _, err := os.Lstat(path); err == nil && !slices.ContainsFunc(parts, replaces) {
+		return entry{}, fmt.Errorf("parquet: merge to %s: %w", path, errForeign)
+	}
+	temp, err := writeTemp(s.disk, path, func(w io.Writer) error {
+		return s.copyRows(ctx, t, w, blocks, parts)
+	})
+	if err != nil {
+		return entry{}, fmt.Errorf("parquet: merge to %s: %w", path, err)
+	}
+	if err := s.publishMerged(t, temp, path, blocks); err != nil {
+		return entry{}, fmt.Errorf("parquet: merge to %s: %w", path, err)
+	}
+	if err := s.disk.SyncDir(folder); err != nil {
+		return entry{}, fmt.Errorf("parquet: merge to %s: %w", path, err)
+	}
+	for _, p := range parts {
+		if p.path == path {
+			continue
+		}
+		if err := s.disk.Remove(p.path); err != nil {
+			return entry{}, fmt.Errorf("parquet: %w", err)
+		}
+	}
+	return readEntry(s.disk, t, path)
+}
+
+func (s *Store) publishMerged(t table, temp, path string, blocks spans) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.disk.Rename(temp, path); err != nil {
+		_ = s.disk.Remove(temp) // else the next start does it
+		return err
+	}
+	s.merged[t] = s.merged[t].with(blocks)
+	return nil
+}
+
+// copyRows writes the rows of all parts to w.
+func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans, parts []entry) error {
+	files := make([]*opened, 0, len(parts))
+	defer func() {
+		for _, o := range files {
+			_ = o.Close()
+		}
+	}()
+	for _, p := range parts {
+		o, err := openEntry(s.disk, t, p.path)
+		if err != nil {
+			return err
+		}
+		files = append(files, o)
+	}
+	if t == ledger {
+		return encode(w, s.collector, blocks, func(put func([]ledgerRow) error) error {
+			return mergeLedger(ctx, files, put)
+		})
+	}
+	return encode(w, s.collector, blocks, func(put func([]readRow) error) error {
+		return mergeReads(ctx, files, put)
+	})
+}
+
+// mergeReads adds up rows of the same key, as long as their counters fit.
+func mergeReads(ctx context.Context, files []*opened, put func([]readRow) error) error {
+	var sources []source[storage.Row]
+	for _, o := range files {
+		r := &readsSource{scan: newScan(o, allColumns...)}
+		defer r.scan.close()
+		sources = append(sources, r)
+	}
+	out := buffer[readRow]{put: put}
+	var sum storage.Row
+	started := false
+	err := mergeSorted(ctx, sources, storage.CompareKeys, func(r *storage.Row) error {
+		if started && storage.CompareKeys(&sum, r) == 0 && sum.Events()+r.Events() <= math.MaxUint32 {
+			sum.Add(r)
+			return nil
+		}
+		before := sum
+		sum = *r
+		if !started {
+			started = true
+			return nil
+		}
+		return out.add(readRowOf(&before))
+	})
+	if err == nil && started {
+		err = out.add(readRowOf(&sum))
+	}
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+// mergeLedger copies books in order of block and stream.
+func mergeLedger(ctx context.Context, files []*opened, put func([]ledgerRow) error) error {
+	var sources []source[ledgerRow]
+	for _, o := range files {
+		l := newLedgerSource(o)
+		defer l.close()
+		sources = append(sources, l)
+	}
+	out := buffer[ledgerRow]{put: put}
+	err := mergeSorted(ctx, sources, compareBooks, func(r *ledgerRow) error { return out.add(*r) })
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+func compareBooks(a, b *ledgerRow) int {
+	return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.Stream, b.Stream))
+}
+
+// source gives rows in order. What it returns is valid until the next call;
+// nil is the end.
+type source[T any] interface {
+	next() (*T, error)
+}
+
+// mergeSorted hands the rows of all sources to emit, in order.
+func mergeSorted[T any](ctx context.Context, sources []source[T], compare func(a, b *T) int, emit func(*T) error) error {
+	h := &heads[T]{compare: compare}
+	for _, s := range sources {
+		row, err := s.next()
+		if err != nil {
+			return err
+		}
+		if row != nil {
+			h.of = append(h.of, head[T]{row, s})
+		}
+	}
+	heap.Init(h)
+	for n := 0; len(h.of) > 0; n++ {
+		if n%batchRows == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		first := &h.of[0]
+		if err := emit(first.row); err != nil {
+			return err
+		}
+		row, err := first.from.next()
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			heap.Pop(h)
+			continue
+		}
+		first.row = row
+		heap.Fix(h, 0)
+	}
+	return nil
+}
+
+type head[T any] struct {
+	row  *T
+	from source[T]
+}
+
+// heads is a heap of sources by their next rows.
+type heads[T any] struct {
+	of      []head[T]
+	compare func(a, b *T) int
+}
+
+func (h *heads[T]) Len() int           { return len(h.of) }
+func (h *heads[T]) Less(i, j int) bool { return h.compare(h.of[i].row, h.of[j].row) < 0 }
+func (h *heads[T]) Swap(i, j int)      { h.of[i], h.of[j] = h.of[j], h.of[i] }
+func (h *heads[T]) Push(x any)         { h.of = append(h.of, x.(head[T])) }
+func (h *heads[T]) Pop() any {
+	x := h.of[len(h.of)-1]
+	h.of = h.of[:len(h.of)-1]
+	return x
+}
+
+// buffer hands rows on in chunks.
+type buffer[T any] struct {
+	rows []T
+	put  func([]T) error
+}
+
+func (b *buffer[T]) add(r T) error {
+	b.rows = append(b.rows, r)
+	if len(b.rows) < chunkRows {
+		return nil
+	}
+	return b.flush()
+}
+
+func (b *buffer[T]) flush() error {
+	if len(b.rows) == 0 {
+		return nil
+	}
+	err := b.put(b.rows)
+	b.rows = b.rows[:0]
+	return err
+}
+
+var allColumns = []int{
+	colStream, colMinute, colContent, colUser, colOpens, colReads, colFinishes,
+	colSaves, colShares, colDwell, colProgress, colFirst, colLast,
+}
+
+// readsSource gives the rows of a file of the reads table.
+type readsSource struct {
+	scan *scan
+	at   int
+	row  storage.Row
+}
+
+func (r *readsSource) next() (*storage.Row, error) {
+	if r.at == r.scan.rows {
+		if err := r.scan.next(); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return nil, err
+		}
+		r.at = 0
+	}
+	r.row = r.scan.row(r.at)
+	r.at++
+	return &r.row, nil
+}
+
+// ledgerSource gives the rows of a file of the ledger table.
+type ledgerSource struct {
+	of     *opened
+	reader *parquet.GenericReader[ledgerRow]
+	rows   []ledgerRow
+	filled int
+	at     int
+}
+
+func newLedgerSource(o *opened) *ledgerSource {
+	return &ledgerSource{of: o, rows: make([]ledgerRow, 64)}
+}
+
+func (l *ledgerSource) next() (*ledgerRow, error) {
+	if l.at == l.filled {
+		if err := guard(l.of.path, l.fill); err != nil {
+			return nil, err
+		}
+		if l.filled == 0 {
+			return nil, nil
+		}
+	}
+	l.at++
+	return &l.rows[l.at-1], nil
+}
+
+func (l *ledgerSource) fill() error {
+	if l.reader == nil {
+		l.reader = parquet.NewGenericReader[ledgerRow](l.of.parquet)
+	}
+	clear(l.rows)
+	n, err := l.reader.Read(l.rows)
+	l.at, l.filled = 0, n
+	if err != nil && !errors.Is(err, io.EOF) {
+		return damaged(l.of.path, err)
+	}
+	return nil
+}
+
+func (l *ledgerSource) close() {
+	if l.reader != nil {
+		_ = l.reader.Close()
+	}
+}

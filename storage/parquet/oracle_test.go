@@ -1,0 +1,281 @@
+package parquet
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// key is what rows add up by.
+type key struct {
+	stream        uint16
+	minute        uint32
+	content, user uint64
+}
+
+// oracle says with plain maps what must be stored.
+type oracle struct {
+	rows  map[key]storage.Row
+	books map[uint16]storage.BookTotal
+}
+
+func newOracle() *oracle {
+	return &oracle{rows: map[key]storage.Row{}, books: map[uint16]storage.BookTotal{}}
+}
+
+func (o *oracle) take(b *storage.Block) {
+	for i := range b.Rows.Len() {
+		r := b.Rows.Row(i)
+		k := key{r.Stream, r.Minute, r.Content, r.User}
+		sum, ok := o.rows[k]
+		if ok {
+			r.Opens += sum.Opens
+			r.Reads += sum.Reads
+			r.Finishes += sum.Finishes
+			r.Saves += sum.Saves
+			r.Shares += sum.Shares
+			r.Dwell += sum.Dwell
+			r.Progress = max(r.Progress, sum.Progress)
+			r.First = min(r.First, sum.First)
+			r.Last = max(r.Last, sum.Last)
+		}
+		o.rows[k] = r
+		one := b.Rows.Row(i)
+		t := o.books[r.Stream]
+		t.Stream = r.Stream
+		t.Stored += uint64(one.Opens) + uint64(one.Reads) + uint64(one.Finishes) + uint64(one.Saves) + uint64(one.Shares)
+		o.books[r.Stream] = t
+	}
+	for _, book := range b.Books {
+		t := o.books[book.Stream]
+		t.Stream = book.Stream
+		t.Sent += book.Sent
+		t.Accepted += book.Accepted
+		t.Lost += book.Lost
+		t.Shed += book.Shed
+		t.Clamped += book.Clamped
+		t.Duplicate += book.Duplicate
+		t.Stale += book.Stale
+		for _, f := range book.Refused {
+			i := slices.IndexFunc(t.Refused, func(r storage.Refused) bool { return r.Reason == f.Reason })
+			if i < 0 {
+				t.Refused = append(slices.Clone(t.Refused), f)
+				continue
+			}
+			t.Refused = slices.Clone(t.Refused)
+			t.Refused[i].Events += f.Events
+			t.Refused[i].Frames += f.Frames
+		}
+		o.books[book.Stream] = t
+	}
+}
+
+func (o *oracle) top(q storage.TopQuery) []storage.TopRow {
+	type id struct {
+		stream uint16
+		id     uint64
+	}
+	sums, others := map[id]storage.TopRow{}, map[id]map[uint64]bool{}
+	for k, r := range o.rows {
+		if k.minute < q.Since || len(q.Streams) > 0 && !slices.Contains(q.Streams, k.stream) {
+			continue
+		}
+		g, other := id{k.stream, k.content}, k.user
+		if q.By == storage.ByUser {
+			g, other = id{k.stream, k.user}, k.content
+		}
+		s := sums[g]
+		s.Stream, s.ID = g.stream, g.id
+		s.Opens += uint64(r.Opens)
+		s.Reads += uint64(r.Reads)
+		s.Finishes += uint64(r.Finishes)
+		s.Saves += uint64(r.Saves)
+		s.Shares += uint64(r.Shares)
+		s.Dwell += r.Dwell
+		sums[g] = s
+		if others[g] == nil {
+			others[g] = map[uint64]bool{}
+		}
+		others[g][other] = true
+	}
+	var top []storage.TopRow
+	for g, s := range sums {
+		s.Others = uint64(len(others[g]))
+		top = append(top, s)
+	}
+	slices.SortFunc(top, func(a, b storage.TopRow) int {
+		return cmp.Or(-cmp.Compare(a.Opens, b.Opens), -cmp.Compare(a.Reads, b.Reads), -cmp.Compare(a.Dwell, b.Dwell),
+			cmp.Compare(a.ID, b.ID), cmp.Compare(a.Stream, b.Stream))
+	})
+	return top[:min(q.Limit, len(top))]
+}
+
+// stored reads all rows back, and adds up those of the same key.
+func stored(ctx context.Context, r *Reader) (map[key]storage.Row, error) {
+	rows := map[key]storage.Row{}
+	err := r.again(ctx, func() error {
+		clear(rows)
+		files, err := r.snapshot(ctx, reads, 0)
+		if err != nil {
+			return err
+		}
+		return r.scan(ctx, files, allColumns, func(s *scan) {
+			for i := range s.rows {
+				row := s.row(i)
+				k := key{row.Stream, row.Minute, row.Content, row.User}
+				if sum, ok := rows[k]; ok {
+					row.Add(&sum)
+				}
+				rows[k] = row
+			}
+		})
+	})
+	return rows, err
+}
+
+// verify compares all that a reader tells with the oracle.
+func (o *oracle) verify(t *testing.T, dir string) {
+	t.Helper()
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := stored(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(rows, o.rows) {
+		t.Fatalf("%d rows are not those expected (%d)", len(rows), len(o.rows))
+	}
+	o.verifyBooks(t, r)
+	for _, q := range []storage.TopQuery{
+		{Limit: 5}, {By: storage.ByUser, Limit: 1000}, {Limit: 3, Streams: []uint16{1, 9}},
+		{By: storage.ByUser, Limit: 4, Since: testDay*secondsPerDay + 600}, {Limit: 7, Since: (testDay + 1) * secondsPerDay, Streams: []uint16{0}},
+	} {
+		top, err := r.Top(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := o.top(q); len(top) != len(want) || len(want) > 0 && !reflect.DeepEqual(top, want) {
+			t.Fatalf("Top(%+v)\n got %v\nwant %v", q, top, want)
+		}
+	}
+}
+
+func (o *oracle) verifyBooks(t *testing.T, r *Reader) {
+	t.Helper()
+	books, err := r.Books(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []storage.BookTotal
+	for _, b := range o.books {
+		slices.SortFunc(b.Refused, func(a, b storage.Refused) int { return cmp.Compare(a.Reason, b.Reason) })
+		want = append(want, b)
+	}
+	slices.SortFunc(want, func(a, b storage.BookTotal) int { return cmp.Compare(a.Stream, b.Stream) })
+	if len(books) != len(want) || len(want) > 0 && !reflect.DeepEqual(books, want) {
+		t.Fatalf("books\n got %+v\nwant %+v", books, want)
+	}
+}
+
+// randomBlock makes a block of up to 40 rows of few keys; one in six has no rows,
+// and one in three no books.
+func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
+	end := int64(testDay*secondsPerDay+r.IntN(2*3600))*1000 + int64(r.IntN(1000))
+	b := &storage.Block{Collector: collector, Number: number, Window: storage.Window{Start: end - 10_000, End: end}}
+	rows := map[key]storage.Row{}
+	if r.IntN(6) > 0 {
+		b.Day = testDay + uint32(r.IntN(3)) - 1
+		for range 1 + r.IntN(40) {
+			k := key{uint16(r.IntN(3)), b.Day*secondsPerDay + uint32(r.IntN(20))*60, r.Uint64N(4) << 61, r.Uint64N(5) | 1<<63}
+			at := int64(k.minute)*1000 + r.Int64N(60_000)
+			rows[k] = storage.Row{
+				Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user,
+				Opens: uint32(r.IntN(3)), Reads: uint32(r.IntN(9)), Finishes: uint32(r.IntN(2)), Saves: uint32(r.IntN(2)), Shares: uint32(r.IntN(2)),
+				Dwell: r.Uint64N(50_000), Progress: uint8(r.IntN(101)), First: at, Last: at + r.Int64N(1000),
+			}
+		}
+	}
+	sorted := slices.Collect(maps.Values(rows))
+	slices.SortFunc(sorted, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
+	for i := range sorted {
+		b.Rows.Append(&sorted[i])
+	}
+	if len(rows) == 0 || r.IntN(3) > 0 {
+		for stream := range uint16(1 + r.IntN(3)) {
+			book := storage.Book{
+				Stream: stream, Sent: r.Uint64N(1000), Accepted: r.Uint64N(1000), Lost: r.Int64N(100) - 50, Shed: r.Uint64N(9),
+				Clamped: r.Uint64N(9), Duplicate: r.Uint64N(9), Stale: r.Uint64N(9),
+			}
+			for _, reason := range []string{"magic", "size", "kind"}[:r.IntN(4)] {
+				book.Refused = append(book.Refused, storage.Refused{Reason: reason, Events: r.Uint64N(9), Frames: r.Uint64N(3)})
+			}
+			b.Books = append(b.Books, book)
+		}
+	}
+	return b
+}
+
+func mustStore(t testing.TB, s *Store, b *storage.Block) {
+	t.Helper()
+	if answer, err := s.Store(t.Context(), b); answer != storage.Stored || err != nil {
+		t.Fatalf("block %d: %v, %v", b.Number, answer, err)
+	}
+}
+
+// Whatever is stored, stored again, merged and opened again in whatever order,
+// the sums are those of plain maps.
+func TestAgainstMaps(t *testing.T) {
+	for range 4 {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		r := rand.New(rand.NewPCG(seed, 1))
+		dir := t.TempDir()
+		s := mustOpen(t, dir)
+		id := s.Collector()
+		want := newOracle()
+		var blocks []*storage.Block
+		for range 120 {
+			switch action := r.IntN(20); {
+			case action < 14:
+				b := randomBlock(r, id, uint64(len(blocks)+1))
+				mustStore(t, s, b)
+				want.take(b)
+				blocks = append(blocks, b)
+			case action < 17 && len(blocks) > 0:
+				mustStore(t, s, blocks[r.IntN(len(blocks))])
+			case action < 18:
+				if err := s.Merge(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			case action < 19:
+				s.Close()
+				s = mustOpen(t, dir)
+			default:
+				want.verify(t, dir)
+			}
+			if s.LastNumber() != uint64(len(blocks)) || s.Collector() != id {
+				t.Fatalf("last number %d of %x, want %d of %x", s.LastNumber(), s.Collector(), len(blocks), id)
+			}
+		}
+		if err := s.Merge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want.verify(t, dir)
+		for _, file := range parquetFiles(t, dir) {
+			if n, ok := parseName(file); !ok {
+				t.Errorf("file %s", file)
+			} else if n.merged {
+				return
+			}
+		}
+		t.Error("nothing was merged")
+	}
+}

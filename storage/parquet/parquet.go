@@ -1,0 +1,123 @@
+// Package parquet keeps blocks in Parquet files in one directory: the store that
+// needs no server.
+//
+//	<dir>/collector                                    the id that numbers the blocks, hex
+//	<dir>/lock                                         held by the process that writes
+//	<dir>/reads/day=YYYY-MM-DD/<hour>-<number>.parquet         the rows of one block
+//	<dir>/reads/day=YYYY-MM-DD/<hour>-<first>-<last>.parquet   those of several, merged
+//	<dir>/ledger/day=YYYY-MM-DD/…                              the books, named the same way
+//
+// The hour, YYYYMMDDTHH in UTC, is that in which the block's window ended. Rows
+// lie under the day of their minutes, books under the day of their window's end.
+//
+// A file's metadata says which blocks it holds, and that alone counts: where
+// all blocks of a file are in other files too, as after a crash in the middle
+// of a merge, it is not read. Files with other names, and those of other
+// collectors, are read but never merged nor removed.
+package parquet
+
+import (
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// table is one of the two trees of files.
+type table string
+
+const (
+	reads  table = "reads"
+	ledger table = "ledger"
+)
+
+// streamReserved marks receipts in other stores; no reader has it.
+const streamReserved = 65535
+
+// readRow is a row of the reads table. Where values repeat, a dictionary pays;
+// where they lie close to each other, deltas do.
+type readRow struct {
+	Stream   uint16 `parquet:"stream,uint(16),dict"`
+	Minute   int64  `parquet:"minute,timestamp(millisecond:utc),dict"`
+	Content  uint64 `parquet:"content,dict"`
+	User     uint64 `parquet:"user,dict"`
+	Opens    uint32 `parquet:"opens,dict"`
+	Reads    uint32 `parquet:"reads,dict"`
+	Finishes uint32 `parquet:"finishes,dict"`
+	Saves    uint32 `parquet:"saves,dict"`
+	Shares   uint32 `parquet:"shares,dict"`
+	Dwell    uint64 `parquet:"dwell_ms,delta"`
+	Progress uint8  `parquet:"progress,uint(8),dict"`
+	First    int64  `parquet:"first,timestamp(millisecond:utc),delta"`
+	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
+}
+
+// ledgerRow is a row of the ledger table: the account of one stream.
+type ledgerRow struct {
+	Collector     uint64            `parquet:"collector,dict"`
+	Block         uint64            `parquet:"block,dict"`
+	WindowStart   int64             `parquet:"window_start,timestamp(millisecond:utc),dict"`
+	WindowEnd     int64             `parquet:"window_end,timestamp(millisecond:utc),dict"`
+	Stream        uint16            `parquet:"stream,uint(16),dict"`
+	Sent          uint64            `parquet:"sent,delta"`
+	Accepted      uint64            `parquet:"accepted,delta"`
+	Lost          int64             `parquet:"lost,delta"`
+	Refused       uint64            `parquet:"refused,delta"`
+	Shed          uint64            `parquet:"shed,delta"`
+	Clamped       uint64            `parquet:"clamped,delta"`
+	Duplicate     uint64            `parquet:"duplicate,delta"`
+	Stale         uint64            `parquet:"stale,delta"`
+	RefusedEvents map[string]uint64 `parquet:"refused_events"`
+	RefusedFrames map[string]uint64 `parquet:"refused_frames"`
+}
+
+var (
+	readsSchema  = parquet.SchemaOf(readRow{})
+	ledgerSchema = parquet.SchemaOf(ledgerRow{})
+)
+
+func (t table) schema() *parquet.Schema {
+	if t == ledger {
+		return ledgerSchema
+	}
+	return readsSchema
+}
+
+func readRowOf(r *storage.Row) readRow {
+	return readRow{
+		Stream: r.Stream, Minute: int64(r.Minute) * 1000, Content: r.Content, User: r.User,
+		Opens: r.Opens, Reads: r.Reads, Finishes: r.Finishes, Saves: r.Saves, Shares: r.Shares,
+		Dwell: r.Dwell, Progress: r.Progress, First: r.First, Last: r.Last,
+	}
+}
+
+// ledgerRowsOf returns the rows of a block's books, in order of stream.
+func ledgerRowsOf(b *storage.Block) []ledgerRow {
+	rows := make([]ledgerRow, len(b.Books))
+	for i := range b.Books {
+		book := &b.Books[i]
+		rows[i] = ledgerRow{
+			Collector: b.Collector, Block: b.Number, WindowStart: b.Window.Start, WindowEnd: b.Window.End,
+			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost,
+			Refused: book.RefusedEvents(), Shed: book.Shed, Clamped: book.Clamped,
+			Duplicate: book.Duplicate, Stale: book.Stale,
+			RefusedEvents: make(map[string]uint64), RefusedFrames: make(map[string]uint64),
+		}
+		for _, r := range book.Refused {
+			rows[i].RefusedEvents[r.Reason] += r.Events
+			rows[i].RefusedFrames[r.Reason] += r.Frames
+		}
+	}
+	return rows
+}
+
+// book is the way back.
+func (r *ledgerRow) book() storage.Book {
+	b := storage.Book{
+		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Shed: r.Shed,
+		Clamped: r.Clamped, Duplicate: r.Duplicate, Stale: r.Stale,
+	}
+	for reason, events := range r.RefusedEvents {
+		b.Refused = append(b.Refused, storage.Refused{Reason: reason, Events: events, Frames: r.RefusedFrames[reason]})
+	}
+	return b
+}

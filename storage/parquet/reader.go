@@ -1,0 +1,265 @@
+package parquet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// Reader answers questions from the files of a directory. It implements
+// storage.Reader, writes nothing, and needs no daemon: it works beside one, and
+// on a dead one's directory.
+type Reader struct {
+	dir  string
+	disk disk
+}
+
+// OpenReader returns a Reader of the directory that a Store writes or wrote.
+func OpenReader(dir string) (*Reader, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("parquet: there is no directory %s: set parquet.dir to where the daemon writes, or start the daemon first", dir)
+	case err != nil:
+		return nil, fmt.Errorf("parquet: %w", err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("parquet: %s is not a directory: set parquet.dir to where the daemon writes", dir)
+	}
+	return &Reader{dir: dir, disk: realDisk{}}, nil
+}
+
+// errMoved says that a file is not what it was when the folder was listed: a
+// merge has replaced it.
+var errMoved = errors.New("the files keep changing: try again")
+
+// attempts bounds how often a question is begun anew because of merges. They
+// come once an hour, so the second time does.
+const attempts = 20
+
+// again calls f until no file moved under it.
+func (r *Reader) again(ctx context.Context, f func() error) error {
+	for try := range attempts {
+		err := f()
+		if !errors.Is(err, errMoved) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * 5 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("parquet: %s: %w", r.dir, errMoved)
+}
+
+// snapshot returns files of a table which together hold every block once, of
+// the day since and later ones.
+func (r *Reader) snapshot(ctx context.Context, t table, since uint32) ([]entry, error) {
+	days, err := folders(r.disk, r.dir, t)
+	if err != nil {
+		return nil, err
+	}
+	var files []entry
+	for _, day := range days {
+		if day < since {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		folder := filepath.Join(r.dir, string(t), dayFolder(day))
+		var keep []entry
+		err := r.again(ctx, func() (err error) {
+			keep, err = r.snapshotDay(t, folder)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, keep...)
+	}
+	return files, nil
+}
+
+// snapshotDay lists the folder twice. A listing is no single moment: during a
+// merge it can miss the new file, which was not there yet, and some of the old
+// ones, which were there no more. The new one is in the second listing then.
+func (r *Reader) snapshotDay(t table, folder string) ([]entry, error) {
+	before, err := r.list(folder)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]entry, len(before))
+	for i, file := range before {
+		entries[i], err = readEntry(r.disk, t, filepath.Join(folder, file))
+		if err != nil {
+			return nil, moved(err)
+		}
+	}
+	after, err := r.list(folder)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(before, after) {
+		return nil, errMoved
+	}
+	keep, _, err := cover(entries)
+	return keep, err
+}
+
+func (r *Reader) list(folder string) ([]string, error) {
+	list, err := r.disk.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("parquet: %w", err)
+	}
+	var files []string
+	for _, f := range list {
+		if readable(f.Name()) {
+			files = append(files, f.Name())
+		}
+	}
+	return files, nil
+}
+
+// moved makes errMoved of the error of a file that has gone.
+func moved(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errMoved
+	}
+	return err
+}
+
+// open opens a file of a snapshot, if it is still the same.
+func (r *Reader) open(t table, e *entry) (*opened, error) {
+	o, err := openEntry(r.disk, t, e.path)
+	if err != nil {
+		return nil, moved(err)
+	}
+	if !o.same(e) {
+		_ = o.Close()
+		return nil, errMoved
+	}
+	return o, nil
+}
+
+// scan calls visit with each batch of rows of the wanted columns.
+func (r *Reader) scan(ctx context.Context, files []entry, wanted []int, visit func(*scan)) error {
+	for i := range files {
+		if err := r.scanFile(ctx, &files[i], wanted, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reader) scanFile(ctx context.Context, e *entry, wanted []int, visit func(*scan)) error {
+	o, err := r.open(reads, e)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	s := newScan(o, wanted...)
+	defer s.close()
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := s.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		visit(s)
+	}
+}
+
+// Books implements storage.Reader. Of a daemon that works, the rows are looked
+// at before the books, so that what it stores meanwhile is accepted and not yet
+// stored, never the other way round.
+func (r *Reader) Books(ctx context.Context) ([]storage.BookTotal, error) {
+	var totals map[uint16]*storage.BookTotal
+	err := r.again(ctx, func() (err error) {
+		totals, err = r.books(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]storage.BookTotal, 0, len(totals))
+	for _, t := range totals {
+		slices.SortFunc(t.Refused, func(a, b storage.Refused) int {
+			return strings.Compare(a.Reason, b.Reason)
+		})
+		list = append(list, *t)
+	}
+	slices.SortFunc(list, func(a, b storage.BookTotal) int { return int(a.Stream) - int(b.Stream) })
+	return list, nil
+}
+
+func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, error) {
+	rows, err := r.snapshot(ctx, reads, 0)
+	if err != nil {
+		return nil, err
+	}
+	books, err := r.snapshot(ctx, ledger, 0)
+	if err != nil {
+		return nil, err
+	}
+	totals := make(map[uint16]*storage.BookTotal)
+	of := func(stream uint16) *storage.BookTotal {
+		t, ok := totals[stream]
+		if !ok {
+			t = &storage.BookTotal{Book: storage.Book{Stream: stream}}
+			totals[stream] = t
+		}
+		return t
+	}
+	for i := range books {
+		err := r.visitBooks(ctx, &books[i], func(row *ledgerRow) {
+			b := row.book()
+			of(row.Stream).Add(&b)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	wanted := []int{colStream, colOpens, colReads, colFinishes, colSaves, colShares}
+	err = r.scan(ctx, rows, wanted, func(s *scan) {
+		v := &s.values
+		for i := range s.rows {
+			of(uint16(v[colStream][i])).Stored += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]
+		}
+	})
+	return totals, err
+}
+
+func (r *Reader) visitBooks(ctx context.Context, e *entry, visit func(*ledgerRow)) error {
+	o, err := r.open(ledger, e)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	l := newLedgerSource(o)
+	defer l.close()
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		row, err := l.next()
+		if row == nil || err != nil {
+			return err
+		}
+		visit(row)
+	}
+}

@@ -1,0 +1,152 @@
+package parquet
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+func TestOpenReaderSaysWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := OpenReader(filepath.Join(dir, "no")); err == nil || !strings.Contains(err.Error(), "set parquet.dir") {
+		t.Errorf("no directory: %v", err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenReader(file); err == nil || !strings.Contains(err.Error(), "not a directory") {
+		t.Errorf("a file: %v", err)
+	}
+	newOracle().verify(t, dir)
+}
+
+// While blocks come and are merged without pause, a reader sees each block that
+// was there before it began, and none twice.
+func TestReaderDuringMerge(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const blocks = 40
+	numbers := make(chan uint64, blocks)
+	go func() {
+		defer close(numbers)
+		for n := range uint64(blocks) {
+			mustStore(t, s, smallBlock(s.Collector(), n+1, 1, 2))
+			numbers <- n + 1
+			if n%4 == 3 {
+				if err := s.Merge(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	for before := range numbers {
+		top, err := r.Top(t.Context(), storage.TopQuery{By: storage.ByUser, Limit: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := s.LastNumber()
+		if len(top) != 2 || top[0].Opens < before || top[0].Opens > after || top[1].Opens != top[0].Opens {
+			t.Fatalf("top %+v with %d blocks before and %d after", top, before, after)
+		}
+		books, err := r.Books(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(books) != 1 || books[0].Stored < 2*before || books[0].Accepted < books[0].Stored || books[0].Accepted > 2*blocks {
+			t.Fatalf("books %+v with %d blocks before", books, before)
+		}
+	}
+}
+
+// Cut short, emptied, or with bytes that are not those written, a file is
+// named in the error, and never crashes who reads it.
+func TestDamagedFiles(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	mustStore(t, s, smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
+	mustStore(t, s, smallBlock(s.Collector(), 2, 1, 2))
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tree := range []table{reads, ledger} {
+		path := filepath.Join(dir, string(tree), "day=2024-10-04/20241004T03-000000000001.parquet")
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoil := func(bytes []byte) {
+			if err := os.WriteFile(path, bytes, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, err := r.Books(t.Context())
+			if err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s with %d of %d bytes: %v", tree, len(bytes), len(whole), err)
+			}
+			if err := s.mergeDay(t.Context(), tree, filepath.Dir(path)); err == nil {
+				t.Errorf("%s with %d of %d bytes was merged", tree, len(bytes), len(whole))
+			}
+		}
+		for length := 0; length < len(whole); length += 1 + len(whole)/40 {
+			spoil(whole[:length])
+		}
+		spoil(make([]byte, len(whole)))
+		for range 60 {
+			bad := slices.Clone(whole)
+			bad[rnd.IntN(len(bad))] ^= byte(1 + rnd.IntN(255))
+			// Most are noticed; some bytes, like a minimum in the statistics, nobody reads.
+			if err := os.WriteFile(path, bad, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Books(t.Context()); err != nil && !strings.Contains(err.Error(), dir) {
+				t.Errorf("%v", err)
+			}
+			if _, err := r.Top(t.Context(), storage.TopQuery{Limit: 3}); err != nil && !strings.Contains(err.Error(), dir) {
+				t.Errorf("%v", err)
+			}
+		}
+		if err := os.WriteFile(path, whole[:len(whole)/2], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		s = mustOpen(t, dir) // the daemon starts all the same
+		if s.LastNumber() != 2 {
+			t.Errorf("last number %d", s.LastNumber())
+		}
+		mustStore(t, s, smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
+	}
+	want := newOracle()
+	want.take(smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
+	want.take(smallBlock(s.Collector(), 2, 1, 2))
+	want.verify(t, dir)
+}
+
+// Two files that share some blocks, but not all of either, cannot be counted.
+func TestOverlappingFiles(t *testing.T) {
+	_, _, err := cover([]entry{
+		{path: "a/1", blocks: spans{{1, 3}}}, {path: "a/2", blocks: spans{{3, 4}}},
+	})
+	if err == nil || !strings.Contains(err.Error(), "a/2") {
+		t.Errorf("error %v", err)
+	}
+	keep, covered, err := cover([]entry{
+		{path: "a/1", blocks: one(1)}, {path: "a/2", blocks: one(2)}, {path: "a/3", blocks: spans{{1, 2}}},
+		{path: "a/4", blocks: one(2), collector: 9}, {path: "a/5", blocks: spans{{1, 2}}},
+	})
+	if err != nil || len(keep) != 2 || keep[0].path != "a/3" || keep[1].path != "a/4" || len(covered) != 3 {
+		t.Errorf("keep %v, covered %v, %v", keep, covered, err)
+	}
+}

@@ -1,0 +1,290 @@
+package parquet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// Options configure a Store.
+type Options struct {
+	Dir    string           // made when it is not there
+	Logger *slog.Logger     // nil for slog.Default
+	Now    func() time.Time // tells which hours are past, for Merge; nil for time.Now
+}
+
+// Store writes blocks. It implements storage.Store; Merge may be called beside.
+type Store struct {
+	dir       string
+	log       *slog.Logger
+	now       func() time.Time
+	disk      disk
+	lock      *os.File
+	collector uint64
+
+	merging sync.Mutex // one Merge at a time
+
+	mu      sync.Mutex // protects the fields below, and is held while a file gets its name
+	last    uint64
+	merged  map[table]spans // blocks of this collector that merged files hold
+	durable map[string]bool // folders that are known to survive a power cut
+}
+
+// Open locks the directory for this process, draws a collector id when it has
+// none, and removes what a crash has left.
+func Open(o Options) (*Store, error) { return open(o, realDisk{}) }
+
+func open(o Options, d disk) (*Store, error) {
+	s := &Store{
+		dir: o.Dir, log: o.Logger, now: o.Now, disk: d,
+		merged: make(map[table]spans), durable: make(map[string]bool),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.dir == "" {
+		return nil, errors.New("parquet: no directory: set parquet.dir")
+	}
+	_, err := os.Stat(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = makeDir(d, s.dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parquet: %w", err)
+	}
+	if s.lock, err = lock(s.dir); err != nil {
+		return nil, err
+	}
+	if s.collector, err = collectorID(d, s.dir); err == nil {
+		err = s.recover()
+	}
+	if err != nil {
+		_ = s.lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Collector is the id that numbers the blocks, drawn when the directory was new.
+func (s *Store) Collector() uint64 { return s.collector }
+
+// LastNumber implements storage.Store.
+func (s *Store) LastNumber() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// Close lets another process write. It waits for a Merge.
+func (s *Store) Close() error {
+	s.merging.Lock()
+	defer s.merging.Unlock()
+	return s.lock.Close()
+}
+
+// recover learns what the files hold, and removes those that a crash left.
+func (s *Store) recover() error {
+	for _, t := range []table{ledger, reads} {
+		days, err := folders(s.disk, s.dir, t)
+		if err != nil {
+			return err
+		}
+		for _, day := range days {
+			if err := s.recoverDay(t, s.folder(t, day)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) recoverDay(t table, folder string) error {
+	list, err := s.disk.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("parquet: %w", err)
+	}
+	var mine []entry
+	for _, f := range list {
+		path := filepath.Join(folder, f.Name())
+		if strings.HasPrefix(f.Name(), tempPrefix) {
+			if err := s.disk.Remove(path); err != nil {
+				s.log.Warn("parquet: cannot remove what an earlier process left half written; it does no harm", "error", err)
+			}
+			continue
+		}
+		if !readable(f.Name()) {
+			continue
+		}
+		e, err := readEntry(s.disk, t, path)
+		if err != nil {
+			// Storing goes on; who reads is told. The number may be one of
+			// ours, so it is not given again.
+			s.log.Error("parquet: a file cannot be read", "error", err)
+			n, _ := parseName(f.Name())
+			s.last = max(s.last, n.last)
+			continue
+		}
+		if e.collector == s.collector {
+			mine = append(mine, e)
+		}
+	}
+	for _, e := range mine {
+		s.last = max(s.last, e.blocks.last())
+		if e.name.hour == "" || e.name.merged {
+			s.merged[t] = s.merged[t].with(e.blocks)
+		}
+	}
+	if _, err := s.tidy(folder, mine); err != nil {
+		s.log.Warn("parquet: cannot remove files that a merged one has replaced; they are not read", "error", err)
+	}
+	return nil
+}
+
+// tidy removes those files whose blocks are all in others, and returns the rest.
+func (s *Store) tidy(folder string, mine []entry) ([]entry, error) {
+	keep, covered, err := cover(mine)
+	if err != nil || len(covered) == 0 {
+		return keep, err
+	}
+	// What covers them may have its name only in memory so far.
+	if err := s.disk.SyncDir(folder); err != nil {
+		return nil, fmt.Errorf("parquet: %w", err)
+	}
+	for _, e := range covered {
+		if e.name.hour == "" {
+			continue
+		}
+		if err := s.disk.Remove(e.path); err != nil {
+			return nil, fmt.Errorf("parquet: %w", err)
+		}
+	}
+	return keep, nil
+}
+
+// Store implements storage.Store. The books are durable before the rows are
+// visible; rows without their books would look as if nobody had sent them.
+func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Retry, err
+	}
+	if err := check(b, s.collector); err != nil {
+		return storage.Never, fmt.Errorf("parquet: block %d is malformed: %w", b.Number, err)
+	}
+	end := time.UnixMilli(b.Window.End)
+	file := name{hour: hourOf(end), first: b.Number, last: b.Number}.String()
+	if len(b.Books) > 0 {
+		day := uint32(end.Unix() / secondsPerDay)
+		err := s.put(ledger, day, file, b.Number, func(w io.Writer) error { return encodeLedger(w, b) })
+		if err != nil {
+			return answer(err)
+		}
+	}
+	if b.Rows.Len() > 0 {
+		err := s.put(reads, b.Day, file, b.Number, func(w io.Writer) error { return encodeReads(w, b) })
+		if err != nil {
+			return answer(err)
+		}
+	}
+	return storage.Stored, nil
+}
+
+// errForeign says that another collector's file has the name that a block needs.
+var errForeign = errors.New("a file of another collector has this name: rename it or move it away")
+
+func answer(err error) (storage.Answer, error) {
+	if errors.Is(err, errForeign) {
+		return storage.Never, err
+	}
+	return storage.Retry, err
+}
+
+// put writes the file of one block.
+func (s *Store) put(t table, day uint32, file string, number uint64, write func(io.Writer) error) error {
+	if s.isMerged(t, number) {
+		return nil
+	}
+	folder := s.folder(t, day)
+	path := filepath.Join(folder, file)
+	if err := s.putFile(t, folder, path, number, write); err != nil {
+		return fmt.Errorf("parquet: write block %d to %s: %w", number, path, err)
+	}
+	return nil
+}
+
+func (s *Store) putFile(t table, folder, path string, number uint64, write func(io.Writer) error) error {
+	if err := s.makeFolder(folder); err != nil {
+		return err
+	}
+	if e, err := readEntry(s.disk, t, path); err == nil && e.collector != s.collector {
+		return errForeign
+	}
+	temp, err := writeTemp(s.disk, path, write)
+	if err != nil {
+		return err
+	}
+	if err := s.publish(t, temp, path, number); err != nil {
+		return err
+	}
+	return s.disk.SyncDir(folder)
+}
+
+// publish gives the file of one block its name, unless the block has been merged
+// meanwhile.
+func (s *Store) publish(t table, temp, path string, number uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.merged[t].covers(one(number)) {
+		return s.disk.Remove(temp)
+	}
+	if err := s.disk.Rename(temp, path); err != nil {
+		_ = s.disk.Remove(temp) // else the next start does it
+		return err
+	}
+	s.last = max(s.last, number)
+	return nil
+}
+
+func (s *Store) isMerged(t table, number uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.merged[t].covers(one(number))
+}
+
+func (s *Store) folder(t table, day uint32) string {
+	return filepath.Join(s.dir, string(t), dayFolder(day))
+}
+
+// makeFolder makes the folder of a day durable, once in the life of the process.
+func (s *Store) makeFolder(folder string) error {
+	s.mu.Lock()
+	known := s.durable[folder]
+	s.mu.Unlock()
+	if known {
+		if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := makeDir(s.disk, filepath.Dir(folder)); err != nil {
+		return err
+	}
+	if err := makeDir(s.disk, folder); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable[folder] = true
+	return nil
+}

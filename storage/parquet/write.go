@@ -1,0 +1,103 @@
+package parquet
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"github.com/lectern/lectern/storage"
+)
+
+const (
+	groupRows = 512 << 10 // rows of a row group: what a writer holds in memory
+	pageBytes = 64 << 10  // of a page before compression: what a reader holds of each column
+	// dictionaryBytes is where a column goes on without a dictionary.
+	dictionaryBytes = 4 << 20
+	chunkRows       = 2048 // rows handed to the library at a time
+)
+
+// encode writes a whole Parquet file. fill gives it the rows.
+func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error) error {
+	out := parquet.NewGenericWriter[T](w,
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
+		parquet.PageBufferSize(pageBytes),
+		parquet.MaxRowsPerRowGroup(groupRows),
+		parquet.DictionaryMaxBytes(dictionaryBytes),
+		parquet.CreatedBy("lectern", "1", ""),
+		parquet.KeyValueMetadata(metaCollector, hex(collector)),
+		parquet.KeyValueMetadata(metaBlocks, blocks.String()),
+	)
+	err := fill(func(rows []T) error {
+		_, err := out.Write(rows)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// encodeReads writes the rows of one block.
+func encodeReads(w io.Writer, b *storage.Block) error {
+	return encode(w, b.Collector, one(b.Number), func(put func([]readRow) error) error {
+		chunk := make([]readRow, 0, chunkRows)
+		for i := range b.Rows.Len() {
+			r := b.Rows.Row(i)
+			chunk = append(chunk, readRowOf(&r))
+			if len(chunk) == chunkRows || i == b.Rows.Len()-1 {
+				if err := put(chunk); err != nil {
+					return err
+				}
+				chunk = chunk[:0]
+			}
+		}
+		return nil
+	})
+}
+
+// encodeLedger writes the books of one block.
+func encodeLedger(w io.Writer, b *storage.Block) error {
+	return encode(w, b.Collector, one(b.Number), func(put func([]ledgerRow) error) error {
+		return put(ledgerRowsOf(b))
+	})
+}
+
+// check says what is wrong with a block: it would break the promises that
+// readers rely on.
+func check(b *storage.Block, collector uint64) error {
+	c := &b.Rows
+	n := c.Len()
+	for _, length := range []int{
+		len(c.Minute), len(c.Content), len(c.User), len(c.Opens), len(c.Reads), len(c.Finishes),
+		len(c.Saves), len(c.Shares), len(c.Dwell), len(c.Progress), len(c.First), len(c.Last),
+	} {
+		if length != n {
+			return fmt.Errorf("its columns have different lengths (%d and %d)", n, length)
+		}
+	}
+	const yearTenThousand = 253402300800000
+	switch {
+	case b.Collector != collector:
+		return fmt.Errorf("it is of collector %s, this directory is that of %s", hex(b.Collector), hex(collector))
+	case b.Number == 0:
+		return fmt.Errorf("it has no number")
+	case b.Window.End < 0 || b.Window.End >= yearTenThousand:
+		return fmt.Errorf("its window ends at %d ms, which is no date", b.Window.End)
+	}
+	var before storage.Row
+	for i := range n {
+		r := c.Row(i)
+		switch {
+		case r.Day() != b.Day:
+			return fmt.Errorf("row %d is of day %d, the block of day %d", i, r.Day(), b.Day)
+		case r.Stream == streamReserved:
+			return fmt.Errorf("row %d has the reserved stream %d", i, streamReserved)
+		case i > 0 && storage.CompareKeys(&before, &r) > 0:
+			return fmt.Errorf("row %d sorts before the row in front of it", i)
+		}
+		before = r
+	}
+	return nil
+}
