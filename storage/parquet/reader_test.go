@@ -1,6 +1,7 @@
 package parquet
 
 import (
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -148,5 +149,105 @@ func TestOverlappingFiles(t *testing.T) {
 	})
 	if err != nil || len(keep) != 2 || keep[0].path != "a/3" || keep[1].path != "a/4" || len(covered) != 3 {
 		t.Errorf("keep %v, covered %v, %v", keep, covered, err)
+	}
+}
+
+// busyDisk calls between before the operation with the number at.
+type busyDisk struct {
+	realDisk
+	at, ops int
+	between func()
+}
+
+func (d *busyDisk) op() {
+	if d.ops++; d.ops == d.at {
+		d.between()
+	}
+}
+
+func (d *busyDisk) ReadDir(dir string) ([]fs.DirEntry, error) {
+	d.op()
+	return d.realDisk.ReadDir(dir)
+}
+
+func (d *busyDisk) Open(path string) (*os.File, error) {
+	d.op()
+	return d.realDisk.Open(path)
+}
+
+// Before each operation of a reader in turn, all that it could have seen is
+// merged, onto the name of a file that was there before too.
+func TestReaderWithMergeAtEachStep(t *testing.T) {
+	for _, question := range []string{"top", "books"} {
+		for at, more := 1, true; more; at++ {
+			dir := t.TempDir()
+			s := mustOpen(t, dir)
+			for _, n := range []uint64{1, 3} {
+				mustStore(t, s, smallBlock(s.Collector(), n, 1))
+			}
+			if err := s.Merge(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mustStore(t, s, smallBlock(s.Collector(), 2, 1))
+			d := &busyDisk{at: at, between: func() {
+				if err := s.Merge(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}}
+			r := &Reader{dir: dir, disk: d}
+			switch question {
+			case "top":
+				top, err := r.Top(t.Context(), storage.TopQuery{Limit: 2})
+				if want := []storage.TopRow{{Stream: 1, ID: 7, Opens: 3, Others: 1}}; err != nil || !slices.Equal(top, want) {
+					t.Errorf("merged before operation %d: %v, %v", at, top, err)
+				}
+			case "books":
+				books, err := r.Books(t.Context())
+				if err != nil || len(books) != 1 || books[0].Stored != 3 || books[0].Accepted != 3 {
+					t.Errorf("merged before operation %d: %+v, %v", at, books, err)
+				}
+			}
+			more = d.ops >= at
+		}
+	}
+}
+
+// shortListing leaves files out of the first listing of a folder, as one does
+// that runs while a merge makes one file and removes the others.
+type shortListing struct {
+	realDisk
+	only string
+}
+
+func (d *shortListing) ReadDir(dir string) ([]fs.DirEntry, error) {
+	list, err := d.realDisk.ReadDir(dir)
+	if strings.Contains(dir, dayPrefix) && d.only != "" {
+		list = slices.DeleteFunc(list, func(f fs.DirEntry) bool { return f.Name() != d.only })
+		d.only = ""
+	}
+	return list, err
+}
+
+func TestReaderWithListingDuringMerge(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	mustStore(t, s, smallBlock(s.Collector(), 1, 1))
+	mustStore(t, s, smallBlock(s.Collector(), 2, 1))
+	const first = "20241004T03-000000000001.parquet"
+	path := filepath.Join(dir, "reads/day=2024-10-04", first)
+	bytes, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes, 0o644); err != nil { // not removed yet
+		t.Fatal(err)
+	}
+	r := &Reader{dir: dir, disk: &shortListing{only: first}}
+	top, err := r.Top(t.Context(), storage.TopQuery{Limit: 2})
+	if err != nil || len(top) != 1 || top[0].Opens != 2 {
+		t.Errorf("top %v, %v", top, err)
 	}
 }

@@ -108,6 +108,12 @@ func TestNamesOfFiles(t *testing.T) {
 	if got := paths(t, dir); !slices.Equal(got, want) {
 		t.Errorf("merged files\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	mustStore(t, s, smallBlock(s.Collector(), 1, 1, 2))
+	mustStore(t, s, smallBlock(s.Collector(), 2, 1, 2))
+	mustStore(t, s, empty)
+	if got := paths(t, dir); !slices.Equal(got, want) {
+		t.Errorf("merged blocks stored again make files\n%s", strings.Join(got, "\n"))
+	}
 	e, err := readEntry(realDisk{}, ledger, filepath.Join(dir, want[1]))
 	if err != nil || e.blocks.String() != "1-2,12" {
 		t.Errorf("the merged ledger holds %s, %v", e.blocks, err)
