@@ -384,6 +384,13 @@ func TestCrowdIsExact(t *testing.T) {
 	}
 }
 
+// A command that succeeds says nothing on standard error.
+func TestNothingOnStandardError(t *testing.T) {
+	if _, stderr, code := lectern(t, nil, "version"); code != 0 || stderr != "" {
+		t.Errorf("exit %d, said %q", code, stderr)
+	}
+}
+
 // What a stopped daemon has stored, the next one goes on from.
 func TestStopAndGoOn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "parquet")

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/cmd/lectern/internal/hush"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
 )
 
 func main() {
+	hush.Speak()
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second signal ends the process at once.
 	context.AfterFunc(ctx, restore)
