@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -42,11 +43,12 @@ func New(o Options) *Collector {
 	c := &Collector{
 		options: o,
 		sources: newSources(o.SourcesMax),
-		cuts:    newCutter(o.Sink, o.Clock, o.Metrics),
 		notes:   newNotes(o.Logger),
 		failed:  make(chan error, 1),
 		stop:    make(chan struct{}),
 	}
+	c.sources.restore(o.Sources)
+	c.cuts = newCutter(o.Sink, c.sources, o.Clock, o.Metrics)
 	for range o.Loops {
 		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))
 	}
@@ -91,8 +93,9 @@ func (c *Collector) Failed() <-chan error { return c.failed }
 func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
 
 // Stop ends the loops, reads the UDP sockets dry, makes the last cut and hands
-// it to the sink. After it nothing of the collector runs.
-func (c *Collector) Stop(ctx context.Context) {
+// it to the sink. After it nothing of the collector runs. With an error the
+// sink could not make durable what was counted last, none of it acknowledged.
+func (c *Collector) Stop(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, s := range c.shards {
 		all.Go(func() { c.halt(ctx, s) })
@@ -100,7 +103,10 @@ func (c *Collector) Stop(ctx context.Context) {
 	all.Wait()
 	close(c.stop)
 	c.working.Wait()
-	c.cuts.cut(causeStop)
+	if !c.cuts.cut(causeStop) {
+		return errors.New("what was counted last could not be made durable; clients that are acknowledged will send it again")
+	}
+	return nil
 }
 
 // boot starts one loop and waits until it runs, or cannot.
@@ -187,12 +193,22 @@ func (c *Collector) sweep() {
 		for _, s := range c.shards {
 			s.sweep()
 		}
-		if idle := c.options.SourceIdleMax; idle > 0 {
-			for i := range sweepStripes {
-				c.sources.forget(n+i, c.options.Clock().Add(-idle).UnixMilli())
-			}
+		for _, k := range c.cuts.sessions.takeReplaced() {
+			k.shard.hangUpOn(k)
+		}
+		now := c.options.Clock().UnixMilli()
+		for i := range sweepStripes {
+			c.sources.forget(n+i, before(now, c.options.SourceIdleMax), before(now, c.options.SessionIdleMax))
 		}
 	}
+}
+
+// before is the moment this long before now; the beginning of time for 0.
+func before(now int64, idle time.Duration) int64 {
+	if idle == 0 {
+		return math.MinInt64
+	}
+	return now - idle.Milliseconds()
 }
 
 // descriptorsKept is how many file descriptors stay free for files, listeners

@@ -33,7 +33,7 @@ func start(t *testing.T, change func(*Options)) *running {
 	o := Options{
 		Address: "127.0.0.1:0", Loops: 2, ReceiveBuffer: 4 << 20,
 		CutInterval: 50 * time.Millisecond, LateMax: 0, FutureMax: 0,
-		KeysMax: 1 << 17, SourcesMax: 1000, ConnectionsMax: 100, ConnectionIdleMax: time.Minute,
+		KeysMax: 1 << 17, SourcesMax: 1000, ConnectionsMax: 100, CreditMax: 1 << 20, ConnectionIdleMax: time.Minute,
 		Sink: r.ear, Metrics: r.set, Logger: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
@@ -175,7 +175,7 @@ func TestRefusalReachesTheClient(t *testing.T) {
 		sequence uint64
 	}{
 		{"not a frame", []byte("GET /metrics HTTP/1.1\r\nHost: example.com\r\n\r\n"), wire.RefusedMagic, 0},
-		{"hello", wire.AppendHello(nil, 1, 77, 0), wire.RefusedUnexpected, 0},
+		{"a hello after frames", append(frameOf(1, 77, 0, 0, epoch), wire.AppendHello(nil, 1, 77, 0)...), wire.RefusedUnexpected, 0},
 		{"a bad kind", func() []byte {
 			b := frameOf(1, 78, 0, 0, epoch, opens(2)...)
 			b[41] = 6

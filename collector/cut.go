@@ -13,11 +13,15 @@ import (
 // Sink takes what cuts bring. One goroutine calls it.
 type Sink interface {
 	// Room is how many rows it would take now. A cut that may bring more is
-	// not made: the tables fill, and what finds no room there is shed.
+	// not made: the tables fill, and what finds no room there is shed, or, on
+	// a session, not taken.
 	Room() int
-	// Take takes the rows and books of one cut. rows is the caller's again
-	// after the return.
-	Take(w storage.Window, rows []storage.Row, books []storage.Book)
+	// Seal makes what a cut brought durable. The slices are the caller's again
+	// after the return. After an error the sink keeps what it was given, has no
+	// room, and waits for Retry.
+	Seal(*storage.Seal) error
+	// Retry tries again what Seal could not do.
+	Retry() error
 }
 
 type cause uint8
@@ -35,11 +39,13 @@ var causeWords = [causes]string{causeTime: "time", causeFull: "full", causeStop:
 // and books for empty ones, and lets go: one moment for all shards. The rows
 // are then read on the cutter's own goroutine.
 type cutter struct {
-	shards []*shard
-	sink   Sink
-	clock  func() time.Time
+	shards  []*shard
+	sources *sources
+	sink    Sink
+	clock   func() time.Time
 
 	connected atomic.Int64 // TCP clients on all shards
+	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops let go between frames
 	gate    sync.RWMutex // held by a cut from then until it has them all and is done
@@ -48,8 +54,11 @@ type cutter struct {
 	mu     sync.Mutex    // protects done
 	done   chan struct{} // closed when the next cut is done
 
-	start int64 // the running window's, Unix milliseconds
-	rows  []storage.Row
+	start   int64 // the running window's, Unix milliseconds
+	rows    []storage.Row
+	pending *sealing // a cut that is not durable yet
+
+	full atomic.Bool // the sink has no room: sessions get no credit
 
 	made   [causes]atomic.Uint64
 	denied atomic.Uint64 // cuts that the sink had no room for
@@ -58,10 +67,11 @@ type cutter struct {
 	took   *metrics.Summary
 }
 
-func newCutter(sink Sink, clock func() time.Time, set *metrics.Set) *cutter {
+func newCutter(sink Sink, src *sources, clock func() time.Time, set *metrics.Set) *cutter {
 	return &cutter{
-		sink: sink, clock: clock,
-		wanted: make(chan cause, 1), done: make(chan struct{}),
+		sink: sink, sources: src, clock: clock,
+		sessions: sessions{of: make(map[uint64]*connection)},
+		wanted:   make(chan cause, 1), done: make(chan struct{}),
 		held: set.NewSummary("lectern_cut_hold_seconds"),
 		took: set.NewSummary("lectern_cut_read_seconds"),
 	}
@@ -107,44 +117,105 @@ func (c *cutter) run(interval time.Duration, stop <-chan struct{}) {
 // roomRetry is how long the cutter waits before it asks a full sink again.
 const roomRetry = 20 * time.Millisecond
 
-// cut ends the running window. It says false if the sink has no room. The last
-// cut of all is made even then: there is no later.
+// sealing is a cut on its way to being durable.
+type sealing struct {
+	moved      []storage.Source
+	generation uint64
+}
+
+// cut ends the running window. It says false if it was not made, or what it
+// brought is not durable. The last cut of all is made even if the sink has no
+// room: there is no later.
 func (c *cutter) cut(why cause) bool {
 	c.last.Store(c.clock().UnixMilli())
-	if why != causeStop && c.sink.Room() < c.keys() {
+	if !c.settle() || why != causeStop && c.sink.Room() < c.keys() {
 		c.denied.Add(1)
+		c.setFull(true)
 		return false
 	}
-	tables := make([]*table, len(c.shards))
-	accounts := make([]books, len(c.shards))
+	parts, end, begin := c.swap()
+	c.made[why].Add(1)
 
+	seal := storage.Seal{Window: storage.Window{Start: c.start, End: end}}
+	c.start = end
+	c.rows = c.rows[:0]
+	var moved []uint64
+	for _, p := range parts {
+		c.rows = p.table.appendRows(c.rows)
+		moved = append(moved, p.moved...)
+	}
+	generation := c.shards[0].generation - 1 // only this goroutine changes it
+	seal.Rows, seal.Books = c.rows, addBooks(parts)
+	seal.Sources, seal.Forgotten = c.sources.collect(moved, generation), c.sources.takeForgotten()
+	c.took.Update(time.Since(begin).Seconds())
+
+	c.pending = &sealing{seal.Sources, generation}
+	if c.sink.Seal(&seal) != nil {
+		c.setFull(true)
+		return false
+	}
+	c.durable()
+	return true
+}
+
+// settle sees to it that the cut before is durable.
+func (c *cutter) settle() bool {
+	if c.pending == nil {
+		return true
+	}
+	if c.sink.Retry() != nil {
+		return false
+	}
+	c.durable()
+	return true
+}
+
+// durable makes known that the pending cut is.
+func (c *cutter) durable() {
+	c.sealed(c.pending.moved, c.pending.generation)
+	c.pending = nil
+	c.setFull(false)
+}
+
+// setFull tells all sessions when their credit ends, or begins again.
+func (c *cutter) setFull(full bool) {
+	if c.full.Swap(full) != full {
+		c.tellAll(c.sources.sealed.Load())
+	}
+}
+
+// swap takes what all shards have counted, at one moment, which is end.
+func (c *cutter) swap() (parts []part, end int64, begin time.Time) {
 	c.gate.Lock()
 	c.waiting.Store(true)
 	c.shards[0].Lock()
-	begin := time.Now()
+	begin = time.Now()
 	for _, s := range c.shards[1:] {
 		s.Lock()
 	}
-	end := c.clock().UnixMilli()
-	for i, s := range c.shards {
-		tables[i], accounts[i] = s.swap()
+	end = c.clock().UnixMilli()
+	for _, s := range c.shards {
+		parts = append(parts, s.swap())
 	}
 	for _, s := range c.shards {
 		s.Unlock()
 	}
-	held := time.Since(begin)
+	c.held.Update(time.Since(begin).Seconds())
 	c.waiting.Store(false)
 	c.gate.Unlock()
 
-	c.held.Update(held.Seconds())
-	c.made[why].Add(1)
-	c.rows = c.rows[:0]
-	for _, t := range tables {
-		c.rows = t.appendRows(c.rows)
-	}
+	c.mu.Lock()
+	close(c.done)
+	c.done = make(chan struct{})
+	c.mu.Unlock()
+	return parts, end, begin
+}
+
+// addBooks adds up the accounts of all shards, a book a stream.
+func addBooks(parts []part) []storage.Book {
 	total := make(map[uint16]*storage.Book)
-	for _, a := range accounts {
-		for stream, b := range a {
+	for _, p := range parts {
+		for stream, b := range p.books {
 			k := b.export(stream)
 			if t, ok := total[stream]; ok {
 				t.Add(&k)
@@ -153,19 +224,11 @@ func (c *cutter) cut(why cause) bool {
 			}
 		}
 	}
-	exported := make([]storage.Book, 0, len(total))
+	books := make([]storage.Book, 0, len(total))
 	for _, b := range total {
-		exported = append(exported, *b)
+		books = append(books, *b)
 	}
-	c.sink.Take(storage.Window{Start: c.start, End: end}, c.rows, exported)
-	c.start = end
-	c.took.Update(time.Since(begin).Seconds())
-
-	c.mu.Lock()
-	close(c.done)
-	c.done = make(chan struct{})
-	c.mu.Unlock()
-	return true
+	return books
 }
 
 // keys is how many rows a cut would bring now.

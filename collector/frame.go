@@ -6,14 +6,10 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// streamWaitMax is how long a frame that came over TCP holds its loop while a
-// cut makes room for it, before it is shed. Datagrams wait in the kernel's
-// buffer meanwhile, and other streams in theirs.
-const streamWaitMax = 10 * time.Second
-
-// datagramWaitMax is the same for a datagram, and far shorter: nobody resends
-// it, but those behind it may still find room in the kernel's buffer.
-const datagramWaitMax = 5 * time.Millisecond
+// roomWaitMax is how long a frame holds its loop while a cut makes room for it.
+// What comes behind it waits in the kernel's buffers meanwhile, which for
+// datagrams are soon full.
+var roomWaitMax = [transports]time.Duration{overUDP: 5 * time.Millisecond, overTCP: time.Second}
 
 // datagram takes the frames of one datagram. A refused frame takes the rest of
 // its datagram with it.
@@ -32,7 +28,7 @@ func (s *shard) datagram(b []byte) {
 			s.refuse(why)
 			return // where the next frame begins is not known
 		}
-		why = s.frame(&h, b[:h.Size], overUDP)
+		why = s.frame(&h, b[:h.Size], overUDP, false)
 		b = b[h.Size:]
 		if why != wire.Accepted {
 			if len(b) > 0 {
@@ -70,7 +66,7 @@ func (s *shard) refuseEvents(k *book, n uint64, why wire.Refusal) {
 // frame takes one whole frame, whose header has been parsed: it is accepted
 // whole, refused whole or shed whole. A frame seen before is accepted and
 // counted as a duplicate. The shard's mutex is held.
-func (s *shard) frame(h *wire.Header, frame []byte, via transport) wire.Refusal {
+func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool) wire.Refusal {
 	s.tally.frames[via]++
 	switch {
 	case h.Type != wire.TypeEvents:
@@ -81,20 +77,26 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport) wire.Refusal 
 	n := uint64(h.Count)
 	// Before the source's lock: waiting for a cut lets go of the shard, not of
 	// a stripe that other loops want.
-	room := s.table.free() >= h.Count || s.makeRoom(h.Count, via)
+	room := s.makeRoom(h.Count, via)
 
 	st := s.sources.of(h.Source)
 	st.Lock()
 	src := s.sources.find(st, h.Source, h.Position, h.Stream)
 	if src == nil {
 		st.Unlock()
+		if session {
+			s.refuse(wire.RefusedSources) // the client sends it again: its events are not refused for good
+			return wire.RefusedSources
+		}
 		return s.refuseStranger(h, wire.RefusedSources)
 	}
 	src.lastSeen = s.now
+	src.session = src.session || session
 	k := s.books.of(src.stream)
 	if seen := src.window.check(h.Sequence); seen != fresh {
+		again := seen == duplicate || src.session
 		st.Unlock()
-		if seen == duplicate {
+		if again { // a session leaves nothing out by accident
 			s.tally.duplicate += n
 			k.duplicate += n
 		} else {
@@ -112,6 +114,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport) wire.Refusal 
 		why = wire.RefusedStream
 	}
 	// From here on the frame's numbers are used, whatever becomes of it.
+	if src.moves(s.generation) {
+		s.moved = append(s.moved, src.id)
+	}
 	met := src.base
 	grown := src.place(h.Sequence, h.Position, n)
 	if met > 0 && src.base == 0 {

@@ -46,6 +46,9 @@ func (c *Collector) writeMetrics(w io.Writer) {
 
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	counter(w, "lectern_connections_opened_total", t.opened)
+	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
+	counter(w, "lectern_acks_total", t.acks)
+	counter(w, "lectern_sessions_no_room_total", t.noRoom)
 	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
 	gauge(w, "lectern_sources", c.sources.live.Load())
 	gauge(w, "lectern_sources_middle", c.sources.middle.Load())

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // Options configure a Collector. The caller has checked them: the collector
@@ -20,9 +22,12 @@ type Options struct {
 	KeysMax           int           // slots of the tables of all loops together
 	SourcesMax        int           // live sources
 	SourceIdleMax     time.Duration // a source silent for this long is forgotten; 0: never
+	SessionIdleMax    time.Duration // the same for one that is acknowledged: what its client still holds could be counted again; 0: never
 	ConnectionsMax    int           // TCP clients
+	CreditMax         int           // bytes that a session may send and not yet have acknowledged
 	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never
 
+	Sources []storage.Source // what a former process knew
 	Sink    Sink             // takes the cuts
 	Metrics *metrics.Set     // gets the collector's metrics
 	Logger  *slog.Logger     // gets what an operator should see

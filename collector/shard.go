@@ -17,10 +17,14 @@ type shard struct {
 
 	sync.Mutex // held by the loop while it works, by cuts and scrapes for a moment; protects what follows
 
-	table  *table // counts now
-	spare  *table // empty, or being emptied by the cutter
-	books  books
-	tally  tally
+	table *table // counts now
+	spare *table // empty, or being emptied by the cutter
+	books books
+	moved []uint64 // sources that moved since the last cut
+	tally tally
+
+	generation uint64 // of the running window, the same on all shards
+
 	events []wire.Event // what one frame decodes to
 	conns  connections
 
@@ -51,7 +55,7 @@ const slotsMin = 1 << 16
 func newShard(o *Options, src *sources, cuts *cutter, clock func() time.Time) *shard {
 	slots := max(slotsMin, (o.KeysMax+o.Loops-1)/o.Loops)
 	return &shard{
-		table: newTable(slots), spare: newTable(slots),
+		table: newTable(slots), spare: newTable(slots), generation: 1,
 		books: make(books), events: make([]wire.Event, eventsPerFrameMax),
 		sources: src, cuts: cuts, clock: clock, limits: o,
 		udp:    receiver{socket: -1},
@@ -85,11 +89,13 @@ func (s *shard) tick() {
 // makeRoom lets a cut empty the table and says whether count keys fit then. The
 // shard's mutex is let go of while it waits.
 func (s *shard) makeRoom(count int, via transport) bool {
-	wait := datagramWaitMax
-	if via == overTCP {
-		wait = streamWaitMax
+	if s.table.free() >= count {
+		return true
 	}
-	deadline := time.NewTimer(wait)
+	if s.cuts.full.Load() {
+		return false // no cut can be made
+	}
+	deadline := time.NewTimer(roomWaitMax[via])
 	defer deadline.Stop()
 	for s.table.free() < count {
 		done := s.cuts.request(causeFull)
@@ -115,11 +121,20 @@ func (s *shard) yield() {
 	}
 }
 
+// part is what one shard has counted in one window.
+type part struct {
+	table *table
+	books books
+	moved []uint64
+}
+
 // swap takes what the loop has counted since the last cut and leaves it an
 // empty table. The mutex is held; the spare is empty.
-func (s *shard) swap() (full *table, b books) {
-	full, b = s.table, s.books
+func (s *shard) swap() part {
+	p := part{s.table, s.books, s.moved}
 	s.table, s.spare = s.spare, s.table
-	s.books = make(books, len(b))
-	return full, b
+	s.books = make(books, len(p.books))
+	s.moved = make([]uint64, 0, len(p.moved))
+	s.generation++
+	return p
 }

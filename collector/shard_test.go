@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -17,21 +18,33 @@ import (
 
 // ear is a sink that keeps everything it takes.
 type ear struct {
-	mu    sync.Mutex
-	room  int
-	rows  []storage.Row
-	books map[uint16]*storage.Book
-	start int64
-	end   int64
+	mu        sync.Mutex
+	room      int
+	fails     bool
+	pending   *storage.Seal
+	rows      []storage.Row
+	books     map[uint16]*storage.Book
+	sources   []storage.Source // as they were sealed, one after the other
+	forgotten []uint64
+	end       int64
 }
 
 func newEar() *ear { return &ear{room: 1 << 30, books: map[uint16]*storage.Book{}} }
 
 func (e *ear) Room() int { e.mu.Lock(); defer e.mu.Unlock(); return e.room }
 
-func (e *ear) Take(w storage.Window, rows []storage.Row, books []storage.Book) {
+func (e *ear) Seal(seal *storage.Seal) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	w, rows, books := seal.Window, seal.Rows, seal.Books
+	if e.fails {
+		c := *seal
+		c.Rows, c.Books = slices.Clone(rows), slices.Clone(books)
+		e.pending = &c
+		return errors.New("disk full")
+	}
+	e.sources = append(e.sources, seal.Sources...)
+	e.forgotten = append(e.forgotten, seal.Forgotten...)
 	if e.end != 0 && w.Start != e.end || w.End < w.Start {
 		panic(fmt.Sprintf("window %v does not follow the one that ended at %d", w, e.end))
 	}
@@ -46,6 +59,23 @@ func (e *ear) Take(w storage.Window, rows []storage.Row, books []storage.Book) {
 			e.books[b.Stream] = &b
 		}
 	}
+	return nil
+}
+
+// Retry is part of Sink.
+func (e *ear) Retry() error {
+	e.mu.Lock()
+	pending := e.pending
+	if e.fails {
+		e.mu.Unlock()
+		return errors.New("disk full")
+	}
+	e.pending = nil
+	e.mu.Unlock()
+	if pending == nil {
+		return nil
+	}
+	return e.Seal(pending)
 }
 
 // book returns what was heard of a stream.
@@ -86,9 +116,9 @@ func newBench(loops int, change func(*Options)) *bench {
 	}
 	b := &bench{ear: newEar(), now: epoch}
 	clock := func() time.Time { return b.now }
-	b.cuts = newCutter(b.ear, clock, metrics.NewSet())
-	b.cuts.start = epoch.UnixMilli()
 	src := newSources(o.SourcesMax)
+	b.cuts = newCutter(b.ear, src, clock, metrics.NewSet())
+	b.cuts.start = epoch.UnixMilli()
 	for range loops {
 		s := newShard(&o, src, b.cuts, clock)
 		b.shards = append(b.shards, s)
@@ -299,7 +329,7 @@ func TestSourcesMax(t *testing.T) {
 	// Silent ones make room.
 	b.now = epoch.Add(2 * time.Hour)
 	for n := range stripes {
-		b.shards[0].sources.forget(n, epoch.Add(time.Hour).UnixMilli())
+		b.shards[0].sources.forget(n, epoch.Add(time.Hour).UnixMilli(), 0)
 	}
 	b.receive(0, frameOf(1, 100, 0, 0, b.now, opens(1)...))
 	b.want(t, 1, storage.Book{Sent: 6, Accepted: 4}, 2)

@@ -4,21 +4,52 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"github.com/lectern/lectern/storage"
 )
 
-// source is what is known of one numbering. end − base is what it said it sent
+// source is what is known of one numbering.
+type source struct {
+	id uint64
+	state
+	before     state  // at the end of the last window, if it has moved since
+	generation uint64 // of the window in which it last moved
+	durable    uint64 // every frame below this sequence is sealed
+	lastSeen   int64  // Unix milliseconds
+	stream     uint16
+	used       bool
+	session    bool // it is acknowledged, so it is remembered for longer
+	window     window
+}
+
+// state is what a seal keeps of a source. end − base is what it said it sent
 // since it was met; what came is subtracted as it is booked, so what is lost
 // needs no list of gaps.
-type source struct {
-	id       uint64
-	base     uint64 // smallest position seen; above 0 the source was met in the middle
-	end      uint64 // largest position + count seen
-	newest   uint64 // position of the frame with the largest sequence
-	lost     uint64 // events of the span that have not come
-	lastSeen int64  // Unix milliseconds
-	stream   uint16
-	used     bool
-	window   window
+type state struct {
+	base   uint64 // smallest position seen; above 0 the source was met in the middle
+	end    uint64 // largest position + count seen
+	newest uint64 // position of the frame with the largest sequence
+	lost   uint64 // events of the span that have not come
+	next   uint64 // one above the largest sequence seen
+}
+
+// at returns the state at the end of the window of this generation, which is
+// the running one or the one before.
+func (s *source) at(generation uint64) *state {
+	if s.generation > generation {
+		return &s.before
+	}
+	return &s.state
+}
+
+// moves keeps the state at the end of the last window, before the first change
+// in this one. It says whether this is the first.
+func (s *source) moves(generation uint64) bool {
+	if s.generation == generation {
+		return false
+	}
+	s.before, s.generation = s.state, generation
+	return true
 }
 
 // believable says whether a fresh frame's position agrees with the frames before
@@ -45,7 +76,7 @@ func (s *source) believable(sequence, position, count uint64) bool {
 // by how many events the source's span grew.
 func (s *source) place(sequence, position, count uint64) (grown uint64) {
 	if !s.window.any || sequence > s.window.newest {
-		s.newest = position
+		s.newest, s.next = position, sequence+1
 	}
 	s.window.commit(sequence)
 	before := s.end - s.base
@@ -65,8 +96,12 @@ const stripes = 64
 type sources struct {
 	max    int64
 	live   atomic.Int64
-	middle atomic.Int64 // live ones met in the middle
+	middle atomic.Int64  // live ones met in the middle
+	sealed atomic.Uint64 // generation of the last window that is durable
 	stripe [stripes]stripe
+
+	mu        sync.Mutex // protects forgotten
+	forgotten []uint64   // ids let go since the last cut
 }
 
 type stripe struct {
@@ -110,7 +145,7 @@ func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
 		i = int32(len(st.slots))
 		st.slots = append(st.slots, source{})
 	}
-	st.slots[i] = source{id: id, stream: stream, base: position, end: position, used: true}
+	st.slots[i] = source{id: id, stream: stream, state: state{base: position, end: position}, used: true}
 	st.index[id] = i
 	if position > 0 {
 		s.middle.Add(1)
@@ -118,18 +153,80 @@ func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
 	return &st.slots[i]
 }
 
+// known returns the source with this id, nil without one. The stripe is locked
+// by the caller.
+func (st *stripe) known(id uint64) *source {
+	if i, ok := st.index[id]; ok {
+		return &st.slots[i]
+	}
+	return nil
+}
+
+// restore takes what a former process knew. Which frames it had taken is known
+// up to the newest one: all below count as taken.
+func (s *sources) restore(all []storage.Source) {
+	for i := range all {
+		o := &all[i]
+		st := s.of(o.ID)
+		st.Lock()
+		s.live.Add(1)
+		if o.Base > 0 {
+			s.middle.Add(1)
+		}
+		st.index[o.ID] = int32(len(st.slots))
+		st.slots = append(st.slots, source{
+			id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: o.LastSeen, durable: o.Next,
+			state:  state{base: o.Base, end: o.End, newest: o.Newest, lost: o.Lost, next: o.Next},
+			window: windowAfter(o.Next),
+		})
+		st.Unlock()
+	}
+}
+
+// collect returns the states of sources as they were at the end of the window
+// of this generation, in which they moved.
+func (s *sources) collect(moved []uint64, generation uint64) []storage.Source {
+	out := make([]storage.Source, 0, len(moved))
+	for _, id := range moved {
+		st := s.of(id)
+		st.Lock()
+		if src := st.known(id); src != nil {
+			x := src.at(generation)
+			out = append(out, storage.Source{
+				ID: id, Base: x.base, End: x.end, Newest: x.newest, Lost: x.lost, Next: x.next,
+				LastSeen: src.lastSeen, Stream: src.stream, Session: src.session,
+			})
+		}
+		st.Unlock()
+	}
+	return out
+}
+
+// takeForgotten returns the ids that were let go since the last call.
+func (s *sources) takeForgotten() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := s.forgotten
+	s.forgotten = nil
+	return ids
+}
+
 // forget lets go of the sources of one stripe that have been silent since
-// before, in Unix milliseconds. What they lost is booked already.
-func (s *sources) forget(n int, before int64) {
+// before, or since sessionBefore where they are acknowledged, in Unix
+// milliseconds. What they lost is booked already.
+func (s *sources) forget(n int, before, sessionBefore int64) {
 	st := &s.stripe[n%stripes]
+	sealed := s.sealed.Load()
+	var gone []uint64
 	st.Lock()
-	defer st.Unlock()
 	for i := range st.slots {
 		src := &st.slots[i]
-		if !src.used || src.lastSeen >= before {
+		silent := src.lastSeen < before && !src.session || src.lastSeen < sessionBefore && src.session
+		if !src.used || !silent || src.generation > sealed {
 			continue
 		}
 		delete(st.index, src.id)
+		gone = append(gone, src.id)
 		if src.base > 0 {
 			s.middle.Add(-1)
 		}
@@ -137,4 +234,8 @@ func (s *sources) forget(n int, before int64) {
 		st.free = append(st.free, int32(i))
 		s.live.Add(-1)
 	}
+	st.Unlock()
+	s.mu.Lock()
+	s.forgotten = append(s.forgotten, gone...)
+	s.mu.Unlock()
 }

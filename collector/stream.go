@@ -12,14 +12,27 @@ import (
 // connection is one TCP client.
 type connection struct {
 	conn     gnet.Conn
+	shard    *shard // whose mutex protects what follows
 	partial  []byte // the beginning of a frame whose rest has not come
-	source   uint64 // whose frames come here, once the first has come
-	next     uint64 // the sequence that must follow
+	source   uint64 // whose frames come here, once it has said so
+	next     uint64 // the sequence that must follow, or be the least
 	started  bool
-	refused  bool  // it has been told why; what still comes is thrown away
+	refused  bool // it has been told why; what still comes is thrown away
+	lost     bool // it is of no more use: close it
+	closed   bool
 	lastByte int64 // Unix milliseconds
 	frameAt  int64 // Unix milliseconds when the frame in partial began
 	at       int   // its place in the shard's list
+
+	// Of a session:
+	session    bool
+	unknown    bool // the source was not known when it began
+	stream     uint16
+	durable    uint64 // what it was told
+	total      uint64 // bytes of frames that came
+	acked      uint64 // of these, acknowledged
+	before     uint64 // total at the end of the last window, if something came since
+	generation uint64 // of the window in which something last came
 }
 
 // connections are the TCP clients of one shard.
@@ -51,7 +64,7 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	defer s.Unlock()
 	s.tick()
 	s.tally.opened++
-	k := &connection{conn: c, lastByte: s.now, at: len(s.conns.list)}
+	k := &connection{conn: c, shard: s, lastByte: s.now, at: len(s.conns.list)}
 	s.conns.list = append(s.conns.list, k)
 	c.SetContext(k)
 	connected, most := s.cuts.connected.Add(1), int64(s.limits.ConnectionsMax)
@@ -75,7 +88,10 @@ func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
 	}
 	s.Lock()
 	defer s.Unlock()
-	s.tally.closed++
+	k.closed = true
+	if k.session {
+		s.cuts.sessions.leave(k)
+	}
 	s.cuts.connected.Add(-1)
 	if len(k.partial) > 0 && !k.refused {
 		s.refuse(wire.RefusedSize)
@@ -110,6 +126,9 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 		return gnet.None
 	}
 	h, why, text := s.stream(k, b)
+	if k.lost {
+		return gnet.Close
+	}
 	if why == wire.Accepted {
 		return gnet.None
 	}
@@ -149,7 +168,7 @@ func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal
 		} else {
 			b = b[need:]
 		}
-		if why != wire.Accepted {
+		if why != wire.Accepted || k.lost {
 			return h, why, ""
 		}
 	}
@@ -183,15 +202,30 @@ func (s *shard) drop(k *connection) {
 }
 
 // streamFrame takes one whole frame of a stream, whose frames are of one source
-// and follow each other.
+// and follow each other. On a session the client may leave sequences out: they
+// show as lost.
 func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Refusal {
+	if h.Type == wire.TypeHello {
+		return s.hello(k, h, frame)
+	}
 	if h.Type == wire.TypeEvents {
-		if k.started && (h.Source != k.source || h.Sequence != k.next) {
+		switch {
+		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
+		case k.session && k.unknown && !k.started && h.Sequence > 0:
+			return s.refuseStranger(h, wire.RefusedForgotten)
+		case k.session && !s.inFlight(k, h.Size):
+			s.refuse(wire.RefusedCredit) // the client sends it again
+			return wire.RefusedCredit
+		case k.session && !s.makeRoom(h.Count, overTCP):
+			// Nothing of it is acknowledged: the client sends it again, later.
+			s.tally.noRoom++
+			k.lost = true
+			return wire.Accepted
 		}
 		k.started, k.source, k.next = true, h.Source, h.Sequence+1
 	}
-	why := s.frame(h, frame, overTCP)
+	why := s.frame(h, frame, overTCP, k.session)
 	s.yield()
 	return why
 }
@@ -226,6 +260,8 @@ func (s *shard) sweep() {
 			if s.now-k.frameAt > lingerMax.Milliseconds() {
 				_ = k.conn.CloseWithCallback(nil) // goes through the loop's queue: OnClose does the rest
 			}
+		case k.session && k.total != k.acked:
+			// It is the client that waits.
 		case idle > 0 && (s.now-k.lastByte > idle || len(k.partial) > 0 && s.now-k.frameAt > idle):
 			s.refuse(wire.RefusedIdle)
 			k.refused = true
@@ -239,5 +275,14 @@ func (s *shard) sweep() {
 					return shutdownWrite(c.Fd())
 				})
 		}
+	}
+}
+
+// hangUpOn closes a connection from outside the loop, without a word.
+func (s *shard) hangUpOn(k *connection) {
+	s.Lock()
+	defer s.Unlock()
+	if !k.closed {
+		_ = k.conn.CloseWithCallback(nil)
 	}
 }

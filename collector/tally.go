@@ -39,7 +39,8 @@ type tally struct {
 	refusedEvents [wire.Refusals]uint64
 
 	opened uint64 // connections
-	closed uint64
+	acks   uint64
+	noRoom uint64 // sessions hung up on because there was no room for a frame
 }
 
 func (t *tally) add(o *tally) {
@@ -64,7 +65,8 @@ func (t *tally) add(o *tally) {
 		t.refusedEvents[i] += o.refusedEvents[i]
 	}
 	t.opened += o.opened
-	t.closed += o.closed
+	t.acks += o.acks
+	t.noRoom += o.noRoom
 }
 
 // book is a stream's account since the last cut, on one loop.

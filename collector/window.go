@@ -14,8 +14,18 @@ const ringWords = windowFrames/64 + 1
 // shifted. The zero value has seen nothing.
 type window struct {
 	newest uint64 // the largest sequence seen
+	floor  uint64 // below it nothing is fresh
 	any    bool   // newest is valid
 	ring   [ringWords]uint64
+}
+
+// windowAfter returns the window of a source of which every sequence below next
+// counts as taken.
+func windowAfter(next uint64) window {
+	if next == 0 {
+		return window{}
+	}
+	return window{newest: next - 1, floor: next, any: true}
 }
 
 type verdict uint8
@@ -31,7 +41,7 @@ func (w *window) check(sequence uint64) verdict {
 	switch {
 	case !w.any || sequence > w.newest:
 		return fresh
-	case w.newest-sequence >= windowFrames:
+	case sequence < w.floor, w.newest-sequence >= windowFrames:
 		return stale
 	case w.ring[sequence/64%ringWords]&(1<<(sequence%64)) != 0:
 		return duplicate

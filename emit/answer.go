@@ -8,12 +8,13 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// RefusedError is a collector's refusal on a stream. It has closed the
-// connection; frames before Sequence were read.
+// RefusedError is a collector's refusal. It has closed the connection; frames
+// before Sequence were read.
 type RefusedError struct {
 	Reason   wire.Refusal // its word
 	Text     string       // more for people, perhaps empty
-	Sequence uint64       // of the refused frame; 0 too where there is none to name
+	Source   uint64       // of the refused frame; 0 where there is none to name
+	Sequence uint64       // of the refused frame, likewise
 }
 
 func (e *RefusedError) Error() string {
@@ -27,33 +28,38 @@ func (e *RefusedError) Error() string {
 // errForeign is for an answer that no collector gives.
 var errForeign = errors.New("it does not answer like a collector; check the address")
 
-// readAnswers reads the collector's frames until its end of the stream, for
-// which it returns nil, or a refusal.
-func readAnswers(r io.Reader) error {
-	frame := make([]byte, wire.HeaderSize+1+255+wire.RefusalTextMax+wire.TagSize)
-	for {
-		if _, err := io.ReadFull(r, frame[:wire.HeaderSize]); err != nil {
-			if err == io.EOF {
-				return nil
-			}
-			return err
-		}
-		h, why := wire.ParseHeader(frame[:wire.HeaderSize])
-		// A refusal repeats the numbers of the refused frame, and they may be
-		// what it was refused for.
-		if why != wire.Accepted && why != wire.RefusedStream && why != wire.RefusedNumber || h.Size > len(frame) {
-			return errForeign
-		}
-		if _, err := io.ReadFull(r, frame[wire.HeaderSize:h.Size]); err != nil {
-			return fmt.Errorf("its answer was cut off: %w", err)
-		}
-		if h.Type != wire.TypeRefusal {
-			continue // nothing that a sender without acknowledgements waits for
-		}
-		reason, text, why := wire.ParseRefusalBody(h.Body(frame[:h.Size]))
-		if why != wire.Accepted {
-			return errForeign
-		}
-		return &RefusedError{Reason: reason, Text: string(text), Sequence: h.Sequence}
+// answers reads what a collector says.
+type answers struct {
+	from  io.Reader
+	frame [wire.HeaderSize + 1 + 255 + wire.RefusalTextMax + wire.TagSize]byte
+}
+
+// next returns the next ack and whose it is. A refusal is a *RefusedError, the
+// collector's end of the stream io.EOF.
+func (a *answers) next() (source uint64, ack wire.Ack, err error) {
+	head := a.frame[:wire.HeaderSize]
+	if _, err := io.ReadFull(a.from, head); err != nil {
+		return 0, ack, err
 	}
+	h, why := wire.ParseHeader(head)
+	// A refusal repeats the numbers of the refused frame, and they may be what
+	// it was refused for.
+	if why != wire.Accepted && why != wire.RefusedStream && why != wire.RefusedNumber || h.Size > len(a.frame) {
+		return 0, ack, errForeign
+	}
+	if _, err := io.ReadFull(a.from, a.frame[wire.HeaderSize:h.Size]); err != nil {
+		return 0, ack, fmt.Errorf("its answer was cut off: %w", err)
+	}
+	body := h.Body(a.frame[:h.Size])
+	switch h.Type {
+	case wire.TypeAck:
+		if ack, why = wire.ParseAck(body); why == wire.Accepted {
+			return h.Source, ack, nil
+		}
+	case wire.TypeRefusal:
+		if reason, text, why := wire.ParseRefusalBody(body); why == wire.Accepted {
+			return 0, ack, &RefusedError{Reason: reason, Text: string(text), Source: h.Source, Sequence: h.Sequence}
+		}
+	}
+	return 0, ack, errForeign
 }

@@ -5,8 +5,20 @@
 //   - UDP (DialUDP) fires and forgets. It never waits for the collector, and
 //     nothing is resent. What gets lost shows in the collector's books, since
 //     every event is numbered before its datagram is sent.
-//   - TCP (DialTCP) is as fast as the collector reads, and Close tells whether
-//     all of it was read.
+//   - TCP (DialTCP) keeps every event until the collector has acknowledged it,
+//     and sends it again, over new connections, until then. Acknowledged means
+//     sealed: on the collector's disk, and counted exactly once from there on,
+//     whatever is killed. Close returns nil only when everything is.
+//
+// What TCP keeps is in this process's memory and dies with it, unless
+// Options.Queue names a directory: then what Add accepted outlives a kill -9 and
+// is sent by the next emitter with that directory, each event once. It does not
+// outlive the machine: nothing waits for the disk on this side.
+//
+// One emitter is one source at one collector. Frames belong to the collector
+// they were first sent to, which may have sealed them and lost only the
+// acknowledgement: an address behind which another collector answers each time
+// does not do.
 //
 // Both pack many events into one frame and send it when it is full or
 // Options.FlushAge old. All their methods may be called from any number of
@@ -36,6 +48,26 @@ const (
 	// SizeMin is the smallest datagram or frame: it holds any one event.
 	SizeMin         = wire.HeaderSize + wire.EventSizeMax
 	FlushAgeDefault = 100 * time.Millisecond
+	// BufferSizeDefault is the buffer of a TCP emitter, in bytes.
+	BufferSizeDefault = 16 << 20
+	// BufferSizeMax is its largest.
+	BufferSizeMax = 1 << 30
+)
+
+// ringFrames is how many of the largest frames a buffer holds at least.
+const ringFrames = 4
+
+// OnFull is what TCP.Add does while the buffer is full, since the collector does
+// not acknowledge as fast as events are added.
+type OnFull uint8
+
+// What an emitter can do with a full buffer.
+const (
+	Block OnFull = iota // wait for room, or for Close
+	Fail                // return ErrFull
+	// Drop takes the event and throws it away. It is counted in Stats.Dropped,
+	// and numbered: the collector's books show it as lost.
+	Drop
 )
 
 // Options of an emitter. The zero value is good: every zero field stands for
@@ -53,6 +85,23 @@ type Options struct {
 	// FlushAge is how long an event waits at most for others to share its
 	// frame: default 100 ms.
 	FlushAge time.Duration
+
+	// What follows is for TCP alone.
+
+	// BufferSize is how many bytes of frames are kept at most until they are
+	// acknowledged: default 16 MiB; four frames to BufferSizeMax.
+	BufferSize int
+	// OnFull is what Add does when that is not enough.
+	OnFull OnFull
+	// Queue is a directory, made where there is none, in which the buffer lies:
+	// what Add accepted outlives this process, and the next emitter with this
+	// directory, stream and collector goes on with the same source. It takes
+	// BufferSize and some 4 FrameSize of disk at once. One emitter has it at a time.
+	// Put it where a restart finds it again; memory (tmpfs) does.
+	Queue string
+	// Background lets DialTCP return before there is a connection, and without
+	// an error when there cannot be one yet.
+	Background bool
 }
 
 // withDefaults returns the options with every zero field set, or what is wrong
@@ -67,26 +116,57 @@ func (o Options) withDefaults() (Options, error) {
 	if o.FlushAge == 0 {
 		o.FlushAge = FlushAgeDefault
 	}
+	if o.BufferSize == 0 {
+		o.BufferSize = BufferSizeDefault
+	}
 	switch {
 	case o.DatagramSize < SizeMin || o.DatagramSize > DatagramSizeMax:
 		return o, fmt.Errorf("emit: datagram size %d is outside of %d to %d bytes", o.DatagramSize, SizeMin, DatagramSizeMax)
 	case o.FlushAge < 0:
 		return o, fmt.Errorf("emit: flush age %v is negative; leave it zero for %v", o.FlushAge, FlushAgeDefault)
+	case o.FrameSize < SizeMin || o.FrameSize > FrameSizeMax:
+		return o, fmt.Errorf("emit: frame size %d is outside of %d to %d bytes", o.FrameSize, SizeMin, FrameSizeMax)
+	case o.BufferSize < ringFrames*(o.FrameSize+2*slotHeader) || o.BufferSize > BufferSizeMax:
+		return o, fmt.Errorf("emit: buffer size %d is outside of %d to %d bytes", o.BufferSize, ringFrames*(o.FrameSize+2*slotHeader), BufferSizeMax)
+	case o.OnFull > Drop:
+		return o, fmt.Errorf("emit: there is no OnFull %d; use Block, Fail or Drop", o.OnFull)
 	}
 	return o, nil
 }
 
-// Stats is what an emitter has done so far.
+// Stats is what an emitter has done so far. Over TCP, at every instant,
+//
+//	Events + Recovered = Acked + Refused + Dropped + Unsure + Buffered
 type Stats struct {
-	// Events and Frames have been numbered: the collector will call them
-	// accepted, refused, shed or lost. Frames holds the beats, too. Events
-	// still waiting for their frame to be finished are in neither.
-	Events, Frames uint64
-	// Datagrams is how many datagrams the kernel took. Zero over TCP.
-	Datagrams uint64
-	// Bytes of frames that the kernel took.
+	// Events is how many have been added; over UDP those that are numbered, not
+	// those that wait for their datagram to be finished.
+	Events uint64
+	// Frames is how many have been numbered, beats included.
+	Frames uint64
+	// Bytes of frames that the kernel took; over TCP a frame that is sent again
+	// counts again.
 	Bytes uint64
-	// SendErrors is how many frames could not be handed to the kernel, and
-	// DroppedEvents how many events were in them.
-	SendErrors, DroppedEvents uint64
+	// Dropped is how many events this side threw away: over UDP because the
+	// kernel did not take their datagram, over TCP because the buffer was full
+	// (OnFull Drop). The collector's books show them as lost.
+	Dropped uint64
+
+	// Datagrams is how many the kernel took, SendErrors how many it did not.
+	// UDP alone.
+	Datagrams, SendErrors uint64
+
+	// What follows is TCP's alone. Recovered is how many events a former emitter
+	// left in the queue.
+	Recovered uint64
+	// Acked is how many are sealed at the collector.
+	Acked uint64
+	// Refused is how many were in frames that the collector refused.
+	Refused uint64
+	// Unsure is how many were sent to a collector that has forgotten this source
+	// since: nobody knows whether they were counted. They are not sent again.
+	Unsure uint64
+	// Buffered is how many are kept here, sent or not.
+	Buffered uint64
+	// Reconnects is how many connections there were after the first.
+	Reconnects uint64
 }

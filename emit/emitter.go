@@ -13,13 +13,10 @@ const (
 	beatWaitMax = 16 * time.Second
 )
 
-// emitter is what UDP and TCP have in common: a packer, the clock that flushes
-// it, and what is counted.
+// emitter is a packer, the clock that flushes it, and what is counted.
 type emitter struct {
 	// write hands one frame to the kernel. Called with mu held.
-	write func(frame []byte) error
-	// fatal says that the first error of write is also the last.
-	fatal    bool
+	write    func(frame []byte) error
 	flushAge time.Duration
 
 	mu        sync.Mutex // protects all that follows
@@ -27,7 +24,7 @@ type emitter struct {
 	frame     []byte // the frame that is being sent; made once
 	stats     Stats
 	lastError error // of write
-	failed    error // why nothing is taken any more
+	failed    error // why nothing is taken any more: ErrClosed
 	began     time.Time
 	lastSent  time.Time
 	beatWait  time.Duration
@@ -60,9 +57,7 @@ func (m *emitter) add(e *Event) error {
 	}
 	err := m.packer.Add(e)
 	if err == ErrFull {
-		if err = m.flushLocked(); err != nil {
-			return err
-		}
+		m.flushLocked()
 		err = m.packer.Add(e)
 	}
 	if err == nil && m.packer.Len() == 1 {
@@ -82,20 +77,19 @@ func (m *emitter) flush() error {
 	if m.failed != nil {
 		return m.failed
 	}
-	return m.flushLocked()
+	m.flushLocked()
+	return nil
 }
 
-// flushLocked sends the unfinished frame. It returns an error only where that
-// is the end of this emitter.
-func (m *emitter) flushLocked() error {
+// flushLocked sends the unfinished frame.
+func (m *emitter) flushLocked() {
 	events := m.packer.Len()
 	if events == 0 {
-		return m.failed
+		return
 	}
 	m.frame = m.packer.Finish(m.frame[:0])
 	m.beatWait = beatWaitMin
 	m.send(events)
-	return m.failed
 }
 
 // beat sends a frame without events.
@@ -109,21 +103,15 @@ func (m *emitter) beat() {
 func (m *emitter) send(events int) {
 	m.stats.Events += uint64(events)
 	m.stats.Frames++
-	err := m.failed
-	if err == nil {
-		err = m.write(m.frame)
-	}
+	err := m.write(m.frame)
 	m.lastSent = time.Now()
 	if err == nil {
 		m.stats.Bytes += uint64(len(m.frame))
 		return
 	}
 	m.stats.SendErrors++
-	m.stats.DroppedEvents += uint64(events)
+	m.stats.Dropped += uint64(events)
 	m.lastError = err
-	if m.fatal && m.failed == nil {
-		m.failed = err
-	}
 }
 
 // tick runs when the timer fires: what has waited for long enough is sent.
@@ -135,7 +123,7 @@ func (m *emitter) tick() {
 	}
 	now := time.Now()
 	if m.packer.Len() > 0 && now.Sub(m.began) >= m.flushAge {
-		_ = m.flushLocked() // it is in m.failed
+		m.flushLocked()
 	}
 	if now.Sub(m.lastSent) >= m.beatWait {
 		m.beat()
@@ -154,18 +142,6 @@ func (m *emitter) tick() {
 func (m *emitter) schedule(due time.Time, wait time.Duration) {
 	m.due = due
 	m.timer.Reset(wait)
-}
-
-// fail ends the emitter with the first reason there is. The events that wait
-// are numbered, so that they show as lost.
-func (m *emitter) fail(why error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.timer.Stop()
-	if m.failed == nil {
-		m.failed = why
-	}
-	_ = m.flushLocked()
 }
 
 func (m *emitter) statistics() Stats {

@@ -3,7 +3,6 @@ package emit
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 
 	"github.com/lectern/lectern/wire"
 )
@@ -59,22 +58,3 @@ func (e *Event) check() error {
 	}
 	return nil
 }
-
-// sizeWithoutAt is how many bytes the event takes behind prev, nil in front,
-// but for its at.
-func (e *Event) sizeWithoutAt(prev *wire.Event) int {
-	size := 2 + numberSize(uint64(min(e.Dwell, wire.DwellMax)))
-	if prev == nil || e.Content != prev.Content {
-		size += numberSize(e.Content | 1)
-	}
-	if prev == nil || e.User != prev.User {
-		size += numberSize(e.User | 1)
-	}
-	if e.HasProgress {
-		size++
-	}
-	return size
-}
-
-// numberSize is the number of bytes of n, none for zero.
-func numberSize(n uint64) int { return (bits.Len64(n) + 7) / 8 }

@@ -6,9 +6,11 @@ import (
 	"io"
 	"log"
 	"net"
+	"os"
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
 )
 
 func ExampleDialUDP() {
@@ -36,39 +38,6 @@ func ExampleDialUDP() {
 	// Output: 2 events were sent
 }
 
-func ExampleDialTCP() {
-	// In the place of a collector: it reads everything, then ends its stream.
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		log.Fatal(err)
-	}
-	go func() {
-		if conn, err := listener.Accept(); err == nil {
-			_, _ = io.Copy(io.Discard, conn)
-			_ = conn.Close()
-		}
-	}()
-
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	out, err := emit.DialTCP(ctx, listener.Addr().String(), emit.Options{Stream: 7})
-	if err != nil {
-		log.Fatal(err)
-	}
-	for user := range uint64(1000) {
-		err := out.Add(emit.Event{Time: time.Now().UnixMilli(), Content: 1001, User: user, Kind: emit.Open})
-		if err != nil {
-			log.Fatal(err) // a *emit.RefusedError holds the collector's reason
-		}
-	}
-	// Close returns nil only when the collector has read all of it.
-	if err := out.Close(ctx); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(out.Stats().Events, "events were read")
-	// Output: 1000 events were read
-}
-
 func ExamplePacker() {
 	packer, err := emit.NewPacker(7, emit.DatagramSizeDefault)
 	if err != nil {
@@ -93,4 +62,106 @@ func ExamplePacker() {
 	// a frame of 1398 bytes
 	// a frame of 1398 bytes
 	// a frame of 1074 bytes
+}
+
+// collector stands in for one: it acknowledges whatever comes.
+func collector(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			frame := make([]byte, wire.FrameSizeMax)
+			durable := uint64(0)
+			for {
+				if _, err := io.ReadFull(conn, frame[:wire.HeaderSize]); err != nil {
+					return
+				}
+				h, _ := wire.ParseHeader(frame)
+				if _, err := io.ReadFull(conn, frame[wire.HeaderSize:h.Size]); err != nil {
+					return
+				}
+				if h.Type == wire.TypeEvents {
+					durable = h.Sequence + 1
+				}
+				ack := wire.Ack{Durable: durable, Credit: 1 << 20}
+				if _, err := conn.Write(wire.AppendAck(nil, h.Stream, h.Source, 0, ack)); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+func ExampleDialTCP() {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer listener.Close()
+	go collector(listener)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, err := emit.DialTCP(ctx, listener.Addr().String(), emit.Options{Stream: 7})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for user := range uint64(1000) {
+		err := out.Add(emit.Event{Time: time.Now().UnixMilli(), Content: 1001, User: user, Kind: emit.Open})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Close returns nil only when the collector has sealed all of it.
+	if err := out.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(out.Stats().Acked, "events are counted, once each")
+	// Output: 1000 events are counted, once each
+}
+
+// What Add accepted is not lost when this process is killed, or its collector is
+// away.
+func ExampleOptions_queue() {
+	dir, err := os.MkdirTemp("", "queue")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer listener.Close()
+	options := emit.Options{Stream: 7, Queue: dir, Background: true, OnFull: emit.Drop}
+
+	// Nobody answers yet.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	out, err := emit.DialTCP(ctx, listener.Addr().String(), options)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = out.Add(emit.Event{Time: time.Now().UnixMilli(), Content: 1001, User: 42, Kind: emit.Open})
+	if err := out.Close(ctx); err != nil {
+		fmt.Println("left in the queue:", out.Stats().Buffered)
+	}
+
+	// The next start sends it.
+	go collector(listener)
+	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if out, err = emit.DialTCP(ctx, listener.Addr().String(), options); err != nil {
+		log.Fatal(err)
+	}
+	if err := out.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("acknowledged:", out.Stats().Acked)
+	// Output:
+	// left in the queue: 1
+	// acknowledged: 1
 }

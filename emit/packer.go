@@ -9,8 +9,10 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// ErrFull is returned by Packer.Add when the event belongs in the next frame.
-var ErrFull = errors.New("emit: the frame is full")
+// ErrFull is returned by Packer.Add when the event belongs in the next frame,
+// and by TCP.Add with OnFull Fail while the buffer has no room. The event is
+// not taken.
+var ErrFull = errors.New("emit: full, there is no room for the event")
 
 // Packer packs events into the frames of one source and numbers them. It does
 // no I/O and has no clock. It is not safe for concurrent use.
@@ -27,30 +29,36 @@ type Packer struct {
 
 	// The frame being packed. At of its events counts from origin, which is so
 	// far before the first that no other can come before it.
-	events         []wire.Event
-	origin         int64
-	oldest, newest int64 // times, in Unix milliseconds
-	body           int   // bytes of the events without their at
+	events []wire.Event
+	origin int64 // Unix milliseconds
+	extent extent
 }
+
+var errStreamReserved = fmt.Errorf("emit: stream %d is reserved; use 0 to %d", wire.StreamReserved, wire.StreamReserved-1)
 
 // NewPacker returns a packer for frames of at most size bytes, SizeMin to
 // FrameSizeMax, with a source of its own.
 func NewPacker(stream uint16, size int) (*Packer, error) {
 	if stream == wire.StreamReserved {
-		return nil, fmt.Errorf("emit: stream %d is reserved; use 0 to %d", stream, wire.StreamReserved-1)
+		return nil, errStreamReserved
 	}
 	if size < SizeMin || size > FrameSizeMax {
 		return nil, fmt.Errorf("emit: frame size %d is outside of %d to %d bytes", size, SizeMin, FrameSizeMax)
 	}
-	var source [8]byte
-	_, _ = rand.Read(source[:]) // never fails: crypto/rand ends the process instead
 	return &Packer{
 		stream: stream,
 		size:   size,
-		source: binary.LittleEndian.Uint64(source[:]),
+		source: drawSource(),
 		// Most events take more bytes than this, so the slice seldom grows.
 		events: make([]wire.Event, 0, size/12),
 	}, nil
+}
+
+// drawSource draws a number for a numbering that begins.
+func drawSource() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return binary.LittleEndian.Uint64(b[:])
 }
 
 // Source returns the number that was drawn for this packer's frames.
@@ -66,22 +74,12 @@ func (p *Packer) Add(e *Event) error {
 	if err := e.check(); err != nil {
 		return err
 	}
-	var prev *wire.Event
-	oldest, newest, body := e.Time, e.Time, 0
-	if n := len(p.events); n > 0 {
-		prev = &p.events[n-1]
-		oldest, newest, body = min(p.oldest, e.Time), max(p.newest, e.Time), p.body
-	} else {
-		p.origin = e.Time - wire.AtMax
-	}
-	span := newest - oldest
-	body += e.sizeWithoutAt(prev)
-	// No event's at is longer than that of the whole span. The number of events
-	// needs no check: 64 KiB hold fewer than CountMax.
-	if span > wire.AtMax || wire.HeaderSize+body+(len(p.events)+1)*numberSize(uint64(span)) > p.size {
+	if !p.extent.grow(e, p.size) {
 		return ErrFull
 	}
-	p.oldest, p.newest, p.body = oldest, newest, body
+	if len(p.events) == 0 {
+		p.origin = e.Time - wire.AtMax
+	}
 	p.events = append(p.events, wire.Event{
 		Content: e.Content, User: e.User,
 		At:    uint32(e.Time - p.origin),
@@ -100,7 +98,7 @@ func (p *Packer) Finish(dst []byte) []byte {
 	}
 	start := len(dst)
 	dst = wire.AppendHeader(dst, wire.Header{}) // its place; the size is known at the end
-	early := uint32(p.oldest - p.origin)
+	early := uint32(p.extent.oldest - p.origin)
 	var prev *wire.Event
 	for i := range p.events {
 		e := &p.events[i]
@@ -108,8 +106,8 @@ func (p *Packer) Finish(dst []byte) []byte {
 		dst = wire.AppendEvent(dst, e, prev)
 		prev = e
 	}
-	p.header(dst[:start], len(dst)-start, len(p.events), p.oldest)
-	p.events = p.events[:0]
+	p.header(dst[:start], len(dst)-start, len(p.events), p.extent.oldest)
+	p.events, p.extent = p.events[:0], extent{}
 	return dst
 }
 

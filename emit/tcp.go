@@ -5,184 +5,337 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"time"
+
+	"github.com/lectern/lectern/wire"
 )
 
-// writeTimeout is how long a collector may refuse to take one more frame before
-// the connection counts as dead: longer than it waits for its own store.
-const writeTimeout = 30 * time.Second
-
-// reasonWait is how long a failed write waits for the collector's reason, which
-// may still be on its way up from the socket.
-const reasonWait = time.Second
-
-// streamConn is a connection whose writing half can be closed by itself.
-type streamConn interface {
-	net.Conn
-	CloseWrite() error
-}
-
-// TCP sends events over one connection. Add waits when the collector does not
-// keep up. One connection is one source: after an error it takes nothing more,
-// and what goes on is a new TCP.
+// TCP sends events over acknowledged connections, one at a time. It keeps them
+// until the collector has sealed them; when a connection ends, it makes another,
+// after 100 ms to 10 s, and sends again what is not acknowledged.
 type TCP struct {
-	emitter  emitter
-	address  string
-	conn     streamConn
-	answered chan struct{} // closed when the collector will say nothing more
-	answer   error         // why: nil for its end of the stream; valid once answered is
-	closing  sync.Once
-	closed   chan struct{} // closed when Close is done
-	result   error         // of Close; valid once closed is
+	address string
+	options Options
+	dial    func(context.Context) (net.Conn, error)
+	context context.Context // ends with the last connection
+	stop    context.CancelFunc
+	wake    chan struct{} // something is there to send, or to end
+	drained chan struct{} // closed when everything is acknowledged after Close
+	ended   chan struct{} // closed when run has returned
+	file    *queueFile    // nil without Options.Queue
+
+	closeOnce sync.Once
+	closed    chan struct{} // closed when Close is done
+	result    error         // of Close; valid once closed is
+
+	mu      sync.Mutex // protects all that follows
+	queue   *queue
+	stats   Stats
+	closing bool
+	over    bool          // the queue is gone
+	room    chan struct{} // closed when there may be room; nil if no Add waits
+	overdue bool          // the open frame is to be finished as soon as there is room
+	timer   *time.Timer   // finishes the open frame
+	armed   bool          // timer runs
+	began   time.Time     // of the open frame
+	trouble error         // why there is no connection; nil with one
+	link    link
 }
 
-// DialTCP connects to the collector at addr ("host:port"). ctx bounds the
-// connecting and nothing else.
+// DialTCP connects to the collector at addr ("host:port"), says who sends, and
+// waits for the first acknowledgement; it fails where that does not come, since
+// then the address may be wrong. From then on, and with Options.Background from
+// the beginning, connecting is tried for as long as it takes: see Err. ctx
+// bounds the first connection and nothing else.
+//
+// A collector that does not acknowledge is not one to use TCP with: use UDP.
 func DialTCP(ctx context.Context, addr string, o Options) (*TCP, error) {
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", addr)
+	}
+	return dialTCP(ctx, addr, dial, o)
+}
+
+func dialTCP(ctx context.Context, addr string, dial func(context.Context) (net.Conn, error), o Options) (*TCP, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	packer, err := NewPacker(o.Stream, o.FrameSize)
-	if err != nil {
-		return nil, err
+	if o.Stream == wire.StreamReserved {
+		return nil, errStreamReserved
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("emit: cannot connect to tcp://%s: %w; is a collector listening there?", addr, err)
+	t := &TCP{
+		address: addr, options: o, dial: dial,
+		wake: make(chan struct{}, 1), drained: make(chan struct{}), ended: make(chan struct{}), closed: make(chan struct{}),
 	}
-	return newTCP(conn.(*net.TCPConn), addr, packer, o), nil
+	if o.Queue == "" {
+		t.queue = newQueue(o.Stream, o.FrameSize, o.BufferSize)
+	} else {
+		if t.file, err = openQueueFile(o.Queue, addr, o.Stream, o.FrameSize, o.BufferSize); err != nil {
+			return nil, err
+		}
+		t.queue = t.file.queue
+		t.recover()
+	}
+	var conn *connection
+	if !o.Background {
+		if conn, err = t.connect(ctx); err != nil {
+			if t.file != nil {
+				_ = t.file.close() // the first error says more
+			}
+			return nil, err
+		}
+	}
+	t.context, t.stop = context.WithCancel(context.Background())
+	t.timer = time.AfterFunc(o.FlushAge, t.tick)
+	t.armed, t.began = true, time.Now()
+	go t.run(conn)
+	return t, nil
 }
 
-func newTCP(conn streamConn, addr string, packer *Packer, o Options) *TCP {
-	t := &TCP{address: addr, conn: conn, answered: make(chan struct{}), closed: make(chan struct{})}
-	t.emitter.write, t.emitter.fatal = t.write, true
-	t.emitter.start(packer, o.FlushAge, 0)
-	go t.listen()
-	return t
+// recover counts what a former emitter left in the queue.
+func (t *TCP) recover() {
+	q := t.queue
+	n := uint64(q.opened())
+	for m := q.head; m.serial != q.next.serial; m = q.behind(m) {
+		if m = q.follow(m); !q.refused(m) {
+			n += uint64(frameCount(q.frame(m)))
+		}
+	}
+	t.stats.Recovered, t.stats.Buffered = n, n
+	if !q.fenced {
+		return
+	}
+	// The machine ended: the file may be older than what was sent last. The
+	// frames are good, and the collector tells which it has. The open frame may
+	// have become one that the file knows nothing of.
+	t.stats.Unsure, t.stats.Buffered = uint64(q.opened()), n-uint64(q.opened())
+	q.resetOpen()
+	q.setTried(q.next.sequence)
+	if q.empty() {
+		q.unfence()
+	}
 }
 
-// Source returns the number under which the collector knows this emitter.
-func (t *TCP) Source() uint64 { return t.emitter.packer.source }
+// Source returns the number under which the collector knows this emitter. It
+// changes when a collector has forgotten it.
+func (t *TCP) Source() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.queue.source
+}
+
+// Err returns why there is no connection now, nil while there is one. It needs
+// no action: connecting goes on.
+func (t *TCP) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.trouble
+}
 
 // Add takes one event. It is sent when its frame is full or Options.FlushAge
-// old. Add may wait for the collector, 30 seconds at most. An error that wraps
-// ErrEvent concerns this event alone. Every other error is final: ErrClosed, a
-// *RefusedError with the collector's reason, or why the connection is lost. The
-// event is not taken then, and of those sent before, the collector may have
-// read some and not others.
-func (t *TCP) Add(e Event) error { return t.emitter.add(&e) }
+// old, and kept until it is acknowledged. While the buffer is full Add does what
+// Options.OnFull says: by default it waits. An error that wraps ErrEvent says
+// that no collector would take the event; the others are ErrFull and ErrClosed.
+// With any of them the event is not taken.
+func (t *TCP) Add(e Event) error { return t.add(context.Background(), &e) }
 
-// Flush sends the events that wait. Its errors are the final ones of Add. That
-// it returns nil does not say that the collector has read them: Close does.
-func (t *TCP) Flush() error { return t.emitter.flush() }
+// AddContext is Add, and waits no longer than ctx, whose error it then returns.
+func (t *TCP) AddContext(ctx context.Context, e Event) error { return t.add(ctx, &e) }
+
+func (t *TCP) add(ctx context.Context, e *Event) error {
+	if err := e.check(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	for !t.closing && !t.take(e) {
+		switch t.options.OnFull {
+		case Fail:
+			t.mu.Unlock()
+			return ErrFull
+		case Drop:
+			t.queue.skip()
+			t.overdue = true
+			t.stats.Events++
+			t.stats.Dropped++
+			t.mu.Unlock()
+			return nil
+		}
+		if t.room == nil {
+			t.room = make(chan struct{})
+		}
+		room := t.room
+		t.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		t.mu.Lock()
+	}
+	closing := t.closing
+	t.mu.Unlock()
+	if closing {
+		return ErrClosed
+	}
+	return nil
+}
+
+// take puts e into the open frame, or into the one after it, false where there
+// is no room.
+func (t *TCP) take(e *Event) bool {
+	q := t.queue
+	if q.fenced {
+		return false
+	}
+	if !q.add(e) && (!t.finish() || !q.add(e)) {
+		return false
+	}
+	t.stats.Events++
+	t.stats.Buffered++
+	if q.opened() == 1 && !t.armed {
+		t.began, t.armed = time.Now(), true
+		t.timer.Reset(t.options.FlushAge)
+	} else if q.opened() == 1 {
+		t.began = time.Now()
+	}
+	return true
+}
+
+// finish numbers the open frame, if it holds or stands for anything, and has it
+// sent. Where there is no room it says false, and tries again when there is.
+func (t *TCP) finish() bool {
+	q := t.queue
+	if q.opened() == 0 && q.skipped() == 0 {
+		t.overdue = false
+		return true
+	}
+	t.overdue = !q.finish(time.Now().UnixMilli())
+	if t.overdue {
+		return false
+	}
+	t.stats.Frames++
+	t.link.beatWait = beatWaitMin
+	t.signal()
+	return true
+}
+
+// signal wakes the goroutine that sends.
+func (t *TCP) signal() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tick finishes the open frame when it is old enough.
+func (t *TCP) tick() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.armed = false
+	if t.over || t.queue.opened() == 0 {
+		return
+	}
+	if wait := t.options.FlushAge - time.Since(t.began); wait > 0 {
+		t.armed = true
+		t.timer.Reset(wait)
+		return
+	}
+	t.finish()
+}
+
+// Flush has the events sent that wait for others. It does not wait for the
+// acknowledgement: Close does. The error is ErrClosed or nil.
+func (t *TCP) Flush() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closing {
+		return ErrClosed
+	}
+	t.finish()
+	return nil
+}
 
 // Stats returns what has been done so far.
-func (t *TCP) Stats() Stats { return t.emitter.statistics() }
+func (t *TCP) Stats() Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stats
+}
 
-// Close sends the events that wait, ends the stream and waits for the collector
-// to end its own, which it does when it has read everything: only then Close
-// returns nil. When ctx ends first, the connection is cut, also under an Add
-// that waits. Calling it again returns the same.
+// Close ends every Add that waits, sends what is there, and waits until all of
+// it is acknowledged: only then it returns nil. Refused and unsure events are not
+// waited for: see Stats. When ctx ends first, the error says how many events are
+// not acknowledged; with Options.Queue the next emitter with that directory
+// sends them. Calling it again returns the same.
 func (t *TCP) Close(ctx context.Context) error {
-	t.closing.Do(func() {
-		cut := context.AfterFunc(ctx, func() { _ = t.conn.Close() })
-		t.result = t.finish()
-		if !cut() && t.result != nil {
-			t.result = fmt.Errorf("emit: tcp://%s did not confirm that it has read everything: %w", t.address, context.Cause(ctx))
+	t.closeOnce.Do(func() {
+		t.mu.Lock()
+		t.closing = true
+		t.finish()
+		t.settle()
+		t.mu.Unlock()
+		var err error
+		select {
+		case <-t.drained:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
 		}
-		_ = t.conn.Close()
-		t.emitter.fail(ErrClosed)
+		t.stop()
+		<-t.ended
+		t.result = t.end(err)
 		close(t.closed)
 	})
 	<-t.closed
 	return t.result
 }
 
-// finish sends the rest, ends the stream and waits for the collector's end.
-func (t *TCP) finish() error {
-	if err := t.endStream(); err != nil {
-		return err
+// end lets go of the queue. why is why the waiting for it ended, nil if it is
+// empty.
+func (t *TCP) end(why error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	t.timer.Stop()
+	if why != nil {
+		why = t.unfinished(why)
 	}
-	<-t.answered
-	return t.answer
+	if t.file != nil {
+		// Source is still asked for.
+		t.queue = &queue{source: t.queue.source}
+		why = errors.Join(why, t.file.close())
+	}
+	return why
 }
 
-func (t *TCP) endStream() error {
-	m := &t.emitter
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failed != nil {
-		return m.failed
+// unfinished is the error of a Close that could not wait for all.
+func (t *TCP) unfinished(why error) error {
+	left := "they are lost unless it has sealed them"
+	if t.file != nil {
+		left = "the next emitter with the queue " + t.options.Queue + " sends them"
 	}
-	if err := m.flushLocked(); err != nil {
-		return err
+	if t.trouble != nil && !errors.Is(t.trouble, context.Canceled) {
+		why = fmt.Errorf("%w (%w)", why, t.trouble)
 	}
-	select {
-	case <-t.answered:
-		if t.answer != nil {
-			return t.answer
+	return fmt.Errorf("emit: tcp://%s has not acknowledged %d events: %w; %s", t.address, t.stats.Buffered, why, left)
+}
+
+// settle tells everyone who waits what there is to tell: that there is room, or
+// that all is done.
+func (t *TCP) settle() {
+	if t.overdue {
+		t.finish()
+	}
+	if t.room != nil {
+		close(t.room)
+		t.room = nil
+	}
+	if t.closing && t.queue.empty() && t.queue.opened() == 0 && t.queue.skipped() == 0 {
+		select {
+		case <-t.drained:
+		default:
+			close(t.drained)
 		}
-		return t.lost(errHungUp)
-	default:
-	}
-	m.failed = ErrClosed
-	if err := t.conn.CloseWrite(); err != nil {
-		return t.why(err)
-	}
-	return nil
-}
-
-// write hands one frame to the kernel, with the emitter's mutex held.
-func (t *TCP) write(frame []byte) error {
-	_ = t.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := t.conn.Write(frame); err != nil {
-		return t.why(err)
-	}
-	return nil
-}
-
-// why returns the reason for a failed write: what the collector said, if it
-// said anything.
-func (t *TCP) why(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("emit: tcp://%s took no whole frame for %v: %w", t.address, writeTimeout, err)
-	}
-	_ = t.conn.SetReadDeadline(time.Now().Add(reasonWait))
-	<-t.answered
-	if t.answer != nil && !errors.Is(t.answer, os.ErrDeadlineExceeded) {
-		return t.answer
-	}
-	return t.lost(err)
-}
-
-func (t *TCP) lost(err error) error {
-	return fmt.Errorf("emit: the connection to tcp://%s is lost, and with it some of the last events perhaps: %w", t.address, err)
-}
-
-// errHungUp is for a collector that ended its stream before this side did.
-var errHungUp = errors.New("the collector closed it; connect again when it is back")
-
-// listen reads what the collector says until there is no more.
-func (t *TCP) listen() {
-	err := readAnswers(t.conn)
-	if _, refused := err.(*RefusedError); err != nil && !refused {
-		err = t.lost(err)
-	}
-	t.answer = err
-	if err != nil {
-		_ = t.conn.Close() // a write that waits ends with it
-	}
-	close(t.answered)
-	if err == nil {
-		err = t.lost(errHungUp)
-	}
-	m := &t.emitter
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failed == nil {
-		m.failed = err
 	}
 }

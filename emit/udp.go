@@ -102,7 +102,7 @@ func (u *UDP) finish(ctx context.Context) {
 			m.mu.Unlock()
 			pause(ctx, beatGap)
 			m.mu.Lock()
-			_ = m.flushLocked() // what was added meanwhile
+			m.flushLocked() // what was added meanwhile
 		}
 		m.beat()
 	}
@@ -112,7 +112,7 @@ func (u *UDP) finish(ctx context.Context) {
 	_ = u.conn.Close()
 	if err != nil {
 		u.result = fmt.Errorf("emit: %d of %d datagrams to udp://%s, with %d events, could not be sent (the last: %w); is a collector listening there?",
-			stats.SendErrors, stats.Frames, u.address, stats.DroppedEvents, err)
+			stats.SendErrors, stats.Frames, u.address, stats.Dropped, err)
 	}
 }
 

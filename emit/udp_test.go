@@ -186,7 +186,7 @@ func TestUDPSendErrors(t *testing.T) {
 			t.Errorf("sequences %v, positions %v: what failed must have used its numbers up", sequences, positions)
 		}
 		s := u.Stats()
-		if s.Events != 6 || s.Frames != 9 || s.Datagrams != 7 || s.SendErrors != 2 || s.DroppedEvents != 2 {
+		if s.Events != 6 || s.Frames != 9 || s.Datagrams != 7 || s.SendErrors != 2 || s.Dropped != 2 {
 			t.Errorf("stats %+v", s)
 		}
 	})

@@ -6,83 +6,141 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 )
 
+// Spool keeps what was sealed until a store has it. The package storage/spool is
+// one; its methods say more.
+type Spool interface {
+	// Seal makes a cut durable. With an error and a number above 0 it keeps
+	// the seal for Retry.
+	Seal(*Seal) (number uint64, err error)
+	// Retry writes the seal that an earlier Seal could not.
+	Retry() error
+	// Room is how many rows another seal may bring.
+	Room() int
+	// Freeze turns what the seals up to through brought into blocks.
+	Freeze(rows []Row, books []Book, w Window, through uint64) error
+	// Merge adds up runs that wait for the store.
+	Merge(ctx context.Context) error
+	// Oldest is the oldest block that waits, if any does.
+	Oldest() (*Block, bool, error)
+	// Stored lets go of a block, and Park passes it over until the next start.
+	Stored(number uint64) error
+	Park(number uint64)
+	// Wait gets a token when Oldest may have something new.
+	Wait() <-chan struct{}
+}
+
 // GathererOptions configure a Gatherer.
 type GathererOptions struct {
+	Spool          Spool
 	Store          Store
-	Collector      uint64        // who numbers the blocks
-	FlushInterval  time.Duration // the longest that rows wait before they are put into blocks
-	RowsWaitingMax int           // rows that may be in memory: waiting for a block, or in one not stored yet
+	FlushInterval  time.Duration // the longest that rows wait before they are frozen
+	RowsWaitingMax int           // rows that may be in memory
+	Recovered      Seal          // what was sealed before and never frozen; its rows are the Gatherer's
+	Through        uint64        // number of the last of these seals
 	Metrics        *metrics.Set
 	Logger         *slog.Logger
 }
 
-// Gatherer takes cuts, adds rows of the same key up, makes blocks of them and
-// brings the blocks to the store, oldest first, each until it is there.
-//
-// While the store is slow or away the waiting rows are merged further, so that
-// it costs memory by distinct keys and not by time; at RowsWaitingMax no more
-// cuts are taken.
+// Gatherer has each cut sealed, adds the rows of several cuts up, has blocks made
+// of them, and brings the blocks to the store, oldest first, each until it is
+// there.
 type Gatherer struct {
 	o GathererOptions
 
-	mu     sync.Mutex // protects the fields below
-	rows   []Row      // waiting; the first of them are sorted with no key twice
-	merged int        // how many of them are
-	books  map[uint16]*Book
-	window Window
-	held   int // rows that were taken out of rows and are not stored yet
+	mu      sync.Mutex // protects the fields below
+	rows    []Row
+	books   map[uint16]*Book
+	window  Window
+	through uint64 // the last seal that is in them
 
-	due    chan struct{} // enough rows for a block
-	closed chan struct{} // Close has been called
-	done   chan struct{} // everything has been shipped, or given up
-	cancel context.CancelFunc
-	err    error // why not everything was stored; read after done
+	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
+	number uint64 // of held, if the spool has it
 
-	number uint64       // of the last block made
-	spare  []Row        // memory of rows for the next turn
-	parked []*Block     // those that the store will never take as they are
-	away   atomic.Int64 // blocks made and not stored
-	meters meters
+	due     chan struct{} // enough rows for a block
+	closed  chan struct{} // Close has been called
+	cancel  context.CancelFunc
+	working sync.WaitGroup
+	meters  meters
 }
 
 // NewGatherer returns a Gatherer that works until Close.
 func NewGatherer(o GathererOptions) *Gatherer {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gatherer{
-		o:     o,
-		books: make(map[uint16]*Book),
-		due:   make(chan struct{}, 1), closed: make(chan struct{}), done: make(chan struct{}),
-		cancel: cancel, number: o.Store.LastNumber(),
+		o: o, books: make(map[uint16]*Book),
+		due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
 	}
 	g.register(o.Metrics)
-	go g.run(ctx)
+	g.take(&o.Recovered, o.Through)
+	g.working.Go(func() { g.freezeAll(ctx) })
+	g.working.Go(func() { g.ship(ctx) })
+	g.working.Go(func() { g.merge(ctx) })
 	return g
 }
 
 // Room is how many more rows may come.
 func (g *Gatherer) Room() int {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.o.RowsWaitingMax - len(g.rows) - g.held
+	room := g.o.RowsWaitingMax - len(g.rows)
+	g.mu.Unlock()
+	return min(room, g.o.Spool.Room())
 }
 
-// Take takes what a cut brought. The slices are the caller's again afterwards.
-func (g *Gatherer) Take(w Window, rows []Row, books []Book) {
+// Seal makes a cut durable and takes its rows and books. One goroutine calls it
+// and Retry. After an error the cut is kept, and Retry is to be called until it
+// succeeds.
+func (g *Gatherer) Seal(seal *Seal) error {
+	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
+		return nil // nothing happened; the disk may sleep
+	}
+	number, err := g.o.Spool.Seal(seal)
+	if err != nil {
+		g.o.Logger.Error("a cut could not be sealed: nothing of it is acknowledged, and no more is taken until it is", "rows", len(seal.Rows), "error", err)
+		c := *seal
+		c.Rows, c.Books = slices.Clone(seal.Rows), cloneBooks(seal.Books)
+		g.held, g.number = &c, number
+		return err
+	}
+	g.take(seal, number)
+	return nil
+}
+
+// Retry tries again what Seal could not do. Without that it does nothing.
+func (g *Gatherer) Retry() error {
+	if g.held == nil {
+		return nil
+	}
+	var err error
+	if g.number > 0 {
+		err = g.o.Spool.Retry()
+	} else {
+		g.number, err = g.o.Spool.Seal(g.held)
+	}
+	if err != nil {
+		return err
+	}
+	g.o.Logger.Info("the cut is sealed now")
+	g.take(g.held, g.number)
+	g.held = nil
+	return nil
+}
+
+// take adds a sealed cut to what waits.
+func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.window.Start == 0 {
-		g.window.Start = w.Start
+		g.window.Start = seal.Window.Start
 	}
-	g.window.End = w.End
-	g.rows = append(g.rows, rows...)
-	for i := range books {
-		b := &books[i]
+	g.window.End = max(g.window.End, seal.Window.End)
+	g.rows = append(g.rows, seal.Rows...)
+	for i := range seal.Books {
+		b := &seal.Books[i]
 		if mine, ok := g.books[b.Stream]; ok {
 			mine.Add(b)
 		} else {
@@ -91,6 +149,7 @@ func (g *Gatherer) Take(w Window, rows []Row, books []Book) {
 			g.books[b.Stream] = &c
 		}
 	}
+	g.through = number
 	if len(g.rows) >= BlockRowsMax {
 		select {
 		case g.due <- struct{}{}:
@@ -99,165 +158,119 @@ func (g *Gatherer) Take(w Window, rows []Row, books []Book) {
 	}
 }
 
-// Close stores everything that was taken and lets go of the store. When ctx
-// ends first, it returns what could not be stored as an error.
-func (g *Gatherer) Close(ctx context.Context) error {
-	close(g.closed)
-	select {
-	case <-g.done:
-	case <-ctx.Done():
-		g.cancel()
-		<-g.done
+func cloneBooks(books []Book) []Book {
+	out := slices.Clone(books)
+	for i := range out {
+		out[i].Refused = slices.Clone(out[i].Refused)
 	}
-	g.cancel()
-	if err := g.o.Store.Close(); err != nil && g.err == nil {
-		return fmt.Errorf("close the store: %w", err)
-	}
-	return g.err
+	return out
 }
 
-// run makes blocks when it is time, and has them shipped one batch after the
-// other. What becomes due while a batch is on its way is merged meanwhile.
-func (g *Gatherer) run(ctx context.Context) {
-	defer close(g.done)
+// Close freezes what waits and brings it to the store. What the store does not
+// take, or not before ctx ends, stays in the spool for the next start. With an
+// error not even that is so: what was sealed is safe, and in the log alone.
+func (g *Gatherer) Close(ctx context.Context) error {
+	close(g.closed)
+	stop := context.AfterFunc(ctx, g.cancel)
+	defer stop()
+	g.working.Wait()
+	g.cancel()
+	err := g.freeze()
+	if err == nil {
+		g.shipLast(ctx)
+	}
+	if closed := g.o.Store.Close(); closed != nil && err == nil {
+		err = fmt.Errorf("close the store: %w", closed)
+	}
+	return err
+}
+
+// freezeAll freezes what waits every FlushInterval, or when it is enough.
+func (g *Gatherer) freezeAll(ctx context.Context) {
 	tick := time.NewTicker(g.o.FlushInterval)
 	defer tick.Stop()
-	var shipping chan error // gets the outcome of the batch that is on its way
-	ship := func() {
-		if blocks := g.freeze(); len(blocks) > 0 {
-			shipping = make(chan error, 1)
-			go func(outcome chan<- error) { outcome <- g.ship(ctx, blocks) }(shipping)
-		}
-	}
-	owed := false // a flush came due while a batch was on its way
 	for {
 		select {
 		case <-tick.C:
-			owed = true
 		case <-g.due:
-			owed = true
-			if shipping != nil {
-				g.compact()
-			}
-		case err := <-shipping:
-			shipping = nil
-			if err != nil {
-				g.err = err
-				return
-			}
 		case <-g.closed:
-			g.last(ctx, shipping)
+			return
+		case <-ctx.Done():
 			return
 		}
-		if owed && shipping == nil {
-			owed = false
-			ship()
+		if err := g.freeze(); err != nil {
+			g.meters.freezeFailures.Inc()
+			g.o.Logger.Error("the rows that wait could not be written as blocks; they stay in the log and in memory, and it will be tried again", "error", err)
 		}
 	}
 }
 
-// last ships what there is at the end.
-func (g *Gatherer) last(ctx context.Context, shipping <-chan error) {
-	if shipping != nil {
-		if g.err = <-shipping; g.err != nil {
-			return
-		}
-	}
-	if g.err = g.ship(ctx, g.freeze()); g.err != nil {
-		return
-	}
-	// A last try: perhaps somebody has mended the table.
-	for _, b := range g.parked {
-		if answer, err := g.o.Store.Store(ctx, b); answer != Stored {
-			g.err = fmt.Errorf("block %d with %d rows is not stored: %w", b.Number, b.Rows.Len(), err)
-			continue
-		}
-		g.stored(b)
-	}
-}
-
-// freeze makes blocks of all that waits. The books go with the first.
-func (g *Gatherer) freeze() []*Block {
+// freeze makes blocks of all that waits.
+func (g *Gatherer) freeze() error {
 	g.mu.Lock()
-	rows, window := g.rows, g.window
-	books := make([]Book, 0, len(g.books))
-	for _, b := range g.books {
-		books = append(books, *b)
-	}
-	slices.SortFunc(books, func(a, b Book) int { return int(a.Stream) - int(b.Stream) })
-	g.rows, g.spare, g.merged = g.spare[:0], nil, 0
-	g.books = make(map[uint16]*Book)
+	rows, window, books, through := g.rows, g.window, g.books, g.through
+	g.rows, g.books = nil, make(map[uint16]*Book)
 	g.window.Start = window.End
-	g.held += len(rows)
 	g.mu.Unlock()
-
-	before := len(rows)
+	if len(rows) == 0 && len(books) == 0 {
+		return nil
+	}
 	rows = mergeRows(rows)
-	var blocks []*Block
-	for left := rows; len(left) > 0; {
-		n := blockLength(left)
-		b := &Block{Collector: g.o.Collector, Day: left[0].Day(), Window: window}
-		b.Rows.Grow(n)
-		for i := range left[:n] {
-			b.Rows.Append(&left[i])
-		}
-		blocks = append(blocks, b)
-		left = left[n:]
+	if err := g.o.Spool.Freeze(rows, sortedBooks(books), window, through); err != nil {
+		g.putBack(rows, books, window)
+		return err
 	}
-	if len(blocks) == 0 && len(books) > 0 {
-		blocks = append(blocks, &Block{Collector: g.o.Collector, Window: window})
-	}
-	for i, b := range blocks {
-		if i == 0 {
-			b.Books = books
-		}
-		g.number++
-		b.Number = g.number
-	}
-	g.away.Add(int64(len(blocks)))
-	g.mu.Lock()
-	g.held -= before - len(rows)
-	if g.spare == nil {
-		g.spare = rows
-	}
-	g.mu.Unlock()
-	return blocks
+	return nil
 }
 
-// blockLength is how many of the sorted rows make the next block: of one day,
-// and BlockRowsMax at the most.
-func blockLength(rows []Row) int {
-	most := min(len(rows), BlockRowsMax)
-	if rows[most-1].Day() == rows[0].Day() {
-		return most
+func sortedBooks(books map[uint16]*Book) []Book {
+	out := make([]Book, 0, len(books))
+	for _, b := range books {
+		out = append(out, *b)
 	}
-	n, _ := slices.BinarySearchFunc(rows[:most], rows[0].Day()+1, func(r Row, day uint32) int {
-		return int(int64(r.Day()) - int64(day))
-	})
-	return n
+	slices.SortFunc(out, func(a, b Book) int { return int(a.Stream) - int(b.Stream) })
+	return out
 }
 
-// compact merges the waiting rows among themselves once there are twice as many
-// as after the last time.
-func (g *Gatherer) compact() {
+// putBack takes back what could not be frozen, before what came meanwhile.
+func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
 	g.mu.Lock()
-	rows := g.rows
-	if len(rows) < 2*g.merged {
-		g.mu.Unlock()
-		return
-	}
-	g.rows = nil
-	g.held += len(rows)
-	g.mu.Unlock()
-
-	before := len(rows)
-	rows = mergeRows(rows)
-
-	g.mu.Lock()
-	g.merged = len(rows)
+	defer g.mu.Unlock()
 	g.rows = append(rows, g.rows...)
-	g.held -= before
-	g.mu.Unlock()
+	for stream, b := range g.books {
+		if mine, ok := books[stream]; ok {
+			mine.Add(b)
+		} else {
+			books[stream] = b
+		}
+	}
+	g.books = books
+	g.window.Start = w.Start
+}
+
+// merge adds up what waits for the store, after each FlushInterval.
+func (g *Gatherer) merge(ctx context.Context) {
+	tick := time.NewTicker(g.o.FlushInterval)
+	defer tick.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-g.closed:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := g.o.Spool.Merge(ctx); err != nil {
+			g.o.Logger.Warn("the blocks that wait for the store could not be merged; it will be tried again", "error", err)
+		}
+	}
 }
 
 // mergeRows sorts rows by key and adds up those of the same key, in place.

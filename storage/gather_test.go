@@ -3,9 +3,10 @@ package storage
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,10 +96,108 @@ func (s *shelf) contents(t *testing.T) (map[rowKey]Row, map[uint16]Book) {
 	return sums, books
 }
 
-func newTestGatherer(s Store, most int) *Gatherer {
+// shelfSpool is a spool in memory that can be told to fail. Blocks are of one
+// day and ten thousand rows at most.
+type shelfSpool struct {
+	mu      sync.Mutex
+	seals   uint64
+	pending *Seal
+	fails   bool // seals and freezes
+	blocks  []*Block
+	last    uint64
+	through uint64
+	wake    chan struct{}
+}
+
+func newShelfSpool(last uint64) *shelfSpool {
+	return &shelfSpool{last: last, wake: make(chan struct{}, 1)}
+}
+
+func (s *shelfSpool) Seal(seal *Seal) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails {
+		s.pending = seal
+		return s.seals + 1, errors.New("disk full")
+	}
+	s.seals++
+	return s.seals, nil
+}
+
+func (s *shelfSpool) Retry() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails {
+		return errors.New("disk full")
+	}
+	if s.pending != nil {
+		s.pending = nil
+		s.seals++
+	}
+	return nil
+}
+
+func (s *shelfSpool) Room() int { return 1 << 40 }
+
+func (s *shelfSpool) Freeze(rows []Row, books []Book, w Window, through uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails {
+		return errors.New("disk full")
+	}
+	if through > s.seals || through < s.through {
+		return fmt.Errorf("through %d after %d, of %d seals", through, s.through, s.seals)
+	}
+	s.through = through
+	for len(rows) > 0 || len(books) > 0 {
+		s.last++
+		b := &Block{Number: s.last, Window: w, Books: books}
+		books = nil
+		if len(rows) > 0 {
+			b.Day = rows[0].Day()
+		}
+		n := 0
+		for ; n < min(len(rows), 10_000) && rows[n].Day() == b.Day; n++ {
+			b.Rows.Append(&rows[n])
+		}
+		rows = rows[n:]
+		s.blocks = append(s.blocks, b)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (s *shelfSpool) Merge(context.Context) error { return nil }
+
+func (s *shelfSpool) Oldest() (*Block, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.blocks) == 0 {
+		return nil, false, nil
+	}
+	return s.blocks[0], true, nil
+}
+
+func (s *shelfSpool) Stored(number uint64) error {
+	s.Park(number)
+	return nil
+}
+
+func (s *shelfSpool) Park(number uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blocks = slices.DeleteFunc(s.blocks, func(b *Block) bool { return b.Number == number })
+}
+
+func (s *shelfSpool) Wait() <-chan struct{} { return s.wake }
+
+func newTestGatherer(s Store, spool Spool, most int) *Gatherer {
 	return NewGatherer(GathererOptions{
-		Store: s, Collector: 7, FlushInterval: 10 * time.Second, RowsWaitingMax: most,
-		Metrics: metrics.NewSet(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: most,
+		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -117,13 +216,16 @@ func TestGathererAgainstMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		moods := rand.New(rand.NewPCG(seed, 2))
+		var mended atomic.Bool
 		s := &shelf{last: 41, slow: 3 * time.Second, answer: func(*Block) (Answer, error) {
-			if moods.IntN(3) == 0 {
+			if !mended.Load() && moods.IntN(3) == 0 {
 				return Retry, errors.New("not now")
 			}
 			return Stored, nil
 		}}
-		g := newTestGatherer(s, 5_000_000)
+		spool := newShelfSpool(41)
+		g := newTestGatherer(s, spool, 5_000_000)
+		sealFails := rand.New(rand.NewPCG(seed, 3))
 		want, wantBooks := map[rowKey]Row{}, map[uint16]Book{}
 		start := time.Now().UnixMilli()
 		for range 60 {
@@ -147,16 +249,27 @@ func TestGathererAgainstMap(t *testing.T) {
 			w.Accepted += books[0].Accepted
 			wantBooks[1] = w
 			end := time.Now().UnixMilli()
-			g.Take(Window{Start: start, End: end}, rows, books)
+			spool.set(sealFails.IntN(4) == 0)
+			err := g.Seal(&Seal{Window: Window{Start: start, End: end}, Rows: rows, Books: books})
 			clear(rows) // they are the caller's again
+			for err != nil {
+				time.Sleep(time.Second)
+				spool.set(sealFails.IntN(4) == 0)
+				err = g.Retry()
+			}
 			start = end
 			time.Sleep(time.Second)
 		}
+		spool.set(false)
+		for spool.left() > 0 { // the store takes its time
+			time.Sleep(time.Minute)
+		}
+		mended.Store(true)
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if !s.closed {
-			t.Error("the store is not closed")
+		if !s.closed || spool.left() > 0 {
+			t.Errorf("closed %v, with %d blocks left", s.closed, spool.left())
 		}
 		got, gotBooks := s.contents(t)
 		if len(got) != len(want) {
@@ -176,105 +289,102 @@ func TestGathererAgainstMap(t *testing.T) {
 	})
 }
 
-// While the store is away, rows of the same keys cost memory once.
-func TestGathererMergesWhileStoreIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mended atomic.Bool
-		s := &shelf{answer: func(*Block) (Answer, error) {
-			if !mended.Load() {
-				return Retry, errors.New("away")
-			}
-			return Stored, nil
-		}}
-		g := newTestGatherer(s, 4*BlockRowsMax)
-		rows := make([]Row, BlockRowsMax/4)
-		for i := range rows {
-			rows[i] = Row{Minute: 20000 * secondsPerDay, Content: uint64(i % 1000), User: 1, Opens: 1}
-		}
-		const cuts = 40 // ten times what would fit unmerged
-		for range cuts {
-			if g.Room() < len(rows) {
-				t.Fatalf("no room after merging: %d", g.Room())
-			}
-			g.Take(Window{Start: 1, End: 2}, rows, nil)
-			time.Sleep(time.Second)
-		}
-		mended.Store(true)
-		if err := g.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		got, _ := s.contents(t)
-		if len(got) != 1000 {
-			t.Errorf("%d keys, want 1000", len(got))
-		}
-		for k, r := range got {
-			if r.Opens != cuts*BlockRowsMax/4/1000 {
-				t.Fatalf("key %v has %d opens, want %d", k, r.Opens, cuts*BlockRowsMax/4/1000)
-			}
-		}
-	})
+func (s *shelfSpool) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blocks)
 }
 
-func TestGathererParksAndRetriesAtClose(t *testing.T) {
+func (s *shelfSpool) set(fails bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails = fails
+}
+
+// A block that the store will never take does not stop those behind it.
+func TestGathererParks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mended atomic.Bool
 		s := &shelf{answer: func(b *Block) (Answer, error) {
-			if !mended.Load() && b.Number == 1 {
+			if b.Number == 1 {
 				return Never, errors.New("no such column")
 			}
 			return Stored, nil
 		}}
-		g := newTestGatherer(s, 1000)
-		take := func() {
-			g.Take(Window{Start: 1, End: 2}, []Row{{Minute: 60, Opens: 1}}, nil)
+		g := newTestGatherer(s, newShelfSpool(0), 1000)
+		for range 2 {
+			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
 			time.Sleep(11 * time.Second)
 			synctest.Wait()
 		}
-		take()
-		take()
 		if len(s.blocks) != 1 || s.blocks[0].Number != 2 {
-			t.Fatalf("the block behind the parked one is not stored")
+			t.Fatal("the block behind the parked one is not stored")
 		}
-		if g.Room() != 999 {
-			t.Errorf("room is %d: a parked row is still in memory", g.Room())
-		}
-		mended.Store(true)
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if len(s.blocks) != 2 || g.Room() != 1000 {
-			t.Errorf("%d blocks stored and room for %d at the end", len(s.blocks), g.Room())
-		}
 	})
 }
 
-func TestGathererCloseSaysWhatIsNotStored(t *testing.T) {
+// A store that is away at the end does not hold the end up: the spool keeps what
+// waits.
+func TestGathererLeavesToTheSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, errors.New("disk full") }}
-		g := newTestGatherer(s, 1000)
-		g.Take(Window{Start: 1, End: 2}, []Row{{Minute: 60, Opens: 1}}, nil)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		err := g.Close(ctx)
-		if err == nil || !s.closed {
-			t.Fatalf("Close returned %v, store closed: %v", err, s.closed)
+		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, errors.New("away") }}
+		spool := newShelfSpool(0)
+		g := newTestGatherer(s, spool, 1000)
+		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			t.Fatal(err)
 		}
-		t.Log(err)
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if spool.left() != 1 || !s.closed {
+			t.Errorf("%d blocks in the spool, closed %v", spool.left(), s.closed)
+		}
 	})
 }
 
-func TestGathererSplitsDaysAndSizes(t *testing.T) {
-	rows := make([]Row, 0, BlockRowsMax+20)
-	for i := range BlockRowsMax + 5 {
-		rows = append(rows, Row{Minute: 60, Content: uint64(i)})
-	}
-	for i := range 15 {
-		rows = append(rows, Row{Minute: secondsPerDay, Content: uint64(i)})
-	}
-	for _, want := range []int{BlockRowsMax, 5, 15} {
-		if n := blockLength(rows); n != want {
-			t.Fatalf("block of %d rows, want %d", n, want)
+// An empty cut costs nothing.
+func TestGathererSealsNoEmptyCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := newShelfSpool(0)
+		g := newTestGatherer(&shelf{}, spool, 1000)
+		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}}); err != nil {
+			t.Fatal(err)
 		}
-		rows = rows[want:]
-	}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if spool.seals != 0 {
+			t.Errorf("%d seals", spool.seals)
+		}
+	})
+}
+
+// What cannot be frozen waits, and room shrinks by it.
+func TestGathererFreezeFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, spool := &shelf{}, newShelfSpool(0)
+		g := newTestGatherer(s, spool, 1000)
+		row := []Row{{Minute: 60, Opens: 1}}
+		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: row}); err != nil {
+			t.Fatal(err)
+		}
+		spool.set(true)
+		time.Sleep(time.Minute)
+		if g.Room() != 999 {
+			t.Errorf("room for %d rows", g.Room())
+		}
+		spool.set(false)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if len(s.blocks) != 1 || g.Room() != 1000 {
+			t.Errorf("%d blocks stored, room for %d rows", len(s.blocks), g.Room())
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -16,49 +15,90 @@ const (
 	retryLast  = 30 * time.Second
 )
 
-// ship brings blocks to the store one after the other. It returns an error only
-// when ctx ends.
-func (g *Gatherer) ship(ctx context.Context, blocks []*Block) error {
-	for i, b := range blocks {
-		if err := g.shipOne(ctx, b); err != nil {
-			rows := 0
-			for _, left := range blocks[i:] {
-				rows += left.Rows.Len()
+// ship brings blocks to the store, the oldest first, until Close or the end of
+// ctx.
+func (g *Gatherer) ship(ctx context.Context) {
+	wait := retryFirst
+	for {
+		done, err := g.shipOldest(ctx)
+		var again <-chan time.Time
+		switch {
+		case err != nil:
+			again = time.After(wait/2 + rand.N(wait/2))
+			wait = min(2*wait, retryLast)
+		case done:
+			wait = retryFirst
+			select {
+			case <-g.closed:
+				return
+			default:
+				continue
 			}
-			return fmt.Errorf("%d blocks with %d rows are not stored: %w", len(blocks)-i, rows, err)
 		}
-		blocks[i] = nil // its memory may go
+		select {
+		case <-again:
+		case <-g.wait(err):
+		case <-g.closed:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
-	return nil
 }
 
-// shipOne tries one block until the store has it, or never will.
-func (g *Gatherer) shipOne(ctx context.Context, b *Block) error {
-	rows := b.Rows.Len()
-	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
-		begin := time.Now()
-		answer, err := g.o.Store.Store(ctx, b)
-		g.meters.elapsed.UpdateDuration(begin)
-		if answer == Stored {
-			g.stored(b)
-			return nil
+// wait is the spool's sign that there is something new, of no interest while
+// the store does not take what there was.
+func (g *Gatherer) wait(err error) <-chan struct{} {
+	if err != nil {
+		return nil
+	}
+	return g.o.Spool.Wait()
+}
+
+// shipLast brings what waits to the store, for as long as that takes it.
+func (g *Gatherer) shipLast(ctx context.Context) {
+	for ctx.Err() == nil {
+		done, err := g.shipOldest(ctx)
+		if err != nil {
+			g.o.Logger.Warn("the store does not take what waits; it stays in the spool for the next start", "error", err)
+			return
 		}
-		if answer == Never {
-			g.meters.parked.Inc()
-			g.parked = append(g.parked, b)
-			g.o.Logger.Error("a block cannot be stored; it is kept in memory and tried once more at shutdown", "block", b.Number, "rows", rows, "error", err)
-			return nil
-		}
-		g.meters.retries.Inc()
-		g.o.Logger.Warn("a block is not stored yet; it will be tried again", "block", b.Number, "rows", rows, "again_in", wait, "error", err)
-		timer := time.NewTimer(wait/2 + rand.N(wait/2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return err
+		if !done {
+			return
 		}
 	}
+}
+
+// shipOldest tries the oldest block once. It says whether there was one that is
+// done with, and returns why it is not.
+func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
+	b, ok, err := g.o.Spool.Oldest()
+	if err != nil {
+		g.o.Logger.Error("the spool cannot give its oldest block; it will be tried again", "error", err)
+		return false, err
+	}
+	if !ok {
+		return false, nil
+	}
+	begin := time.Now()
+	answer, err := g.o.Store.Store(ctx, b)
+	g.meters.elapsed.UpdateDuration(begin)
+	switch answer {
+	case Stored:
+		g.stored(b)
+		if err := g.o.Spool.Stored(b.Number); err != nil {
+			g.o.Logger.Warn("a stored block could not be let go of; after a restart it is stored again, which changes nothing", "block", b.Number, "error", err)
+		}
+		return true, nil
+	case Never:
+		g.meters.parked.Inc()
+		g.o.Logger.Error("a block cannot be stored; it stays in the spool and is tried again at the next start", "block", b.Number, "rows", b.Rows.Len(), "error", err)
+		g.o.Spool.Park(b.Number)
+		return true, nil
+	}
+	g.meters.retries.Inc()
+	g.o.Logger.Warn("a block is not stored yet; it will be tried again", "block", b.Number, "rows", b.Rows.Len(), "error", err)
+	return false, err
 }
 
 func (g *Gatherer) stored(b *Block) {
@@ -68,10 +108,6 @@ func (g *Gatherer) stored(b *Block) {
 		r := b.Rows.Row(i)
 		events += r.Events()
 	}
-	g.mu.Lock()
-	g.held -= rows
-	g.mu.Unlock()
-	g.away.Add(-1)
 	g.meters.blocks.Inc()
 	g.meters.rows.Add(rows)
 	g.meters.events.Add(int(events))
@@ -79,21 +115,25 @@ func (g *Gatherer) stored(b *Block) {
 
 // meters are the metrics of docs/METRICS.md that tell of blocks.
 type meters struct {
-	blocks, rows, events *metrics.Counter // stored
-	retries, parked      *metrics.Counter
-	elapsed              *metrics.Summary
+	blocks, rows, events            *metrics.Counter // stored
+	retries, parked, freezeFailures *metrics.Counter
+	elapsed                         *metrics.Summary
 }
 
 func (g *Gatherer) register(set *metrics.Set) {
 	g.meters = meters{
-		blocks:  set.NewCounter("lectern_blocks_stored_total"),
-		rows:    set.NewCounter("lectern_rows_stored_total"),
-		events:  set.NewCounter("lectern_events_stored_total"),
-		retries: set.NewCounter("lectern_block_retries_total"),
-		parked:  set.NewCounter("lectern_blocks_parked_total"),
-		elapsed: set.NewSummary("lectern_block_store_seconds"),
+		blocks:         set.NewCounter("lectern_blocks_stored_total"),
+		rows:           set.NewCounter("lectern_rows_stored_total"),
+		events:         set.NewCounter("lectern_events_stored_total"),
+		retries:        set.NewCounter("lectern_block_retries_total"),
+		parked:         set.NewCounter("lectern_blocks_parked_total"),
+		freezeFailures: set.NewCounter("lectern_freeze_failures_total"),
+		elapsed:        set.NewSummary("lectern_block_store_seconds"),
 	}
-	set.NewGauge("lectern_blocks_waiting", func() float64 { return float64(g.away.Load()) })
-	set.NewGauge("lectern_rows_waiting", func() float64 { return float64(g.o.RowsWaitingMax - g.Room()) })
+	set.NewGauge("lectern_rows_waiting", func() float64 {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return float64(len(g.rows))
+	})
 	set.NewGauge("lectern_rows_waiting_max", func() float64 { return float64(g.o.RowsWaitingMax) })
 }

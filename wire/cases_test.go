@@ -201,7 +201,7 @@ func controlCases() []vector {
 		ok("control-refusal-bare", "a refusal without text that names no frame", nobody.refusal("magic", "")),
 		ok("control-refusal-longest", "the longest text", named.refusal("progress", strings.Repeat("0123456789abcde", 17))),
 	}
-	for _, word := range []string{"sealed", "unexpected", "truncated", "rest", "sequence", "position", "sources", "connections", "idle"} {
+	for _, word := range []string{"sealed", "unexpected", "truncated", "rest", "sequence", "position", "sources", "connections", "idle", "credit", "forgotten"} {
 		list = append(list, ok("control-refusal-"+word, "the refusal "+word+", which a receiver's state causes, in its frame", named.refusal(word, "")))
 	}
 	return list

@@ -17,9 +17,9 @@ const (
 	RefusedType    // an unknown frame type
 	RefusedFlags   // a reserved flag is set
 	RefusedSize    // size is smaller than a header (and tag), or larger than what is there
-	RefusedCount   // count cannot fit the body, or the body ends before or goes on after count events
-	RefusedStream  // the reserved stream; or, by the receiver, the source belongs to another stream
-	RefusedNumber  // sequence, position, or position + count is 2^48 or more
+	RefusedCount   // count cannot fit the body, or the body ends before or after count events
+	RefusedStream  // the reserved stream
+	RefusedNumber  // sequence or position (with count) reaches 2^48
 
 	RefusedLength   // an id length of 9 to 15
 	RefusedInherit  // the first event of a frame inherits an id
@@ -27,15 +27,17 @@ const (
 	RefusedProgress // progress above 100
 	RefusedBody     // the body of a hello, ack or refusal frame is not as its type demands
 
-	RefusedSealed      // sealed, and the receiver holds no key for the stream, or the tag is wrong
-	RefusedUnexpected  // a frame that is not taken in this place: an ack sent to a collector, a hello in a datagram
+	RefusedSealed      // sealed, and the receiver holds no key for it
+	RefusedUnexpected  // a type that is not taken in this place: an ack sent to a collector, a hello in a datagram
 	RefusedTruncated   // the datagram was larger than the receiver's buffer
 	RefusedRest        // what follows a refused frame in the same datagram
-	RefusedSequence    // the frame does not follow the one before it on its connection
+	RefusedSequence    // a stream's sequence did not follow the one before it
 	RefusedPosition    // the position contradicts the source's other frames
 	RefusedSources     // no room for another source
-	RefusedConnections // no room for another connection, or for its half-received frames
+	RefusedConnections // no room for another connection
 	RefusedIdle        // the connection was silent for too long, or stopped inside a frame
+	RefusedCredit      // more bytes were sent than the credit of the last acks allows
+	RefusedForgotten   // the collector does not know this source, and the frame is not its first
 
 	refusals // the number of values, for tables indexed by Refusal
 )
@@ -69,6 +71,8 @@ var refusalWords = [Refusals]string{
 	RefusedSources:     "sources",
 	RefusedConnections: "connections",
 	RefusedIdle:        "idle",
+	RefusedCredit:      "credit",
+	RefusedForgotten:   "forgotten",
 }
 
 // String returns the refusal's word.

@@ -36,9 +36,13 @@ const checked = ` is good. In effect:
   limits.keys_max             1048576
   limits.sources_max          100000
   limits.source_idle_max      "1h"
+  limits.session_idle_max     "168h"
   limits.connections_max      16384
   limits.connection_idle_max  "1m"
+  limits.credit_max           "64MiB"
   limits.rows_waiting_max     2000000
+  spool.dir                   "data/spool"
+  spool.size_max              "1GiB"
   storage.driver              "parquet"
   parquet.dir                 "data/parquet"
   parquet.merge_interval      "5m"
@@ -47,15 +51,16 @@ const checked = ` is good. In effect:
 
 Memory at the limits, with loops = 2:
 
-  tables              135.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
-  rows of a cut        70.0 MiB   limits.keys_max
+  tables              130.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
+  rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
   rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
-  sources              21.9 MiB   limits.sources_max
+  a block              76.3 MiB   a block and its encoded form
+  sources              47.7 MiB   limits.sources_max
   connections         128.0 MiB   limits.connections_max, and frames half received
   datagrams             8.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   base                 64.0 MiB   the program itself
-  together            748.1 MiB
+  together            915.2 MiB
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {

@@ -95,7 +95,7 @@ type served struct {
 func configure(t *testing.T, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\n%s\n", dir, lines)
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"256MiB\"\n%s\n", dir, dir+".spool", lines)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -441,7 +441,7 @@ func TestMistakes(t *testing.T) {
 	running := serveOn(t, configure(t, filepath.Join(t.TempDir(), "parquet"), ""))
 	file := func(lines string) string { return configure(t, filepath.Join(t.TempDir(), "p"), lines) }
 	taken := filepath.Join(t.TempDir(), "c.toml")
-	if err := os.WriteFile(taken, fmt.Appendf(nil, "listen.address = %q\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\n", running.address, t.TempDir()), 0o600); err != nil {
+	if err := os.WriteFile(taken, fmt.Appendf(nil, "listen.address = %q\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\n", running.address, t.TempDir(), t.TempDir()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	notDir := filepath.Join(t.TempDir(), "file")

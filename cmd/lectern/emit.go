@@ -121,11 +121,20 @@ func emitAll(ctx context.Context, source emitSource, out emitter, pace *emitPace
 		defer cancel()
 		return errors.Join(errors.New("interrupted before all was sent"), out.Close(grace))
 	}
-	closed := out.Close(ctx)
-	if closed != nil && err != nil && err.Error() == closed.Error() {
-		return err // the connection's end, met twice
+	return errors.Join(err, out.Close(ctx), emitUncounted(out.Stats()))
+}
+
+// emitUncounted is the error for events that the collector has not counted, or
+// perhaps not, though nothing failed on this side.
+func emitUncounted(s emit.Stats) error {
+	var refused, unsure error
+	if s.Refused > 0 {
+		refused = fmt.Errorf("the collector refused %d events", s.Refused)
 	}
-	return errors.Join(err, closed)
+	if s.Unsure > 0 {
+		unsure = fmt.Errorf("the collector has forgotten this source, and whether it had counted %d events is not known", s.Unsure)
+	}
+	return errors.Join(refused, unsure)
 }
 
 // counter counts the bytes read through it, for the progress bar.

@@ -51,8 +51,9 @@ func emitDecode(t testing.TB, b []byte) (events []emitted, frames int) {
 	return events, frames
 }
 
-// emitStreamServer stands in for a collector: it reads one connection to its
-// end, having said answer first.
+// emitStreamServer stands in for a collector: it acknowledges one connection's
+// frames, and gives them back at its end. With an answer it says that instead of
+// its first ack.
 func emitStreamServer(t testing.TB, answer []byte) (url string, received func() []byte) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,12 +68,33 @@ func emitStreamServer(t testing.TB, answer []byte) (url string, received func() 
 			result <- nil
 			return
 		}
-		_, _ = conn.Write(answer)
-		b, _ := io.ReadAll(conn)
-		_ = conn.Close()
-		result <- b
+		defer conn.Close()
+		result <- emitAcknowledge(conn, answer)
 	}()
 	return "tcp://" + l.Addr().String(), func() []byte { return <-result }
+}
+
+func emitAcknowledge(conn net.Conn, answer []byte) (frames []byte) {
+	durable := uint64(0)
+	frame := make([]byte, wire.FrameSizeMax)
+	for {
+		if _, err := io.ReadFull(conn, frame[:wire.HeaderSize]); err != nil {
+			return frames
+		}
+		h, _ := wire.ParseHeader(frame)
+		if _, err := io.ReadFull(conn, frame[wire.HeaderSize:h.Size]); err != nil {
+			return frames
+		}
+		if h.Type == wire.TypeEvents {
+			frames = append(frames, frame[:h.Size]...)
+			durable = h.Sequence + 1
+		}
+		if answer == nil {
+			answer = wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: durable, Credit: 1 << 20})
+		}
+		_, _ = conn.Write(answer)
+		answer = nil
+	}
 }
 
 // emitRun runs the command and returns its summary, where there is one.
@@ -254,6 +276,45 @@ func TestEmitFails(t *testing.T) {
 	}
 }
 
+// A run that the collector does not acknowledge leaves its events to the next.
+func TestEmitQueue(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	received := make(chan []byte, 1)
+	go func() {
+		// The first connection gets no ack but that of its hello.
+		if conn, err := l.Accept(); err == nil {
+			frame := make([]byte, wire.FrameSizeMax)
+			_, _ = io.ReadFull(conn, frame[:wire.HeaderSize])
+			h, _ := wire.ParseHeader(frame)
+			_, _ = conn.Write(wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Credit: 1 << 20}))
+			_, _ = io.ReadFull(conn, frame[:wire.HeaderSize])
+			interrupt()
+			_, _ = io.Copy(io.Discard, conn)
+			_ = conn.Close()
+		}
+		if conn, err := l.Accept(); err == nil {
+			received <- emitAcknowledge(conn, nil)
+			_ = conn.Close()
+		}
+	}()
+	url := "tcp://" + l.Addr().String()
+	code, _, stderr := emitRun(t, ctx, nil, "--to", url, "--events", "1000", "--queue", dir)
+	if code != 1 || !strings.Contains(stderr, "1000 events") || !strings.Contains(stderr, dir) {
+		t.Errorf("without acks: exit %d, %q", code, stderr)
+	}
+	code, summary, stderr := emitRun(t, t.Context(), nil, "--to", url, "--events", "10", "--queue", dir)
+	events, _ := emitDecode(t, <-received)
+	if code != 0 || stderr != "" || summary.Events != 10 || len(events) != 1010 {
+		t.Errorf("the next run: exit %d, %+v, %d events arrived, %q", code, summary, len(events), stderr)
+	}
+}
+
 // An interrupt ends even a run that waits for its standard input.
 func TestEmitInterrupted(t *testing.T) {
 	url, received := emitStreamServer(t, nil)
@@ -312,6 +373,8 @@ func TestEmitUsage(t *testing.T) {
 		{to + " --events 1 --frame-size 1000", "--frame-size is for tcp://"},
 		{"--to=tcp://127.0.0.1:1 --events 1 --datagram-size 1000", "--datagram-size is for udp://"},
 		{"--to=tcp://127.0.0.1:1 --events 1 --frame-size 65536", "--frame-size 65536"},
+		{to + " --events 1 --queue dir", "--queue is for tcp://"},
+		{"--to=tcp://127.0.0.1:1 --events 1 --queue=", "names no directory"},
 		{"--events 1 --to=127.0.0.1:8420", "is not udp://HOST:PORT"},
 		{"--events 1 --to=http://127.0.0.1:8420", "is not udp://HOST:PORT"},
 		{"--events 1 --to=udp://127.0.0.1", "has no port"},

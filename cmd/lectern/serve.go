@@ -16,6 +16,7 @@ import (
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
+	"github.com/lectern/lectern/storage/spool"
 )
 
 const serveHelp = `Receive read events, count them, and store what was counted.
@@ -30,8 +31,8 @@ defaults serve. "lectern check" says what they are.
 SIGTERM or SIGINT ends it: it stops reading, makes the last cut, and leaves when
 the last block is stored. A second one ends it at once.
 
-Exit status: 0 when everything was stored; 1 when it could not start, or could
-not store everything; 2 when the arguments make no sense.
+Exit status: 0 when everything was stored, or is in the spool for the next start;
+1 when it could not start, or lost what was not acknowledged; 2 when the arguments make no sense.
 `
 
 // stopGrace is how long the last blocks may take to reach the store: less than
@@ -68,6 +69,7 @@ type daemon struct {
 	config    *config.Config
 	logger    *slog.Logger
 	set       *metrics.Set
+	spool     *spool.Spool
 	store     *parquet.Store
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
@@ -75,7 +77,7 @@ type daemon struct {
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
-// is stored before it returns.
+// is stored, or in the spool, before it returns.
 func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
 	// What may fail is first, and nothing is received before all of it is there.
@@ -84,30 +86,68 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		return fmt.Errorf("listen for operations on %s; check ops.address: %w", c.Ops.Address, err)
 	}
 	defer listener.Close()
-	if d.store, err = parquet.Open(parquet.Options{Dir: c.Parquet.Dir, Logger: logger, Now: time.Now}); err != nil {
+	recovered, err := d.openStorage()
+	if err != nil {
 		return err
 	}
-	d.gatherer = storage.NewGatherer(storage.GathererOptions{
-		Store: d.store, Collector: d.store.Collector(),
-		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax,
-		Metrics: d.set, Logger: logger,
-	})
 	d.collector = collector.New(collector.Options{
 		Address: c.Listen.Address, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer,
 		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
-		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax, SourceIdleMax: c.Limits.SourceIdleMax,
-		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax,
-		Sink: d.gatherer, Metrics: d.set, Logger: logger,
+		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax,
+		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
+		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
+		Sources: recovered.Sources, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
 	if err := d.collector.Start(); err != nil {
-		return errors.Join(err, d.gatherer.Close(ctx))
+		return errors.Join(err, d.closeStorage(ctx))
 	}
 	d.ops = startOps(listener, d)
 	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", listener.Addr().String(),
-		"loops", c.Loops(), "store", c.Parquet.Dir, "collector", fmt.Sprintf("%016x", d.store.Collector()), "version", buildVersion())
+		"loops", c.Loops(), "store", c.Parquet.Dir, "spool", c.Spool.Dir, "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 
 	err = d.work(ctx)
 	return errors.Join(err, d.stop())
+}
+
+// openStorage opens the spool and the store, and begins to bring to the store
+// what the spool holds.
+func (d *daemon) openStorage() (*spool.Recovered, error) {
+	c := d.config
+	var recovered *spool.Recovered
+	var err error
+	d.spool, recovered, err = spool.Open(spool.Options{
+		Dir: c.Spool.Dir, SizeMax: int64(c.Spool.SizeMax), Logger: d.logger, Metrics: d.set, Clock: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if recovered.Seals+recovered.Runs+len(recovered.SetAside) > 0 || recovered.Torn > 0 {
+		d.logger.Info("the spool holds what a former process had not stored", "seals", recovered.Seals, "runs", recovered.Runs,
+			"sources", len(recovered.Sources), "torn_bytes", recovered.Torn, "set_aside", recovered.SetAside)
+	}
+	d.store, err = parquet.Open(parquet.Options{Dir: c.Parquet.Dir, Collector: d.spool.Collector(), Logger: d.logger, Now: time.Now})
+	if err == nil {
+		if err = d.spool.CheckStore(d.store.LastNumber()); err != nil {
+			_ = d.store.Close()
+		}
+	}
+	if err != nil {
+		_ = d.spool.Close()
+		return nil, err
+	}
+	d.gatherer = storage.NewGatherer(storage.GathererOptions{
+		Spool: d.spool, Store: d.store,
+		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax,
+		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
+		Metrics: d.set, Logger: d.logger,
+	})
+	return recovered, nil
+}
+
+// closeStorage brings to the store what it takes before ctx ends. The rest stays
+// in the spool.
+func (d *daemon) closeStorage(ctx context.Context) error {
+	return errors.Join(d.gatherer.Close(ctx), d.spool.Close())
 }
 
 // work merges what was stored until ctx ends, or the collector fails.
@@ -151,12 +191,10 @@ func (d *daemon) stop() error {
 	d.ops.stopping.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
-	d.collector.Stop(ctx)
-	err := d.gatherer.Close(ctx)
+	err := errors.Join(d.collector.Stop(ctx), d.closeStorage(ctx))
 	d.ops.close(ctx)
-	if err != nil {
-		return fmt.Errorf("not everything that was counted is stored: %w", err)
+	if err == nil {
+		d.logger.Info("lectern has stopped: everything that was counted is stored, or in the spool")
 	}
-	d.logger.Info("lectern has stopped: everything that was counted is stored")
-	return nil
+	return err
 }

@@ -169,8 +169,7 @@ func TestStoreWithFailingDisk(t *testing.T) {
 			if (answer != storage.Retry || !errors.Is(err, errInjected)) && err != nil {
 				t.Fatalf("operation %d fails: %v, %v", fail, answer, err)
 			}
-			without, with := newOracle(), newOracle()
-			without.take(first)
+			with := newOracle()
 			with.take(first)
 			with.take(second)
 			r, _ := OpenReader(dir)
@@ -189,7 +188,7 @@ func TestStoreWithFailingDisk(t *testing.T) {
 				}
 			}
 			mustStore(t, s, second)
-			with.verify(t, dir)
+			with.verifyContents(t, dir)
 		}
 	}
 }
@@ -199,22 +198,35 @@ func TestStoreWithFailingDisk(t *testing.T) {
 func TestMergeWithFailingDisk(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	before := t.TempDir()
+	s := mustOpen(t, before)
+	want := newOracle()
+	var blocks []*storage.Block
+	for n := range uint64(3) {
+		b := randomBlock(r, s.Collector(), n+1)
+		b.Window = storage.Window{Start: testDay * secondsPerDay * 1000, End: testDay*secondsPerDay*1000 + 1}
+		mustStore(t, s, b)
+		want.take(b)
+		blocks = append(blocks, b)
+	}
+	// So that there is something to merge, whatever the seed.
+	for n := range uint64(2) {
+		b := smallBlock(s.Collector(), n+4, 1, 2)
+		mustStore(t, s, b)
+		want.take(b)
+		blocks = append(blocks, b)
+	}
+	s.Close()
 	for _, crash := range []bool{false, true} {
 		done := false
 		for fail := 1; !done; fail++ {
-			r := rand.New(rand.NewPCG(seed, 1))
 			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(before)); err != nil {
+				t.Fatal(err)
+			}
 			d := newFaultyDisk(t)
 			s := openFaulty(t, dir, d)
-			want := newOracle()
-			var blocks []*storage.Block
-			for n := range uint64(4) {
-				b := randomBlock(r, s.Collector(), n+1)
-				b.Window = storage.Window{Start: testDay * secondsPerDay * 1000, End: testDay*secondsPerDay*1000 + 1}
-				mustStore(t, s, b)
-				want.take(b)
-				blocks = append(blocks, b)
-			}
 			d.ops, d.fail, d.crash = 0, fail, crash
 			err := s.Merge(t.Context())
 			done = err == nil && d.ops < fail
@@ -222,21 +234,19 @@ func TestMergeWithFailingDisk(t *testing.T) {
 				t.Fatalf("operation %d fails: %v", fail, err)
 			}
 			d.fail = 0
-			want.verify(t, dir)
+			want.verifyContents(t, dir)
 			if crash {
 				s.Close()
 				s = openFaulty(t, dir, newFaultyDisk(t))
-				if s.LastNumber() != 4 {
+				if s.LastNumber() != 5 {
 					t.Fatalf("operation %d: last number %d", fail, s.LastNumber())
 				}
 			}
-			for _, b := range blocks {
-				mustStore(t, s, b)
-			}
+			mustStore(t, s, blocks[fail%len(blocks)])
 			if err := s.Merge(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			want.verify(t, dir)
+			want.verifyContents(t, dir)
 			for _, file := range parquetFiles(t, dir) {
 				if strings.HasPrefix(file, ".") && crash {
 					t.Errorf("operation %d: %s is left", fail, file)
@@ -277,11 +287,11 @@ func TestOpenWithFailingDisk(t *testing.T) {
 		if err := os.WriteFile(temp, []byte("half"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		want.verify(t, dir)
+		want.verifyContents(t, dir)
 		d := newFaultyDisk(t)
 		d.fail = fail
 		s, err := open(Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)}, d)
-		want.verify(t, dir)
+		want.verifyContents(t, dir)
 		if err == nil {
 			s.Close()
 		}

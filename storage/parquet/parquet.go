@@ -51,13 +51,15 @@ type readRow struct {
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
 }
 
-// ledgerRow is a row of the ledger table: the account of one stream.
+// ledgerRow is a row of the ledger table: the account of one stream. It has no
+// dictionaries: they would save little, and the library checks the checksums of
+// dictionaries only where columns are read page by page.
 type ledgerRow struct {
-	Collector     uint64            `parquet:"collector,dict"`
-	Block         uint64            `parquet:"block,dict"`
-	WindowStart   int64             `parquet:"window_start,timestamp(millisecond:utc),dict"`
-	WindowEnd     int64             `parquet:"window_end,timestamp(millisecond:utc),dict"`
-	Stream        uint16            `parquet:"stream,uint(16),dict"`
+	Collector     uint64            `parquet:"collector,delta"`
+	Block         uint64            `parquet:"block,delta"`
+	WindowStart   int64             `parquet:"window_start,timestamp(millisecond:utc),delta"`
+	WindowEnd     int64             `parquet:"window_end,timestamp(millisecond:utc),delta"`
+	Stream        uint16            `parquet:"stream,uint(16),delta"`
 	Sent          uint64            `parquet:"sent,delta"`
 	Accepted      uint64            `parquet:"accepted,delta"`
 	Lost          int64             `parquet:"lost,delta"`

@@ -2,7 +2,6 @@ package parquet
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/parquet-go/parquet-go"
@@ -130,9 +129,8 @@ type scan struct {
 	left    int64              // rows of the current group
 	columns []column           // of the current group, one for each wanted
 
-	// Rows is the length of the batch, and of the wanted ones of values.
-	rows   int
-	values [colCount][]uint64
+	rows   int                // of the batch
+	values [colCount][]uint64 // the batch, only of the columns wanted
 }
 
 func newScan(o *opened, wanted ...int) *scan {
@@ -145,11 +143,7 @@ func newScan(o *opened, wanted ...int) *scan {
 
 // next reads the next batch; io.EOF says that there is none.
 func (s *scan) next() error {
-	err := guard(s.of.path, s.fill)
-	if err == nil || errors.Is(err, io.EOF) {
-		return err
-	}
-	return fmt.Errorf("parquet: read %s: %w", s.of.path, err)
+	return guard(s.of.path, s.fill)
 }
 
 func (s *scan) fill() error {

@@ -18,9 +18,10 @@ import (
 
 // Options configure a Store.
 type Options struct {
-	Dir    string           // made when it is not there
-	Logger *slog.Logger     // nil for slog.Default
-	Now    func() time.Time // tells which hours are past, for Merge; nil for time.Now
+	Dir       string           // made when it is not there
+	Collector uint64           // who numbers the blocks; 0: the directory draws an id of its own
+	Logger    *slog.Logger     // nil for slog.Default
+	Now       func() time.Time // tells which hours are past, for Merge; nil for time.Now
 }
 
 // Store writes blocks. It implements storage.Store; Merge may be called beside.
@@ -68,7 +69,10 @@ func open(o Options, d disk) (*Store, error) {
 	if s.lock, err = lock(s.dir); err != nil {
 		return nil, err
 	}
-	if s.collector, err = collectorID(d, s.dir); err == nil {
+	if s.collector = o.Collector; s.collector == 0 {
+		s.collector, err = collectorID(d, s.dir)
+	}
+	if err == nil {
 		err = s.recover()
 	}
 	if err != nil {

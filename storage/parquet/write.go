@@ -18,10 +18,13 @@ const (
 	chunkRows       = 2048 // rows handed to the library at a time
 )
 
+// codec is one for all writers: it keeps its encoders, which are large.
+var codec = &zstd.Codec{Level: zstd.SpeedDefault}
+
 // encode writes a whole Parquet file. fill gives it the rows.
 func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error) error {
 	out := parquet.NewGenericWriter[T](w,
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
+		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.DictionaryMaxBytes(dictionaryBytes),

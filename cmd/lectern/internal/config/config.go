@@ -17,6 +17,7 @@ type Config struct {
 	Ops     Ops
 	Window  Window
 	Limits  Limits
+	Spool   Spool
 	Storage Storage
 	Parquet Parquet
 	Log     Log
@@ -47,10 +48,21 @@ type Limits struct {
 	KeysMax           int // slots of the tables of all loops together
 	SourcesMax        int
 	SourceIdleMax     time.Duration // 0: never
+	SessionIdleMax    time.Duration // 0: never
 	ConnectionsMax    int
 	ConnectionIdleMax time.Duration // 0: never
+	CreditMax         int           // bytes
 	RowsWaitingMax    int
 }
+
+// Spool is where everything stands until the store has it.
+type Spool struct {
+	Dir     string
+	SizeMax int // bytes
+}
+
+// spoolSizeMin is four log files of the usual size, the least that works.
+const spoolSizeMin = 256 << 20
 
 // Storage names the store.
 type Storage struct {
@@ -80,10 +92,12 @@ func Defaults() Config {
 		},
 		Limits: Limits{
 			KeysMax:    1 << 20,
-			SourcesMax: 100_000, SourceIdleMax: time.Hour,
+			SourcesMax: 100_000, SourceIdleMax: time.Hour, SessionIdleMax: 7 * 24 * time.Hour,
 			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
+			CreditMax:      64 << 20,
 			RowsWaitingMax: 2_000_000,
 		},
+		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},
 		Storage: Storage{Driver: "parquet"},
 		Parquet: Parquet{Dir: "data/parquet", MergeInterval: 5 * time.Minute},
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},

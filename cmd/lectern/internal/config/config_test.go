@@ -95,9 +95,14 @@ future_max = "1h"
 keys_max = 262_144
 sources_max = 7
 source_idle_max = "90m"
+session_idle_max = "26h"
 connections_max = 8
 connection_idle_max = "0s"
+credit_max = "1MiB"
 rows_waiting_max = 3_000_000
+[spool]
+dir = "/srv/spool"
+size_max = "2GiB"
 [storage]
 driver = "parquet"
 [parquet]
@@ -125,7 +130,8 @@ func TestLoad(t *testing.T) {
 		Listen:  Listen{"[::]:9000", 3, 123457},
 		Ops:     Ops{":9001"},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
-		Limits:  Limits{262144, 7, 90 * time.Minute, 8, 0, 3_000_000},
+		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
+		Spool:   Spool{"/srv/spool", 2 << 30},
 		Storage: Storage{"parquet"},
 		Parquet: Parquet{`/srv/"reads"`, time.Hour + time.Second},
 		Log:     Log{-4, "json"},
@@ -192,7 +198,7 @@ func TestProblems(t *testing.T) {
 		// Keys that there are not.
 		{"[window]\nlate_maxx = \"1s\"\n", `:2: window.late_maxx: unknown key; did you mean window.late_max?`},
 		{"\n[listen]\nlate_max = \"1s\"\n", `:3: listen.late_max: unknown key; did you mean window.late_max?`},
-		{"[storage]\ndir = \"x\"\n", `:2: storage.dir: unknown key; did you mean parquet.dir?`},
+		{"[storage]\ndir = \"x\"\n", `:2: storage.dir: unknown key; did you mean spool.dir?`},
 		{"loops = 1\n", `:1: loops: unknown key; did you mean listen.loops?`},
 		{"[windows]\n\nack_intervall = \"1s\"\n", `:3: windows.ack_intervall: unknown key; did you mean window.ack_interval?`},
 		{"# none\n[windows]\n", `:2: windows: unknown key; did you mean [window]?`},
@@ -356,10 +362,11 @@ func TestMemory(t *testing.T) {
 	c.Listen.Loops = 3
 	want := map[string]int64{
 		// 349526 slots a loop, rounded up to 524288, of which 458752 may be used.
-		"tables":          2*3*524288*64 + 2*3*458752*4,
-		"rows of a cut":   3 * 458752 * 80,
+		"tables":          2 * 3 * 524288 * 65,
+		"rows of a cut":   2 * 3 * 458752 * 80,
+		"a block":         80_000_000,
 		"rows waiting":    320_000_000,
-		"sources":         23_000_000,
+		"sources":         50_000_000,
 		"connections":     16384*4096 + 3*(32<<20),
 		"datagrams":       3 * (4 << 20),
 		"receive buffers": 3 * (16 << 20),

@@ -1,6 +1,10 @@
 package config
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/lectern/lectern/storage"
+)
 
 // Memory is what one part of the daemon takes at its limit.
 type Memory struct {
@@ -11,9 +15,9 @@ type Memory struct {
 
 const (
 	slotBytes       = 64       // collector's slot: a cache line
-	orderBytes      = 4        // beside each key that a table may hold
+	tagBytes        = 1        // beside each slot
 	rowBytes        = 80       // storage.Row
-	sourceBytes     = 230      // collector's source, 200, and its entry in a map
+	sourceBytes     = 500      // collector's source, 304, its entry in a map, and the spool's copy
 	connectionBytes = 4 << 10  // gnet's connection and ours
 	partialMax      = 32 << 20 // half-received frames, a loop
 	frameBytes      = 64 << 10 // the largest of them
@@ -37,9 +41,10 @@ func (c *Config) Memory() []Memory {
 	keys := loops * int64(keysPerTable(int(slots)))
 	connections := int64(c.Limits.ConnectionsMax)
 	return []Memory{
-		{"tables", 2*loops*slots*slotBytes + 2*keys*orderBytes, "limits.keys_max, twice, rounded up to a power of two for each loop"},
-		{"rows of a cut", keys * rowBytes, "limits.keys_max"},
+		{"tables", 2 * loops * slots * (slotBytes + tagBytes), "limits.keys_max, twice, rounded up to a power of two for each loop"},
+		{"rows of a cut", 2 * keys * rowBytes, "limits.keys_max, as rows and as a seal"},
 		{"rows waiting", 2 * int64(c.Limits.RowsWaitingMax) * rowBytes, "limits.rows_waiting_max, twice while they are merged"},
+		{"a block", 2 * storage.BlockRowsMax * rowBytes, "a block and its encoded form"},
 		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
 		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax), "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},

@@ -37,9 +37,14 @@ func (c *Config) settings() []setting {
 		count("limits.keys_max", &c.Limits.KeysMax, slotsMin, 1<<28),
 		count("limits.sources_max", &c.Limits.SourcesMax, 1, 100_000_000),
 		limit("limits.source_idle_max", &c.Limits.SourceIdleMax, time.Second, 365*day),
+		limit("limits.session_idle_max", &c.Limits.SessionIdleMax, time.Second, 365*day),
 		count("limits.connections_max", &c.Limits.ConnectionsMax, 1, 1_000_000),
 		limit("limits.connection_idle_max", &c.Limits.ConnectionIdleMax, time.Second, day),
+		size("limits.credit_max", &c.Limits.CreditMax, 64<<10, 1<<30),
 		count("limits.rows_waiting_max", &c.Limits.RowsWaitingMax, slotsMin, 1_000_000_000),
+
+		path("spool.dir", &c.Spool.Dir),
+		size("spool.size_max", &c.Spool.SizeMax, spoolSizeMin, 1<<50),
 
 		driver("storage.driver", &c.Storage.Driver),
 

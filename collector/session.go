@@ -1,0 +1,170 @@
+package collector
+
+import (
+	"sync"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+// A session is a TCP connection that began with a hello: the client names its
+// source, is told which of its frames are durable, and is told again after each
+// seal. What it has not been told about it keeps and sends again.
+
+// sessions are the connections to which acks go, by source: the newest of each.
+type sessions struct {
+	mu       sync.Mutex // protects the fields below; may be taken under a shard's, never the other way
+	of       map[uint64]*connection
+	replaced []*connection // older ones, to be closed
+}
+
+// join makes k the session of its source. An older one is closed soon: what it
+// had not been told of comes again on the newer.
+func (s *sessions) join(k *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if older := s.of[k.source]; older != nil {
+		s.replaced = append(s.replaced, older)
+	}
+	s.of[k.source] = k
+}
+
+// leave forgets a connection that is closed.
+func (s *sessions) leave(k *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[k.source] == k {
+		delete(s.of, k.source)
+	}
+}
+
+// find returns the session of a source, nil without one.
+func (s *sessions) find(source uint64) *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.of[source]
+}
+
+// all returns every session.
+func (s *sessions) all() []*connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*connection, 0, len(s.of))
+	for _, k := range s.of {
+		list = append(list, k)
+	}
+	return list
+}
+
+// takeReplaced returns the older connections that are to be closed.
+func (s *sessions) takeReplaced() []*connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.replaced
+	s.replaced = nil
+	return list
+}
+
+// hello begins a session. The shard's mutex is held.
+func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
+	s.tally.frames[overTCP]++
+	why := wire.ParseHello(h.Body(frame))
+	if why == wire.Accepted && (k.started || k.session) {
+		why = wire.RefusedUnexpected
+	}
+	if why != wire.Accepted {
+		return s.refuseStranger(h, why)
+	}
+	k.session, k.source, k.stream = true, h.Source, h.Stream
+	s.cuts.sessions.join(k)
+	st := s.sources.of(k.source)
+	st.Lock()
+	src := st.known(k.source)
+	if src != nil {
+		src.session, src.lastSeen = true, s.now
+		k.durable = src.durable
+	}
+	st.Unlock()
+	k.unknown = src == nil
+	if _, err := k.conn.Write(s.ack(k)); err != nil {
+		k.lost = true
+	}
+	return wire.Accepted
+}
+
+// ack is an ack frame for a session, as things stand.
+func (s *shard) ack(k *connection) []byte {
+	credit := uint64(s.limits.CreditMax)
+	if s.cuts.full.Load() {
+		credit = 0
+	}
+	s.tally.acks++
+	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Credit: credit})
+}
+
+// inFlight counts the bytes of a session's frame, and says whether its client
+// keeps to its credit.
+func (s *shard) inFlight(k *connection, size int) bool {
+	if k.generation != s.generation {
+		k.before, k.generation = k.total, s.generation
+	}
+	k.total += uint64(size)
+	return k.total-k.acked <= uint64(s.limits.CreditMax)+wire.FrameSizeMax
+}
+
+// ackBufferMax is how many bytes of acks may wait for a client that does not
+// read them.
+const ackBufferMax = 64 << 10
+
+// tell sends a session what is durable, of the windows up to this generation.
+func (k *connection) tell(durable, generation uint64) {
+	s := k.shard
+	s.Lock()
+	defer s.Unlock()
+	if k.closed || k.refused {
+		return
+	}
+	k.durable = max(k.durable, durable)
+	if k.generation > generation {
+		k.acked = max(k.acked, k.before)
+	} else {
+		k.acked = k.total
+	}
+	s.tick()
+	_ = k.conn.AsyncWrite(s.ack(k), func(c gnet.Conn, err error) error {
+		if err == nil && c.OutboundBuffered() > ackBufferMax {
+			return c.Close() // it sends and never reads
+		}
+		return err
+	})
+}
+
+// sealed makes known that what moved in the window of this generation is
+// durable.
+func (c *cutter) sealed(moved []storage.Source, generation uint64) {
+	for i := range moved {
+		m := &moved[i]
+		st := c.sources.of(m.ID)
+		st.Lock()
+		if src := st.known(m.ID); src != nil {
+			src.durable = m.Next
+		}
+		st.Unlock()
+		if !m.Session {
+			continue
+		}
+		if k := c.sessions.find(m.ID); k != nil {
+			k.tell(m.Next, generation)
+		}
+	}
+	c.sources.sealed.Store(generation)
+}
+
+// tellAll sends every session its credit, when there is room again or no more.
+func (c *cutter) tellAll(generation uint64) {
+	for _, k := range c.sessions.all() {
+		k.tell(0, generation)
+	}
+}

@@ -1,0 +1,203 @@
+package collector
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+// client is the client's side of a session, byte by byte.
+type client struct {
+	*testing.T
+	net.Conn
+}
+
+func (c *client) next() (wire.Header, []byte) {
+	c.Helper()
+	b := make([]byte, wire.FrameSizeMax)
+	if _, err := io.ReadFull(c, b[:wire.HeaderSize]); err != nil {
+		c.Fatalf("waiting for a frame: %v", err)
+	}
+	h, why := wire.ParseHeader(b)
+	if why != wire.Accepted {
+		c.Fatalf("the collector sent %x: %v", b[:wire.HeaderSize], why)
+	}
+	if _, err := io.ReadFull(c, b[wire.HeaderSize:h.Size]); err != nil {
+		c.Fatal(err)
+	}
+	return h, h.Body(b)
+}
+
+func (c *client) ack() wire.Ack {
+	c.Helper()
+	h, body := c.next()
+	a, why := wire.ParseAck(body)
+	if h.Type != wire.TypeAck || why != wire.Accepted {
+		c.Fatalf("not an ack: %+v %x", h, body)
+	}
+	return a
+}
+
+// until reads acks up to one that says so much.
+func (c *client) until(durable uint64) wire.Ack {
+	c.Helper()
+	for before := uint64(0); ; {
+		a := c.ack()
+		if a.Durable < before {
+			c.Errorf("an ack of %d after one of %d", a.Durable, before)
+		}
+		if before = a.Durable; before >= durable {
+			return a
+		}
+	}
+}
+
+// hello begins a session.
+func hello(t *testing.T, r *running, stream uint16, source uint64) (*client, wire.Ack) {
+	t.Helper()
+	c := &client{t, dial(t, "tcp", r.Address())}
+	write(t, c, wire.AppendHello(nil, stream, source, 0))
+	return c, c.ack()
+}
+
+func TestSessionIsAcknowledged(t *testing.T) {
+	r := start(t, nil)
+	c, a := hello(t, r, 1, 9)
+	if a != (wire.Ack{Durable: 0, Credit: 1 << 20}) {
+		t.Errorf("the first ack is %+v", a)
+	}
+	for i := range uint64(10) {
+		write(t, c, frameOf(1, 9, i, i*3, epoch, opens(3)...))
+	}
+	if a := c.until(10); a.Durable != 10 {
+		t.Errorf("%d frames acknowledged of 10", a.Durable)
+	}
+	// Again on a new connection, from the middle: nothing counts twice.
+	again, a := hello(t, r, 1, 9)
+	if a.Durable != 10 {
+		t.Errorf("a new connection is told %d", a.Durable)
+	}
+	if _, err := io.ReadAll(c); err != nil {
+		t.Errorf("the older connection: %v", err)
+	}
+	for i := uint64(5); i < 12; i++ {
+		write(t, again, frameOf(1, 9, i, i*3, epoch, opens(3)...))
+	}
+	again.until(12)
+	// What the client leaves out is lost.
+	write(t, again, frameOf(1, 9, 15, 50, epoch, opens(1)...))
+	again.until(16)
+	r.stop()
+	b := r.book(1)
+	if b.Sent != 51 || b.Accepted != 37 || b.Lost != 14 || b.Duplicate != 15 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}
+
+// What one collector sealed, the next one knows, and no more.
+func TestSessionAfterRestart(t *testing.T) {
+	first := start(t, nil)
+	c, _ := hello(t, first, 1, 9)
+	for i := range uint64(2000) {
+		write(t, c, frameOf(1, 9, i, i, epoch, opens(1)...))
+	}
+	c.until(2000)
+	first.stop()
+
+	var known []storage.Source
+	byID := map[uint64]storage.Source{}
+	for _, s := range first.ear.sources {
+		byID[s.ID] = s
+	}
+	for _, s := range byID {
+		known = append(known, s)
+	}
+	second := start(t, func(o *Options) { o.Sources = known })
+	c, a := hello(t, second, 1, 9)
+	if a.Durable != 2000 {
+		t.Errorf("told %d durable, want 2000", a.Durable)
+	}
+	for i := uint64(500); i < 2005; i++ {
+		write(t, c, frameOf(1, 9, i, i, epoch, opens(1)...))
+	}
+	c.until(2005)
+	second.stop()
+	if b := second.book(1); b.Accepted != 5 || b.Duplicate != 1500 || b.Lost != 0 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}
+
+// A datagram is taken behind what was recovered only.
+func TestDatagramsAfterRestart(t *testing.T) {
+	b := newBench(1, nil)
+	b.shards[0].sources.restore([]storage.Source{{ID: 9, Stream: 1, Next: 10, End: 100, Newest: 90}})
+	b.receive(0, frameOf(1, 9, 9, 90, epoch, opens(10)...))
+	b.receive(0, frameOf(1, 9, 2, 20, epoch, opens(10)...))
+	b.receive(0, frameOf(1, 9, 12, 120, epoch, opens(10)...))
+	b.want(t, 1, storage.Book{Sent: 30, Accepted: 10, Lost: 20, Stale: 20}, 0)
+}
+
+func TestSessionRefusals(t *testing.T) {
+	r := start(t, func(o *Options) { o.CreditMax = 5000 })
+	for _, c := range []struct {
+		name  string
+		bytes func() []byte
+		why   wire.Refusal
+	}{
+		{"a source that is not known, in the middle", func() []byte { return frameOf(1, 9, 3, 30, epoch, opens(1)...) }, wire.RefusedForgotten},
+		{"another source", func() []byte { return frameOf(1, 8, 0, 0, epoch, opens(1)...) }, wire.RefusedSequence},
+		{"hello twice", func() []byte { return wire.AppendHello(nil, 1, 9, 0) }, wire.RefusedUnexpected},
+		{"more than the credit", func() (b []byte) {
+			for i := range uint64(20) {
+				b = append(b, frameOf(1, 9, i, i*1000, epoch, opens(1000)...)...)
+			}
+			return b
+		}, wire.RefusedCredit},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, _ := hello(t, r, 1, 9)
+			write(t, conn, c.bytes())
+			for {
+				h, body := conn.next()
+				if h.Type == wire.TypeAck {
+					continue
+				}
+				if why, _, _ := wire.ParseRefusalBody(body); why != c.why {
+					t.Errorf("refused as %v, want %v", why, c.why)
+				}
+				break
+			}
+		})
+	}
+}
+
+// A sink that fails gets no new cuts, sessions get no acks and no credit, until
+// it works again.
+func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
+	r := start(t, nil)
+	c, _ := hello(t, r, 1, 9)
+	r.mu.Lock()
+	r.fails = true
+	r.mu.Unlock()
+	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
+	if a := c.ack(); a.Durable != 0 || a.Credit != 0 {
+		t.Errorf("while the sink fails: %+v", a)
+	}
+	if _, a := hello(t, r, 1, 10); a.Credit != 0 {
+		t.Errorf("a new session while the sink fails: %+v", a)
+	}
+	write(t, c, frameOf(1, 9, 1, 3, epoch, opens(3)...))
+	r.mu.Lock()
+	r.fails = false
+	r.mu.Unlock()
+	if a := c.until(2); a.Credit == 0 {
+		t.Errorf("after the sink works again: %+v", a)
+	}
+	r.stop()
+	if b := r.book(1); b.Accepted != 6 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}

@@ -1,0 +1,106 @@
+package emit
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	simRuns = flag.Int("runs", 1000, "simulated runs")
+	simSeed = flag.Uint64("seed", 0, "first seed of the simulated runs")
+)
+
+// Any faults of connections and of the collector, as long as they end: every
+// event is counted exactly once, or in Stats as what became of it.
+func TestSimulation(t *testing.T) {
+	var total Stats
+	forgets := 0
+	for seed := *simSeed; seed < *simSeed+uint64(*simRuns); seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			stats, n := simulate(t, seed)
+			total.Events += stats.Events
+			total.Refused += stats.Refused
+			total.Dropped += stats.Dropped
+			total.Unsure += stats.Unsure
+			total.Reconnects += stats.Reconnects
+			forgets += n
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d runs: %+v, forgotten %d times", *simRuns, total, forgets)
+	if *simRuns >= 1000 && (total.Refused == 0 || total.Dropped == 0 || total.Unsure == 0 || total.Reconnects == 0) {
+		t.Error("the faults that are to be tried did not happen")
+	}
+}
+
+func simulate(t *testing.T, seed uint64) (Stats, int) {
+	r := rand.New(rand.NewPCG(seed, 7))
+	f := newFake(rand.New(rand.NewPCG(seed, 8)))
+	f.credit = []uint64{1, 500, 4000, 1 << 20}[r.IntN(4)]
+	o := Options{FrameSize: 100 + r.IntN(400), OnFull: []OnFull{Block, Block, Drop, Fail}[r.IntN(4)], Background: true}
+	o.BufferSize = ringFrames*(o.FrameSize+2*slotHeader) + r.IntN(4000)
+	var serving sync.WaitGroup
+	down := false
+	dial := func(context.Context) (net.Conn, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if down || f.odds(5) {
+			return nil, syscall.ECONNREFUSED
+		}
+		a, b := net.Pipe()
+		serving.Go(func() { f.serve(b) })
+		return a, nil
+	}
+	s, err := dialTCP(t.Context(), "fake", dial, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, want := uint64(0), uint64(200+r.IntN(600))
+	for added < want {
+		err := s.Add(Event{Time: int64(added), Content: r.Uint64() >> r.IntN(64), User: added})
+		switch {
+		case err == nil:
+			added++
+		case err == ErrFull && o.OnFull == Fail:
+			time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond)
+		default:
+			t.Fatalf("seed %d: Add: %v", seed, err)
+		}
+		switch r.IntN(40) {
+		case 0:
+			time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+		case 1:
+			_ = s.Flush()
+		case 2:
+			f.mu.Lock()
+			down = !down && o.OnFull != Fail && o.OnFull != Block
+			f.mu.Unlock()
+		}
+	}
+	f.mu.Lock()
+	f.chaos, down = false, false
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Errorf("seed %d: Close: %v, %+v", seed, err, s.Stats())
+	}
+	serving.Wait()
+	stats := s.Stats()
+	if stats.Buffered != 0 || stats.Events != added {
+		t.Errorf("seed %d: stats %+v, %d were added", seed, stats, added)
+	}
+	for _, bad := range f.check(added, stats) {
+		t.Errorf("seed %d: %s; %+v", seed, bad, stats)
+	}
+	return stats, f.forgets
+}

@@ -1,0 +1,484 @@
+package spool
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// names lists the files of which the name begins so.
+func (m *memory) names(prefix string) (names []string) {
+	entries, _ := m.List("")
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name, prefix) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+func TestTornTailIsCutAndCounted(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	s, _ := mustOpen(t, o)
+	for i := range uint64(3) {
+		mustSeal(t, s, testSeal(i+1))
+	}
+	at := s.log.end
+	mustSeal(t, s, testSeal(4))
+	m.kill()
+	n := m.now[logName(1)]
+	clear(n.data[at+100:]) // half of the last record did not reach the disk
+	o.Metrics = metrics.NewSet()
+	s, r := mustOpen(t, o)
+	if r.Torn < 100-7 || r.Torn > 400 || len(r.SetAside) != 0 || r.Last != 3 || len(r.Rows) != 3 {
+		t.Errorf("recovered %+v", r)
+	}
+	if got := s.meters.torn.Get(); got != uint64(r.Torn) {
+		t.Errorf("the metric says %d", got)
+	}
+	m.kill()
+	if _, r = mustOpen(t, o2(o)); r.Torn != 0 || r.Last != 3 || len(r.SetAside) != 0 {
+		t.Errorf("the next start recovered %+v", r)
+	}
+}
+
+// o2 is o with metrics of its own, for another process.
+func o2(o Options) Options {
+	o.Metrics = nil
+	return o
+}
+
+// A bad record with good ones behind it is no torn tail. What else is in the
+// file is used, and the file is kept.
+func TestBadRecordInTheMiddle(t *testing.T) {
+	for _, last := range []bool{true, false} {
+		m := newMemory(1)
+		o := testOptions(m)
+		s, _ := mustOpen(t, o)
+		var at int64
+		for i := range uint64(5) {
+			if i == 2 {
+				at = s.log.end
+			}
+			mustSeal(t, s, testSeal(i+1))
+		}
+		if !last { // the bad file is an older one
+			s.log.broken = true
+			mustSeal(t, s, testSeal(6))
+		}
+		m.kill()
+		m.now[logName(1)].data[at+recordHeaderSize+50] ^= 1
+		d := &dump{}
+		o.Logger = d.logger()
+		s, r := mustOpen(t, o)
+		if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Torn != 0 || len(r.Rows) < 4 || len(r.Sources) < 4 {
+			t.Errorf("recovered %+v", r)
+		}
+		if !strings.Contains(d.String(), logName(1)) || !strings.Contains(d.String(), "first=3 last=3") {
+			t.Errorf("the log says\n%s", d)
+		}
+		if got := s.meters.setAside.Get(); got != 1 {
+			t.Errorf("the metric says %d", got)
+		}
+		rows := r.Rows
+		slices.SortFunc(rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
+		if err := s.Freeze(rows, r.Books, r.Window, r.Last); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.names("log-"); len(got) != 2 || got[0] != logName(1)+badSuffix {
+			t.Errorf("after the rest is frozen there is %v", got)
+		}
+		m.kill()
+		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Runs != 1 || len(r.Rows) != 0 {
+			t.Errorf("the next start recovered %+v", r)
+		}
+	}
+}
+
+// What is missing at the end of an older file is no torn tail either.
+func TestOlderFileEndsEarly(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	mustSeal(t, s, testSeal(1))
+	at := s.log.end
+	mustSeal(t, s, testSeal(2))
+	s.log.broken = true
+	mustSeal(t, s, testSeal(3))
+	m.kill()
+	clear(m.now[logName(1)].data[at:])
+	_, r := mustOpen(t, testOptions(m))
+	if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Last != 3 || len(r.Rows) != 2 {
+		t.Errorf("recovered %+v", r)
+	}
+}
+
+// A record that another file left behind on the disk is none of this one.
+func TestRecordsOfOtherFilesAreNotRead(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	mustSeal(t, s, testSeal(1))
+	other := newMemory(2)
+	o, _ := mustOpen(t, testOptions(other))
+	mustSeal(t, o, testSeal(1))
+	at := o.log.end
+	mustSeal(t, o, testSeal(2))
+	m.kill()
+	copy(m.now[logName(1)].data[s.log.end:], other.now[logName(1)].data[at:o.log.end])
+	_, r := mustOpen(t, testOptions(m))
+	if r.Last != 1 || len(r.Rows) != 1 || r.Torn == 0 {
+		t.Errorf("recovered %+v", r)
+	}
+}
+
+// A file of which nothing can be read is set aside at once, and a start goes on.
+func TestDamagedHeaders(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	s, _ := mustOpen(t, o)
+	mustSeal(t, s, testSeal(1))
+	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	mustSeal(t, s, testSeal(2))
+	m.kill()
+	run := m.names("run-")[0]
+	m.now[run].data[20] ^= 1
+	s, r := mustOpen(t, o2(o))
+	if !slices.Equal(r.SetAside, []string{run}) || r.Last != 2 || len(r.Rows) != 1 || s.LastNumber() != 1 {
+		t.Errorf("run: recovered %+v, last number %d", r, s.LastNumber())
+	}
+	if got := m.names("run-"); !slices.Equal(got, []string{run + badSuffix}) {
+		t.Errorf("there is %v", got)
+	}
+	m.kill()
+	m.now[logName(2)].data[10] ^= 1
+	s, r = mustOpen(t, o2(o))
+	if !slices.Equal(r.SetAside, []string{logName(2)}) {
+		t.Errorf("log: recovered %+v", r)
+	}
+	if err := s.CheckStore(1); err != nil {
+		t.Errorf("the number of the damaged run is forgotten: %v", err)
+	}
+	mustSeal(t, s, testSeal(3))
+}
+
+// A block that cannot be read is passed over; the run is kept in the end.
+func TestDamagedBlock(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.blockRows = 1
+	s, _ := mustOpen(t, o)
+	mustSeal(t, s, testSeal(1))
+	if err := s.Freeze([]storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	run := m.names("run-")[0]
+	m.now[run].data[runHeaderSize+rowSize+5] ^= 1
+	var got []uint64
+	for {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		got = append(got, b.Number)
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got, []uint64{1, 3}) {
+		t.Errorf("blocks %v were given out", got)
+	}
+	if names := m.names("run-"); !slices.Equal(names, []string{run + badSuffix}) {
+		t.Errorf("there is %v", names)
+	}
+	if s.meters.setAside.Get() != 1 {
+		t.Error("it was not counted")
+	}
+	c, err := inspect(m, "/spool")
+	if err != nil || !c.Damaged() || len(c.Bad) != 1 {
+		t.Errorf("inspected %+v, %v", c, err)
+	}
+}
+
+// One failed sync costs a new file; a second one costs the acknowledgement until
+// the disk is well again.
+func TestFailedSync(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	mustSeal(t, s, testSeal(1))
+	failures := 1
+	m.fault = func(o op) error {
+		if o.what == "sync" && failures > 0 {
+			failures--
+			return errFault
+		}
+		return nil
+	}
+	mustSeal(t, s, testSeal(2))
+	if s.log.id != 2 {
+		t.Errorf("it goes on in log file %d", s.log.id)
+	}
+	m.fault = func(op) error { return errFault } // a full disk as well
+	if n, err := s.Seal(testSeal(3)); err == nil || n != 3 {
+		t.Fatalf("seal 3 got %d, %v", n, err)
+	}
+	if s.Room() != 0 {
+		t.Error("there is room with a pending seal")
+	}
+	if n, err := s.Seal(testSeal(4)); n != 0 || err == nil || !strings.Contains(err.Error(), ErrPending.Error()) {
+		t.Errorf("the seal behind it got %d, %v", n, err)
+	}
+	if err := s.Retry(); err == nil {
+		t.Error("a retry on a broken disk succeeded")
+	}
+	if s.meters.failures.Get() != 1 {
+		t.Errorf("%d failures", s.meters.failures.Get())
+	}
+	m.fault = nil
+	if err := s.Retry(); err != nil {
+		t.Fatal(err)
+	}
+	if s.log.id <= 2 {
+		t.Error("a file of which a sync failed was written again")
+	}
+	if s.Room() == 0 {
+		t.Error("no room after a retry")
+	}
+	mustSeal(t, s, testSeal(4))
+	m.powerLoss()
+	_, r := mustOpen(t, testOptions(m))
+	if r.Last != 4 || len(r.Rows) != 4 || len(r.SetAside) != 0 {
+		t.Errorf("recovered %+v", r)
+	}
+	for i, got := range r.Rows {
+		if got.Content != uint64(i+1) {
+			t.Errorf("row %d is %+v", i, got)
+		}
+	}
+}
+
+// The quota holds: rows come as long as there is room, then the store must take
+// some.
+func TestQuota(t *testing.T) {
+	for _, every := range []uint64{7, 1 << 20} {
+		t.Run(fmt.Sprint("freeze every ", every), func(t *testing.T) { testQuota(t, every) })
+	}
+}
+
+func testQuota(t *testing.T, every uint64) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.SizeMax = 8 * o.LogSize
+	s, _ := mustOpen(t, o)
+	content, frozen := uint64(0), uint64(0)
+	freeze := func() {
+		var rows []storage.Row
+		for frozen < content {
+			frozen++
+			rows = append(rows, row(frozen))
+		}
+		if err := s.Freeze(rows, nil, storage.Window{}, s.sealed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() {
+		var bytes int64
+		for _, e := range must(m.List("")) {
+			if e.Name != "reserve" {
+				bytes += e.Size
+			}
+		}
+		if bytes > o.SizeMax {
+			t.Fatalf("%d bytes after %d seals", bytes, content)
+		}
+	}
+	for s.Room() > 0 {
+		content++
+		rows := []storage.Row{row(content)}
+		for len(rows) < min(s.Room(), 20) {
+			content++
+			rows = append(rows, row(content))
+		}
+		mustSeal(t, s, &Seal{Rows: rows})
+		if content%every == 0 {
+			freeze()
+		}
+		check()
+	}
+	freeze()
+	check()
+	if content < 50 {
+		t.Errorf("full after %d rows", content)
+	}
+	for {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Room() == 0 {
+		t.Error("no room after all is stored")
+	}
+	// Seals without rows are bounded too: they end with an error, not beyond.
+	for range 1000 {
+		if _, err := s.Seal(&Seal{Sources: make([]Source, 50), Books: make([]storage.Book, 50)}); err != nil {
+			if s.quota.bytes() > o.SizeMax {
+				t.Errorf("%d bytes", s.quota.bytes())
+			}
+			if err := s.Freeze(nil, nil, storage.Window{}, s.sealed); err != nil {
+				t.Fatal(err)
+			}
+			s.tidy()
+			if err := s.Retry(); err != nil {
+				t.Errorf("still full: %v", err)
+			}
+			return
+		}
+	}
+	t.Error("a full spool takes everything")
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestSizeMaxTooSmall(t *testing.T) {
+	o := testOptions(newMemory(1))
+	o.SizeMax = 3 * o.LogSize
+	if _, _, err := Open(o); err == nil {
+		t.Error("it was opened")
+	}
+}
+
+// A directory that was copied and put back later gives numbers that the store
+// knows: it must not be used.
+func TestBackupRestored(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir()
+	s, _ := mustOpen(t, o)
+	store := uint64(0)
+	cycle := func() {
+		n := mustSeal(t, s, testSeal(1))
+		if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+			t.Fatal(err)
+		}
+		b, _, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		store = b.Number
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cycle()
+	_ = s.Close()
+	backup := t.TempDir()
+	if err := os.CopyFS(backup, os.DirFS(o.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = mustOpen(t, o)
+	if err := s.CheckStore(store); err != nil {
+		t.Fatal(err)
+	}
+	cycle()
+	_ = s.Close()
+	o.Dir = backup
+	s, _ = mustOpen(t, o)
+	defer s.Close()
+	if err := s.CheckStore(store); err == nil || !strings.Contains(err.Error(), "older copy") {
+		t.Errorf("the backup was accepted: %v", err)
+	}
+}
+
+// A lost collector file is made again from the others; files of another
+// directory are refused.
+func TestCollectorFile(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir()
+	s, _ := mustOpen(t, o)
+	mustSeal(t, s, testSeal(1))
+	id := s.Collector()
+	_ = s.Close()
+	for _, text := range []string{"", "nonsense"} {
+		if err := os.WriteFile(filepath.Join(o.Dir, "collector"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, r := mustOpen(t, o)
+		if s.Collector() != id || r.Last != 1 {
+			t.Errorf("collector %x, was %x", s.Collector(), id)
+		}
+		_ = s.Close()
+	}
+	if err := os.WriteFile(filepath.Join(o.Dir, "collector"), []byte("00000000000000aa\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(o); err == nil || !strings.Contains(err.Error(), "move it out") {
+		t.Errorf("foreign files were accepted: %v", err)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir()
+	s, _ := mustOpen(t, o)
+	defer s.Close()
+	mustSeal(t, s, testSeal(1))
+	if err := s.Freeze([]storage.Row{row(1)}, testSeal(1).Books, storage.Window{Start: 1, End: 2}, 1); err != nil {
+		t.Fatal(err)
+	}
+	mustSeal(t, s, testSeal(2))
+	c, err := Inspect(o.Dir) // of a running daemon
+	if err != nil || c.Damaged() || c.Collector != s.Collector() || len(c.Logs) != 1 || len(c.Runs) != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	var kinds []string
+	for _, r := range c.Logs[0].Records {
+		kinds = append(kinds, r.Kind)
+	}
+	if !slices.Equal(kinds, []string{"snapshot", "seal", "seal"}) {
+		t.Errorf("records %v", kinds)
+	}
+	if r := c.Logs[0].Records[2]; r.Number != 2 || r.Through != 1 || r.Last != 1 || r.Rows != 1 || r.Books != 1 || r.Sources != 1 {
+		t.Errorf("record %+v", r)
+	}
+	if b := c.Runs[0].Blocks[0]; b.Number != 1 || b.Rows != 1 || b.Books != 1 || b.Day != 20000 || b.Damage != "" {
+		t.Errorf("block %+v", b)
+	}
+	b, err := ReadBlock(o.Dir, 1)
+	if err != nil || b.Rows.Len() != 1 || b.Rows.Row(0) != row(1) || b.Collector != s.Collector() {
+		t.Errorf("block %+v, %v", b, err)
+	}
+	if _, err := ReadBlock(o.Dir, 2); err == nil {
+		t.Error("a block that is not there was read")
+	}
+	path := filepath.Join(o.Dir, c.Runs[0].Name)
+	data := must(os.ReadFile(path))
+	data[runHeaderSize] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Inspect(o.Dir); err != nil || !c.Damaged() || c.Runs[0].Blocks[0].Damage == "" {
+		t.Errorf("the damage was not found: %+v, %v", c, err)
+	}
+}

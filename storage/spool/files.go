@@ -1,0 +1,46 @@
+package spool
+
+import "io"
+
+// Files is what the spool does to the file system. Tests put one in that fails,
+// and forgets what was not synced. All methods may be called concurrently.
+type Files interface {
+	// MakeDir makes a directory and its parents durable. One that is there is
+	// no error.
+	MakeDir(dir string) error
+	// List returns the regular files of a directory, ordered by name.
+	List(dir string) ([]Entry, error)
+	// Create makes an empty file, or empties one that is there.
+	Create(path string) (File, error)
+	// Open opens a file that is there, for reading.
+	Open(path string) (File, error)
+	// Rename gives a file another name of the same directory.
+	Rename(from, to string) error
+	// Remove removes a file.
+	Remove(path string) error
+	// SyncDir makes what was created, renamed and removed durable.
+	SyncDir(dir string) error
+	// Lock takes a lock file for this process until it is closed or the process
+	// ends. It returns errHeld when another process has it.
+	Lock(path string) (io.Closer, error)
+}
+
+// Entry is a file in a directory.
+type Entry struct {
+	Name string
+	Size int64
+}
+
+// File is one open file.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Sync makes the data durable, and of the metadata what reading it takes.
+	Sync() error
+	// Size is the length in bytes.
+	Size() (int64, error)
+	// Resize makes the file that long. What is added reads as zeros and has its
+	// room on the disk where the file system can promise that.
+	Resize(size int64) error
+}

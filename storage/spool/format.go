@@ -1,0 +1,228 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// FORMAT.md is the authority for all of this.
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	le         = binary.LittleEndian
+	logMagic   = []byte("LCTNLOG1")
+	runMagic   = []byte("LCTNRUN1")
+	recMagic   = []byte("LREC")
+)
+
+const (
+	logHeaderSize    = 64
+	recordHeaderSize = 64
+	runHeaderSize    = 96
+	replacedSize     = 24
+	blockEntrySize   = 32
+
+	bodyMax = 1<<31 - 1 // bytes of a record's body
+)
+
+// The kinds of records.
+const (
+	kindSnapshot = 1 + iota
+	kindSeal
+	kindMark
+)
+
+func kindName(kind uint32) string {
+	return [...]string{kindSnapshot: "snapshot", kindSeal: "seal", kindMark: "mark"}[kind]
+}
+
+// logHeader begins a log file.
+type logHeader struct {
+	id, nonce, collector uint64
+	previous             uint64 // id of the log file before, 0 for none
+	previousEnd          uint64 // where its records ended
+	created              int64
+}
+
+func (h *logHeader) encode(b []byte) {
+	clear(b[:logHeaderSize])
+	copy(b, logMagic)
+	le.PutUint64(b[8:], h.id)
+	le.PutUint64(b[16:], h.nonce)
+	le.PutUint64(b[24:], h.collector)
+	le.PutUint64(b[32:], h.previous)
+	le.PutUint64(b[40:], h.previousEnd)
+	le.PutUint64(b[48:], uint64(h.created))
+	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+}
+
+func (h *logHeader) decode(b []byte) bool {
+	if !bytes.Equal(b[:8], logMagic) || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
+		return false
+	}
+	*h = logHeader{
+		id: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), collector: le.Uint64(b[24:]),
+		previous: le.Uint64(b[32:]), previousEnd: le.Uint64(b[40:]), created: int64(le.Uint64(b[48:])),
+	}
+	return true
+}
+
+// recordHeader begins a record.
+type recordHeader struct {
+	kind    uint32
+	nonce   uint64
+	number  uint64
+	through uint64
+	last    uint64
+	length  uint32
+	crc     uint32 // of the body
+	time    int64
+}
+
+func (h *recordHeader) encode(b []byte) {
+	clear(b[:recordHeaderSize])
+	copy(b, recMagic)
+	le.PutUint32(b[4:], h.kind)
+	le.PutUint64(b[8:], h.nonce)
+	le.PutUint64(b[16:], h.number)
+	le.PutUint64(b[24:], h.through)
+	le.PutUint64(b[32:], h.last)
+	le.PutUint32(b[40:], h.length)
+	le.PutUint32(b[44:], h.crc)
+	le.PutUint64(b[48:], uint64(h.time))
+	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+}
+
+// decode says whether b begins with the header of a record of the file with
+// that nonce.
+func (h *recordHeader) decode(b []byte, nonce uint64) bool {
+	if !bytes.Equal(b[:4], recMagic) || le.Uint64(b[8:]) != nonce {
+		return false
+	}
+	if le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
+		return false
+	}
+	*h = recordHeader{
+		kind: le.Uint32(b[4:]), nonce: nonce, number: le.Uint64(b[16:]), through: le.Uint64(b[24:]), last: le.Uint64(b[32:]),
+		length: le.Uint32(b[40:]), crc: le.Uint32(b[44:]), time: int64(le.Uint64(b[48:])),
+	}
+	return h.kind >= kindSnapshot && h.kind <= kindMark
+}
+
+// padded is n rounded up to where a record may begin.
+func padded(n int64) int64 { return (n + 7) &^ 7 }
+
+// recordSize is what a record with that body takes in the file.
+func recordSize(body int) int64 { return padded(recordHeaderSize + int64(body)) }
+
+// runName is what a run's file name says.
+type runName struct{ first, last, through uint64 }
+
+func (n runName) String() string {
+	return fmt.Sprintf("run-%016x-%016x-%016x", n.first, n.last, n.through)
+}
+
+// parseRunName reads the name of a run, with or without .bad.
+func parseRunName(name string) (n runName, ok bool) {
+	parts := strings.Split(strings.TrimSuffix(name, badSuffix), "-")
+	if len(parts) != 4 || parts[0] != "run" {
+		return n, false
+	}
+	for i, to := range []*uint64{&n.first, &n.last, &n.through} {
+		if *to, ok = parseHex(parts[i+1]); !ok {
+			return n, false
+		}
+	}
+	return n, n.first > 0 && n.last >= n.first
+}
+
+func logName(id uint64) string { return fmt.Sprintf("log-%016x", id) }
+
+// parseLogName reads the name of a log file, with or without .bad.
+func parseLogName(name string) (id uint64, ok bool) {
+	digits, ok := strings.CutPrefix(strings.TrimSuffix(name, badSuffix), "log-")
+	if !ok {
+		return 0, false
+	}
+	return parseHex(digits)
+}
+
+func parseHex(s string) (uint64, bool) {
+	if len(s) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil
+}
+
+// runHeader begins a run.
+type runHeader struct {
+	collector uint64
+	name      runName
+	window    storage.Window
+	indexAt   uint64
+	created   int64
+	blocks    uint32
+	replaced  uint32
+	indexCRC  uint32
+}
+
+func (h *runHeader) encode(b []byte) {
+	clear(b[:runHeaderSize])
+	copy(b, runMagic)
+	le.PutUint64(b[8:], h.collector)
+	le.PutUint64(b[16:], h.name.first)
+	le.PutUint64(b[24:], h.name.last)
+	le.PutUint64(b[32:], h.name.through)
+	le.PutUint64(b[40:], uint64(h.window.Start))
+	le.PutUint64(b[48:], uint64(h.window.End))
+	le.PutUint64(b[56:], h.indexAt)
+	le.PutUint64(b[64:], uint64(h.created))
+	le.PutUint32(b[72:], h.blocks)
+	le.PutUint32(b[76:], h.replaced)
+	le.PutUint32(b[80:], h.indexCRC)
+	le.PutUint32(b[92:], crc32.Checksum(b[:92], castagnoli))
+}
+
+func (h *runHeader) decode(b []byte) bool {
+	if !bytes.Equal(b[:8], runMagic) || le.Uint32(b[92:]) != crc32.Checksum(b[:92], castagnoli) {
+		return false
+	}
+	*h = runHeader{
+		collector: le.Uint64(b[8:]),
+		name:      runName{le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])},
+		window:    storage.Window{Start: int64(le.Uint64(b[40:])), End: int64(le.Uint64(b[48:]))},
+		indexAt:   le.Uint64(b[56:]), created: int64(le.Uint64(b[64:])),
+		blocks: le.Uint32(b[72:]), replaced: le.Uint32(b[76:]), indexCRC: le.Uint32(b[80:]),
+	}
+	return true
+}
+
+// blockEntry is a block's line in the index of its run.
+type blockEntry struct {
+	at, length       int64
+	day, rows, books uint32
+	crc              uint32
+}
+
+func (e *blockEntry) encode(b []byte) {
+	le.PutUint64(b, uint64(e.at))
+	le.PutUint64(b[8:], uint64(e.length))
+	le.PutUint32(b[16:], e.day)
+	le.PutUint32(b[20:], e.rows)
+	le.PutUint32(b[24:], e.books)
+	le.PutUint32(b[28:], e.crc)
+}
+
+func (e *blockEntry) decode(b []byte) {
+	*e = blockEntry{
+		at: int64(le.Uint64(b)), length: int64(le.Uint64(b[8:])),
+		day: le.Uint32(b[16:]), rows: le.Uint32(b[20:]), books: le.Uint32(b[24:]), crc: le.Uint32(b[28:]),
+	}
+}

@@ -1,0 +1,264 @@
+package spool
+
+import (
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// Freeze writes what the seals up to through brought as numbered blocks, of one
+// day and at most storage.BlockRowsMax rows each, which wait for the store from
+// then on. rows are sorted by storage.CompareKeys and added up, and together
+// with books and w they are all of those seals that no earlier Freeze had. With
+// an error nothing was frozen, and the rows stay the caller's. Without rows and
+// books no block is made.
+func (s *Spool) Freeze(rows []storage.Row, books []storage.Book, w storage.Window, through uint64) error {
+	if err := s.checkThrough(through); err != nil {
+		return err
+	}
+	for i := range books {
+		if err := checkBook(&books[i]); err != nil {
+			return err
+		}
+	}
+	if len(rows) == 0 && len(books) == 0 {
+		if err := s.freezeNothing(through); err != nil {
+			return err
+		}
+		s.tidy()
+		return nil
+	}
+	o, err := s.newRun(books, int64(len(rows))*rowSize+booksSize(books))
+	if err == nil {
+		for i := range rows {
+			if err = o.row(&rows[i]); err != nil {
+				break
+			}
+		}
+		err = o.publish(err, w, through, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("spool: freeze %d rows of the seals up to %d: %w", len(rows), through, err)
+	}
+	s.tidy()
+	s.token()
+	return nil
+}
+
+// checkThrough says whether through can be frozen.
+func (s *Spool) checkThrough(through uint64) error {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	if through > s.sealed {
+		return fmt.Errorf("spool: seal %d cannot be frozen, the last one is %d", through, s.sealed)
+	}
+	return nil
+}
+
+// freezeNothing notes that the seals up to through have nothing to store.
+func (s *Spool) freezeNothing(through uint64) error {
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	if err := s.syncDir(); err != nil { // what was frozen before is in through then
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.mu.Lock()
+	s.frozen(through)
+	s.mu.Unlock()
+	return nil
+}
+
+// runWriter writes a run file.
+type runWriter struct {
+	s        *Spool
+	f        File
+	temp     string
+	held     int64 // bytes of the quota
+	buf      []byte
+	at       int64 // where buf goes in the file
+	books    []storage.Book
+	block    blockEntry // the one that is written
+	open     bool       // there is one
+	blocks   []blockEntry
+	replaced []fileSize
+}
+
+const (
+	writeSize   = 256 << 10
+	runOverhead = 64 << 10 // bytes held for header and index
+)
+
+// newRun begins a run of about that many bytes, with these books.
+func (s *Spool) newRun(books []storage.Book, size int64) (*runWriter, error) {
+	w := &runWriter{s: s, held: size + runOverhead, at: runHeaderSize, books: books}
+	w.buf = make([]byte, 0, min(writeSize, size)+rowSize)
+	if err := s.quota.hold(w.held); err != nil {
+		s.warn("room for a run", err)
+	}
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	var err error
+	if w.f, w.temp, err = s.create(); err != nil {
+		s.quota.written(w.held, 0)
+		return nil, err
+	}
+	return w, nil
+}
+
+// row writes the next row, to a new block where it must.
+func (w *runWriter) row(r *storage.Row) error {
+	if day := r.Day(); !w.open || w.block.day != day || int(w.block.rows) == w.s.o.blockRows {
+		if err := w.begin(day); err != nil {
+			return err
+		}
+	}
+	w.block.rows++
+	n := len(w.buf)
+	w.buf = slices.Grow(w.buf, rowSize)[:n+rowSize]
+	putRow(w.buf[n:], r)
+	if len(w.buf) < writeSize {
+		return nil
+	}
+	return w.flush()
+}
+
+// begin ends the block that is written and begins another.
+func (w *runWriter) begin(day uint32) error {
+	if err := w.end(); err != nil {
+		return err
+	}
+	w.block = blockEntry{at: w.at, day: day}
+	w.open = true
+	return nil
+}
+
+// end ends the block that is written. The books go with the first.
+func (w *runWriter) end() error {
+	if !w.open {
+		return nil
+	}
+	if len(w.blocks) == 0 {
+		w.block.books = uint32(len(w.books))
+		for i := range w.books {
+			w.buf = appendBook(w.buf, &w.books[i])
+		}
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	w.block.length = w.at - w.block.at
+	w.blocks = append(w.blocks, w.block)
+	w.open = false
+	return nil
+}
+
+// flush writes what belongs to the block that is written.
+func (w *runWriter) flush() error {
+	w.block.crc = crc32.Update(w.block.crc, castagnoli, w.buf)
+	if _, err := w.f.WriteAt(w.buf, w.at); err != nil {
+		return err
+	}
+	w.at += int64(len(w.buf))
+	w.buf = w.buf[:0]
+	if cap(w.buf) > 2*writeSize { // the books were long
+		w.buf = make([]byte, 0, writeSize+rowSize)
+	}
+	return nil
+}
+
+// publish ends the run, or gives it up where failed is not nil: it numbers the
+// blocks and gives the file its name. The merged runs are not in the list
+// afterwards.
+func (w *runWriter) publish(failed error, window storage.Window, through uint64, merged []*run) error {
+	r, err := w.finish(failed, window, through, merged)
+	_ = w.f.Close() // Sync said what there is to say
+	if err != nil {
+		w.s.quota.written(w.held, 0)
+		w.s.discard(w.temp)
+		if err := w.s.quota.settle(); err != nil {
+			w.s.warn("room on the disk is not reserved", err)
+		}
+		return err
+	}
+	w.s.quota.written(w.held, r.size)
+	return nil
+}
+
+func (w *runWriter) finish(failed error, window storage.Window, through uint64, merged []*run) (*run, error) {
+	err := failed
+	if err == nil && !w.open && len(w.blocks) == 0 {
+		err = w.begin(0) // for the books
+	}
+	if err == nil {
+		err = w.end()
+	}
+	if err == nil {
+		err = w.f.Sync() // the bulk, before anybody is kept waiting
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := w.s
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	s.mu.Lock()
+	first := s.last + 1
+	s.mu.Unlock()
+	r := &run{
+		name:   runName{first, first + uint64(len(w.blocks)) - 1, through},
+		window: window, blocks: w.blocks, states: make([]blockState, len(w.blocks)), left: len(w.blocks),
+	}
+	for _, m := range merged {
+		r.replaced = append(r.replaced, fileSize{m.name, m.size})
+	}
+	if err := w.head(r); err != nil {
+		return nil, err
+	}
+	if err := s.rename(w.temp, r.name.String()); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.last = r.name.last
+	for _, m := range merged {
+		s.drop(m)
+	}
+	s.runs = append(s.runs, r)
+	s.mu.Unlock()
+	if err := s.syncDir(); err != nil {
+		// It is there; nothing is built on it before a later sync succeeds.
+		s.warn("the name of a run is not durable yet", err)
+	}
+	return r, nil
+}
+
+// head writes the index and the header, and makes all durable.
+func (w *runWriter) head(r *run) error {
+	index := make([]byte, 0, len(r.replaced)*replacedSize+len(r.blocks)*blockEntrySize)
+	for _, f := range r.replaced {
+		index = le.AppendUint64(le.AppendUint64(le.AppendUint64(index, f.name.first), f.name.last), f.name.through)
+	}
+	for i := range r.blocks {
+		n := len(index)
+		index = slices.Grow(index, blockEntrySize)[:n+blockEntrySize]
+		r.blocks[i].encode(index[n:])
+	}
+	h := runHeader{
+		collector: w.s.collector, name: r.name, window: r.window, indexAt: uint64(w.at), created: w.s.o.Clock().UnixMilli(),
+		blocks: uint32(len(r.blocks)), replaced: uint32(len(r.replaced)), indexCRC: crc32.Checksum(index, castagnoli),
+	}
+	var b [runHeaderSize]byte
+	h.encode(b[:])
+	r.size = w.at + int64(len(index))
+	if _, err := w.f.WriteAt(index, w.at); err != nil {
+		return err
+	}
+	if _, err := w.f.WriteAt(b[:], 0); err != nil {
+		return err
+	}
+	return w.f.Sync()
+}

@@ -1,0 +1,142 @@
+package spool
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"slices"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// FuzzRecover puts any bytes into a log and a run, with the checksums of their
+// headers made right or left wrong: a start neither panics nor fails, and takes
+// no more memory than the files have bytes.
+func FuzzRecover(f *testing.F) {
+	m := newMemory(1)
+	o := testOptions(m)
+	s, _, err := Open(o)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i := range uint64(3) {
+		if _, err := s.Seal(testSeal(i + 1)); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := s.Freeze([]storage.Row{row(1), row(2)}, testSeal(1).Books, storage.Window{}, 2); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := s.Seal(testSeal(4)); err != nil {
+		f.Fatal(err)
+	}
+	run := m.names("run-")[0]
+	goodLog := slices.Clone(m.now[logName(1)].data[:s.log.end])
+	goodRun := slices.Clone(m.now[run].data)
+	collector := slices.Clone(m.now["collector"].data)
+	f.Add(goodLog, goodRun, false)
+	f.Add(goodLog, goodRun, true)
+	f.Add(goodLog[:100], goodRun[:100], true)
+	f.Add([]byte{}, []byte{}, true)
+	f.Fuzz(func(t *testing.T, log, runFile []byte, mend bool) {
+		if len(log) > 1<<16 || len(runFile) > 1<<16 {
+			return
+		}
+		log, runFile = slices.Clone(log), slices.Clone(runFile)
+		if mend {
+			mendLog(log, s.collector)
+			mendRun(runFile, s.collector)
+		}
+		m := newMemory(1)
+		for name, data := range map[string][]byte{logName(1): log, run: runFile, "collector": slices.Clone(collector)} {
+			n := &inode{data: data, safe: slices.Clone(data), dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true}
+			m.now[name], m.disk[name] = n, n
+		}
+		if _, err := inspect(m, "/spool"); err != nil {
+			t.Fatal(err)
+		}
+		o := testOptions(m)
+		s, r, err := Open(o)
+		if err != nil {
+			// Another collector's headers are refused, whole.
+			if !foreign(log, runFile, collector) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if len(r.Rows) > len(log)/rowSize || len(r.Sources) > len(log)/sourceSize {
+			t.Fatalf("%d rows and %d sources of %d bytes", len(r.Rows), len(r.Sources), len(log))
+		}
+		for range len(runFile)/blockEntrySize + 1 {
+			b, ok, err := s.Oldest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				break
+			}
+			if err := s.Stored(b.Number); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Seal(testSeal(9)); err != nil {
+			t.Fatal(err)
+		}
+		last := s.sealed
+		m.kill()
+		_, r, err = Open(testOptions(m))
+		if err != nil {
+			t.Fatalf("the second start: %v", err)
+		}
+		if r.Last != last {
+			t.Fatalf("the second start has seal %d, sealed was %d", r.Last, last)
+		}
+	})
+}
+
+func foreign(log, run, collector []byte) bool {
+	var l logHeader
+	var h runHeader
+	id, _ := parseHex(string(collector[:16]))
+	return len(log) >= logHeaderSize && l.decode(log) && l.collector != id || len(run) >= runHeaderSize && h.decode(run) && h.collector != id
+}
+
+// mendLog makes the checksums of whatever may be headers right, so that the
+// fuzzer gets behind them.
+func mendLog(b []byte, collector uint64) {
+	if len(b) < logHeaderSize {
+		return
+	}
+	copy(b, logMagic)
+	binary.LittleEndian.PutUint64(b[8:], 1)
+	binary.LittleEndian.PutUint64(b[24:], collector)
+	sum(b[:logHeaderSize], 60)
+	for at := logHeaderSize; at+recordHeaderSize <= len(b); {
+		h := b[at:]
+		copy(h, recMagic)
+		binary.LittleEndian.PutUint32(h[4:], 1+binary.LittleEndian.Uint32(h[4:])%3)
+		copy(h[8:16], b[16:24])
+		length := int(binary.LittleEndian.Uint32(h[40:]))
+		if end := at + recordHeaderSize + length; length >= 0 && end <= len(b) {
+			binary.LittleEndian.PutUint32(h[44:], crc32.Checksum(h[recordHeaderSize:recordHeaderSize+length], castagnoli))
+		}
+		sum(h[:recordHeaderSize], 60)
+		at += int(recordSize(length & 0xffff))
+	}
+}
+
+func mendRun(b []byte, collector uint64) {
+	if len(b) < runHeaderSize {
+		return
+	}
+	copy(b, runMagic)
+	binary.LittleEndian.PutUint64(b[8:], collector)
+	if at := binary.LittleEndian.Uint64(b[56:]); at <= uint64(len(b)) {
+		binary.LittleEndian.PutUint32(b[80:], crc32.Checksum(b[at:], castagnoli))
+	}
+	sum(b[:runHeaderSize], 92)
+}
+
+func sum(b []byte, at int) {
+	binary.LittleEndian.PutUint32(b[at:], crc32.Checksum(b[:at], castagnoli))
+}

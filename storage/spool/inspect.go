@@ -1,0 +1,244 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// Contents is what Inspect found in a directory.
+type Contents struct {
+	Collector uint64 // as the files' headers say; 0 where there is none
+	Logs      []LogContents
+	Runs      []RunContents
+	Bad       []Entry // files that were set aside
+}
+
+// Damaged says whether anything is, or was set aside.
+func (c *Contents) Damaged() bool {
+	if len(c.Bad) > 0 {
+		return true
+	}
+	for _, l := range c.Logs {
+		if l.Damage != "" {
+			return true
+		}
+	}
+	for _, r := range c.Runs {
+		if r.Damage != "" || slices.ContainsFunc(r.Blocks, func(b BlockContents) bool { return b.Damage != "" }) {
+			return true
+		}
+	}
+	return false
+}
+
+// LogContents is a log file.
+type LogContents struct {
+	Entry
+	Records []RecordContents
+	Torn    int64  // bytes of a write that was cut off, or that goes on just now
+	Damage  string // empty: none
+}
+
+// RecordContents is one record of a log file. Rows, Books, Sources and Forgotten
+// are counts; those of a snapshot are its sources.
+type RecordContents struct {
+	At        int64  // in the file
+	Kind      string // snapshot, seal or mark
+	Number    uint64
+	Through   uint64 // all seals up to this one are in runs, or stored
+	Last      uint64 // the last block number given
+	Time      int64  // of writing, Unix milliseconds
+	Length    int    // of the body, bytes
+	Rows      int
+	Books     int
+	Sources   int
+	Forgotten int
+}
+
+// RunContents is a run file.
+type RunContents struct {
+	Entry
+	Window   storage.Window
+	Through  uint64
+	Replaced []string // runs that were merged into it
+	Blocks   []BlockContents
+	Damage   string // of header or index; empty: none
+}
+
+// BlockContents is a block of a run, counts and all.
+type BlockContents struct {
+	Number uint64
+	Day    uint32
+	Rows   int
+	Books  int
+	Length int64  // bytes
+	Damage string // empty: none
+}
+
+// Inspect reads a spool directory, checks every checksum in it, and changes
+// nothing. The directory may be that of a running daemon: a file that goes
+// meanwhile is left out. Memory is that of the largest record.
+func Inspect(dir string) (*Contents, error) { return inspect(systemFiles{}, dir) }
+
+func inspect(files Files, dir string) (*Contents, error) {
+	entries, err := files.List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	c := &Contents{}
+	var ends = map[string]int64{} // by name, from the header of the log file behind
+	for _, e := range slices.Backward(entries) {
+		_, isLog := parseLogName(e.Name)
+		name, isRun := parseRunName(e.Name)
+		bad := strings.HasSuffix(e.Name, badSuffix)
+		if !bad && !isLog && !isRun {
+			continue
+		}
+		if bad {
+			c.Bad = append(c.Bad, e)
+			continue
+		}
+		f, err := files.Open(filepath.Join(dir, e.Name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+		if isLog {
+			c.Logs = append(c.Logs, c.inspectLog(f, e, ends))
+		} else {
+			c.Runs = append(c.Runs, c.inspectRun(f, e, name))
+		}
+		_ = f.Close() // it was only read
+	}
+	slices.Reverse(c.Logs)
+	slices.Reverse(c.Runs)
+	slices.Reverse(c.Bad)
+	return c, nil
+}
+
+func (c *Contents) inspectLog(f File, e Entry, ends map[string]int64) LogContents {
+	l := LogContents{Entry: e}
+	var b [logHeaderSize]byte
+	var h logHeader
+	if _, err := f.ReadAt(b[:], 0); err != nil || !h.decode(b[:]) || logName(h.id) != e.Name {
+		l.Damage = "the header is damaged"
+		return l
+	}
+	c.Collector = h.collector
+	ends[logName(h.previous)] = int64(h.previousEnd)
+	in := &logReader{f: f, nonce: h.nonce, limit: e.Size, at: logHeaderSize}
+	if end, ok := ends[e.Name]; ok && end >= logHeaderSize && end <= e.Size {
+		in.limit, in.exact = end, true
+	}
+	var buf []byte
+	for {
+		at, ok := in.next()
+		if !ok {
+			break
+		}
+		if buf, ok = in.body(at, buf); !ok {
+			continue
+		}
+		r, ok := recordContents(&in.header, buf[recordHeaderSize:])
+		in.damaged = in.damaged || !ok
+		r.At = at
+		l.Records = append(l.Records, r)
+	}
+	if in.damaged {
+		l.Damage = "records are missing or their checksums are wrong"
+	} else {
+		l.Torn = in.bad
+	}
+	return l
+}
+
+func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
+	r = RecordContents{Kind: kindName(h.kind), Number: h.number, Through: h.through, Last: h.last, Time: h.time, Length: len(body)}
+	switch h.kind {
+	case kindSnapshot:
+		var sources map[uint64]Source
+		sources, ok = parseSnapshot(body)
+		r.Sources = len(sources)
+	case kindSeal:
+		var s sealBody
+		s, ok = parseSeal(body)
+		r.Rows, r.Books = len(s.rows)/rowSize, int(s.books)
+		r.Sources, r.Forgotten = len(s.sources)/sourceSize, len(s.forgotten)/8
+	default:
+		ok = true
+	}
+	return r, ok
+}
+
+func (c *Contents) inspectRun(f File, e Entry, name runName) RunContents {
+	out := RunContents{Entry: e, Through: name.through}
+	r, h, err := readRun(f, e.Size, name)
+	if err != nil {
+		out.Damage = err.Error()
+		return out
+	}
+	c.Collector = h.collector
+	out.Window = r.window
+	for _, old := range r.replaced {
+		out.Replaced = append(out.Replaced, old.name.String())
+	}
+	for i := range r.blocks {
+		b := &r.blocks[i]
+		block := BlockContents{Number: name.first + uint64(i), Day: b.day, Rows: int(b.rows), Books: int(b.books), Length: b.length}
+		in := newChunks(f, b)
+		for in.left > 0 && err == nil {
+			_, err = in.next()
+		}
+		if err == nil {
+			_, err = in.books()
+		}
+		if err != nil {
+			block.Damage = err.Error()
+			err = nil
+		}
+		out.Blocks = append(out.Blocks, block)
+	}
+	return out
+}
+
+// ReadBlock reads one block from a spool directory and changes nothing. Runs
+// that were set aside are read as well, as far as they can be.
+func ReadBlock(dir string, number uint64) (*storage.Block, error) {
+	return readBlock(systemFiles{}, dir, number)
+}
+
+func readBlock(files Files, dir string, number uint64) (*storage.Block, error) {
+	entries, err := files.List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	for _, e := range entries {
+		name, ok := parseRunName(e.Name)
+		if !ok || number < name.first || number > name.last {
+			continue
+		}
+		f, err := files.Open(filepath.Join(dir, e.Name))
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+		defer f.Close()
+		r, h, err := readRun(f, e.Size, name)
+		if err != nil {
+			return nil, fmt.Errorf("spool: %s: %w", e.Name, err)
+		}
+		b, err := loadBlock(f, r, int(number-name.first), h.collector)
+		if err != nil {
+			return nil, fmt.Errorf("spool: block %d in %s: %w", number, e.Name, err)
+		}
+		return b, nil
+	}
+	return nil, fmt.Errorf("spool: %s has no block %d", dir, number)
+}

@@ -1,0 +1,281 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// logFile is one log file. Only the last one is written and open.
+type logFile struct {
+	id      uint64
+	nonce   uint64
+	file    File
+	size    int64
+	end     int64  // behind the last durable record
+	newest  uint64 // the largest number of its seals
+	broken  bool   // a write or a sync failed: nothing more is written to it
+	damaged bool   // it is set aside, not removed, when it is not needed any more
+}
+
+// Seal makes what a cut brought durable and returns its number: 1, 2, 3, …
+// With an error nothing may be acknowledged. Where the error is not ErrPending
+// and the number is not 0, the spool holds the seal and writes it at the next
+// Retry or Seal; it must not be given again.
+func (s *Spool) Seal(seal *Seal) (uint64, error) {
+	begin := time.Now()
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	if err := s.retry(); err != nil {
+		return 0, fmt.Errorf("spool: %w: %w", ErrPending, err)
+	}
+	if err := checkSeal(seal); err != nil {
+		return 0, err
+	}
+	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal)
+	number := s.sealed + 1
+	if err := s.writeSeal(); err != nil {
+		s.meters.failures.Inc()
+		s.hold(true)
+		return number, err
+	}
+	s.meters.seconds.UpdateDuration(begin)
+	return number, nil
+}
+
+var emptyHeader [recordHeaderSize]byte
+
+// Retry writes a pending seal again. Without one it does nothing.
+func (s *Spool) Retry() error {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.retry()
+}
+
+func (s *Spool) retry() error {
+	if s.closed {
+		return errClosed
+	}
+	if !s.pending {
+		return nil
+	}
+	if err := s.writeSeal(); err != nil {
+		return err
+	}
+	s.hold(false)
+	return nil
+}
+
+// hold says whether buf holds a seal that could not be written.
+func (s *Spool) hold(pending bool) {
+	s.pending = pending
+	s.mu.Lock()
+	s.held = pending
+	s.mu.Unlock()
+}
+
+// checkSeal refuses what the format cannot hold.
+func checkSeal(seal *Seal) error {
+	for i := range seal.Books {
+		if err := checkBook(&seal.Books[i]); err != nil {
+			return err
+		}
+	}
+	if n := sealSize(seal); n > bodyMax {
+		return fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
+	}
+	return nil
+}
+
+func checkBook(b *storage.Book) error {
+	if len(b.Refused) > 1<<16-1 {
+		return fmt.Errorf("spool: the book of stream %d has %d reasons, at most 65535 are possible", b.Stream, len(b.Refused))
+	}
+	for _, r := range b.Refused {
+		if len(r.Reason) > 255 {
+			return fmt.Errorf("spool: a reason of %d bytes, at most 255 are possible: %.40q…", len(r.Reason), r.Reason)
+		}
+	}
+	return nil
+}
+
+// writeSeal makes the seal in buf durable, and then takes it for true.
+func (s *Spool) writeSeal() error {
+	number := s.sealed + 1
+	var err error
+	if s.buf, err = s.put(kindSeal, number, s.buf); err != nil {
+		return fmt.Errorf("spool: write seal %d: %w", number, err)
+	}
+	body, ok := parseSeal(s.buf[recordHeaderSize:])
+	if !ok {
+		return fmt.Errorf("spool: seal %d was not encoded well", number)
+	}
+	body.apply(s.sources)
+	s.sealed = number
+	s.sealedRows(number, len(body.rows)/rowSize)
+	s.meters.seals.Inc()
+	return nil
+}
+
+// sealedRows keeps account of what waits to be frozen.
+func (s *Spool) sealedRows(number uint64, rows int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rows > 0 && number > s.through {
+		s.waiting = append(s.waiting, sealRows{number, rows})
+	}
+	s.snapshot = int64(len(s.sources)) * sourceSize
+}
+
+// put makes a record durable: in the file that is written, or at the beginning
+// of a new one where it does not fit or that file failed. Beginning with a
+// header's room, rec holds the body; it is returned with its header filled in.
+func (s *Spool) put(kind uint32, number uint64, rec []byte) ([]byte, error) {
+	l := s.log
+	size := recordSize(len(rec) - recordHeaderSize)
+	if !l.broken && l.end+size <= l.size {
+		marks := s.marks()
+		rec = s.finish(rec, kind, number, l.nonce, marks)
+		_, err := l.file.WriteAt(rec[:size], l.end)
+		if err == nil {
+			err = l.file.Sync()
+		}
+		if err == nil {
+			l.end += size
+			if kind == kindSeal {
+				l.newest = number
+			}
+			s.covered(marks)
+			return rec, nil
+		}
+		l.broken = true // whatever a later sync says: what it says is not about this write
+		s.warn("a write to the log failed; it goes on in a new file", err)
+	}
+	return s.rotate(kind, number, rec)
+}
+
+// finish fills in the header of a record, and zeros behind its length.
+func (s *Spool) finish(rec []byte, kind uint32, number, nonce uint64, m marks) []byte {
+	n := len(rec)
+	body := rec[recordHeaderSize:]
+	h := recordHeader{
+		kind: kind, nonce: nonce, number: number, through: m.through, last: m.last,
+		length: uint32(len(body)), crc: crc32.Checksum(body, castagnoli), time: s.o.Clock().UnixMilli(),
+	}
+	h.encode(rec)
+	return append(rec, emptyHeader[:padded(int64(n))-int64(n)]...)[:n]
+}
+
+// marks are what the next record says.
+func (s *Spool) marks() marks {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return marks{s.through, s.last}
+}
+
+// covered notes that a record with these marks is durable.
+func (s *Spool) covered(m marks) {
+	s.mu.Lock()
+	s.durable = m
+	s.mu.Unlock()
+}
+
+var errFull = errors.New("the spool is full: the store must take blocks before more can be sealed, or the spool must be allowed more bytes")
+
+// rotate begins a new log file: a snapshot, and rec where it is a seal.
+func (s *Spool) rotate(kind uint32, number uint64, rec []byte) ([]byte, error) {
+	if kind != kindSeal {
+		rec = nil
+	}
+	l := &logFile{id: s.nextLog, nonce: rand.Uint64()}
+	s.nextLog++
+	m := s.marks()
+	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+len(s.sources)*sourceSize))
+	h := logHeader{id: l.id, nonce: l.nonce, collector: s.collector, created: s.o.Clock().UnixMilli()}
+	if s.log != nil {
+		h.previous, h.previousEnd = s.log.id, uint64(s.log.end)
+	}
+	h.encode(head)
+	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources)
+	if len(snapshot)-recordHeaderSize > bodyMax {
+		return rec, fmt.Errorf("%d sources are too many for a snapshot", len(s.sources))
+	}
+	snapshot = s.finish(snapshot, kindSnapshot, s.sealed, l.nonce, m)
+	l.end = logHeaderSize + padded(int64(len(snapshot)))
+	head = head[:l.end]
+	l.newest = s.sealed
+	if rec != nil {
+		rec = s.finish(rec, kind, number, l.nonce, m)
+		l.newest = number
+	}
+	recEnd := l.end + padded(int64(len(rec)))
+	l.size = max(s.o.LogSize, recEnd)
+	starting := s.log == nil || s.log.file == nil // it must succeed, however much is there
+	if rec != nil && !starting && s.quota.free() < l.size {
+		return rec, errFull
+	}
+
+	write := func(f File) error {
+		if err := f.Resize(l.size); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(head, 0); err != nil {
+			return err
+		}
+		if rec == nil {
+			return nil
+		}
+		_, err := f.WriteAt(rec[:padded(int64(len(rec)))], l.end)
+		return err
+	}
+	if err := s.newLog(l, recEnd, write); err != nil {
+		return rec, err
+	}
+	s.covered(m)
+	return rec, nil
+}
+
+// newLog writes a new log file and makes it the one that is written.
+func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	if err := s.quota.hold(l.size); err != nil {
+		s.warn("a new log file", err)
+	}
+	f, temp, err := s.create()
+	if err == nil {
+		if err = write(f); err == nil {
+			err = f.Sync()
+		}
+		if err == nil {
+			err = s.rename(temp, logName(l.id))
+		}
+		if err != nil {
+			_ = f.Close()
+			s.discard(temp)
+		}
+	}
+	if err != nil {
+		s.quota.written(l.size, 0)
+		return fmt.Errorf("begin log file %s: %w", s.path(logName(l.id)), err)
+	}
+	s.quota.written(l.size, l.size)
+	if err := s.syncDir(); err != nil {
+		_ = f.Close()
+		if !s.remove(logName(l.id), &l.size, false) {
+			s.logs = append(s.logs, l)
+		}
+		return err
+	}
+	s.logs = append(s.logs, l)
+	if s.log != nil && s.log.file != nil {
+		_ = s.log.file.Close() // it was only written by WriteAt and Sync, which said what there is to say
+	}
+	l.file, l.end = f, end
+	s.log = l
+	return nil
+}

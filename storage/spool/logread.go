@@ -1,0 +1,102 @@
+package spool
+
+import (
+	"bytes"
+	"hash/crc32"
+)
+
+// logReader reads the records of one log file, whatever is in it.
+type logReader struct {
+	f       File
+	nonce   uint64
+	limit   int64 // nothing behind it is read
+	exact   bool  // the records are known to end at limit: what is missing before it is damage
+	at      int64
+	bad     int64 // bytes that are no record, since the last one that was
+	damaged bool  // there was a record behind such bytes, or limit was not reached
+	header  recordHeader
+	window  []byte // of the search for the next record
+}
+
+const searchSize = 256 << 10
+
+// next finds the next header. Its record begins at the offset returned.
+func (r *logReader) next() (at int64, ok bool) {
+	if at, ok = r.try(r.at); !ok {
+		at, ok = r.search(r.at)
+	}
+	if !ok {
+		r.damaged = r.damaged || r.exact && (r.bad > 0 || r.at < r.limit)
+		return 0, false
+	}
+	if r.bad > 0 || at > r.at {
+		r.damaged = true
+		r.bad = 0
+	}
+	r.at = at + recordSize(int(r.header.length))
+	return at, true
+}
+
+// try reads the header at an offset.
+func (r *logReader) try(at int64) (int64, bool) {
+	var b [recordHeaderSize]byte
+	if at+recordHeaderSize > r.limit {
+		return 0, false
+	}
+	if _, err := r.f.ReadAt(b[:], at); err != nil {
+		return 0, false
+	}
+	return at, r.accept(b[:], at)
+}
+
+// accept says whether a record that fits the file begins with b.
+func (r *logReader) accept(b []byte, at int64) bool {
+	return r.header.decode(b, r.nonce) && recordSize(int(r.header.length)) <= r.limit-at
+}
+
+// search looks for a header behind from, where there is none, and counts what
+// is not zero on the way as bad.
+func (r *logReader) search(from int64) (int64, bool) {
+	if r.window == nil {
+		r.window = make([]byte, max(0, min(searchSize, r.limit-from)))
+	}
+	lastUsed := int64(-1)
+	for at := from; at+recordHeaderSize <= r.limit; {
+		b := r.window[:min(int64(len(r.window)), r.limit-at)]
+		if _, err := r.f.ReadAt(b, at); err != nil {
+			r.damaged = true
+			return 0, false
+		}
+		i := 0
+		for ; i+recordHeaderSize <= len(b); i += 8 {
+			if le.Uint64(b[i:]) == 0 {
+				continue
+			}
+			lastUsed = at + int64(i)
+			if bytes.Equal(b[i:i+4], recMagic) && r.accept(b[i:], at+int64(i)) {
+				return at + int64(i), true
+			}
+		}
+		at += int64(i)
+	}
+	if lastUsed >= 0 {
+		r.bad += lastUsed + 8 - from
+	}
+	return 0, false
+}
+
+// body reads the body of the record that next found, into the room behind a
+// header in buf. The record counts as bad where the checksum is wrong.
+func (r *logReader) body(at int64, buf []byte) ([]byte, bool) {
+	n := recordHeaderSize + int(r.header.length)
+	if cap(buf) < n {
+		buf = make([]byte, n, n+8)
+	}
+	buf = buf[:n]
+	_, err := r.f.ReadAt(buf, at)
+	if err != nil || crc32.Checksum(buf[recordHeaderSize:], castagnoli) != r.header.crc {
+		r.bad += recordSize(int(r.header.length))
+		return buf, false
+	}
+	return buf, true
+}

@@ -1,0 +1,237 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// freezeOne seals and freezes rows with n keys, one event each.
+func freezeOne(t *testing.T, s *Spool, n int) {
+	t.Helper()
+	rows := make([]storage.Row, n)
+	for i := range rows {
+		rows[i] = storage.Row{Minute: 20000 * day, Content: uint64(i), Opens: 1}
+	}
+	book := []storage.Book{{Stream: 1, Sent: uint64(n)}}
+	number := mustSeal(t, s, &Seal{Rows: rows, Books: book})
+	if err := s.Freeze(rows, book, storage.Window{Start: int64(number), End: int64(number) + 1}, number); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An outage costs disk by distinct keys.
+func TestMergeKeepsDiskByKeys(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.LogSize = 64 << 10
+	s, _ := mustOpen(t, o)
+	freezeOne(t, s, 100)
+	one := s.runs[0].size
+	for range 500 {
+		freezeOne(t, s, 100)
+		if err := s.Merge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var size int64
+	for _, r := range s.runs {
+		size += r.size
+	}
+	if size > 24*one {
+		t.Errorf("501 runs of the same keys take %d bytes, one takes %d", size, one)
+	}
+	events, sent := uint64(0), uint64(0)
+	for {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		for i := range b.Rows.Len() {
+			row := b.Rows.Row(i)
+			events += row.Events()
+		}
+		for _, k := range b.Books {
+			sent += k.Sent
+		}
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if events != 50100 || sent != 50100 {
+		t.Errorf("%d events and %d in the books, want 50100", events, sent)
+	}
+}
+
+// A run that a store may have seen keeps its bytes: tried in this process, or
+// recovered from another.
+func TestTriedRunsAreNotMerged(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for range 8 {
+		freezeOne(t, s, 1)
+	}
+	b, _, err := s.Oldest()
+	if err != nil || b.Number != 1 {
+		t.Fatal(b, err)
+	}
+	if err := s.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.runs) != 8 {
+		t.Errorf("%d runs after a merge of seven", len(s.runs))
+	}
+	m.kill()
+	s, _ = mustOpen(t, testOptions(m))
+	if err := s.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.runs) != 8 {
+		t.Errorf("recovered runs were merged: %d are left", len(s.runs))
+	}
+}
+
+func TestMergeEndsWithContext(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for range 8 {
+		freezeOne(t, s, 3)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Merge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if b, ok, err := s.Oldest(); !ok || err != nil || b.Number != 1 {
+		t.Errorf("after a merge that was given up: %v %v %v", b, ok, err)
+	}
+	if names := m.names("1"); len(names) > 0 {
+		t.Errorf("%v are left", names)
+	}
+}
+
+// One goroutine seals, one freezes, one ships, one merges; all is stored once.
+func TestConcurrent(t *testing.T) {
+	o := testOptions(newMemory(1))
+	o.SizeMax = 1 << 30
+	o.mergeAt = 3
+	s, _ := mustOpen(t, o)
+	const seals = 2000
+	type cut struct {
+		number uint64
+		rows   []storage.Row
+	}
+	cuts := make(chan cut, 64)
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer close(cuts)
+		for i := range uint64(seals) {
+			rows := []storage.Row{{Minute: 20000 * day, Content: i % 5, Opens: 1}}
+			n, err := s.Seal(&Seal{Rows: rows, Sources: []Source{{ID: i % 9, Next: i}}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			cuts <- cut{n, rows}
+		}
+	})
+	frozen := make(chan struct{})
+	group.Go(func() {
+		defer close(frozen)
+		for c := range cuts {
+			if err := s.Freeze(c.rows, nil, storage.Window{Start: 1, End: 2}, c.number); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	group.Go(func() {
+		for {
+			if err := s.Merge(ctx); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-frozen:
+				return
+			case <-s.Wait():
+			}
+		}
+	})
+	stored := map[uint64]uint64{}
+	group.Go(func() {
+		<-frozen // the store was away
+		for ctx.Err() == nil {
+			b, ok, err := s.Oldest()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !ok {
+				s.mu.Lock()
+				left := len(s.runs)
+				s.mu.Unlock()
+				if left == 0 {
+					return
+				}
+				select {
+				case <-s.Wait():
+				case <-ctx.Done():
+				}
+				continue
+			}
+			for i := range b.Rows.Len() {
+				row := b.Rows.Row(i)
+				stored[row.Content] += row.Events()
+			}
+			if err := s.Stored(b.Number); err != nil {
+				t.Error(err)
+				return
+			}
+			_ = s.Room()
+		}
+	})
+	group.Wait()
+	want := map[uint64]uint64{0: 400, 1: 400, 2: 400, 3: 400, 4: 400}
+	if fmt.Sprint(stored) != fmt.Sprint(want) {
+		t.Errorf("stored %v, want %v", stored, want)
+	}
+}
+
+func TestSealAllocatesNothing(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir, o.LogSize, o.SizeMax = t.TempDir(), 64<<20, 256<<20
+	s, _ := mustOpen(t, o)
+	defer s.Close()
+	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), 1000, 100)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := s.Seal(seal); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Freeze(nil, nil, storage.Window{}, s.sealed); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("a seal allocates %v times", n)
+	}
+}
+
+func randomSeal(rng *rand.Rand, rows, sources int) *Seal {
+	seal := &Seal{Window: storage.Window{Start: 1, End: 2}, Books: []storage.Book{{Stream: 1, Sent: uint64(rows)}}}
+	for range rows {
+		seal.Rows = append(seal.Rows, storage.Row{Minute: 20000 * day, Content: rng.Uint64(), User: rng.Uint64(), Opens: 1, Dwell: 5})
+	}
+	for range sources {
+		seal.Sources = append(seal.Sources, Source{ID: rng.Uint64(), Next: 5})
+	}
+	return seal
+}

@@ -1,0 +1,98 @@
+package spool
+
+import (
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// meters are what the spool counts.
+type meters struct {
+	seals    *metrics.Counter // lectern_seals_total: seals that became durable
+	failures *metrics.Counter // lectern_seal_failures_total: seals that could not be written when they came
+	seconds  *metrics.Summary // lectern_seal_seconds: from the call to the record's being durable
+	torn     *metrics.Counter // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
+	setAside *metrics.Counter // lectern_spool_set_aside_total: damaged files
+	merges   *metrics.Counter // lectern_spool_merges_total: merges that replaced runs
+	gauges   []string
+	set      *metrics.Set
+}
+
+func (s *Spool) register(set *metrics.Set) {
+	s.meters = meters{
+		seals:    set.NewCounter("lectern_seals_total"),
+		failures: set.NewCounter("lectern_seal_failures_total"),
+		seconds:  set.NewSummary("lectern_seal_seconds"),
+		torn:     set.NewCounter("lectern_spool_torn_bytes_total"),
+		setAside: set.NewCounter("lectern_spool_set_aside_total"),
+		merges:   set.NewCounter("lectern_spool_merges_total"),
+		set:      set,
+	}
+	// Bytes of all files that hold something, and the bound of them.
+	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.quota.bytes()) })
+	set.NewGauge("lectern_spool_size_max_bytes", func() float64 { return float64(s.o.SizeMax) })
+	// Age of the oldest block that is not stored: now less its window's start.
+	set.NewGauge("lectern_spool_oldest_seconds", s.oldestSeconds)
+	// Blocks that are frozen and not stored, parked ones included.
+	set.NewGauge("lectern_spool_blocks", s.blocksLeft)
+}
+
+// unregister takes everything out of the set, so that the directory can be
+// opened again in the same process.
+func (s *Spool) unregister() {
+	for _, name := range []string{
+		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
+		"lectern_spool_set_aside_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_size_max_bytes",
+		"lectern_spool_oldest_seconds", "lectern_spool_blocks",
+	} {
+		s.meters.set.UnregisterMetric(name)
+	}
+}
+
+func (s *Spool) oldestSeconds() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var oldest int64
+	for _, r := range s.runs {
+		if r.left > 0 && (oldest == 0 || r.window.Start < oldest) {
+			oldest = r.window.Start
+		}
+	}
+	if oldest == 0 {
+		return 0
+	}
+	return max(0, float64(s.o.Clock().UnixMilli()-oldest)/1000)
+}
+
+func (s *Spool) blocksLeft() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, r := range s.runs {
+		n += r.left
+	}
+	return float64(n)
+}
+
+// quiet keeps a failure that goes on from filling the log.
+type quiet struct {
+	mu   sync.Mutex // protects last
+	last time.Time
+}
+
+const quietFor = 10 * time.Second
+
+// warn logs a failure that the spool goes on from, at most one in ten seconds.
+func (s *Spool) warn(what string, err error) {
+	now := s.o.Clock()
+	s.quiet.mu.Lock()
+	speak := s.quiet.last.IsZero() || now.Sub(s.quiet.last) >= quietFor
+	if speak {
+		s.quiet.last = now
+	}
+	s.quiet.mu.Unlock()
+	if speak {
+		s.o.Logger.Warn("spool: "+what, "dir", s.o.Dir, "error", err)
+	}
+}

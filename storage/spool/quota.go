@@ -1,0 +1,125 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// quota keeps account of the directory's bytes and holds those that are free in
+// the reserve file, so that a full disk shows at the start and not in the night.
+type quota struct {
+	max     int64
+	reserve File
+
+	mu    sync.Mutex // protects the fields below
+	used  int64      // bytes of the files that hold something
+	held  int64      // bytes of files that are being written
+	taken int64      // length of the reserve file
+}
+
+// openQuota counts what is there and allocates the rest.
+func (s *Spool) openQuota(used int64) error {
+	q := &s.quota
+	q.max, q.used = s.o.SizeMax, used
+	path := s.path("reserve")
+	if err := s.files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("spool: %w", err)
+	}
+	f, err := s.files.Create(path)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	q.reserve = f
+	if err := q.settle(); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: make room there or set a smaller size: %w", q.max, s.o.Dir, err)
+	}
+	return nil
+}
+
+// hold takes n bytes out of the reserve for a file that is about to be written.
+func (q *quota) hold(n int64) error {
+	q.mu.Lock()
+	q.held += n
+	q.mu.Unlock()
+	return q.settle()
+}
+
+// written says that a file for which n bytes were held is there, with size
+// bytes, or is not, with 0.
+func (q *quota) written(n, size int64) {
+	q.mu.Lock()
+	q.held -= n
+	q.used += size
+	q.mu.Unlock()
+}
+
+// removed says that a file of that size is gone.
+func (q *quota) removed(size int64) {
+	q.mu.Lock()
+	q.used -= size
+	q.mu.Unlock()
+}
+
+// settle makes the reserve as long as what is free.
+func (q *quota) settle() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	want := max(0, q.max-q.used-q.held)
+	if want == q.taken {
+		return nil
+	}
+	if err := q.reserve.Resize(want); err != nil {
+		return fmt.Errorf("resize the reserve file to %d bytes: %w", want, err)
+	}
+	q.taken = want
+	return nil
+}
+
+func (q *quota) free() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.max - q.used - q.held
+}
+
+func (q *quota) bytes() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.used + q.held
+}
+
+func (q *quota) close() error { return q.reserve.Close() }
+
+// Room is how many rows the next seal may bring. Kept free beside them are the
+// next log file and the run that those already sealed will become. It is 0 while
+// a seal is pending.
+func (s *Spool) Room() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held {
+		return 0
+	}
+	free := s.quota.free() - s.o.LogSize - s.snapshot
+	for _, w := range s.waiting {
+		free -= int64(w.rows) * rowSize
+	}
+	const perRow = 2 * rowSize // once in the log, once in a run
+	return int(min(max(0, free/perRow), 1<<30, (bodyMax>>1)/rowSize))
+}
+
+// rowsWaiting sums up.
+func rowsWaiting(seals []sealRows) (n int) {
+	for _, w := range seals {
+		n += w.rows
+	}
+	return n
+}
+
+// booksSize bounds what books take in a file.
+func booksSize(books []storage.Book) int64 {
+	return int64(sealSize(&Seal{Books: books}))
+}

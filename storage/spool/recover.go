@@ -1,0 +1,479 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// recovery is the state of a start.
+type recovery struct {
+	s       *Spool
+	out     *Recovered
+	logs    []*foundLog
+	aside   []string // files of which nothing can be read
+	used    int64    // bytes of all files
+	holding bool     // s.buf has the last seal of the last log: it may not be durable
+}
+
+// foundLog is a log file that is there.
+type foundLog struct {
+	logFile
+	header logHeader
+	exact  bool // end is known from the file behind it
+}
+
+// recover reads the directory and begins a new log file.
+func (s *Spool) recover() (*Recovered, error) {
+	if err := s.files.SyncDir(s.o.Dir); err != nil { // what is there now stays there
+		return nil, fmt.Errorf("spool: sync the directory: %w", err)
+	}
+	entries, err := s.files.List(s.o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: list the directory: %w", err)
+	}
+	entries, err = s.removeTemporary(entries)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	r := &recovery{s: s, out: &Recovered{}}
+	if err := r.readCollector(entries); err != nil {
+		return nil, err
+	}
+	if err := r.find(entries); err != nil {
+		return nil, err
+	}
+	r.dropReplaced()
+	r.linkLogs()
+	for _, l := range r.logs {
+		r.scan(l)
+	}
+	for i, l := range r.logs {
+		r.replay(l, i == len(r.logs)-1)
+	}
+	if err := s.openQuota(r.used); err != nil {
+		return nil, err
+	}
+	if err := r.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("spool: %w", err), s.quota.close())
+	}
+	r.setAside()
+	s.tidy()
+	r.out.Sources = s.Sources()
+	r.out.Last = s.sealed
+	r.out.Runs = len(s.runs)
+	return r.out, nil
+}
+
+// removeTemporary removes what was being written, and returns the others.
+func (s *Spool) removeTemporary(entries []Entry) (left []Entry, err error) {
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name, tempSuffix) {
+			left = append(left, e)
+			continue
+		}
+		if err := s.files.Remove(s.path(e.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// find looks at every file, and opens runs and logs.
+func (r *recovery) find(entries []Entry) error {
+	s := r.s
+	for _, e := range entries {
+		name, bad := strings.CutSuffix(e.Name, badSuffix)
+		if id, ok := parseLogName(name); ok {
+			s.nextLog = max(s.nextLog, id)
+		}
+		var err error
+		switch _, isLog := parseLogName(e.Name); {
+		case e.Name == "reserve":
+			e.Size = 0
+		case bad:
+		case isLog:
+			err = r.findLog(e)
+		case strings.HasPrefix(e.Name, "run-"):
+			err = r.findRun(e)
+		}
+		if err != nil {
+			return fmt.Errorf("spool: %s: %w", s.path(e.Name), err)
+		}
+		r.used += e.Size
+	}
+	s.nextLog++
+	return nil
+}
+
+func (r *recovery) findLog(e Entry) error {
+	id, _ := parseLogName(e.Name)
+	l := &foundLog{logFile: logFile{id: id, size: e.Size}}
+	f, err := r.s.files.Open(r.s.path(e.Name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var b [logHeaderSize]byte
+	_, err = f.ReadAt(b[:], 0)
+	if err != nil || !l.header.decode(b[:]) || l.header.id != id {
+		r.lost(e.Name, "its header is damaged")
+		return nil
+	}
+	l.nonce = l.header.nonce
+	r.logs = append(r.logs, l)
+	return r.same(l.header.collector)
+}
+
+func (r *recovery) findRun(e Entry) error {
+	s := r.s
+	name, ok := parseRunName(e.Name)
+	if !ok {
+		return nil
+	}
+	s.last = max(s.last, name.last)
+	f, err := s.files.Open(s.path(e.Name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	found, h, err := readRun(f, e.Size, name)
+	if err != nil {
+		s.through = max(s.through, name.through) // its seals are not counted again: a store may have them
+		r.lost(e.Name, err.Error())
+		return nil
+	}
+	found.durable, found.tried = true, true
+	s.through = max(s.through, name.through)
+	s.runs = append(s.runs, found)
+	return r.same(h.collector)
+}
+
+// same refuses files of another directory, whose numbers mean other things.
+func (r *recovery) same(collector uint64) error {
+	if collector == r.s.collector {
+		return nil
+	}
+	return fmt.Errorf("the file is of collector %016x, and the directory of %016x: move it out of the directory", collector, r.s.collector)
+}
+
+// lost notes a file of which nothing can be read.
+func (r *recovery) lost(name, why string) {
+	r.aside = append(r.aside, name)
+	r.report(name, why)
+}
+
+// report tells of a damaged file.
+func (r *recovery) report(name, why string) {
+	r.out.SetAside = append(r.out.SetAside, name)
+	r.s.o.Logger.Error("spool: a file is damaged: acknowledged data may be missing; what can be read is used, and the file is kept as .bad",
+		"file", r.s.path(name), "why", why)
+}
+
+// dropReplaced leaves out runs that were merged into others that are there.
+func (r *recovery) dropReplaced() {
+	s := r.s
+	there := map[runName]*run{}
+	for _, m := range s.runs {
+		there[m.name] = m
+	}
+	for _, m := range slices.Clone(s.runs) {
+		kept := m.replaced[:0]
+		for _, f := range m.replaced {
+			if old := there[f.name]; old != nil {
+				kept = append(kept, fileSize{old.name, old.size})
+				s.drop(old)
+			}
+		}
+		m.replaced = kept
+	}
+}
+
+// linkLogs takes from each log file's header where the one before it ended.
+func (r *recovery) linkLogs() {
+	byID := map[uint64]*foundLog{}
+	for _, l := range r.logs {
+		l.end = l.size
+		if before := byID[l.header.previous]; before != nil && l.header.previousEnd <= uint64(before.size) {
+			before.end, before.exact = int64(l.header.previousEnd), true
+		}
+		byID[l.id] = l
+	}
+}
+
+// open returns a reader of a log's records.
+func (r *recovery) open(l *foundLog) (*logReader, io.Closer) {
+	f, err := r.s.files.Open(r.s.path(logName(l.id)))
+	if err != nil {
+		l.damaged = true
+		return nil, nil
+	}
+	return &logReader{f: f, nonce: l.nonce, limit: l.end, exact: l.exact, at: logHeaderSize}, f
+}
+
+// scan reads the records' headers for what they say of runs.
+func (r *recovery) scan(l *foundLog) {
+	in, f := r.open(l)
+	if in == nil {
+		return
+	}
+	defer f.Close()
+	for {
+		if _, ok := in.next(); !ok {
+			return
+		}
+		r.s.through = max(r.s.through, in.header.through)
+		r.s.last = max(r.s.last, in.header.last)
+	}
+}
+
+// replay takes the records of a log in their order.
+func (r *recovery) replay(l *foundLog, last bool) {
+	s := r.s
+	in, f := r.open(l)
+	if in == nil {
+		r.report(logName(l.id), "it cannot be opened")
+		return
+	}
+	defer f.Close()
+	end := int64(logHeaderSize) // behind the last good record that is surely durable
+	good := end                 // behind the last good record
+	for {
+		at, ok := in.next()
+		if !ok {
+			break
+		}
+		if r.holding { // there was a later write, so it is durable
+			r.release()
+			end = good
+		}
+		if s.buf, ok = in.body(at, s.buf); !ok {
+			continue
+		}
+		good = in.at
+		h := in.header
+		switch h.kind {
+		case kindSnapshot:
+			in.damaged = !r.snapshot(h.number, s.buf) || in.damaged
+			l.newest = max(l.newest, h.number)
+		case kindSeal:
+			l.newest = max(l.newest, h.number)
+			if h.number <= s.sealed {
+				break
+			}
+			if _, ok := parseSeal(s.buf[recordHeaderSize:]); !ok {
+				in.damaged = true
+				break
+			}
+			r.gap(h.number)
+			if r.holding = true; last {
+				end = at
+				continue
+			}
+			r.release()
+		}
+		end = good
+	}
+	l.end = end
+	if last && !in.damaged && in.bad > 0 {
+		r.out.Torn += in.bad
+		s.o.Logger.Warn("spool: the last write before the stop was cut off; it was not acknowledged", "file", s.path(logName(l.id)), "bytes", in.bad)
+	}
+	if in.damaged {
+		l.damaged = true
+		r.report(logName(l.id), "records are missing or their checksums are wrong")
+	}
+	s.logs = append(s.logs, &l.logFile)
+}
+
+// gap reports seals that are nowhere.
+func (r *recovery) gap(number uint64) {
+	if s := r.s; s.sealed > 0 && number > s.sealed+1 {
+		s.o.Logger.Error("spool: acknowledged seals are missing", "first", s.sealed+1, "last", number-1, "dir", s.o.Dir)
+	}
+}
+
+// snapshot takes the sources of a snapshot, unless later states are known.
+func (r *recovery) snapshot(number uint64, rec []byte) bool {
+	s := r.s
+	sources, ok := parseSnapshot(rec[recordHeaderSize:])
+	if !ok {
+		return false
+	}
+	if number < s.sealed {
+		return true
+	}
+	r.gap(number + 1)
+	s.sources, s.sealed = sources, number
+	return true
+}
+
+// release takes the seal in s.buf for true.
+func (r *recovery) release() {
+	if !r.holding {
+		return
+	}
+	r.holding = false
+	s := r.s
+	number := le.Uint64(s.buf[16:])
+	body, ok := parseSeal(s.buf[recordHeaderSize:])
+	if !ok {
+		return
+	}
+	r.take(number, body)
+	body.apply(s.sources)
+	s.sealed = number
+	s.sealedRows(number, len(body.rows)/rowSize)
+}
+
+// take keeps what a seal brought that is in no run.
+func (r *recovery) take(number uint64, body sealBody) {
+	if number <= r.s.through {
+		return
+	}
+	out := r.out
+	out.Seals++
+	out.Window = addWindow(out.Window, body.window)
+	out.Rows = slices.Grow(out.Rows, len(body.rows)/rowSize)
+	for b := body.rows; len(b) > 0; b = b[rowSize:] {
+		out.Rows = append(out.Rows, getRow(b))
+	}
+	if books, ok := getBooks(body.rest, body.books); ok {
+		out.Books = addBooks(out.Books, books)
+	}
+}
+
+// begin begins a new log file. Its snapshot is of before the last seal, which is
+// written again: nobody knows whether its sync succeeded.
+func (r *recovery) begin() error {
+	s := r.s
+	if n := len(s.logs); n > 0 {
+		s.log = s.logs[n-1]
+		s.log.broken = true
+		defer func(l *logFile) {
+			if s.log == l {
+				s.log = nil
+			}
+		}(s.log)
+	}
+	kind, number := uint32(kindMark), s.sealed
+	if r.holding {
+		kind, number = kindSeal, le.Uint64(s.buf[16:])
+	}
+	rec, err := s.rotate(kind, number, s.buf)
+	if err != nil {
+		return err
+	}
+	if r.holding {
+		s.buf = rec
+		r.release()
+	}
+	return nil
+}
+
+// setAside renames the files of which nothing could be read, now that what their
+// names say is in the new log.
+func (r *recovery) setAside() {
+	r.s.dirMu.Lock()
+	defer r.s.dirMu.Unlock()
+	var none int64
+	for _, name := range r.aside {
+		r.s.remove(name, &none, true)
+	}
+}
+
+// readCollector reads the collector id, or draws one for a new directory. Where
+// the file is lost, the others know the id.
+func (r *recovery) readCollector(entries []Entry) error {
+	s := r.s
+	text, err := r.readText("collector")
+	if err == nil {
+		if id, ok := parseHex(strings.TrimSpace(text)); ok && id != 0 {
+			s.collector = id
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("spool: read %s: %w", s.path("collector"), err)
+	}
+	id, files := r.collectorOfFiles(entries)
+	switch {
+	case id != 0:
+		s.o.Logger.Warn("spool: the collector id was lost and is taken from the other files", "dir", s.o.Dir, "collector", strconv.FormatUint(id, 16))
+	case files:
+		return fmt.Errorf("spool: %s is missing or damaged, and no other file can be read: move %s away and start again", s.path("collector"), s.o.Dir)
+	default:
+		id = 1 + rand.Uint64N(1<<64-1)
+	}
+	s.collector = id
+	return s.writeCollector()
+}
+
+func (r *recovery) readText(name string) (string, error) {
+	f, err := r.s.files.Open(r.s.path(name))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var b [32]byte
+	n, err := f.ReadAt(b[:], 0)
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	return string(b[:n]), nil
+}
+
+// collectorOfFiles returns the id that the headers say, and whether there are
+// files at all.
+func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool) {
+	for _, e := range entries {
+		_, isLog := parseLogName(e.Name)
+		_, isRun := parseRunName(e.Name)
+		if !isLog && !isRun {
+			continue
+		}
+		files = true
+		f, err := r.s.files.Open(r.s.path(e.Name))
+		if err != nil {
+			continue
+		}
+		var b [runHeaderSize]byte
+		_, _ = f.ReadAt(b[:], 0) // a header that is not whole fails its checksum
+		_ = f.Close()
+		var l logHeader
+		var h runHeader
+		if isLog && l.decode(b[:]) {
+			return l.collector, true
+		}
+		if isRun && h.decode(b[:]) {
+			return h.collector, true
+		}
+	}
+	return 0, files
+}
+
+func (s *Spool) writeCollector() error {
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	f, temp, err := s.create()
+	if err == nil {
+		if _, err = f.WriteAt(fmt.Appendf(nil, "%016x\n", s.collector), 0); err == nil {
+			err = f.Sync()
+		}
+		_ = f.Close()
+	}
+	if err == nil {
+		err = s.rename(temp, "collector")
+	}
+	if err == nil {
+		err = s.syncDir()
+	}
+	if err != nil {
+		return fmt.Errorf("spool: write the collector id: %w", err)
+	}
+	return nil
+}

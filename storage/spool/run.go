@@ -1,0 +1,197 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// run is a run file, of frozen blocks.
+type run struct {
+	name     runName
+	window   storage.Window
+	blocks   []blockEntry
+	states   []blockState
+	replaced []fileSize // runs that were merged into it, until their removal is durable
+	size     int64
+	left     int  // blocks that wait or are parked
+	durable  bool // its name is
+	unlinked bool // replaced are removed
+	tried    bool // a store may have seen a block of it: it is never merged
+	merging  bool // it is being merged: nothing of it is given to a store
+}
+
+type fileSize struct {
+	name runName
+	size int64
+}
+
+type blockState uint8
+
+const (
+	blockWaits blockState = iota
+	blockParked
+	blockStored
+	blockDamaged
+)
+
+func (r *run) done() bool { return r.left == 0 }
+
+// coveredBy says that durable records know all that the run's name says.
+func (r *run) coveredBy(m marks) bool { return r.name.through <= m.through && r.name.last <= m.last }
+
+func (r *run) damaged() bool {
+	for _, state := range r.states {
+		if state == blockDamaged {
+			return true
+		}
+	}
+	return false
+}
+
+// class is alike for runs of about the same size, within a factor of eight.
+func (r *run) class() int { return bits.Len64(uint64(r.size)) / 3 }
+
+// set changes the state of a block.
+func (r *run) set(i int, state blockState) {
+	waits := func(s blockState) bool { return s == blockWaits || s == blockParked }
+	if waits(r.states[i]) && !waits(state) {
+		r.left--
+	}
+	r.states[i] = state
+}
+
+var errDamaged = errors.New("damaged")
+
+func damage(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(format, args...))
+}
+
+// readRun reads the header and the index of a run file.
+func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
+	if size < runHeaderSize {
+		return nil, nil, damage("%d bytes are too few", size)
+	}
+	var b [runHeaderSize]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return nil, nil, damage("the header cannot be read: %v", err)
+	}
+	var h runHeader
+	if !h.decode(b[:]) {
+		return nil, nil, damage("the header's checksum is wrong")
+	}
+	if h.name != name {
+		return nil, &h, damage("the header belongs to %s", h.name)
+	}
+	length := int64(h.replaced)*replacedSize + int64(h.blocks)*blockEntrySize
+	if h.blocks == 0 || uint64(h.blocks) != name.last-name.first+1 || length > size || int64(h.indexAt) != size-length {
+		return nil, &h, damage("the index does not fit the file")
+	}
+	index := make([]byte, length)
+	if _, err := f.ReadAt(index, int64(h.indexAt)); err != nil {
+		return nil, &h, damage("the index cannot be read: %v", err)
+	}
+	if crc32.Checksum(index, castagnoli) != h.indexCRC {
+		return nil, &h, damage("the index's checksum is wrong")
+	}
+	r := &run{name: name, window: h.window, size: size, left: int(h.blocks)}
+	for range h.replaced {
+		r.replaced = append(r.replaced, fileSize{name: runName{le.Uint64(index), le.Uint64(index[8:]), le.Uint64(index[16:])}})
+		index = index[replacedSize:]
+	}
+	r.blocks, r.states = make([]blockEntry, h.blocks), make([]blockState, h.blocks)
+	at := int64(runHeaderSize)
+	for i := range r.blocks {
+		e := &r.blocks[i]
+		e.decode(index)
+		index = index[blockEntrySize:]
+		if e.at != at || e.length < int64(e.rows)*rowSize+int64(e.books)*bookSize || e.length > int64(h.indexAt)-at {
+			return nil, &h, damage("block %d is not where the index says", name.first+uint64(i))
+		}
+		at += e.length
+	}
+	if at != int64(h.indexAt) {
+		return nil, &h, damage("there is something behind the last block")
+	}
+	return r, &h, nil
+}
+
+// loadBlock reads block i of a run.
+func loadBlock(f File, r *run, i int, collector uint64) (*storage.Block, error) {
+	e := &r.blocks[i]
+	b := &storage.Block{Collector: collector, Number: r.name.first + uint64(i), Day: e.day, Window: r.window}
+	b.Rows.Grow(int(e.rows))
+	c := newChunks(f, e)
+	for left := e.rows; left > 0; {
+		rows, err := c.next()
+		if err != nil {
+			return nil, err
+		}
+		for ; len(rows) > 0; rows, left = rows[rowSize:], left-1 {
+			row := getRow(rows)
+			b.Rows.Append(&row)
+		}
+	}
+	books, err := c.books()
+	b.Books = books
+	return b, err
+}
+
+// chunks reads a block's body a piece at a time and sums it up.
+type chunks struct {
+	f    File
+	e    *blockEntry
+	at   int64
+	left int64 // bytes of rows not read yet
+	crc  uint32
+	buf  []byte
+}
+
+const chunkRows = 1024
+
+func newChunks(f File, e *blockEntry) *chunks {
+	return &chunks{f: f, e: e, at: e.at, left: int64(e.rows) * rowSize, buf: make([]byte, min(chunkRows, int(e.rows))*rowSize)}
+}
+
+// next returns the next rows as they are encoded, none at their end. They are
+// good only if books says so.
+func (c *chunks) next() ([]byte, error) {
+	n := min(int64(len(c.buf)), c.left)
+	if _, err := c.f.ReadAt(c.buf[:n], c.at); err != nil {
+		return nil, damage("cannot be read: %v", err)
+	}
+	c.crc = crc32.Update(c.crc, castagnoli, c.buf[:n])
+	c.at += n
+	c.left -= n
+	return c.buf[:n], nil
+}
+
+// books reads what is behind the rows, and says whether the checksum of all was
+// right.
+func (c *chunks) books() ([]storage.Book, error) {
+	b := make([]byte, c.e.at+c.e.length-c.at)
+	if _, err := c.f.ReadAt(b, c.at); err != nil && len(b) > 0 {
+		return nil, damage("cannot be read: %v", err)
+	}
+	if crc32.Update(c.crc, castagnoli, b) != c.e.crc {
+		return nil, damage("the checksum is wrong")
+	}
+	books, ok := getBooks(b, c.e.books)
+	if !ok {
+		return nil, damage("the books do not fit")
+	}
+	return books, nil
+}
+
+// drop takes a run out of the list. The caller has mu.
+func (s *Spool) drop(gone *run) {
+	for i, r := range s.runs {
+		if r == gone {
+			s.runs = append(s.runs[:i:i], s.runs[i+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// Oldest returns the oldest block that is neither stored nor parked, false where
+// there is none. The block is the caller's. It is the same one again until
+// Stored or Park, with the same bytes for ever. One that cannot be read is
+// reported and passed over; its file stays.
+func (s *Spool) Oldest() (*storage.Block, bool, error) {
+	for {
+		if err := s.settleNames(); err != nil {
+			return nil, false, err
+		}
+		r, i := s.take()
+		if r == nil {
+			return nil, false, nil
+		}
+		b, err := s.load(r, i)
+		if err == nil {
+			return b, true, nil
+		}
+		if !errors.Is(err, errDamaged) {
+			return nil, false, err
+		}
+		number := r.name.first + uint64(i)
+		s.o.Logger.Error("spool: a block cannot be read and is passed over; its file is kept as .bad when the others of it are stored",
+			"block", number, "file", s.path(r.name.String()), "rows", r.blocks[i].rows, "error", err)
+		s.mu.Lock()
+		first := !r.damaged()
+		r.set(i, blockDamaged)
+		done := r.done()
+		s.mu.Unlock()
+		if first {
+			s.meters.setAside.Inc()
+		}
+		if done {
+			s.tidy()
+		}
+	}
+}
+
+// settleNames makes the names of runs durable where an earlier attempt failed.
+func (s *Spool) settleNames() error {
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	s.mu.Lock()
+	durable := true
+	for _, r := range s.runs {
+		durable = durable && r.durable
+	}
+	s.mu.Unlock()
+	if durable {
+		return nil
+	}
+	if err := s.syncDir(); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}
+
+// take finds the oldest block that may be stored, and marks its run as tried.
+func (s *Spool) take() (*run, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		if !r.durable || r.merging || len(r.replaced) > 0 {
+			continue
+		}
+		for i, state := range r.states {
+			if state == blockWaits {
+				r.tried = true
+				return r, i
+			}
+		}
+	}
+	return nil, 0
+}
+
+// load reads block i of a run.
+func (s *Spool) load(r *run, i int) (*storage.Block, error) {
+	f, err := s.files.Open(s.path(r.name.String()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, damage("the file is gone")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("spool: open a run: %w", err)
+	}
+	defer f.Close()
+	return loadBlock(f, r, i, s.collector)
+}
+
+// Stored says that the store has a block for good. The error says that there is
+// no such block. What cannot be removed now is removed later.
+func (s *Spool) Stored(number uint64) error {
+	s.mu.Lock()
+	r, i := s.find(number)
+	if r == nil {
+		s.mu.Unlock()
+		return fmt.Errorf("spool: there is no block %d to be stored", number)
+	}
+	r.set(i, blockStored)
+	done := r.done()
+	s.mu.Unlock()
+	if done {
+		s.tidy()
+	}
+	return nil
+}
+
+// Park makes Oldest pass over a block that the store will not take, until Unpark
+// or the next Open.
+func (s *Spool) Park(number uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, i := s.find(number); r != nil && r.states[i] == blockWaits {
+		r.set(i, blockParked)
+	}
+}
+
+// Unpark gives parked blocks another try and returns how many there are.
+func (s *Spool) Unpark() int {
+	s.mu.Lock()
+	n := 0
+	for _, r := range s.runs {
+		for i, state := range r.states {
+			if state == blockParked {
+				r.set(i, blockWaits)
+				n++
+			}
+		}
+	}
+	s.mu.Unlock()
+	if n > 0 {
+		s.token()
+	}
+	return n
+}
+
+// find returns the run of a block. The caller has mu.
+func (s *Spool) find(number uint64) (*run, int) {
+	for _, r := range s.runs {
+		if number >= r.name.first && number <= r.name.last {
+			return r, int(number - r.name.first)
+		}
+	}
+	return nil, 0
+}

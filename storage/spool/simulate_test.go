@@ -1,0 +1,606 @@
+package spool
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+var (
+	seedFlag = flag.Uint64("seed", 0, "seed of the one simulation to run; 0: many, at random")
+	simsFlag = flag.Int("sims", 0, "how many simulations; 0: as many as take half a minute")
+
+	simsDefault = 400
+)
+
+const simOps = 600
+
+// Seals, freezes, shipping and merges against a model, with operations that
+// fail, processes that are killed and power that is cut at any step.
+func TestSimulation(t *testing.T) {
+	if *seedFlag != 0 {
+		simulate(t, *seedFlag)
+		return
+	}
+	sims := *simsFlag
+	if sims == 0 {
+		sims = simsDefault
+	}
+	first := rand.Uint64()
+	ops := map[string]int{}
+	for i := range uint64(sims) {
+		seed := first + i
+		w := simulate(t, seed)
+		if t.Failed() {
+			t.Fatalf("replay with: go test ./storage/spool -run TestSimulation -seed %d", seed)
+		}
+		for what, n := range w.counts {
+			ops[what] += n
+		}
+	}
+	t.Logf("first seed %d; %v", first, ops)
+	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze failed", "stored", "unsure", "retry", "parked",
+		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room"} {
+		if sims >= 100 && ops[what] == 0 {
+			t.Errorf("no simulation had: %s", what)
+		}
+	}
+}
+
+// sealedThing is a seal that the model gave to the spool.
+type sealedThing struct {
+	seal  *Seal
+	after map[uint64]Source
+}
+
+type world struct {
+	t      *testing.T
+	rng    *rand.Rand
+	disk   *memory
+	o      Options
+	s      *Spool
+	counts map[string]int
+	odds   []int // running sums
+
+	seals   []sealedThing // number n is at n−1; the last may be open
+	open    bool          // the last one is neither acknowledged nor known to be gone
+	sources map[uint64]Source
+	nextID  uint64
+
+	rows    []storage.Row // the gatherer
+	books   []storage.Book
+	window  storage.Window
+	through uint64
+
+	tried map[uint64]uint64         // hash of each block number that was given to the store
+	store map[uint64]*storage.Block // what the store has
+}
+
+func newWorld(t *testing.T, rng *rand.Rand, seed uint64) *world {
+	w := &world{
+		t: t, rng: rng, disk: newMemory(seed), counts: map[string]int{},
+		sources: map[uint64]Source{}, tried: map[uint64]uint64{}, store: map[uint64]*storage.Block{},
+	}
+	w.o = Options{
+		Dir: "/s", LogSize: 4 << 10, SizeMax: int64(24<<10 + rng.IntN(400<<10)), Files: w.disk, Logger: silent,
+		blockRows: 1 + rng.IntN(8), mergeAt: 2 + rng.IntN(3),
+	}
+	return w
+}
+
+func simulate(t *testing.T, seed uint64) *world {
+	rng := rand.New(rand.NewPCG(seed, 5))
+	w := newWorld(t, rng, seed)
+	w.mood()
+	w.disk.trace = *seedFlag != 0
+	w.reopen(false)
+	for range simOps {
+		if t.Failed() {
+			return w
+		}
+		w.step()
+	}
+	w.end()
+	return w
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	w.t.Errorf(format, args...)
+}
+
+func (w *world) step() {
+	if w.disk.crashAt > 0 && w.disk.steps >= w.disk.crashAt {
+		w.reboot()
+		return
+	}
+	n := w.rng.IntN(w.odds[len(w.odds)-1])
+	for i, below := range w.odds {
+		if n < below {
+			w.do(i)
+			return
+		}
+	}
+}
+
+// mood draws how often each operation comes, so that simulations differ in kind.
+func (w *world) mood() {
+	sum := 0
+	for _, usual := range []int{300, 30, 120, 300, 60, 10, 10, 15, 20, 20, 15} {
+		sum += 1 + usual*w.rng.IntN(9)/4
+		w.odds = append(w.odds, sum)
+	}
+}
+
+func (w *world) do(what int) {
+	switch what {
+	case 0:
+		w.seal()
+	case 1:
+		w.retry()
+	case 2:
+		w.freeze()
+	case 3:
+		w.ship()
+	case 4:
+		w.merge()
+	case 5:
+		w.counts["unparked"] += w.s.Unpark()
+	case 6:
+		w.counts["close"]++
+		_ = w.s.Close()
+		w.disk.kill()
+		w.reopen(false)
+	case 7:
+		w.reboot()
+	case 8:
+		if w.disk.crashAt == 0 {
+			w.disk.crashAt = w.disk.steps + 1 + w.rng.IntN(40)
+		}
+	case 9:
+		w.fault()
+	case 10:
+		if w.disk.crashAt == 0 {
+			w.checkLive()
+		}
+	}
+}
+
+// fault makes some of the next operations fail, of all kinds or a few.
+func (w *world) fault() {
+	until := w.disk.steps + 1 + w.rng.IntN(30)
+	odds := 1 + w.rng.IntN(3)
+	kinds := map[string]bool{}
+	for _, kind := range []string{"create", "write", "sync", "resize", "rename", "remove", "syncdir"} {
+		kinds[kind] = w.rng.IntN(3) == 0
+	}
+	all := w.rng.IntN(3) == 0
+	w.disk.fault = func(o op) error {
+		if o.step > until || !all && !kinds[o.what] || w.rng.IntN(odds) > 0 {
+			return nil
+		}
+		return errFault
+	}
+}
+
+// reboot kills the process, or the machine.
+func (w *world) reboot() {
+	if w.rng.IntN(2) == 0 {
+		w.counts["kill"]++
+		w.disk.kill()
+		w.reopen(false)
+	} else {
+		w.counts["power loss"]++
+		w.disk.powerLoss()
+		w.reopen(false)
+	}
+}
+
+// reopen opens the spool and compares what it recovered with the model.
+func (w *world) reopen(quiet bool) {
+	for try := 0; ; try++ {
+		if !quiet && w.rng.IntN(4) == 0 { // a start may be interrupted as well
+			w.disk.crashAt = w.disk.steps + 1 + w.rng.IntN(12)
+		}
+		s, r, err := Open(w.o)
+		if w.disk.crashAt > 0 && w.disk.steps >= w.disk.crashAt {
+			if w.rng.IntN(2) == 0 {
+				w.disk.powerLoss()
+			} else {
+				w.disk.kill()
+			}
+			continue
+		}
+		w.disk.crashAt = 0
+		if err != nil {
+			w.t.Fatalf("open: %v", err)
+		}
+		w.s = s
+		w.recovered(r)
+		return
+	}
+}
+
+func (w *world) recovered(r *Recovered) {
+	if len(r.SetAside) > 0 {
+		w.fail("a crash damaged %v", r.SetAside)
+	}
+	if r.Torn > 0 {
+		w.counts["torn"]++
+	}
+	acked := uint64(len(w.seals))
+	if w.open {
+		acked--
+	}
+	switch {
+	case r.Last < acked:
+		w.fail("seal %d was acknowledged, the last one recovered is %d", acked, r.Last)
+		return
+	case r.Last > uint64(len(w.seals)):
+		w.fail("seal %d was never given, the last one is %d", r.Last, len(w.seals))
+		return
+	}
+	if w.open {
+		w.counts["interrupted seal "+map[bool]string{true: "kept", false: "gone"}[r.Last > acked]]++
+	}
+	w.seals, w.open = w.seals[:r.Last], false
+	w.sources = map[uint64]Source{}
+	if r.Last > 0 {
+		w.sources = maps.Clone(w.seals[r.Last-1].after)
+	}
+	got := map[uint64]Source{}
+	for _, s := range r.Sources {
+		got[s.ID] = s
+	}
+	if len(got) != len(r.Sources) || !maps.Equal(got, w.sources) {
+		w.fail("sources after seal %d are\n%v, want\n%v", r.Last, got, w.sources)
+	}
+	w.rows, w.books, w.window, w.through = r.Rows, r.Books, r.Window, r.Last
+	for number := range w.tried {
+		if number > w.s.LastNumber() {
+			w.fail("block %d was given to the store, the last number is %d", number, w.s.LastNumber())
+		}
+	}
+	w.checkSums("after a start")
+}
+
+type simKey struct {
+	stream        uint16
+	minute        uint32
+	content, user uint64
+}
+
+type simSum struct{ dwell, events uint64 }
+
+// checkSums adds up what was sealed, and what is in the store, in runs and in
+// the gatherer.
+func (w *world) checkSums(when string) {
+	w.t.Helper()
+	want, got := map[simKey]simSum{}, map[simKey]simSum{}
+	wantSent, gotSent := map[uint16]uint64{}, map[uint16]uint64{}
+	add := func(to map[simKey]simSum, r storage.Row) {
+		k := simKey{r.Stream, r.Minute, r.Content, r.User}
+		sum := to[k]
+		sum.dwell += r.Dwell
+		sum.events += r.Events()
+		to[k] = sum
+	}
+	for i := range w.seals {
+		if i == len(w.seals)-1 && w.open {
+			break
+		}
+		for _, r := range w.seals[i].seal.Rows {
+			add(want, r)
+		}
+		for _, b := range w.seals[i].seal.Books {
+			wantSent[b.Stream] += b.Sent
+		}
+	}
+	count := func(b *storage.Block) {
+		for i := range b.Rows.Len() {
+			add(got, b.Rows.Row(i))
+		}
+		for _, k := range b.Books {
+			gotSent[k.Stream] += k.Sent
+		}
+	}
+	for _, b := range w.store {
+		count(b)
+	}
+	for _, r := range w.s.runs {
+		for i := range r.blocks {
+			b, err := w.s.load(r, i)
+			if err != nil {
+				w.fail("block %d: %v", r.name.first+uint64(i), err)
+				return
+			}
+			w.same(b)
+			if w.store[b.Number] == nil {
+				count(b)
+			}
+		}
+	}
+	for _, r := range w.rows {
+		add(got, r)
+	}
+	for _, b := range w.books {
+		gotSent[b.Stream] += b.Sent
+	}
+	for k, sum := range want {
+		if got[k] != sum {
+			w.fail("%s: key %v has %v, %v were sealed", when, k, got[k], sum)
+			return
+		}
+	}
+	if len(got) != len(want) {
+		w.fail("%s: %d keys, want %d", when, len(got), len(want))
+	}
+	if !maps.Equal(gotSent, wantSent) {
+		w.fail("%s: books have %v, want %v", when, gotSent, wantSent)
+	}
+}
+
+// same fails where the number of a block was tried with other bytes.
+func (w *world) same(b *storage.Block) {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%+v", *b)
+	sum, ok := w.tried[b.Number]
+	if ok && sum != h.Sum64() {
+		w.fail("number %d was given to different bytes", b.Number)
+	}
+}
+
+// give shows a block to the store.
+func (w *world) give(b *storage.Block) {
+	w.same(b)
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%+v", *b)
+	w.tried[b.Number] = h.Sum64()
+}
+
+// storeOne stores the oldest block.
+func (w *world) storeOne() {
+	b, ok, err := w.s.Oldest()
+	if err != nil || !ok {
+		return
+	}
+	w.give(b)
+	w.store[b.Number] = b
+	if err := w.s.Stored(b.Number); err != nil {
+		w.fail("%v", err)
+	}
+}
+
+// checkLive compares while the spool is open.
+func (w *world) checkLive() {
+	w.counts["check"]++
+	if w.open {
+		return // it may be in or not: the next start will tell
+	}
+	w.checkSums("while open")
+}
+
+func (w *world) seal() {
+	room := w.s.Room()
+	if room < 8 {
+		w.counts["no room"]++
+		if w.rng.IntN(3) > 0 {
+			return
+		}
+	}
+	number := len(w.seals)
+	seal := &Seal{Window: storage.Window{Start: int64(number+1) * 1000, End: int64(number+2) * 1000}}
+	if room >= 8 {
+		for range w.rng.IntN(7) {
+			minute := uint32(20000*day + w.rng.IntN(2)*day + w.rng.IntN(2)*60)
+			seal.Rows = append(seal.Rows, storage.Row{
+				Stream: uint16(w.rng.IntN(2)), Minute: minute, Content: w.rng.Uint64N(3), User: w.rng.Uint64N(2),
+				Opens: 1, Dwell: w.rng.Uint64N(1 << 40), First: 1, Last: 2,
+			})
+		}
+	}
+	if w.rng.IntN(2) == 0 {
+		seal.Books = []storage.Book{{Stream: uint16(w.rng.IntN(3)), Sent: 1 + w.rng.Uint64N(100), Refused: []storage.Refused{{Reason: "magic", Frames: 1}}}}
+	}
+	after := maps.Clone(w.sources)
+	if w.open {
+		after = maps.Clone(w.seals[len(w.seals)-1].after)
+	}
+	ids := slices.Sorted(maps.Keys(after))
+	for _, id := range ids {
+		switch w.rng.IntN(12) {
+		case 0:
+			seal.Forgotten = append(seal.Forgotten, id)
+			delete(after, id)
+		case 1, 2, 3:
+			source := after[id]
+			source.Next++
+			source.End += w.rng.Uint64N(10)
+			source.LastSeen = seal.Window.End
+			after[id] = source
+			seal.Sources = append(seal.Sources, source)
+		}
+	}
+	if len(after) < 6 && w.rng.IntN(3) == 0 {
+		w.nextID++
+		source := Source{ID: w.nextID, Next: 1, Stream: 3, Session: w.rng.IntN(2) == 0}
+		after[source.ID] = source
+		seal.Sources = append(seal.Sources, source)
+	}
+	n, err := w.s.Seal(seal)
+	if n == 0 {
+		if err == nil {
+			w.fail("a seal got no number")
+		}
+		if !errors.Is(err, ErrPending) || !w.open {
+			w.fail("a seal was not taken: %v", err)
+		}
+		return
+	}
+	if w.open {
+		w.acknowledge() // the one before was written with it
+	}
+	if n != uint64(len(w.seals)+1) {
+		w.fail("seal %d got number %d", len(w.seals)+1, n)
+		return
+	}
+	w.seals = append(w.seals, sealedThing{seal, after})
+	w.open = true
+	if err != nil {
+		w.counts["seal failed"]++
+		if w.s.Room() != 0 {
+			w.fail("room with a pending seal")
+		}
+		return
+	}
+	w.counts["seal"]++
+	w.acknowledge()
+}
+
+// acknowledge takes the last seal for durable.
+func (w *world) acknowledge() {
+	last := w.seals[len(w.seals)-1]
+	w.open = false
+	w.sources = maps.Clone(last.after)
+	w.rows = append(w.rows, last.seal.Rows...)
+	w.books = addBooks(w.books, last.seal.Books)
+	w.window = addWindow(w.window, last.seal.Window)
+	w.through = uint64(len(w.seals))
+}
+
+func (w *world) retry() {
+	if err := w.s.Retry(); err == nil && w.open {
+		w.counts["retried"]++
+		w.acknowledge()
+	}
+}
+
+func (w *world) freeze() {
+	rows := slices.Clone(w.rows)
+	slices.SortFunc(rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
+	n := 0
+	for i := range rows {
+		if n > 0 && storage.CompareKeys(&rows[n-1], &rows[i]) == 0 {
+			rows[n-1].Add(&rows[i])
+			continue
+		}
+		rows[n] = rows[i]
+		n++
+	}
+	if err := w.s.Freeze(rows[:n], w.books, w.window, w.through); err != nil {
+		w.counts["freeze failed"]++
+		return
+	}
+	w.counts["freeze"]++
+	w.rows, w.books, w.window = nil, nil, storage.Window{}
+}
+
+func (w *world) ship() {
+	b, ok, err := w.s.Oldest()
+	if err != nil || !ok {
+		return
+	}
+	if b.Rows.Len() > w.o.blockRows {
+		w.fail("block %d has %d rows", b.Number, b.Rows.Len())
+	}
+	for i := range b.Rows.Len() {
+		r := b.Rows.Row(i)
+		if r.Day() != b.Day {
+			w.fail("block %d of day %d has a row of day %d", b.Number, b.Day, r.Day())
+		}
+		if i > 0 {
+			if before := b.Rows.Row(i - 1); storage.CompareKeys(&before, &r) >= 0 {
+				w.fail("block %d is not in order", b.Number)
+			}
+		}
+	}
+	w.give(b)
+	switch n := w.rng.IntN(10); {
+	case n < 6:
+		w.store[b.Number] = b
+		w.counts["stored"]++
+		if err := w.s.Stored(b.Number); err != nil {
+			w.fail("%v", err)
+		}
+	case n < 7:
+		w.store[b.Number] = b // the answer was lost
+		w.counts["unsure"]++
+	case n < 9:
+		w.counts["retry"]++
+	default:
+		w.counts["parked"]++
+		w.s.Park(b.Number)
+	}
+}
+
+func (w *world) merge() {
+	runs := len(w.s.runs)
+	err := w.s.Merge(w.t.Context())
+	if err == nil && len(w.s.runs) < runs {
+		w.counts["merge"]++
+	}
+}
+
+// end brings everything to the store, without failures, and looks at what is
+// left.
+func (w *world) end() {
+	w.disk.kill()
+	w.reopen(true)
+	w.freeze()
+	for {
+		b, ok, err := w.s.Oldest()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		w.same(b)
+		w.store[b.Number] = b
+		if err := w.s.Stored(b.Number); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.checkSums("at the end")
+	if len(w.s.runs) > 0 || len(w.rows) > 0 {
+		w.fail("%d runs and %d rows are left", len(w.s.runs), len(w.rows))
+	}
+	entries, _ := w.disk.List("")
+	logs := 0
+	var bytes int64
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name, "log-"):
+			logs++
+			bytes += e.Size
+		case e.Name != "reserve" && e.Name != "collector":
+			w.fail("%s is left", e.Name)
+		}
+	}
+	if logs != 1 {
+		w.fail("%d log files are left", logs)
+	}
+	if used := w.s.quota.bytes(); used < bytes || used > bytes+64 {
+		w.fail("%d bytes are accounted for, the log has %d", used, bytes)
+	}
+	if err := w.s.Close(); err != nil {
+		w.fail("%v", err)
+	}
+	s, r, err := Open(w.o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if r.Runs != 0 || len(r.Rows) != 0 || !reflect.DeepEqual(s.LastNumber(), w.s.LastNumber()) {
+		w.fail("after the end: %+v", r)
+	}
+	_ = s.Close()
+}

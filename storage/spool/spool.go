@@ -1,0 +1,235 @@
+// Package spool keeps what the collector accepted on disk until a store has it.
+//
+// A seal, all that one cut brought, is one record in a preallocated log and
+// durable when Seal returns. Later the rows of many seals are frozen together:
+// written to an immutable run file as numbered blocks, which go to the store
+// one after the other. FORMAT.md draws the files and says in which order they
+// are written.
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// Options configure a Spool.
+type Options struct {
+	Dir     string       // made where it is missing; one process at a time
+	SizeMax int64        // bytes that all files of Dir may take, allocated at Open; at least four times LogSize
+	LogSize int64        // bytes of one log file; 0: 64 MiB
+	Files   Files        // nil: the operating system's
+	Logger  *slog.Logger // nil: the default one
+	Metrics *metrics.Set // nil: one that nobody sees
+	Clock   func() time.Time
+
+	blockRows int // rows of a block; tests make it small
+	mergeAt   int // runs of one class that are merged; tests make it small
+}
+
+const logSizeDefault = 64 << 20
+
+// Source and Seal are those of package storage.
+type (
+	Source = storage.Source
+	Seal   = storage.Seal
+)
+
+// Recovered is what Open found. Rows and Books are those of the seals that are
+// in no run: they are to be frozen, with all that comes, as any others. Sources
+// holds all live sources, in no order.
+type Recovered struct {
+	Sources  []Source
+	Rows     []storage.Row  // as they were sealed: neither sorted nor added up
+	Books    []storage.Book // added up, one a stream
+	Window   storage.Window
+	Last     uint64   // number of the last seal that is in Rows, Books, Sources or a run
+	Torn     int64    // bytes of a write that a crash cut off; never acknowledged
+	SetAside []string // names of damaged files: acknowledged data may be missing
+	Seals    int      // that are in no run
+	Runs     int      // that wait for the store
+}
+
+// ErrPending is what Seal returns when an earlier seal could not be written and
+// cannot be yet. The new one was not taken.
+var ErrPending = errors.New("an earlier seal is not written yet")
+
+// errClosed is what a closed spool answers.
+var errClosed = errors.New("spool: it is closed")
+
+// Spool is an open spool directory. All methods may be called concurrently.
+type Spool struct {
+	o         Options
+	files     Files
+	collector uint64
+	lock      io.Closer
+	meters    meters
+	quiet     quiet
+	quota     quota
+	wake      chan struct{}
+
+	// Locks are taken in the order logMu, dirMu, mu.
+
+	logMu   sync.Mutex // protects the log's end and the fields below
+	log     *logFile   // the one that is written
+	nextLog uint64     // id of the next one
+	sealed  uint64     // number of the last durable seal
+	sources map[uint64]Source
+	buf     []byte // the record being written
+	pending bool   // buf holds a seal that could not be written
+	closed  bool
+
+	dirMu sync.Mutex // protects the directory and the fields below
+	dirty bool       // its changes are not all durable
+	logs  []*logFile // in order, the written one included
+	temps uint64     // counts the temporary names
+
+	mu       sync.Mutex // protects the fields below
+	runs     []*run     // ordered by their first number
+	last     uint64     // the last block number given
+	through  uint64     // all seals up to here are in runs whose names are durable, or stored
+	durable  marks      // the largest marks of durable records
+	waiting  []sealRows // seals with rows above through
+	held     bool       // as pending
+	snapshot int64      // bytes of a snapshot
+}
+
+// marks are what every record says.
+type marks struct{ through, last uint64 }
+
+// sealRows is how many rows a seal brought.
+type sealRows struct {
+	number uint64
+	rows   int
+}
+
+// Open takes the directory for this process, makes it where it is missing, and
+// recovers what is in it. It takes time in proportion to the log files, not to
+// the runs.
+func Open(o Options) (*Spool, *Recovered, error) {
+	if o.LogSize == 0 {
+		o.LogSize = logSizeDefault
+	}
+	if o.SizeMax < 4*o.LogSize {
+		return nil, nil, fmt.Errorf("spool: %d bytes for %s are too few: set at least %d", o.SizeMax, o.Dir, 4*o.LogSize)
+	}
+	o.fill()
+	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}}
+	if err := s.files.MakeDir(o.Dir); err != nil {
+		return nil, nil, fmt.Errorf("spool: make the directory: %w", err)
+	}
+	lock, err := s.files.Lock(s.path("lock"))
+	if errors.Is(err, errHeld) {
+		return nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own", o.Dir)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("spool: lock %s: %w", o.Dir, err)
+	}
+	s.lock = lock
+	recovered, err := s.recover()
+	if err != nil {
+		if s.log != nil {
+			_ = s.log.file.Close()
+		}
+		_ = lock.Close()
+		return nil, nil, err
+	}
+	s.register(o.Metrics)
+	s.meters.torn.Add(int(recovered.Torn))
+	s.meters.setAside.Add(len(recovered.SetAside))
+	s.token()
+	return s, recovered, nil
+}
+
+func (o *Options) fill() {
+	if o.Files == nil {
+		o.Files = systemFiles{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewSet()
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.blockRows == 0 {
+		o.blockRows = storage.BlockRowsMax
+	}
+	if o.mergeAt == 0 {
+		o.mergeAt = 8
+	}
+}
+
+// Collector is the id that the directory drew when it was new. It numbers the
+// blocks.
+func (s *Spool) Collector() uint64 { return s.collector }
+
+// LastNumber is the last block number given, 0 for none. Numbers have gaps:
+// merged runs get new ones.
+func (s *Spool) LastNumber() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// CheckStore compares with the last number that the store has seen of this
+// collector. An error says that the directory is an older copy, whose numbers
+// were given to other blocks already: nothing may be stored from it.
+func (s *Spool) CheckStore(last uint64) error {
+	mine := s.LastNumber()
+	if last <= mine {
+		return nil
+	}
+	return fmt.Errorf("spool: the store has block %d of collector %016x, and %s knows of %d only: the directory is an older copy or was damaged. "+
+		"Move it away and start again: a new directory gets a new collector id. What the old one holds and the store does not can be exported from it",
+		last, s.collector, s.o.Dir, mine)
+}
+
+// Wait returns a channel that gets a token when Oldest may have something new.
+func (s *Spool) Wait() <-chan struct{} { return s.wake }
+
+func (s *Spool) token() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Sources returns the durable state of all live sources, in no order.
+func (s *Spool) Sources() []Source {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return slices.Collect(maps.Values(s.sources))
+}
+
+// Close lets go of the directory. What it holds stays for the next Open. The
+// error says that a seal is pending, which is then not in it. No other call may
+// follow, and Merge must have returned.
+func (s *Spool) Close() error {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.unregister()
+	var err error
+	if s.pending {
+		err = fmt.Errorf("spool: seal %d is not written: its frames were not acknowledged and will come again over streams", s.sealed+1)
+	}
+	return errors.Join(err, s.log.file.Close(), s.quota.close(), s.lock.Close())
+}
+
+func (s *Spool) path(name string) string { return filepath.Join(s.o.Dir, name) }

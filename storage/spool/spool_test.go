@@ -1,0 +1,172 @@
+package spool
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+func init() { _ = slog.Default() }
+
+var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func testOptions(files Files) Options {
+	return Options{Dir: "/spool", SizeMax: 16 << 20, LogSize: 8 << 10, Files: files, Logger: silent}
+}
+
+func mustOpen(t *testing.T, o Options) (*Spool, *Recovered) {
+	t.Helper()
+	s, r, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+func mustSeal(t *testing.T, s *Spool, seal *Seal) uint64 {
+	t.Helper()
+	n, err := s.Seal(seal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+const day = 24 * 60 * 60
+
+func row(content uint64) storage.Row {
+	return storage.Row{
+		Content: content, User: 2, Dwell: 3, First: 4, Last: 5, Minute: 20000 * day, Opens: 6, Reads: 7,
+		Finishes: 8, Saves: 9, Shares: 10, Stream: 11, Progress: 12,
+	}
+}
+
+func testSeal(content uint64) *Seal {
+	return &Seal{
+		Window: storage.Window{Start: 1000 * int64(content), End: 1000*int64(content) + 1000},
+		Rows:   []storage.Row{row(content)},
+		Books: []storage.Book{{
+			Stream: 11, Sent: 1, Accepted: 2, Lost: -3, Shed: 4, Clamped: 5, Duplicate: 6, Stale: 7,
+			Refused: []storage.Refused{{Reason: "size", Events: 8, Frames: 9}},
+		}},
+		Sources: []Source{{ID: content, Base: 1, End: 2, Newest: 3, Lost: 4, Next: 5, LastSeen: 6, Stream: 7, Session: true}},
+	}
+}
+
+// On the operating system's own files: what was sealed comes back, what was
+// frozen comes as blocks, what was stored is gone.
+func TestCycle(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir() + "/a/b"
+	s, r := mustOpen(t, o)
+	if !reflect.DeepEqual(r, &Recovered{}) {
+		t.Errorf("a new directory holds %+v", r)
+	}
+	id := s.Collector()
+	for i := range uint64(5) {
+		if n := mustSeal(t, s, testSeal(i+1)); n != i+1 {
+			t.Fatalf("seal %d has number %d", i+1, n)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, r = mustOpen(t, o)
+	if s.Collector() != id || id == 0 {
+		t.Errorf("collector is %x, and was %x", s.Collector(), id)
+	}
+	if r.Last != 5 || r.Seals != 5 || len(r.Rows) != 5 || len(r.Sources) != 5 || r.Torn != 0 || len(r.SetAside) != 0 {
+		t.Fatalf("recovered %+v", r)
+	}
+	for i, got := range r.Rows {
+		if got != row(uint64(i+1)) {
+			t.Errorf("row %d is %+v", i, got)
+		}
+	}
+	wantBook := storage.Book{
+		Stream: 11, Sent: 5, Accepted: 10, Lost: -15, Shed: 20, Clamped: 25, Duplicate: 30, Stale: 35,
+		Refused: []storage.Refused{{Reason: "size", Events: 40, Frames: 45}},
+	}
+	if len(r.Books) != 1 || !reflect.DeepEqual(r.Books[0], wantBook) {
+		t.Errorf("books are %+v", r.Books)
+	}
+	if (r.Window != storage.Window{Start: 1000, End: 6000}) {
+		t.Errorf("window is %+v", r.Window)
+	}
+	for _, source := range r.Sources {
+		if source != testSeal(source.ID).Sources[0] {
+			t.Errorf("source is %+v", source)
+		}
+	}
+	if err := s.Freeze(r.Rows, r.Books, r.Window, 6); err == nil {
+		t.Error("a seal that is not there was frozen")
+	}
+	if err := s.Freeze(r.Rows, r.Books, r.Window, 5); err != nil {
+		t.Fatal(err)
+	}
+	mustSeal(t, s, &Seal{Sources: []Source{{ID: 9}}, Forgotten: []uint64{1, 2}})
+	_ = s.Close()
+	s, r = mustOpen(t, o)
+	if r.Seals != 1 || len(r.Rows) != 0 || r.Runs != 1 || len(r.Sources) != 4 || s.LastNumber() != 1 {
+		t.Fatalf("after a freeze: recovered %+v, last number %d", r, s.LastNumber())
+	}
+	b, ok, err := s.Oldest()
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if b.Collector != id || b.Number != 1 || b.Day != 20000 || b.Rows.Len() != 5 || b.Rows.Row(4) != row(5) ||
+		!reflect.DeepEqual(b.Books, []storage.Book{wantBook}) || (b.Window != storage.Window{Start: 1000, End: 6000}) {
+		t.Errorf("block is %+v", b)
+	}
+	if err := s.Stored(2); err == nil {
+		t.Error("a block that is not there is stored")
+	}
+	if err := s.Stored(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, _ := s.Oldest(); ok {
+		t.Error("a stored block is there")
+	}
+	_ = s.Close()
+	s, r = mustOpen(t, o)
+	if r.Seals != 1 || r.Runs != 0 || s.LastNumber() != 1 {
+		t.Errorf("after storing: recovered %+v, last number %d", r, s.LastNumber())
+	}
+	_ = s.Close()
+}
+
+func TestSecondProcess(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir()
+	s, _ := mustOpen(t, o)
+	if _, _, err := Open(o); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a second one got %v", err)
+	}
+	_ = s.Close()
+	s, _ = mustOpen(t, o)
+	_ = s.Close()
+}
+
+func TestCheckStore(t *testing.T) {
+	s, _ := mustOpen(t, testOptions(newMemory(1)))
+	mustSeal(t, s, testSeal(1))
+	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckStore(1); err != nil {
+		t.Error(err)
+	}
+	if err := s.CheckStore(2); err == nil {
+		t.Error("an older copy was accepted")
+	}
+}
+
+// dump is a log that a test can read.
+type dump struct{ bytes.Buffer }
+
+func (d *dump) logger() *slog.Logger { return slog.New(slog.NewTextHandler(d, nil)) }

@@ -1,0 +1,256 @@
+package spool
+
+import (
+	"slices"
+
+	"github.com/lectern/lectern/storage"
+)
+
+const (
+	rowSize      = 67
+	sourceSize   = 59
+	bookSize     = 60 // without its refusals
+	refusalSize  = 17 // without its reason
+	sealHeadSize = 32
+)
+
+func putRow(b []byte, r *storage.Row) {
+	_ = b[rowSize-1]
+	le.PutUint64(b, r.Content)
+	le.PutUint64(b[8:], r.User)
+	le.PutUint64(b[16:], r.Dwell)
+	le.PutUint64(b[24:], uint64(r.First))
+	le.PutUint64(b[32:], uint64(r.Last))
+	le.PutUint32(b[40:], r.Minute)
+	le.PutUint32(b[44:], r.Opens)
+	le.PutUint32(b[48:], r.Reads)
+	le.PutUint32(b[52:], r.Finishes)
+	le.PutUint32(b[56:], r.Saves)
+	le.PutUint32(b[60:], r.Shares)
+	le.PutUint16(b[64:], r.Stream)
+	b[66] = r.Progress
+}
+
+func getRow(b []byte) storage.Row {
+	_ = b[rowSize-1]
+	return storage.Row{
+		Content: le.Uint64(b), User: le.Uint64(b[8:]), Dwell: le.Uint64(b[16:]),
+		First: int64(le.Uint64(b[24:])), Last: int64(le.Uint64(b[32:])), Minute: le.Uint32(b[40:]),
+		Opens: le.Uint32(b[44:]), Reads: le.Uint32(b[48:]), Finishes: le.Uint32(b[52:]),
+		Saves: le.Uint32(b[56:]), Shares: le.Uint32(b[60:]),
+		Stream: le.Uint16(b[64:]), Progress: b[66],
+	}
+}
+
+func putSource(b []byte, s *Source) {
+	_ = b[sourceSize-1]
+	le.PutUint64(b, s.ID)
+	le.PutUint64(b[8:], s.Base)
+	le.PutUint64(b[16:], s.End)
+	le.PutUint64(b[24:], s.Newest)
+	le.PutUint64(b[32:], s.Lost)
+	le.PutUint64(b[40:], s.Next)
+	le.PutUint64(b[48:], uint64(s.LastSeen))
+	le.PutUint16(b[56:], s.Stream)
+	b[58] = 0
+	if s.Session {
+		b[58] = 1
+	}
+}
+
+func getSource(b []byte) Source {
+	_ = b[sourceSize-1]
+	return Source{
+		ID: le.Uint64(b), Base: le.Uint64(b[8:]), End: le.Uint64(b[16:]), Newest: le.Uint64(b[24:]),
+		Lost: le.Uint64(b[32:]), Next: le.Uint64(b[40:]), LastSeen: int64(le.Uint64(b[48:])),
+		Stream: le.Uint16(b[56:]), Session: b[58]&1 != 0,
+	}
+}
+
+func appendBook(b []byte, k *storage.Book) []byte {
+	b = le.AppendUint16(b, k.Stream)
+	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Shed, k.Clamped, k.Duplicate, k.Stale} {
+		b = le.AppendUint64(b, n)
+	}
+	b = le.AppendUint16(b, uint16(len(k.Refused)))
+	for _, r := range k.Refused {
+		b = append(b, byte(len(r.Reason)))
+		b = append(b, r.Reason...)
+		b = le.AppendUint64(b, r.Events)
+		b = le.AppendUint64(b, r.Frames)
+	}
+	return b
+}
+
+// getBooks reads n books that fill b exactly.
+func getBooks(b []byte, n uint32) ([]storage.Book, bool) {
+	if uint64(len(b)) < uint64(n)*bookSize {
+		return nil, false
+	}
+	books := make([]storage.Book, n)
+	for i := range books {
+		var ok bool
+		if b, ok = getBook(b, &books[i]); !ok {
+			return nil, false
+		}
+	}
+	return books, len(b) == 0
+}
+
+func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
+	if len(b) < bookSize {
+		return nil, false
+	}
+	k.Stream = le.Uint16(b)
+	k.Sent, k.Accepted, k.Lost = le.Uint64(b[2:]), le.Uint64(b[10:]), int64(le.Uint64(b[18:]))
+	k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:])
+	k.Duplicate, k.Stale = le.Uint64(b[42:]), le.Uint64(b[50:])
+	refusals := int(le.Uint16(b[58:]))
+	b = b[bookSize:]
+	if len(b) < refusals*refusalSize {
+		return nil, false
+	}
+	if refusals > 0 {
+		k.Refused = make([]storage.Refused, refusals)
+	}
+	for i := range k.Refused {
+		n := 0
+		if len(b) > 0 {
+			n = int(b[0])
+		}
+		if len(b) < n+refusalSize {
+			return nil, false
+		}
+		k.Refused[i] = storage.Refused{Reason: string(b[1 : 1+n]), Events: le.Uint64(b[1+n:]), Frames: le.Uint64(b[9+n:])}
+		b = b[n+refusalSize:]
+	}
+	return b, true
+}
+
+// addBooks adds books to those of the same stream in sums, which stays ordered
+// by stream.
+func addBooks(sums []storage.Book, books []storage.Book) []storage.Book {
+	for i := range books {
+		at, found := slices.BinarySearchFunc(sums, books[i].Stream, func(b storage.Book, stream uint16) int {
+			return int(b.Stream) - int(stream)
+		})
+		if found {
+			sums[at].Add(&books[i])
+			continue
+		}
+		c := books[i]
+		c.Refused = slices.Clone(c.Refused)
+		sums = slices.Insert(sums, at, c)
+	}
+	return sums
+}
+
+// addWindow widens w to hold o.
+func addWindow(w, o storage.Window) storage.Window {
+	if w == (storage.Window{}) {
+		return o
+	}
+	return storage.Window{Start: min(w.Start, o.Start), End: max(w.End, o.End)}
+}
+
+// appendSeal appends the body of a seal's record.
+func appendSeal(b []byte, s *Seal) []byte {
+	b = le.AppendUint64(b, uint64(s.Window.Start))
+	b = le.AppendUint64(b, uint64(s.Window.End))
+	b = le.AppendUint32(b, uint32(len(s.Rows)))
+	b = le.AppendUint32(b, uint32(len(s.Books)))
+	b = le.AppendUint32(b, uint32(len(s.Sources)))
+	b = le.AppendUint32(b, uint32(len(s.Forgotten)))
+	at := len(b)
+	b = slices.Grow(b, sealSize(s))[:at+len(s.Rows)*rowSize+len(s.Sources)*sourceSize]
+	for i := range s.Rows {
+		putRow(b[at:], &s.Rows[i])
+		at += rowSize
+	}
+	for i := range s.Sources {
+		putSource(b[at:], &s.Sources[i])
+		at += sourceSize
+	}
+	for _, id := range s.Forgotten {
+		b = le.AppendUint64(b, id)
+	}
+	for i := range s.Books {
+		b = appendBook(b, &s.Books[i])
+	}
+	return b
+}
+
+// sealSize is the length of a seal's body.
+func sealSize(s *Seal) int {
+	n := sealHeadSize + len(s.Rows)*rowSize + len(s.Sources)*sourceSize + len(s.Forgotten)*8
+	for i := range s.Books {
+		n += bookSize
+		for _, r := range s.Books[i].Refused {
+			n += refusalSize + len(r.Reason)
+		}
+	}
+	return n
+}
+
+// sealBody gives access to the parts of a seal's body without copying it.
+type sealBody struct {
+	window                         storage.Window
+	rows, sources, forgotten, rest []byte
+	books                          uint32
+}
+
+// parseSeal checks that the counts fit the length, before anybody allocates by
+// them.
+func parseSeal(b []byte) (s sealBody, ok bool) {
+	if len(b) < sealHeadSize {
+		return s, false
+	}
+	s.window = storage.Window{Start: int64(le.Uint64(b)), End: int64(le.Uint64(b[8:]))}
+	rows, sources, forgotten := uint64(le.Uint32(b[16:])), uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[28:]))
+	s.books = le.Uint32(b[20:])
+	b = b[sealHeadSize:]
+	if rows*rowSize+sources*sourceSize+forgotten*8+uint64(s.books)*bookSize > uint64(len(b)) {
+		return s, false
+	}
+	s.rows, b = b[:rows*rowSize], b[rows*rowSize:]
+	s.sources, b = b[:sources*sourceSize], b[sources*sourceSize:]
+	s.forgotten, s.rest = b[:forgotten*8], b[forgotten*8:]
+	return s, true
+}
+
+// apply brings sources to the state after the seal.
+func (s *sealBody) apply(sources map[uint64]Source) {
+	for b := s.sources; len(b) > 0; b = b[sourceSize:] {
+		source := getSource(b)
+		sources[source.ID] = source
+	}
+	for b := s.forgotten; len(b) > 0; b = b[8:] {
+		delete(sources, le.Uint64(b))
+	}
+}
+
+// appendSnapshot appends the body of a snapshot's record.
+func appendSnapshot(b []byte, sources map[uint64]Source) []byte {
+	b = le.AppendUint32(b, uint32(len(sources)))
+	b = le.AppendUint32(b, 0)
+	at := len(b)
+	b = slices.Grow(b, len(sources)*sourceSize)[:at+len(sources)*sourceSize]
+	for _, s := range sources {
+		putSource(b[at:], &s)
+		at += sourceSize
+	}
+	return b
+}
+
+// parseSnapshot returns the sources of a snapshot.
+func parseSnapshot(b []byte) (map[uint64]Source, bool) {
+	if len(b) < 8 || uint64(len(b)-8) != uint64(le.Uint32(b))*sourceSize {
+		return nil, false
+	}
+	sources := make(map[uint64]Source, le.Uint32(b))
+	for b = b[8:]; len(b) > 0; b = b[sourceSize:] {
+		source := getSource(b)
+		sources[source.ID] = source
+	}
+	return sources, true
+}
