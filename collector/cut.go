@@ -231,6 +231,12 @@ func addBooks(parts []part) []storage.Book {
 	return books
 }
 
+// pass waits until the cut that wants the shards has had them.
+func (c *cutter) pass() {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+}
+
 // keys is how many rows a cut would bring now.
 func (c *cutter) keys() (n int) {
 	for _, s := range c.shards {

@@ -115,8 +115,7 @@ func (s *shard) makeRoom(count int, via transport) bool {
 func (s *shard) yield() {
 	if s.cuts.waiting.Load() {
 		s.Unlock()
-		s.cuts.gate.RLock() // until the cut is done
-		s.cuts.gate.RUnlock()
+		s.cuts.pass()
 		s.Lock()
 	}
 }

@@ -75,17 +75,16 @@ func (s *Spool) freezeNothing(through uint64) error {
 
 // runWriter writes a run file.
 type runWriter struct {
-	s        *Spool
-	f        File
-	temp     string
-	held     int64 // bytes of the quota
-	buf      []byte
-	at       int64 // where buf goes in the file
-	books    []storage.Book
-	block    blockEntry // the one that is written
-	open     bool       // there is one
-	blocks   []blockEntry
-	replaced []fileSize
+	s      *Spool
+	f      File
+	temp   string
+	held   int64 // bytes of the quota
+	buf    []byte
+	at     int64 // where buf goes in the file
+	books  []storage.Book
+	block  blockEntry // the one that is written
+	open   bool       // there is one
+	blocks []blockEntry
 }
 
 const (

@@ -15,7 +15,6 @@ type meters struct {
 	torn     *metrics.Counter // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
 	setAside *metrics.Counter // lectern_spool_set_aside_total: damaged files
 	merges   *metrics.Counter // lectern_spool_merges_total: merges that replaced runs
-	gauges   []string
 	set      *metrics.Set
 }
 

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/parquet"
+	"github.com/lectern/lectern/storage/spool"
+)
+
+const spoolHelp = `Look into the spool: what was counted and is not in the store yet.
+
+Usage:
+
+  lectern spool ls [--config FILE] [--dir DIR]
+  lectern spool verify [--config FILE] [--dir DIR]
+  lectern spool export --to DIR [--block N] [--config FILE] [--dir DIR]
+
+  ls       what waits: the seals that are in no block yet, and the blocks that
+           wait for the store, with their age
+  verify   reads every record and every block, and checks their checksums
+  export   writes blocks that wait as Parquet files to another directory, which
+           "lectern top --dir DIR" reads; all of them, or the one of --block
+
+Flags:
+
+  --config FILE    the configuration that names the spool (default ./config.toml,
+                   and where there is none the built-in defaults)
+  --dir DIR        look into the spool in this directory instead
+
+Nothing is changed, so it is safe beside a running daemon, and after a dead one.
+
+Exit status: 0 when all was read and nothing is damaged; 1 when something is, or
+cannot be read; 2 when the arguments make no sense.
+`
+
+// spoolFlags are the arguments of `lectern spool`.
+type spoolFlags struct {
+	flags   *flag.FlagSet
+	config  string
+	dir     string
+	to      string
+	block   uint64
+	actions map[string]func() int
+}
+
+// runSpool is `lectern spool`.
+func (p *process) runSpool(ctx context.Context, args []string) int {
+	s := &spoolFlags{flags: newFlags("spool")}
+	s.flags.StringVar(&s.config, "config", "", "")
+	s.flags.StringVar(&s.dir, "dir", "", "")
+	s.flags.StringVar(&s.to, "to", "", "")
+	s.flags.Uint64Var(&s.block, "block", 0, "")
+	s.actions = map[string]func() int{
+		"ls":     func() int { return p.spoolList(s) },
+		"verify": func() int { return p.spoolVerify(s) },
+		"export": func() int { return p.spoolExport(ctx, s) },
+	}
+	action := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		action, args = args[0], args[1:]
+	}
+	if code, done := p.parse(s.flags, args, spoolHelp); done {
+		return code
+	}
+	do := s.actions[action]
+	exporting := action == "export"
+	switch {
+	case do == nil && action == "":
+		return p.usage("spool", errors.New("say what to do: ls, verify or export"))
+	case do == nil:
+		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify and export%s", action, didYouMean(action, "ls", "verify", "export")))
+	case exporting && s.to == "":
+		return p.usage("spool", errors.New("export needs --to DIR"))
+	case !exporting && (given(s.flags, "to") || given(s.flags, "block")):
+		return p.usage("spool", fmt.Errorf("--to and --block go with export, not with %s", action))
+	}
+	if !given(s.flags, "dir") {
+		c, ok := p.load(s.flags, s.config)
+		if !ok {
+			return 1
+		}
+		s.dir = c.Spool.Dir
+	}
+	return do()
+}
+
+func didYouMean(word string, candidates ...string) string {
+	if near := config.Nearest(word, candidates); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return ""
+}
+
+// spoolContents reads the directory; it has said why where it could not.
+func (p *process) spoolContents(s *spoolFlags) (*spool.Contents, bool) {
+	c, err := spool.Inspect(s.dir)
+	if err != nil {
+		p.fail("spool", fmt.Errorf("cannot read the spool in %q; is that what `lectern serve` keeps it in? %w", s.dir, err))
+		return nil, false
+	}
+	return c, true
+}
+
+// spoolList is `lectern spool ls`.
+func (p *process) spoolList(s *spoolFlags) int {
+	c, ok := p.spoolContents(s)
+	if !ok {
+		return 1
+	}
+	var b strings.Builder
+	seals, rows, since := waitingSeals(c)
+	fmt.Fprintf(&b, "Collector %016x.\n", c.Collector)
+	if seals > 0 {
+		fmt.Fprintf(&b, "%d seals with %d rows are in no block yet, the oldest from %s.\n", seals, rows, age(p.now(), since))
+	} else {
+		b.WriteString("No seals wait to become blocks.\n")
+	}
+	t := table{left: 1}
+	t.add("BLOCK", "DAY", "ROWS", "BOOKS", "BYTES", "RECEIVED")
+	for _, r := range live(c) {
+		for _, block := range r.Blocks {
+			day := "-"
+			if block.Rows > 0 {
+				day = time.Unix(int64(block.Day)*24*60*60, 0).UTC().Format(time.DateOnly)
+			}
+			t.add(number(block.Number), day, number(block.Rows), number(block.Books), number(block.Length), age(p.now(), r.Window.Start))
+		}
+	}
+	if len(t.rows) == 1 {
+		b.WriteString("No blocks wait for the store.\n")
+	} else {
+		fmt.Fprintf(&b, "%d blocks wait for the store, or for a file to be let go of:\n\n%s", len(t.rows)-1, t.String())
+	}
+	for _, bad := range c.Bad {
+		fmt.Fprintf(&b, "%s is damaged and was set aside (%d bytes).\n", bad.Name, bad.Size)
+	}
+	return p.print("spool", b.String())
+}
+
+// age is a moment, in Unix milliseconds, and how long ago it was.
+func age(now time.Time, at int64) string {
+	t := time.UnixMilli(at).UTC()
+	return fmt.Sprintf("%s (%s ago)", t.Format("2006-01-02T15:04:05Z"), now.Sub(t).Round(time.Second))
+}
+
+// waitingSeals counts the seals that no run holds.
+func waitingSeals(c *spool.Contents) (seals, rows int, since int64) {
+	var through uint64
+	for _, r := range c.Runs {
+		through = max(through, r.Through)
+	}
+	for _, l := range c.Logs {
+		for _, r := range l.Records {
+			through = max(through, r.Through)
+		}
+	}
+	seen := make(map[uint64]bool) // one that was written again has its number twice
+	for _, l := range c.Logs {
+		for _, r := range l.Records {
+			if r.Kind != "seal" || r.Number <= through || seen[r.Number] {
+				continue
+			}
+			seen[r.Number] = true
+			if seals++; seals == 1 {
+				since = r.Time
+			}
+			rows += r.Rows
+		}
+	}
+	return seals, rows, since
+}
+
+// live is the runs but those that were merged into others.
+func live(c *spool.Contents) []spool.RunContents {
+	var replaced []string
+	for _, r := range c.Runs {
+		replaced = append(replaced, r.Replaced...)
+	}
+	return slices.DeleteFunc(slices.Clone(c.Runs), func(r spool.RunContents) bool { return slices.Contains(replaced, r.Name) })
+}
+
+// spoolVerify is `lectern spool verify`.
+func (p *process) spoolVerify(s *spoolFlags) int {
+	c, ok := p.spoolContents(s)
+	if !ok {
+		return 1
+	}
+	var b strings.Builder
+	for _, l := range c.Logs {
+		fmt.Fprintf(&b, "%s: %d records", l.Name, len(l.Records))
+		if l.Torn > 0 {
+			fmt.Fprintf(&b, ", and %d bytes of a write that was cut off or goes on now", l.Torn)
+		}
+		verdict(&b, l.Damage)
+	}
+	for _, r := range c.Runs {
+		fmt.Fprintf(&b, "%s: %d blocks", r.Name, len(r.Blocks))
+		verdict(&b, r.Damage)
+		for _, block := range r.Blocks {
+			if block.Damage != "" {
+				fmt.Fprintf(&b, "  block %d is DAMAGED: %s\n", block.Number, block.Damage)
+			}
+		}
+	}
+	for _, bad := range c.Bad {
+		fmt.Fprintf(&b, "%s: set aside as DAMAGED\n", bad.Name)
+	}
+	if c.Damaged() {
+		b.WriteString("\nSomething is damaged: what was acknowledged may be missing.\n")
+		_ = p.print("spool", b.String())
+		return 1
+	}
+	b.WriteString("\nEvery checksum is right.\n")
+	return p.print("spool", b.String())
+}
+
+func verdict(w io.Writer, damage string) {
+	if damage == "" {
+		fmt.Fprintln(w, ", good")
+	} else {
+		fmt.Fprintln(w, ", DAMAGED: "+damage)
+	}
+}
+
+// spoolExport is `lectern spool export`.
+func (p *process) spoolExport(ctx context.Context, s *spoolFlags) int {
+	c, ok := p.spoolContents(s)
+	if !ok {
+		return 1
+	}
+	var numbers []uint64
+	for _, r := range live(c) {
+		for _, block := range r.Blocks {
+			if !given(s.flags, "block") || block.Number == s.block {
+				numbers = append(numbers, block.Number)
+			}
+		}
+	}
+	if given(s.flags, "block") && len(numbers) == 0 {
+		return p.fail("spool", fmt.Errorf("no block %d waits in %q; `lectern spool ls` shows those that do", s.block, s.dir))
+	}
+	out, err := parquet.Open(parquet.Options{Dir: s.to, Collector: c.Collector, Now: p.now})
+	if err != nil {
+		return p.fail("spool", err)
+	}
+	rows, failed := 0, 0
+	for _, n := range numbers {
+		b, err := spool.ReadBlock(s.dir, n)
+		if err == nil {
+			_, err = out.Store(ctx, b)
+		}
+		if err != nil {
+			failed++
+			p.fail("spool", fmt.Errorf("export block %d: %w", n, err))
+			continue
+		}
+		rows += b.Rows.Len()
+	}
+	if err := out.Close(); err != nil {
+		return p.fail("spool", err)
+	}
+	if failed > 0 {
+		return p.fail("spool", fmt.Errorf("%d of %d blocks could not be exported", failed, len(numbers)))
+	}
+	return p.print("spool", strconv.Itoa(len(numbers))+" blocks with "+strconv.Itoa(rows)+" rows are in "+s.to+"\n")
+}
+
+var _ storage.Spool = (*spool.Spool)(nil)
