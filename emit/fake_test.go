@@ -3,6 +3,7 @@ package emit
 import (
 	"bytes"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -16,6 +17,11 @@ type fakeSource struct {
 	newest, end uint64 // sequence, and position behind it
 	any         bool
 	frames      map[uint64][]byte
+	placed      map[uint64]bool // sequences of frames that were refused and used up
+}
+
+func newFakeSource() *fakeSource {
+	return &fakeSource{frames: map[uint64][]byte{}, placed: map[uint64]bool{}}
 }
 
 // fakeCollector speaks the session protocol, with faults. It is not a copy of
@@ -105,7 +111,7 @@ func (f *fakeCollector) serve(conn net.Conn) {
 	}
 	known := f.sources[h.Source]
 	if known == nil {
-		known = &fakeSource{frames: map[uint64][]byte{}}
+		known = newFakeSource()
 	}
 	first := f.ack(h)
 	f.mu.Unlock()
@@ -202,6 +208,9 @@ func (f *fakeCollector) frame(s *fakeSource, h *wire.Header, frame []byte) wire.
 		}
 		return wire.Accepted
 	}
+	if s.placed[h.Sequence] { // the refusal was lost on its way: now it is a duplicate
+		return wire.Accepted
+	}
 	switch {
 	case s.any && h.Sequence <= s.newest:
 		f.problem("a frame behind the newest that never came")
@@ -215,9 +224,8 @@ func (f *fakeCollector) frame(s *fakeSource, h *wire.Header, frame []byte) wire.
 		}
 		// Half of them are placed, like one with a bad body.
 		if f.rand.IntN(2) == 0 {
-			s.frames[h.Sequence] = bytes.Clone(frame)
 			s.any, s.newest, s.end = true, h.Sequence, h.Position+uint64(h.Count)
-			delete(s.frames, h.Sequence)
+			s.placed[h.Sequence] = true
 		}
 		return wire.RefusedKind
 	}
@@ -243,7 +251,7 @@ func (f *fakeCollector) seal() {
 	for id, s := range f.sources {
 		before := f.sealed[id]
 		if before == nil {
-			before = &fakeSource{frames: map[uint64][]byte{}}
+			before = newFakeSource()
 			f.sealed[id] = before
 		}
 		from := uint64(0)
@@ -253,6 +261,9 @@ func (f *fakeCollector) seal() {
 		for sequence := from; s.any && sequence <= s.newest; sequence++ {
 			frame, ok := s.frames[sequence]
 			if !ok {
+				if s.placed[sequence] {
+					before.placed[sequence] = true
+				}
 				continue
 			}
 			h, _ := wire.ParseHeader(frame)
@@ -280,7 +291,9 @@ func (f *fakeCollector) ack(h wire.Header) []byte {
 func (f *fakeCollector) crash() {
 	f.sources = map[uint64]*fakeSource{}
 	for id, s := range f.sealed {
-		back := &fakeSource{newest: s.newest, end: s.end, any: s.any, frames: map[uint64][]byte{}}
+		back := newFakeSource()
+		back.newest, back.end, back.any = s.newest, s.end, s.any
+		maps.Copy(back.placed, s.placed)
 		for n, b := range s.frames {
 			back.frames[n] = b
 		}
@@ -317,13 +330,16 @@ func (f *fakeCollector) check(added uint64, s Stats) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	bad := f.problems
-	missing := uint64(0)
+	missing, refused := uint64(0), uint64(0) // refused: of the missing, whether the client heard of it or not
 	for user := range added {
 		switch n := f.counted[user]; {
 		case n > 1:
 			bad = append(bad, "an event was counted more than once")
 		case n == 0:
 			missing++
+			if f.refused[user] > 0 {
+				refused++
+			}
 		}
 	}
 	if uint64(len(f.counted)) > added {
@@ -332,7 +348,7 @@ func (f *fakeCollector) check(added uint64, s Stats) []string {
 	if f.forgets == 0 && f.refuses == 0 && f.lost() != s.Dropped {
 		bad = append(bad, "what was dropped does not show as lost")
 	}
-	if least, most := s.Refused+s.Dropped, s.Refused+s.Dropped+s.Unsure; missing < least || missing > most {
+	if least, most := s.Refused+s.Dropped, refused+s.Dropped+s.Unsure; missing < least || missing > most {
 		bad = append(bad, "events are missing that the client does not account for")
 	}
 	if s.Events+s.Recovered != s.Acked+s.Refused+s.Dropped+s.Unsure+s.Buffered {
