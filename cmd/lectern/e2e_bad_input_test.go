@@ -23,7 +23,7 @@ import (
 func TestBadInput(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "parquet")
 	t.Setenv("GOGC", "20") // the heap in use is near what lives
-	d := serveOn(t, configure(t, dir, "window.ack_interval = \"200ms\"\nwindow.flush_interval = \"1s\"\nlimits.connection_idle_max = \"2s\"\nlimits.connections_max = 12000\nlimits.sources_max = 5000\nlimits.source_idle_max = \"2s\""))
+	d := serveOn(t, configure(t, dir, "window.ack_interval = \"200ms\"\nwindow.flush_interval = \"1s\"\nlimits.connection_idle_max = \"2s\"\nlimits.connections_max = 12000\nlimits.sources_max = 5000\nlimits.source_idle_max = \"2s\"\nlimits.session_idle_max = \"5s\""))
 	// The first round makes what good traffic needs; the second must not need more.
 	d.badInput(7)
 	before := d.heapMiB()

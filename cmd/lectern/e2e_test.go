@@ -471,3 +471,34 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// What the spool holds of a killed daemon can be listed, verified and exported,
+// and nothing that was acknowledged is missing.
+func TestSpoolOfADeadDaemon(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "parquet")
+	config := configure(t, dir, "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"1h\"")
+	d := serveOn(t, config)
+	d.emit("tcp", "--events", "20000")
+	_ = d.command.Process.Kill()
+	<-d.finished
+	if out := succeed(t, "spool", "ls", "--config", config); !strings.Contains(out, "are in no block yet") {
+		t.Errorf("ls: %s", out)
+	}
+	if out := succeed(t, "spool", "verify", "--config", config); !strings.Contains(out, "Every checksum is right.") {
+		t.Errorf("verify: %s", out)
+	}
+	d = serveOn(t, config)
+	d.stop()
+	sum := 0
+	for _, r := range storedRows(t, dir) {
+		sum += int(r.Opens + r.Reads + r.Finishes + r.Saves + r.Shares)
+	}
+	if sum != 20_000 {
+		t.Errorf("%d of 20,000 acknowledged events are stored after a kill", sum)
+	}
+	succeed(t, "books", "--config", config)
+	export := filepath.Join(t.TempDir(), "export")
+	if out := succeed(t, "spool", "export", "--config", config, "--to", export); !strings.Contains(out, "0 blocks") {
+		t.Errorf("export: %s", out)
+	}
+}

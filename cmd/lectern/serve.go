@@ -32,7 +32,8 @@ SIGTERM or SIGINT ends it: it stops reading, makes the last cut, and leaves when
 the last block is stored. A second one ends it at once.
 
 Exit status: 0 when everything was stored, or is in the spool for the next start;
-1 when it could not start, or lost what was not acknowledged; 2 when the arguments make no sense.
+1 when it could not start, or lost what was not acknowledged; 2 when the
+arguments make no sense.
 `
 
 // stopGrace is how long the last blocks may take to reach the store: less than
