@@ -9,7 +9,7 @@ import (
 // ended at every one of its own.
 func TestCrashAnywhere(t *testing.T) {
 	for _, script := range []string{
-		"sfsfm", "sfsfsfmtttt", "sftsft", "ssfssssssssssfst", "sfsftsfmtttst", "sfsfmttt",
+		"sfsfsfmtttt", "sftsft", "ssfssssssssssfst", "sfsfsmtttt", "sfsfmsttt",
 	} {
 		whole := false // the crash comes behind the script's end
 		for crash := 1; !whole; crash++ {
@@ -26,6 +26,81 @@ func TestCrashAnywhere(t *testing.T) {
 	}
 }
 
+// Some syncs of the directory fail, or some removals, and then the power goes.
+func TestFaultThenPowerLoss(t *testing.T) {
+	merges := 0
+	for _, script := range []string{"sfssfsfst", "sfsfmsttts", "sfssfmstttsfs"} {
+		for _, kind := range []string{"syncdir", "remove"} {
+			for first := range 12 {
+				for n := 1; n < 6; n++ {
+					whole := false
+					for crash := 20; !whole; crash++ {
+						for seed := range uint64(3) {
+							w := runFaults(t, script, kind, first, n, crash, seed)
+							if t.Failed() {
+								t.Fatalf("script %s, %d of %s fail from number %d on, power loss at step %d, seed %d", script, n, kind, first, crash, seed)
+							}
+							whole = w.counts["whole"] > 0
+							merges += w.counts["merge"]
+						}
+					}
+				}
+			}
+		}
+	}
+	if merges == 0 {
+		t.Error("no script merged")
+	}
+}
+
+func runFaults(t *testing.T, script, kind string, first, n, crash int, seed uint64) *world {
+	w := newWorld(t, rand.New(rand.NewPCG(seed, 9)), seed+uint64(crash))
+	w.o.SizeMax, w.o.blockRows, w.o.mergeAt = 1<<20, 4, 2
+	s, r, err := Open(w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s = s
+	w.recovered(r)
+	seen := 0
+	w.disk.fault = func(o op) error {
+		if o.what != kind {
+			return nil
+		}
+		seen++
+		if seen > first && seen <= first+n {
+			return errFault
+		}
+		return nil
+	}
+	w.disk.crashAt = crash
+	w.play(script)
+	w.disk.powerLoss()
+	w.reopen(true)
+	w.end()
+	return w
+}
+
+// play does what a script says until the process dies.
+func (w *world) play(script string) {
+	for _, what := range script {
+		switch what {
+		case 's':
+			w.seal()
+		case 'f':
+			w.freeze()
+		case 'm':
+			w.merge()
+		case 't':
+			w.storeOne()
+		}
+		if w.disk.steps >= w.disk.crashAt {
+			return
+		}
+	}
+	w.counts["whole"]++
+}
+
 // runScript seals (s), freezes (f), merges (m) and stores (t) until the process
 // dies at a step, then starts until it dies at another, by a power loss, then
 // starts and compares.
@@ -38,24 +113,7 @@ func runScript(t *testing.T, script string, crash, start int, seed uint64) *worl
 	if err == nil {
 		w.s = s
 		w.recovered(r)
-		for _, what := range script {
-			switch what {
-			case 's':
-				w.seal()
-			case 'f':
-				w.freeze()
-			case 'm':
-				w.merge()
-			case 't':
-				w.storeOne()
-			}
-			if w.disk.steps >= crash {
-				break
-			}
-		}
-	}
-	if w.disk.steps < crash {
-		w.counts["whole"]++
+		w.play(script)
 	}
 	if seed%2 == 0 {
 		w.disk.kill()

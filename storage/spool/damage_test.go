@@ -280,6 +280,7 @@ func testQuota(t *testing.T, every uint64) {
 	m := newMemory(1)
 	o := testOptions(m)
 	o.SizeMax = 8 * o.LogSize
+	m.capacity = int(o.SizeMax) + 100 // no operation fails for want of room
 	s, _ := mustOpen(t, o)
 	content, frozen := uint64(0), uint64(0)
 	freeze := func() {

@@ -23,15 +23,30 @@ type memory struct {
 	locked  bool
 	steps   int // operations that change something, so far
 
-	trace   bool
-	crashAt int            // the process is dead from this step on; 0: never
-	fault   func(op) error // asked before each such operation; nil: never
+	trace    bool
+	capacity int            // bytes of all files; 0: no end
+	crashAt  int            // the process is dead from this step on; 0: never
+	fault    func(op) error // asked before each such operation; nil: never
 }
 
 type op struct {
 	what string // create, write, sync, resize, rename, remove, syncdir
 	name string
 	step int
+}
+
+// fits says whether the disk has room for that many more bytes.
+func (m *memory) fits(more int) error {
+	if m.capacity == 0 {
+		return nil
+	}
+	for _, n := range m.now {
+		more += len(n.data) + n.reserved
+	}
+	if more > m.capacity {
+		return errFull
+	}
+	return nil
 }
 
 type change struct {
@@ -43,11 +58,12 @@ type change struct {
 const sector = 512
 
 type inode struct {
-	data   []byte       // what a process reads
-	safe   []byte       // what a power loss leaves
-	dirty  map[int]bool // sectors that differ
-	doomed map[int]bool // of a failed sync: shown as written, never written
-	sized  bool         // safe has the length of data
+	data     []byte       // what a process reads
+	safe     []byte       // what a power loss leaves
+	dirty    map[int]bool // sectors that differ
+	doomed   map[int]bool // of a failed sync: shown as written, never written
+	reserved int          // bytes of the reserve file, which has no data
+	sized    bool         // safe has the length of data
 }
 
 var (
@@ -272,6 +288,9 @@ func (f *memoryFile) WriteAt(b []byte, at int64) (int, error) {
 		b = b[:f.m.rng.IntN(len(b)+1)] // a part of it is written
 	}
 	if grow := int(at) + len(b) - len(f.n.data); grow > 0 {
+		if full := f.m.fits(grow); full != nil {
+			return 0, full
+		}
 		f.n.data = append(f.n.data, make([]byte, grow)...)
 		f.n.sized = false
 	}
@@ -330,8 +349,11 @@ func (f *memoryFile) Resize(size int64) error {
 	if err := f.m.begin("resize", f.name); err != nil {
 		return err
 	}
+	if err := f.m.fits(int(size) - len(f.n.data) - f.n.reserved); err != nil {
+		return err
+	}
 	if f.name == "reserve" {
-		f.n.data = f.n.data[:0] // nobody reads it
+		f.n.reserved = int(size) // nobody reads it
 		return nil
 	}
 	if now := len(f.n.data); int(size) > now {
