@@ -92,6 +92,10 @@ func (c *Collector) Failed() <-chan error { return c.failed }
 // interval, a loop hangs.
 func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
 
+// Full says that the last cut that was due could not be made, or is not durable:
+// until one is, sessions have no credit and what the tables cannot hold is shed.
+func (c *Collector) Full() bool { return c.cuts.full.Load() }
+
 // Stop ends the loops, reads the UDP sockets dry, makes the last cut and hands
 // it to the sink. After it nothing of the collector runs. With an error the
 // sink could not make durable what was counted last, none of it acknowledged.

@@ -52,11 +52,12 @@ type GathererOptions struct {
 type Gatherer struct {
 	o GathererOptions
 
-	mu      sync.Mutex // protects the fields below
-	rows    []Row
-	books   map[uint16]*Book
-	window  Window
-	through uint64 // the last seal that is in them
+	mu       sync.Mutex // protects the fields below
+	rows     []Row
+	freezing int // rows that are no longer in rows, and not known to be in blocks
+	books    map[uint16]*Book
+	window   Window
+	through  uint64 // the last seal that is in them
 
 	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
 	number uint64 // of held, if the spool has it
@@ -85,10 +86,14 @@ func NewGatherer(o GathererOptions) *Gatherer {
 
 // Room is how many more rows may come.
 func (g *Gatherer) Room() int {
+	return min(g.o.RowsWaitingMax-g.waiting(), g.o.Spool.Room())
+}
+
+// waiting is how many rows are in memory.
+func (g *Gatherer) waiting() int {
 	g.mu.Lock()
-	room := g.o.RowsWaitingMax - len(g.rows)
-	g.mu.Unlock()
-	return min(room, g.o.Spool.Room())
+	defer g.mu.Unlock()
+	return len(g.rows) + g.freezing
 }
 
 // Seal makes a cut durable and takes its rows and books. One goroutine calls it
@@ -209,7 +214,7 @@ func (g *Gatherer) freezeAll(ctx context.Context) {
 func (g *Gatherer) freeze() error {
 	g.mu.Lock()
 	rows, window, books, through := g.rows, g.window, g.books, g.through
-	g.rows, g.books = nil, make(map[uint16]*Book)
+	g.rows, g.books, g.freezing = nil, make(map[uint16]*Book), len(rows)
 	g.window.Start = window.End
 	g.mu.Unlock()
 	if len(rows) == 0 && len(books) == 0 {
@@ -220,6 +225,9 @@ func (g *Gatherer) freeze() error {
 		g.putBack(rows, books, window)
 		return err
 	}
+	g.mu.Lock()
+	g.freezing = 0
+	g.mu.Unlock()
 	return nil
 }
 
@@ -236,7 +244,7 @@ func sortedBooks(books map[uint16]*Book) []Book {
 func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rows = append(rows, g.rows...)
+	g.rows, g.freezing = append(rows, g.rows...), 0
 	for stream, b := range g.books {
 		if mine, ok := books[stream]; ok {
 			mine.Add(b)

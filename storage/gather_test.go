@@ -102,7 +102,8 @@ type shelfSpool struct {
 	mu      sync.Mutex
 	seals   uint64
 	pending *Seal
-	fails   bool // seals and freezes
+	fails   bool          // seals and freezes
+	slow    time.Duration // a freeze
 	blocks  []*Block
 	last    uint64
 	through uint64
@@ -140,6 +141,7 @@ func (s *shelfSpool) Retry() error {
 func (s *shelfSpool) Room() int { return 1 << 40 }
 
 func (s *shelfSpool) Freeze(rows []Row, books []Book, w Window, through uint64) error {
+	time.Sleep(s.slow) // in synctest's time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails {
@@ -382,6 +384,29 @@ func TestGathererFreezeFails(t *testing.T) {
 		synctest.Wait()
 		if len(s.blocks) != 1 || g.Room() != 1000 {
 			t.Errorf("%d blocks stored, room for %d rows", len(s.blocks), g.Room())
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Rows stay in memory until they are written: a slow disk makes no room.
+func TestGathererRoomWhileFreezing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := newShelfSpool(0)
+		spool.slow = 2 * time.Second
+		g := newTestGatherer(&shelf{}, spool, 1000)
+		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Second) // it is being written
+		if g.Room() != 998 {
+			t.Errorf("room for %d rows while 2 are written", g.Room())
+		}
+		time.Sleep(2 * time.Second)
+		if g.Room() != 1000 {
+			t.Errorf("room for %d rows when they are", g.Room())
 		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
