@@ -99,6 +99,35 @@ func TestTriedRunsAreNotMerged(t *testing.T) {
 	}
 }
 
+// A merged run has seals that a durable record covers already, and numbers that
+// none knows yet: it must not go before one does.
+func TestMergedNumbersAreRemembered(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for range 8 {
+		freezeOne(t, s, 1)
+	}
+	mustSeal(t, s, testSeal(1)) // says all that was frozen
+	if err := s.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b, _, err := s.Oldest()
+	if err != nil || b.Number != 9 {
+		t.Fatal(b, err)
+	}
+	if err := s.Stored(9); err != nil {
+		t.Fatal(err)
+	}
+	if names := m.names("run-"); len(names) > 0 {
+		t.Errorf("%v are left", names)
+	}
+	m.powerLoss()
+	s, _ = mustOpen(t, testOptions(m))
+	if err := s.CheckStore(9); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMergeEndsWithContext(t *testing.T) {
 	m := newMemory(1)
 	s, _ := mustOpen(t, testOptions(m))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -170,3 +171,24 @@ func TestCheckStore(t *testing.T) {
 type dump struct{ bytes.Buffer }
 
 func (d *dump) logger() *slog.Logger { return slog.New(slog.NewTextHandler(d, nil)) }
+
+// A seal is one write and one sync of the log, and nothing else.
+func TestSealIsOneSync(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.LogSize = 1 << 20
+	s, _ := mustOpen(t, o)
+	mustSeal(t, s, testSeal(1))
+	did := map[string]int{}
+	m.fault = func(o op) error {
+		did[o.what]++
+		return nil
+	}
+	const seals = 50
+	for n := range uint64(seals) {
+		mustSeal(t, s, testSeal(2+n))
+	}
+	if want := map[string]int{"write": seals, "sync": seals}; !maps.Equal(did, want) {
+		t.Errorf("%d seals did %v, want %v", seals, did, want)
+	}
+}
