@@ -19,6 +19,7 @@ run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/
 .PHONY: test
 test: format vet staticcheck vulnerabilities ## all checks and tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 20m ./...
+	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
 .PHONY: format
 format: # fails where gofmt would change something
@@ -51,6 +52,18 @@ bench: ## decode and count, beside a plain Go map; blocks into Parquet (3 min)
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern
+
+.PHONY: test-crash
+test-crash: ## daemon and client killed at 240 system calls each; a full disk (7 min)
+	LECTERN_TEST_CRASH_POINTS=240 $(GO) test -count=1 -v -timeout 60m -run 'TestCrashPoints|TestClientCrashPoints|TestDiskFull' ./cmd/lectern
+
+.PHONY: test-kill
+test-kill: ## ten minutes of kill -9 at random, of daemon and clients under load
+	LECTERN_TEST_KILL_SECONDS=600 $(GO) test -count=1 -v -timeout 30m -run TestKilledAtRandom ./cmd/lectern
+
+.PHONY: test-mutants
+test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min)
+	GO=$(GO) mutants/run
 
 .PHONY: fuzz
 fuzz: ## any bytes, and events to bytes and back, 5 minutes each
