@@ -105,13 +105,18 @@ func (s *shard) ack(k *connection) []byte {
 }
 
 // inFlight counts the bytes of a session's frame, and says whether its client
-// keeps to its credit.
+// keeps to its credit. Half of it asks for a cut, so that a fast client has its
+// acks before it must stop.
 func (s *shard) inFlight(k *connection, size int) bool {
 	if k.generation != s.generation {
 		k.before, k.generation = k.total, s.generation
 	}
 	k.total += uint64(size)
-	return k.total-k.acked <= uint64(s.limits.CreditMax)+wire.FrameSizeMax
+	flying, most := k.total-k.acked, uint64(s.limits.CreditMax)
+	if flying > most/2 {
+		s.cuts.request(causeCredit)
+	}
+	return flying <= most+wire.FrameSizeMax
 }
 
 // ackBufferMax is how many bytes of acks may wait for a client that does not

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
@@ -151,6 +152,7 @@ func TestSessionRefusals(t *testing.T) {
 		{"another source", func() []byte { return frameOf(1, 8, 0, 0, epoch, opens(1)...) }, wire.RefusedSequence},
 		{"hello twice", func() []byte { return wire.AppendHello(nil, 1, 9, 0) }, wire.RefusedUnexpected},
 		{"more than the credit", func() (b []byte) {
+			r.fail(true) // or an ack may come in between
 			for i := range uint64(20) {
 				b = append(b, frameOf(1, 9, i, i*1000, epoch, opens(1000)...)...)
 			}
@@ -172,6 +174,26 @@ func TestSessionRefusals(t *testing.T) {
 			}
 		})
 	}
+	r.fail(false)
+}
+
+// A client that has used half of its credit is acknowledged before the interval
+// is over.
+func TestSessionHalfItsCredit(t *testing.T) {
+	r := start(t, func(o *Options) { o.CutInterval, o.CreditMax = time.Hour, 100_000 })
+	c, _ := hello(t, r, 1, 9)
+	frame := func(i uint64) []byte { return frameOf(1, 9, i, i*1000, epoch, opens(1000)...) }
+	n := uint64(50_000/len(frame(0)) + 1)
+	for i := range n {
+		write(t, c, frame(i))
+	}
+	if a := c.until(n); a.Credit == 0 {
+		t.Errorf("%+v", a)
+	}
+	r.stop()
+	if cuts := r.cuts.made[causeCredit].Load(); cuts == 0 {
+		t.Error("no cut for want of credit")
+	}
 }
 
 // A sink that fails gets no new cuts, sessions get no acks and no credit, until
@@ -179,9 +201,7 @@ func TestSessionRefusals(t *testing.T) {
 func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 	r := start(t, nil)
 	c, _ := hello(t, r, 1, 9)
-	r.mu.Lock()
-	r.fails = true
-	r.mu.Unlock()
+	r.fail(true)
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	if a := c.ack(); a.Durable != 0 || a.Credit != 0 {
 		t.Errorf("while the sink fails: %+v", a)
@@ -190,9 +210,7 @@ func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 		t.Errorf("a new session while the sink fails: %+v", a)
 	}
 	write(t, c, frameOf(1, 9, 1, 3, epoch, opens(3)...))
-	r.mu.Lock()
-	r.fails = false
-	r.mu.Unlock()
+	r.fail(false)
 	if a := c.until(2); a.Credit == 0 {
 		t.Errorf("after the sink works again: %+v", a)
 	}
@@ -200,4 +218,10 @@ func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 	if b := r.book(1); b.Accepted != 6 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
+}
+
+func (r *running) fail(fails bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fails = fails
 }
