@@ -128,6 +128,58 @@ func TestMergedNumbersAreRemembered(t *testing.T) {
 	}
 }
 
+// A process that ends between a merge and the removal of what was merged leaves
+// both: the next one ships the merged run alone.
+func TestMergedRunsThatStay(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for range 8 {
+		freezeOne(t, s, 1)
+	}
+	noRemoval := func(o op) error {
+		if o.what == "remove" && o.name != "reserve" {
+			return errFault
+		}
+		return nil
+	}
+	m.fault = noRemoval
+	_ = s.Merge(t.Context())
+	if n := len(m.names("run-")); n != 9 {
+		t.Fatalf("%d run files after the merge", n)
+	}
+	m.kill()
+	m.fault = noRemoval
+	s, _ = mustOpen(t, testOptions(m))
+	if b, ok, err := s.Oldest(); ok || err != nil {
+		t.Errorf("block %d is shipped while the merged runs are there too, %v", b.Number, err)
+	}
+	m.fault = nil
+	s.tidy()
+	var blocks, events uint64
+	for ; ; blocks++ {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		for i := range b.Rows.Len() {
+			row := b.Rows.Row(i)
+			events += row.Events()
+		}
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if blocks != 1 || events != 8 {
+		t.Errorf("%d blocks with %d events are shipped, want 1 with 8", blocks, events)
+	}
+	if names := m.names("run-"); len(names) > 0 {
+		t.Errorf("%v are left", names)
+	}
+}
+
 func TestMergeEndsWithContext(t *testing.T) {
 	m := newMemory(1)
 	s, _ := mustOpen(t, testOptions(m))
