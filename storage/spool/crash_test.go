@@ -127,6 +127,7 @@ func runScript(t *testing.T, script string, crash, start int, seed uint64) *worl
 	}
 	w.disk.crashAt = w.disk.steps + start
 	if s, r, err = Open(w.o); err == nil && w.disk.steps < w.disk.crashAt {
+		w.counts["started"]++
 		w.s = s
 		w.recovered(r)
 	}
