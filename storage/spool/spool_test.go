@@ -192,3 +192,18 @@ func TestSealIsOneSync(t *testing.T) {
 		t.Errorf("%d seals did %v, want %v", seals, did, want)
 	}
 }
+
+// A source that was let go of and came back before the cut is in both lists of
+// the seal: it is known.
+func TestForgottenSourceThatCameBack(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	mustSeal(t, s, testSeal(1))
+	back := testSeal(1)
+	back.Sources[0].Next, back.Forgotten = 100, []uint64{1}
+	mustSeal(t, s, back)
+	m.kill()
+	if _, r := mustOpen(t, testOptions(m)); len(r.Sources) != 1 || r.Sources[0].Next != 100 {
+		t.Errorf("the sources are %+v", r.Sources)
+	}
+}
