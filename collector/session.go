@@ -106,8 +106,12 @@ func (s *shard) ack(k *connection) []byte {
 
 // inFlight counts the bytes of a session's frame, and says whether its client
 // keeps to its credit. Half of it asks for a cut, so that a fast client has its
-// acks before it must stop.
-func (s *shard) inFlight(k *connection, size int) bool {
+// acks before it must stop. A frame that was acknowledged while it was on its way
+// is in flight no more.
+func (s *shard) inFlight(k *connection, sequence uint64, size int) bool {
+	if sequence < k.durable {
+		return true
+	}
 	if k.generation != s.generation {
 		k.before, k.generation = k.total, s.generation
 	}
@@ -132,10 +136,11 @@ func (k *connection) tell(durable, generation uint64) {
 		return
 	}
 	k.durable = max(k.durable, durable)
-	if k.generation > generation {
-		k.acked = max(k.acked, k.before)
-	} else {
+	switch {
+	case k.generation <= generation, k.started && k.next <= k.durable:
 		k.acked = k.total
+	default:
+		k.acked = max(k.acked, k.before)
 	}
 	s.tick()
 	_ = k.conn.AsyncWrite(s.ack(k), func(c gnet.Conn, err error) error {

@@ -225,3 +225,50 @@ func (r *running) fail(fails bool) {
 	defer r.mu.Unlock()
 	r.fails = fails
 }
+
+// What a client sends again may be durable by the time it comes: an older
+// connection had brought it. The client does not count it in flight any more, so
+// it may not cost credit, and is nothing that it waits for.
+func TestWhatIsDurableCostsNoCredit(t *testing.T) {
+	r := start(t, func(o *Options) { o.CutInterval, o.CreditMax = time.Hour, 400_000 })
+	frames := func(from, bytes int) (b []byte, next uint64) {
+		i := uint64(from)
+		for ; len(b) < bytes; i++ {
+			b = append(b, frameOf(1, 9, i, i*1000, epoch, opens(1000)...)...)
+		}
+		return b, i
+	}
+	older, _ := hello(t, r, 1, 9)
+	first, n := frames(0, 180_000)
+	write(t, older, first)
+	eventually(t, "the frames are counted", func() bool { return r.sourceNext(9) == n })
+	c, a := hello(t, r, 1, 9)
+	if a.Durable != 0 {
+		t.Fatalf("%+v, and no cut was made", a)
+	}
+	<-r.cuts.request(causeTime)
+	c.until(n)
+	write(t, c, first) // was on its way when the ack came
+	r.fail(true)       // or an ack may come in between
+	second, end := frames(int(n), 380_000)
+	write(t, c, second)
+	eventually(t, "the frames are counted", func() bool { return r.sourceNext(9) == end })
+	r.fail(false)
+	r.cuts.request(causeTime)
+	c.until(end)
+	r.stop()
+	if b := r.book(1); b.Accepted != end*1000 || b.Duplicate != n*1000 || b.RefusedEvents() != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+// sourceNext is the sequence that a source's next frame has.
+func (r *running) sourceNext(id uint64) uint64 {
+	st := r.Collector.sources.of(id)
+	st.Lock()
+	defer st.Unlock()
+	if src := st.known(id); src != nil {
+		return src.next
+	}
+	return 0
+}
