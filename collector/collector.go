@@ -47,7 +47,7 @@ func New(o Options) *Collector {
 		failed:  make(chan error, 1),
 		stop:    make(chan struct{}),
 	}
-	c.sources.restore(o.Sources)
+	c.sources.restore(o.Sources, o.Clock().UnixMilli())
 	c.cuts = newCutter(o.Sink, c.sources, o.Clock, o.Metrics)
 	for range o.Loops {
 		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))

@@ -39,7 +39,7 @@ func (s *system) start() {
 
 	clock := func() time.Time { return s.now }
 	src := newSources(s.limits.SourcesMax)
-	src.restore(r.Sources)
+	src.restore(r.Sources, s.now.UnixMilli())
 	s.cuts = newCutter(s, src, clock, s.set)
 	s.shards = nil
 	slots := 16 << s.rand.IntN(5)
