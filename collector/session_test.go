@@ -311,3 +311,34 @@ func TestForgottenInTheMiddleOfASession(t *testing.T) {
 	b.stream(0, again, frame(3))
 	b.want(t, 1, storage.Book{Sent: 12, Accepted: 12, Duplicate: 6}, 0)
 }
+
+// A source stays until what came of it last is sealed: its state is in no seal
+// before, and an ack could say nothing of it.
+func TestSourceIsNotForgottenBeforeItsSeal(t *testing.T) {
+	b := newBench(1, nil)
+	src := b.shards[0].sources
+	forget := func() (known bool) {
+		for n := range stripes {
+			src.forget(n, before(b.now.UnixMilli(), time.Hour), before(b.now.UnixMilli(), time.Hour))
+		}
+		return src.of(9).known(9) != nil
+	}
+	b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
+	b.now = b.now.Add(2 * time.Hour)
+	if !forget() {
+		t.Fatal("forgotten in the window in which it came")
+	}
+	b.fails = true
+	b.cuts.cut(causeTime)
+	if !forget() {
+		t.Fatal("forgotten while its seal is not durable")
+	}
+	b.fails = false
+	b.cuts.cut(causeTime)
+	if forget() {
+		t.Error("not forgotten after its seal")
+	}
+	if len(b.sources) != 1 || b.sources[0].Next != 1 {
+		t.Errorf("sealed were %+v", b.sources)
+	}
+}
