@@ -137,7 +137,7 @@ func (c *cutter) cut(why cause) bool {
 	parts, end, begin := c.swap()
 	c.made[why].Add(1)
 
-	seal := storage.Seal{Window: storage.Window{Start: c.start, End: end}}
+	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end}} // a clock may be set back
 	c.start = end
 	c.rows = c.rows[:0]
 	var moved []uint64

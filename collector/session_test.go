@@ -342,3 +342,12 @@ func TestSourceIsNotForgottenBeforeItsSeal(t *testing.T) {
 		t.Errorf("sealed were %+v", b.sources)
 	}
 }
+
+// A clock that is set back does not make a window that ends before it begins.
+func TestClockSetBack(t *testing.T) {
+	b := newBench(1, nil)
+	b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
+	b.now = b.now.Add(-time.Hour)
+	b.cuts.cut(causeTime) // the ear does not take such a window
+	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
+}

@@ -139,7 +139,7 @@ func (g *Gatherer) Retry() error {
 func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.window.Start == 0 {
+	if g.window.Start == 0 || seal.Window.Start < g.window.Start { // or the clock was set back
 		g.window.Start = seal.Window.Start
 	}
 	g.window.End = max(g.window.End, seal.Window.End)
@@ -215,11 +215,12 @@ func (g *Gatherer) freeze() error {
 	g.mu.Lock()
 	rows, window, books, through := g.rows, g.window, g.books, g.through
 	g.rows, g.books, g.freezing = nil, make(map[uint16]*Book), len(rows)
-	g.window.Start = window.End
-	g.mu.Unlock()
 	if len(rows) == 0 && len(books) == 0 {
+		g.mu.Unlock()
 		return nil
 	}
+	g.window = Window{Start: window.End} // its end is that of what comes, whatever the clock said before
+	g.mu.Unlock()
 	rows = mergeRows(rows)
 	if err := g.o.Spool.Freeze(rows, sortedBooks(books), window, through); err != nil {
 		g.putBack(rows, books, window)
@@ -253,7 +254,7 @@ func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
 		}
 	}
 	g.books = books
-	g.window.Start = w.Start
+	g.window = Window{Start: min(w.Start, g.window.Start), End: max(w.End, g.window.End)}
 }
 
 // merge adds up what waits for the store, after each FlushInterval.

@@ -413,3 +413,29 @@ func TestGathererRoomWhileFreezing(t *testing.T) {
 		}
 	})
 }
+
+// A clock that was wrong and is set right leaves no mark on later windows.
+func TestGathererWindowsAfterAWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, spool := &shelf{}, newShelfSpool(0)
+		g := newTestGatherer(store, spool, 1000)
+		const wrong = 9_000_000
+		for i, w := range []Window{{1000, 2000}, {2000, wrong}, {3000, 3000}, {3000, 4000}, {4000, 5000}} {
+			if err := g.Seal(&Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // it is frozen and stored
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if last := store.blocks[len(store.blocks)-1]; len(store.blocks) != 5 || last.Window.End != 5000 {
+			t.Errorf("%d blocks, the window of the last is %+v", len(store.blocks), last.Window)
+		}
+		for _, b := range store.blocks {
+			if b.Window.Start > b.Window.End {
+				t.Errorf("block %d has the window %+v", b.Number, b.Window)
+			}
+		}
+	})
+}
