@@ -248,10 +248,8 @@ func (r *recovery) replay(l *foundLog, last bool) {
 		if !ok {
 			break
 		}
-		if r.holding { // there was a later write, so it is durable
-			r.release()
-			end = good
-		}
+		r.release()
+		end = good // there was a later write, so what is before it is durable
 		if s.buf, ok = in.body(at, s.buf); !ok {
 			continue
 		}
@@ -271,12 +269,12 @@ func (r *recovery) replay(l *foundLog, last bool) {
 				break
 			}
 			r.gap(h.number)
-			if r.holding = true; last {
-				end = at
-				continue
+			if r.holding = true; !last {
+				r.release()
 			}
-			r.release()
 		}
+	}
+	if !last {
 		end = good
 	}
 	l.end = end
