@@ -351,3 +351,22 @@ func TestClockSetBack(t *testing.T) {
 	b.cuts.cut(causeTime) // the ear does not take such a window
 	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
 }
+
+// A source that was not known at a hello may become known by what an older
+// connection still brings: the client is told, and goes on behind it.
+func TestOlderConnectionBringsTheFirstFrame(t *testing.T) {
+	r := start(t, nil)
+	older, _ := hello(t, r, 1, 9)
+	newer, a := hello(t, r, 1, 9)
+	if a.Durable != 0 {
+		t.Fatalf("%+v", a)
+	}
+	write(t, older, frameOf(1, 9, 0, 0, epoch, opens(3)...))
+	newer.until(1)
+	write(t, newer, frameOf(1, 9, 1, 3, epoch, opens(3)...))
+	newer.until(2)
+	r.stop()
+	if b := r.book(1); b.Accepted != 6 || b.Lost != 0 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}

@@ -26,7 +26,7 @@ type connection struct {
 
 	// Of a session:
 	session    bool
-	unknown    bool // the source was not known when it began
+	unknown    bool // the source was not known when it began; an older connection may still bring it
 	stream     uint16
 	durable    uint64 // what it was told
 	total      uint64 // bytes of frames that came
@@ -212,7 +212,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		switch {
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
-		case k.session && k.unknown && !k.started && h.Sequence > 0:
+		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
 			return s.refuseStranger(h, wire.RefusedForgotten)
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
 			s.refuse(wire.RefusedCredit) // the client sends it again
