@@ -370,3 +370,24 @@ func TestOlderConnectionBringsTheFirstFrame(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// A frame that comes without a session, of a source that has one, is refused:
+// an ack must cover nothing that did not come over the session.
+func TestDatagramOfASession(t *testing.T) {
+	r := start(t, nil)
+	c, _ := hello(t, r, 1, 9)
+	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
+	c.until(1)
+	write(t, dial(t, "udp", r.Address()), frameOf(1, 9, 1000, 3000, epoch, opens(3)...))
+	eventually(t, "it is refused", func() bool {
+		return r.metric(`lectern_frames_refused_total{reason="unexpected"}`) == "1"
+	})
+	write(t, c, frameOf(1, 9, 1, 3, epoch, opens(3)...))
+	if a := c.until(2); a.Durable != 2 {
+		t.Errorf("acknowledged to %d", a.Durable)
+	}
+	r.stop()
+	if b := r.book(1); b.Sent != 9 || b.Accepted != 6 || b.RefusedEvents() != 3 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}
