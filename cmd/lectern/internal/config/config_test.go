@@ -305,6 +305,10 @@ func TestEnvironment(t *testing.T) {
 		"PATH=/bin", "LECTERN_WINDOW_LATE_MAX=0s", "LECTERN_LISTEN_LOOPS=4", "LECTERN_LISTEN_RECEIVE_BUFFER=65536",
 		"LECTERN_PARQUET_DIR=123=4", "LECTERN_LOG_LEVEL=warn",
 		"LECTERN_TEST_SEED=1", "LECTERN_SERVICE_HOST=10.0.0.1", "LECTERN_PORT=tcp://10.0.0.1:8420", "LECTERN_PORT_8420_TCP_PORT=8420",
+		"LECTERN_OPS_SERVICE_HOST=10.0.0.1", "LECTERN_OPS_SERVICE_PORT=8421", "LECTERN_OPS_SERVICE_PORT_METRICS=8421",
+		"LECTERN_OPS_PORT=tcp://10.0.0.1:8421", "LECTERN_OPS_PORT_8421_TCP=tcp://10.0.0.1:8421", "LECTERN_OPS_PORT_8421_TCP_PROTO=tcp",
+		"LECTERN_OPS_PORT_8421_TCP_PORT=8421", "LECTERN_OPS_PORT_8421_TCP_ADDR=10.0.0.1", "LECTERN_OPS_PORT_8420_UDP=udp://[fd00::1]:8420",
+		"LECTERN_X_Y_SERVICE_HOST=fd00::1",
 		"LECTERN=1", "not a variable",
 	})
 	want := Defaults()
@@ -317,6 +321,9 @@ func TestEnvironment(t *testing.T) {
 	}
 	for entry, want := range map[string]string{
 		"LECTERN_WINDOW_LATEMAX=1s":          "[LECTERN_WINDOW_LATEMAX: unknown variable; did you mean LECTERN_WINDOW_LATE_MAX?]",
+		"LECTERN_OPS_PORT=yes":               "[LECTERN_OPS_PORT: unknown variable]",
+		"LECTERN_OPS_SERVICE_HOST=lectern":   "[LECTERN_OPS_SERVICE_HOST: unknown variable]",
+		"LECTERN_SERVICE_HOSTS=10.0.0.1":     "[LECTERN_SERVICE_HOSTS: unknown variable]",
 		"LECTERN_PORTS=1":                    "[LECTERN_PORTS: unknown variable]",
 		"LECTERN_LISTEN_LOOPS=x":             `[LECTERN_LISTEN_LOOPS: "x" is not an integer]`,
 		"LECTERN_LISTEN_LOOPS=":              `[LECTERN_LISTEN_LOOPS: "" is not an integer]`,
