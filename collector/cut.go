@@ -46,6 +46,7 @@ type cutter struct {
 	clock   func() time.Time
 
 	connected atomic.Int64 // TCP clients on all shards
+	company   atomic.Bool  // another process may know sources that are not known here
 	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops let go between frames
