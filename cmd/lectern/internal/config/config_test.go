@@ -82,10 +82,14 @@ func TestSettingsCanBeReadBack(t *testing.T) {
 const otherwise = `
 [listen]
 address = "[::]:9000"
+share_port = true
 loops = 3
 receive_buffer = 123457
 [ops]
 address = ":9001"
+[stop]
+drain_time = "10s"
+grace = "55s"
 [window]
 ack_interval = "250ms"
 flush_interval = "1m30s"
@@ -102,6 +106,7 @@ credit_max = "1MiB"
 rows_waiting_max = 3_000_000
 [spool]
 dir = "/srv/spool"
+share = true
 size_max = "2GiB"
 [storage]
 driver = "parquet"
@@ -127,11 +132,12 @@ func TestLoad(t *testing.T) {
 	got := everythingElse(t)
 	got.File = ""
 	want := Config{
-		Listen:  Listen{"[::]:9000", 3, 123457},
+		Listen:  Listen{"[::]:9000", true, 3, 123457},
 		Ops:     Ops{":9001"},
+		Stop:    Stop{10 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
-		Spool:   Spool{"/srv/spool", 2 << 30},
+		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"parquet"},
 		Parquet: Parquet{`/srv/"reads"`, time.Hour + time.Second},
 		Log:     Log{-4, "json"},
@@ -254,7 +260,14 @@ func TestProblems(t *testing.T) {
 		{"[log]\nlevel = \"INFO\"\n", `:2: log.level: "INFO" is not one of "debug", "info", "warn", "error"`},
 		{"[log]\nformat = \"" + strings.Repeat("x", 81) + "\"\n", `:2: log.format: "` + strings.Repeat("x", 80) + `…" is not one of "text", "json"`},
 
+		{"[listen]\nshare_port = \"true\"\n", `:2: listen.share_port: wants true or false, without quotes; got "true"`},
+		{"[spool]\nshare = 1\n", `:2: spool.share: wants true or false; got the integer 1`},
+		{"[stop]\ndrain_time = \"-1s\"\n", `:2: stop.drain_time: -1s is out of range: 0s to 1h`},
+		{"[stop]\ngrace = \"4s\"\n", `:2: stop.grace: 4s is out of range: 5s to 1h`},
+
 		// Keys that contradict each other.
+		{"[stop]\ndrain_time = \"21s\"\n", `:2: stop.drain_time: drain_time 21s leaves less than 5s of grace 25s for the last cut, its seal and its block`},
+		{"[stop]\ndrain_time = \"50s\"\ngrace = \"55s\"\n", ""},
 		{"[window]\nflush_interval = \"500ms\"\n", `:2: window.flush_interval: flush_interval 500ms is shorter than ack_interval 1s: nothing can be flushed before it is cut`},
 		{"[window]\nack_interval = \"11s\"\n", `:2: window.ack_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
 		{"[window]\nack_interval = \"11s\"\nflush_interval = \"10s\"\n", `:3: window.flush_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
