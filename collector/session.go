@@ -127,7 +127,7 @@ func (s *shard) welcome(k *connection) {
 // ack is an ack frame for a session, as things stand.
 func (s *shard) ack(k *connection) []byte {
 	credit := uint64(s.limits.CreditMax)
-	if s.cuts.full.Load() {
+	if s.cuts.full.Load() || s.cuts.ending.Load() {
 		credit = 0
 	}
 	s.tally.acks++

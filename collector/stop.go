@@ -10,6 +10,14 @@ import (
 	"github.com/panjf2000/gnet/v2"
 )
 
+// quietFor is how long nothing must have come from sessions that have no credit
+// any more, to believe that nothing is on its way, and quietMax how long that is
+// waited for.
+const (
+	quietFor = 30 * time.Millisecond
+	quietMax = 300 * time.Millisecond
+)
+
 // dismissMax is how long clients may take to hang up when they are told that
 // this collector ends.
 const dismissMax = 500 * time.Millisecond
@@ -63,11 +71,43 @@ func (c *Collector) close() {
 	}
 }
 
+// quiet takes the credit from all sessions and waits for what they had sent. What
+// is acknowledged in the end is all that was sent then, so that no client is left
+// with frames of which it cannot know whether they were counted, should the next
+// collector not know its source.
+func (c *Collector) quiet(ctx context.Context) {
+	c.cuts.ending.Store(true)
+	if c.connected() == 0 {
+		return
+	}
+	c.cuts.tellAll(c.sources.sealed.Load())
+	ctx, cancel := context.WithTimeout(ctx, quietMax)
+	defer cancel()
+	before, since := c.bytesOverTCP(), time.Now()
+	until(ctx, func() bool {
+		if n := c.bytesOverTCP(); n != before {
+			before, since = n, time.Now()
+		}
+		return time.Since(since) >= quietFor
+	})
+}
+
+// bytesOverTCP is how many bytes have come from clients of TCP.
+func (c *Collector) bytesOverTCP() (n uint64) {
+	for _, s := range c.shards {
+		s.Lock()
+		n += s.tally.bytes[overTCP]
+		s.Unlock()
+	}
+	return n
+}
+
 // dismiss tells every client that this collector ends: sessions get an ack of
 // all that came, then each stream ends. What a session sends behind that ack is
 // thrown away, and its client sends it to the next collector. Other clients'
 // frames are counted for as long as they come.
 func (c *Collector) dismiss(ctx context.Context) {
+	c.quiet(ctx)
 	ctx, cancel := context.WithTimeout(ctx, dismissMax)
 	defer cancel()
 	var generation uint64

@@ -299,6 +299,49 @@ func handOverSpool(t *testing.T, how syscall.Signal) {
 	t.Logf("%d over TCP, all stored; %d over UDP, %d lost; young met %s", total, datagrams, l.lost, young.said())
 }
 
+// Each daemon has a spool of its own, as pods without a common disk have: the new
+// one does not know the clients of the old one, which go on under new sources. The
+// last ack says what became of what they had sent.
+func TestHandoverWithoutASharedSpool(t *testing.T) {
+	address := freePort(t)
+	dirs := [2]string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
+	var configs [2]string
+	for i, dir := range dirs {
+		configs[i] = peers(t, address, dir, dir+".spool", "window.ack_interval = \"100ms\"")
+	}
+	old := serveOn(t, configs[0])
+	c, err := emit.DialTCP(t.Context(), address, emit.Options{Stream: 1, FlushAge: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	young := serveOn(t, configs[1])
+	added := uint64(0)
+	send := func(more uint64) {
+		for until := c.Stats().Acked + more; c.Stats().Acked < until; time.Sleep(time.Millisecond) {
+			for range 5 {
+				added++
+				if err := c.Add(emit.Event{Content: 1, User: added % 50, Kind: emit.Open, Time: time.Now().UnixMilli()}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	send(500)
+	old.signal(syscall.SIGTERM)
+	send(2000)
+	old.left()
+	if err := c.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	young.stop()
+	s := c.Stats()
+	stored := uint64(opens(t, dirs[0], 1) + opens(t, dirs[1], 1))
+	if s.Acked+s.Unsure != added || stored < s.Acked || stored > added {
+		t.Errorf("%d were added, %d acknowledged, %d may be counted, and %d are stored", added, s.Acked, s.Unsure, stored)
+	}
+	t.Logf("%d added, %d acknowledged, %d unsure", added, s.Acked, s.Unsure)
+}
+
 // eventually waits for what other processes bring about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
