@@ -71,7 +71,8 @@ type daemon struct {
 	logger    *slog.Logger
 	set       *metrics.Set
 	spool     *spool.Spool
-	store     *parquet.Store
+	store     storage.Store
+	files     *parquet.Store // the same, where it is that one
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
 	ops       *ops
@@ -87,7 +88,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		return fmt.Errorf("listen for operations on %s; check ops.address: %w", c.Ops.Address, err)
 	}
 	defer listener.Close()
-	recovered, err := d.openStorage()
+	recovered, err := d.openStorage(ctx)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	d.ops = startOps(listener, d)
 	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", listener.Addr().String(),
-		"loops", c.Loops(), "store", c.Parquet.Dir, "spool", c.Spool.Dir, "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
+		"loops", c.Loops(), "store", storeName(c), "spool", c.Spool.Dir, "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 
 	err = d.work(ctx)
 	return errors.Join(err, d.stop())
@@ -112,7 +113,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
-func (d *daemon) openStorage() (*spool.Recovered, error) {
+func (d *daemon) openStorage(ctx context.Context) (*spool.Recovered, error) {
 	c := d.config
 	var recovered *spool.Recovered
 	var err error
@@ -126,9 +127,9 @@ func (d *daemon) openStorage() (*spool.Recovered, error) {
 		d.logger.Info("the spool holds what a former process had not stored", "seals", recovered.Seals, "runs", recovered.Runs,
 			"sources", len(recovered.Sources), "torn_bytes", recovered.Torn, "set_aside", recovered.SetAside)
 	}
-	d.store, err = parquet.Open(parquet.Options{Dir: c.Parquet.Dir, Collector: d.spool.Collector(), Logger: d.logger, Now: time.Now})
+	err = d.openStore()
 	if err == nil {
-		if err = d.spool.CheckStore(d.store.LastNumber()); err != nil {
+		if err = d.checkStore(ctx); err != nil {
 			_ = d.store.Close()
 		}
 	}
@@ -155,7 +156,9 @@ func (d *daemon) closeStorage(ctx context.Context) error {
 func (d *daemon) work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var merging sync.WaitGroup
-	merging.Go(func() { d.merge(ctx) })
+	if d.files != nil {
+		merging.Go(func() { d.merge(ctx) })
+	}
 	defer merging.Wait()
 	defer cancel()
 	select {
@@ -172,7 +175,7 @@ func (d *daemon) merge(ctx context.Context) {
 	tick := time.NewTicker(d.config.Parquet.MergeInterval)
 	defer tick.Stop()
 	for {
-		if err := d.store.Merge(ctx); err == nil {
+		if err := d.files.Merge(ctx); err == nil {
 			merges.Inc()
 		} else if ctx.Err() == nil {
 			failures.Inc()

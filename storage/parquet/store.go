@@ -86,10 +86,10 @@ func open(o Options, d disk) (*Store, error) {
 func (s *Store) Collector() uint64 { return s.collector }
 
 // LastNumber implements storage.Store.
-func (s *Store) LastNumber() uint64 {
+func (s *Store) LastNumber(context.Context) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last
+	return s.last, nil
 }
 
 // Close lets another process write. It waits for a Merge.

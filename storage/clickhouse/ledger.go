@@ -1,0 +1,121 @@
+package clickhouse
+
+import (
+	"context"
+
+	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/ch-go/proto"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// ledgerColumns are the columns of ledger, with their types.
+var ledgerColumns = []struct{ name, kind string }{
+	{"collector", "UInt64"},
+	{"block", "UInt64"},
+	{"stream", "UInt16"},
+	{"window_start", "DateTime64(3, 'UTC')"},
+	{"window_end", "DateTime64(3, 'UTC')"},
+	{"sent", "UInt64"},
+	{"accepted", "UInt64"},
+	{"lost", "Int64"},
+	{"refused", "UInt64"},
+	{"shed", "UInt64"},
+	{"clamped", "UInt64"},
+	{"duplicate", "UInt64"},
+	{"stale", "UInt64"},
+	{"stored", "UInt64"},
+	{"refused_events", "Map(LowCardinality(String), UInt64)"},
+	{"refused_frames", "Map(LowCardinality(String), UInt64)"},
+}
+
+// entry is one row of the ledger: a stream's book of a window, and how many of
+// its events the block brings to reads.
+type entry struct {
+	book   storage.Book
+	stored uint64
+}
+
+// entriesOf are the ledger's rows of a block: one for each stream that has a
+// book or rows in it, in the order of streams.
+func entriesOf(b *storage.Block) []entry {
+	var all []entry
+	books, r := b.Books, &b.Rows
+	for i := 0; i < r.Len() || len(books) > 0; {
+		var e entry
+		switch {
+		case i == r.Len() || len(books) > 0 && books[0].Stream <= r.Stream[i]:
+			e.book, books = books[0], books[1:]
+		default:
+			e.book.Stream = r.Stream[i]
+		}
+		for ; i < r.Len() && r.Stream[i] == e.book.Stream; i++ {
+			e.stored += uint64(r.Opens[i]) + uint64(r.Reads[i]) + uint64(r.Finishes[i]) + uint64(r.Saves[i]) + uint64(r.Shares[i])
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// ledgerInput is these rows as ch-go takes them.
+func ledgerInput(b *storage.Block, entries []entry) proto.Input {
+	var (
+		collector, block, sent, accepted, refused, shed, clamped, duplicate, stale, stored proto.ColUInt64
+		stream                                                                             proto.ColUInt16
+		lost                                                                               proto.ColInt64
+		start, end                                                                         = datetimes(), datetimes()
+		events, frames                                                                     = counts(), counts()
+	)
+	for i := range entries {
+		e := &entries[i]
+		k := &e.book
+		collector.Append(b.Collector)
+		block.Append(b.Number)
+		stream.Append(k.Stream)
+		start.AppendRaw(proto.DateTime64(b.Window.Start))
+		end.AppendRaw(proto.DateTime64(b.Window.End))
+		sent.Append(k.Sent)
+		accepted.Append(k.Accepted)
+		lost.Append(k.Lost)
+		refused.Append(k.RefusedEvents())
+		shed.Append(k.Shed)
+		clamped.Append(k.Clamped)
+		duplicate.Append(k.Duplicate)
+		stale.Append(k.Stale)
+		stored.Append(e.stored)
+		ofEvents, ofFrames := make(map[string]uint64), make(map[string]uint64)
+		for _, r := range k.Refused {
+			ofEvents[r.Reason] += r.Events
+			ofFrames[r.Reason] += r.Frames
+		}
+		events.Append(ofEvents)
+		frames.Append(ofFrames)
+	}
+	data := []proto.ColInput{&collector, &block, &stream, start, end, &sent, &accepted, &lost, &refused, &shed,
+		&clamped, &duplicate, &stale, &stored, events, frames}
+	in := make(proto.Input, len(data))
+	for i, d := range data {
+		in[i] = proto.InputColumn{Name: ledgerColumns[i].name, Data: d}
+	}
+	return in
+}
+
+func datetimes() *proto.ColDateTime64 {
+	return new(proto.ColDateTime64).WithPrecision(proto.PrecisionMilli)
+}
+
+// counts is a column of numbers by reason.
+func counts() *proto.ColMap[string, uint64] {
+	return proto.NewMap(new(proto.ColStr).LowCardinality(), new(proto.ColUInt64))
+}
+
+// book writes the ledger's rows of a block. The ones that are there by the same
+// key are replaced, with the same.
+func (n *native) book(ctx context.Context, b *storage.Block) error {
+	entries := entriesOf(b)
+	if len(entries) == 0 {
+		return nil
+	}
+	in := ledgerInput(b, entries)
+	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("ledger"), in), Input: in, Settings: insertSettings})
+}
