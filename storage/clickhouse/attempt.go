@@ -17,8 +17,11 @@ type server interface {
 	prepare(ctx context.Context) error
 	// receipts counts a block's receipts, and those of other blocks by its name.
 	receipts(ctx context.Context, b *storage.Block) (mine, others uint64, err error)
-	// book writes a block's books; doing it again replaces them.
-	book(ctx context.Context, b *storage.Block) error
+	// book writes a block's books, and the generation of the token that the
+	// block is sent under next; doing it again replaces them.
+	book(ctx context.Context, b *storage.Block, generation uint64) error
+	// generation is the largest that was booked for a block, 0 for none.
+	generation(ctx context.Context, b *storage.Block) (uint64, error)
 	// insert sends a block with its receipt. No error means that the server
 	// answered with success.
 	insert(ctx context.Context, b *storage.Block, token string) error
@@ -36,9 +39,10 @@ type server interface {
 
 // attempt is what is known of the inserts of one block that is not stored yet.
 type attempt struct {
-	tried      bool // an insert may have been sent
-	booked     bool
-	generation int       // of the token
+	tried      bool      // an insert may have been sent
+	inherited  bool      // by an earlier process, under a token of a generation that is not known yet
+	booked     bool      // for this generation
+	generation uint64    // of the token
 	began      time.Time // when the last insert began that got no clean answer; zero for none
 	given      time.Time // when it was given up
 	denied     bool      // the token was answered with success, and left no receipt
@@ -90,17 +94,44 @@ func (s *Store) bring(ctx context.Context, b *storage.Block, a *attempt) (storag
 		if !ready {
 			return storage.Retry, fmt.Errorf("clickhouse: block %d was answered with success and has no receipt: its token may be spent; it gets another when it is sure that no insert of it is under way", b.Number)
 		}
-		a.generation, a.denied, a.absent = a.generation+1, false, time.Time{}
+		*a = attempt{tried: true, generation: a.generation + 1, began: a.began, given: a.given}
 		s.meters.renewed.Inc()
 		s.o.Logger.Warn("clickhouse: a block that was answered with success is not there: it is sent under another token", "block", b.Number, "token", a.token(b))
 	}
-	if !a.booked {
-		if err := s.server.book(ctx, b); err != nil {
-			return s.failed(err)
-		}
-		a.booked = true
+	if answer, err := s.book(ctx, b, a); err != nil {
+		return answer, err
 	}
 	return s.send(ctx, b, a)
+}
+
+// book writes the block's books. A generation behind the first is booked before
+// it is used, and read back: another process must not go on under an older token
+// while an insert under this one is under way.
+func (s *Store) book(ctx context.Context, b *storage.Block, a *attempt) (storage.Answer, error) {
+	if a.inherited {
+		generation, err := s.server.generation(ctx, b)
+		if err != nil {
+			return s.failed(err)
+		}
+		a.generation, a.inherited = generation, false
+	}
+	if a.booked {
+		return storage.Stored, nil
+	}
+	if err := s.server.book(ctx, b, a.generation); err != nil {
+		return s.failed(err)
+	}
+	if a.generation > 0 {
+		booked, err := s.server.generation(ctx, b)
+		if err != nil {
+			return s.failed(err)
+		}
+		if booked != a.generation {
+			return storage.Retry, fmt.Errorf("clickhouse: the books of block %d do not show after they were written: they are written again", b.Number)
+		}
+	}
+	a.booked = true
+	return storage.Stored, nil
 }
 
 // send inserts the block and looks for its receipt.

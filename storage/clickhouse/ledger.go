@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/ch-go/proto"
@@ -25,6 +26,7 @@ var ledgerColumns = []struct{ name, kind string }{
 	{"duplicate", "UInt64"},
 	{"stale", "UInt64"},
 	{"stored", "UInt64"},
+	{"attempt", "UInt64"},
 	{"refused_events", "Map(LowCardinality(String), UInt64)"},
 	{"refused_frames", "Map(LowCardinality(String), UInt64)"},
 }
@@ -58,13 +60,13 @@ func entriesOf(b *storage.Block) []entry {
 }
 
 // ledgerInput is these rows as ch-go takes them.
-func ledgerInput(b *storage.Block, entries []entry) proto.Input {
+func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Input {
 	var (
-		collector, block, sent, accepted, refused, shed, clamped, duplicate, stale, stored proto.ColUInt64
-		stream                                                                             proto.ColUInt16
-		lost                                                                               proto.ColInt64
-		start, end                                                                         = datetimes(), datetimes()
-		events, frames                                                                     = counts(), counts()
+		collector, block, sent, accepted, refused, shed, clamped, duplicate, stale, stored, attempt proto.ColUInt64
+		stream                                                                                      proto.ColUInt16
+		lost                                                                                        proto.ColInt64
+		start, end                                                                                  = datetimes(), datetimes()
+		events, frames                                                                              = counts(), counts()
 	)
 	for i := range entries {
 		e := &entries[i]
@@ -83,6 +85,7 @@ func ledgerInput(b *storage.Block, entries []entry) proto.Input {
 		duplicate.Append(k.Duplicate)
 		stale.Append(k.Stale)
 		stored.Append(e.stored)
+		attempt.Append(generation)
 		ofEvents, ofFrames := make(map[string]uint64), make(map[string]uint64)
 		for _, r := range k.Refused {
 			ofEvents[r.Reason] += r.Events
@@ -92,7 +95,7 @@ func ledgerInput(b *storage.Block, entries []entry) proto.Input {
 		frames.Append(ofFrames)
 	}
 	data := []proto.ColInput{&collector, &block, &stream, start, end, &sent, &accepted, &lost, &refused, &shed,
-		&clamped, &duplicate, &stale, &stored, events, frames}
+		&clamped, &duplicate, &stale, &stored, &attempt, events, frames}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: ledgerColumns[i].name, Data: d}
@@ -111,11 +114,17 @@ func counts() *proto.ColMap[string, uint64] {
 
 // book writes the ledger's rows of a block. The ones that are there by the same
 // key are replaced, with the same.
-func (n *native) book(ctx context.Context, b *storage.Block) error {
+func (n *native) book(ctx context.Context, b *storage.Block, generation uint64) error {
 	entries := entriesOf(b)
 	if len(entries) == 0 {
 		return nil
 	}
-	in := ledgerInput(b, entries)
+	in := ledgerInput(b, entries, generation)
 	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("ledger"), in), Input: in, Settings: insertSettings})
+}
+
+func (n *native) generation(ctx context.Context, b *storage.Block) (generation uint64, err error) {
+	query := fmt.Sprintf("SELECT max(attempt) FROM %s WHERE collector = %d AND block = %d", n.o.name("ledger"), b.Collector, b.Number)
+	err = n.c.row(ctx, n.o.AnswerMax, query, &generation)
+	return generation, err
 }

@@ -103,11 +103,15 @@ func (s Schema) ClusterText() string { return text(s.Cluster) }
 func (s Schema) DatabaseText() string { return text(s.Database) }
 
 // Engine is an engine of the family, replicated in a cluster.
-func (s Schema) Engine(engine, table string) string {
-	if s.Cluster == "" {
+func (s Schema) Engine(engine, table string, parameters ...string) string {
+	if s.Cluster != "" {
+		engine = "Replicated" + engine
+		parameters = append([]string{fmt.Sprintf("'/clickhouse/tables/{shard}/%s/%s'", s.Database, table), "'{replica}'"}, parameters...)
+	}
+	if len(parameters) == 0 {
 		return engine
 	}
-	return fmt.Sprintf("Replicated%s('/clickhouse/tables/{shard}/%s/%s', '{replica}')", engine, s.Database, table)
+	return engine + "(" + strings.Join(parameters, ", ") + ")"
 }
 
 // DeduplicationWindow is the setting of reads for its tokens.

@@ -70,7 +70,7 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 		a = new(attempt)
 		if b.Number <= s.o.Tried {
 			// By a process that has ended, in whatever way.
-			a.tried, a.began, a.given = true, s.opened, s.opened
+			*a = attempt{tried: true, inherited: true, began: s.opened, given: s.opened}
 		}
 		s.attempts[b.Number] = a
 	}

@@ -78,10 +78,13 @@ CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
     -- Events that this very block brings to reads. The books of a window stand
     -- with its first block, its rows may be in several.
     stored         UInt64 CODEC(T64, ZSTD(1)),
+    -- Which of the block's tokens it was written for; the last one counts. 0 but
+    -- for blocks that a server said to have, and had not.
+    attempt        UInt64 CODEC(T64, ZSTD(1)),
     refused_events Map(LowCardinality(String), UInt64),
     refused_frames Map(LowCardinality(String), UInt64)
 )
-ENGINE = {{.Engine "ReplacingMergeTree" "ledger"}}
+ENGINE = {{.Engine "ReplacingMergeTree" "ledger" "attempt"}}
 -- Some thousand rows a day and collector: months are small enough.
 PARTITION BY toYYYYMM(window_end)
 ORDER BY (collector, block, stream)
