@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
+)
+
+// onClickHouse configures a daemon with a spool of its own that stores to the
+// server, in a database of the test's.
+func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nspool.size_max = \"256MiB\"\nstorage.driver = \"clickhouse\"\n"+
+		"clickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// tables makes the tables anew, by the command that operators use.
+func tables(t *testing.T, s *clickhousetest.Server) {
+	t.Helper()
+	if err := s.Exec("DROP DATABASE IF EXISTS lectern"); err != nil {
+		t.Fatal(err)
+	}
+	config := onClickHouse(t, s, "unused", "")
+	if out := succeed(t, "schema", "--apply", "--config", config); !strings.Contains(out, "are made: steps 1") {
+		t.Errorf("schema --apply: %s", out)
+	}
+	if out := succeed(t, "schema", "--apply", "--config", config); !strings.Contains(out, "as they should be") {
+		t.Errorf("schema --apply again: %s", out)
+	}
+}
+
+// The real log into the real engine: the same minutes as the pipeline counts, and
+// as the Parquet store has.
+func TestAccessLogIntoClickHouse(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{User: "lectern", Password: "s3cret-w0rd"})
+	tables(t, s)
+	log := accessLog()
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), `window.late_max = "0s"`))
+	opens := shell(t, logOpens+` | wc -l`, log)
+	for stream, network := range map[string]string{"1": "udp", "2": "tcp"} {
+		if sent := d.emit(network, "--log", log, "--stream", stream); strconv.FormatUint(sent.Events, 10) != opens {
+			t.Errorf("%s: emit sent %d events, the log has %s", network, sent.Events, opens)
+		}
+	}
+	d.stop()
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+
+	parquetDir := filepath.Join(t.TempDir(), "parquet")
+	p := serveOn(t, configure(t, parquetDir, `window.late_max = "0s"`))
+	p.emit("tcp", "--log", log, "--stream", "1")
+	p.stop()
+	inParquet := map[string]int{}
+	for _, r := range storedRows(t, parquetDir) {
+		inParquet[fmt.Sprint(r.Minute.Unix(), r.Content, r.User)] += int(r.Opens)
+	}
+
+	want := make(map[string]int)
+	for line := range strings.Lines(shell(t, logOpens+` | sort | uniq -c`, log)) {
+		f := strings.Fields(line)
+		n, _ := strconv.Atoi(f[0])
+		minute, err := time.Parse("02/Jan/2006:15:04", f[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[fmt.Sprint(minute.Unix(), xxhash.Sum64String(f[2]), xxhash.Sum64String(f[3]))] = n
+	}
+	contents := shell(t, logOpens+` | awk '{print $2}' | sort -u | wc -l`, log)
+	users := shell(t, logOpens+` | awk '{print $3}' | sort -u | wc -l`, log)
+	for _, stream := range []string{"1", "2"} {
+		row := s.Query("SELECT sum(opens), uniqExact(content), uniqExact(user) FROM lectern.reads WHERE stream = " + stream)[0]
+		if row[0] != opens || row[1] != contents || row[2] != users {
+			t.Errorf("stream %s: opens, contents and users are %v, want %s %s %s", stream, row, opens, contents, users)
+		}
+		got := make(map[string]int)
+		for _, r := range s.Query("SELECT toUInt32(minute), content, user, sum(opens) FROM lectern.reads WHERE stream = " + stream + " GROUP BY minute, content, user") {
+			got[strings.Join(r[:3], " ")], _ = strconv.Atoi(r[3])
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("stream %s: the minutes differ from the log's: %d keys, want %d", stream, len(got), len(want))
+		}
+		if !maps.Equal(got, inParquet) {
+			t.Errorf("stream %s: the minutes differ from those in Parquet: %d keys, want %d", stream, len(got), len(inParquet))
+		}
+		t.Logf("stream %s: %s opens, %s contents, %s users, %d rows", stream, row[0], row[1], row[2], len(got))
+		n, _ := strconv.ParseUint(stream, 10, 16)
+		topFive(t, d, log, uint16(n))
+	}
+	if strings.Contains(d.said(), "s3cret-w0rd") {
+		t.Error("the password is in the log")
+	}
+}
+
+// While ClickHouse is away a daemon starts, counts and acknowledges; killed and
+// started again it brings all of it to its tables when they are there.
+func TestClickHouseAway(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	s.Kill()
+	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"200ms\"")
+	for round := range 2 {
+		d := serveOn(t, config)
+		if status, body := d.get("/readyz"); status != http.StatusOK {
+			t.Errorf("not ready without ClickHouse: %d %s", status, body)
+		}
+		d.emit("tcp", "--events", "20000", "--stream", strconv.Itoa(round+1), "--seed", strconv.Itoa(round+1))
+		_ = d.command.Process.Kill()
+		<-d.finished
+	}
+	s.Restart()
+	d := serveOn(t, config)
+	d.emit("tcp", "--events", "20000", "--stream", "3")
+	d.stop()
+	if out := succeed(t, "books", "--config", config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+	for _, stream := range []string{"1", "2", "3"} {
+		row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream = " + stream)[0]
+		if row[0] != "20000" {
+			t.Errorf("stream %s has %s events", stream, row[0])
+		}
+	}
+	if row := s.Query("SELECT count() FROM lectern.receipts WHERE copies != 1 OR checksums != 1")[0]; row[0] != "0" {
+		t.Errorf("%s blocks are not there exactly once", row[0])
+	}
+}
+
+// Two daemons with spools of their own store to one table. A copy of a spool is
+// refused, on the machine it was copied to by the directory, and by the store.
+func TestTwoDaemonsOneTable(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	var daemons []*served
+	var spools []string
+	for i := range 2 {
+		spools = append(spools, filepath.Join(t.TempDir(), "spool"))
+		daemons = append(daemons, serveOn(t, onClickHouse(t, s, spools[i], "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"200ms\"")))
+	}
+	for i, d := range daemons {
+		d.emit("tcp", "--events", "30000", "--seed", strconv.Itoa(i+1))
+	}
+	for _, d := range daemons {
+		d.stop()
+	}
+	if out := succeed(t, "books", "--config", daemons[0].config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+	if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] != "60000" {
+		t.Errorf("%s events are stored, want 60000", row[0])
+	}
+	if row := s.Query("SELECT uniqExact(collector), countIf(copies != 1 OR checksums != 1) FROM lectern.receipts")[0]; row[0] != "2" || row[1] != "0" {
+		t.Errorf("%s collectors, %s blocks that are not there exactly once", row[0], row[1])
+	}
+}
