@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type conn struct {
 	out     proto.Buffer
 	version int // the protocol's, which both sides speak
 	session session
+	cleared context.Context // ends when the faults are cleared that the query may be under
 }
 
 // serve answers a client until it goes.

@@ -41,10 +41,11 @@ func (c *conn) query() error {
 	}
 	sql := trim(q.Body)
 	s := parse(sql)
+	c.cleared = c.server.clearing()
+	fault := c.server.faults.take(s.table)
 	if s.table != "" {
 		c.server.inserts.Add(1)
 	}
-	fault := c.server.faults.take(s.table)
 	err := c.run(&q, sql, s, fault)
 	var exception *chdb.Error
 	if errors.As(err, &exception) {
@@ -226,7 +227,6 @@ func (c *conn) cutNow() error {
 
 // silent waits until the client has gone, or the faults are cleared.
 func (c *conn) silent() error {
-	cleared := c.server.clearing()
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -234,14 +234,14 @@ func (c *conn) silent() error {
 	}()
 	select {
 	case <-gone:
-	case <-cleared.Done():
+	case <-c.cleared.Done():
 	}
 	return c.cutNow()
 }
 
 // wait lets time go by, unless the faults are cleared.
 func (c *conn) wait(d time.Duration) {
-	ctx, stop := context.WithTimeout(c.server.clearing(), d)
+	ctx, stop := context.WithTimeout(c.cleared, d)
 	defer stop()
 	<-ctx.Done()
 }
