@@ -167,4 +167,63 @@ func TestTwoDaemonsOneTable(t *testing.T) {
 	if row := s.Query("SELECT uniqExact(collector), countIf(copies != 1 OR checksums != 1) FROM lectern.receipts")[0]; row[0] != "2" || row[1] != "0" {
 		t.Errorf("%s collectors, %s blocks that are not there exactly once", row[0], row[1])
 	}
+
+	// The spool of the first, copied to another machine.
+	backup := filepath.Join(t.TempDir(), "spool")
+	if err := os.CopyFS(backup, os.DirFS(spools[0])); err != nil {
+		t.Fatal(err)
+	}
+	copied := onClickHouse(t, s, backup, "")
+	if _, stderr, code := lectern(t, nil, "serve", "--config", copied); code != 1 || !strings.Contains(stderr, "is a copy of another directory") {
+		t.Errorf("the copy of a spool: exit %d\n%s", code, stderr)
+	}
+	// Where that cannot be seen, as after a disk was cloned, the store knows.
+	if err := os.Remove(filepath.Join(backup, "collector")); err != nil {
+		t.Fatal(err)
+	}
+	d := serveOn(t, daemons[0].config)
+	d.emit("tcp", "--events", "100", "--seed", "3")
+	d.stop()
+	if _, stderr, code := lectern(t, nil, "serve", "--config", copied); code != 1 || !strings.Contains(stderr, "is an older copy") {
+		t.Errorf("the older copy of a spool: exit %d\n%s", code, stderr)
+	}
+}
+
+// An older copy that starts while ClickHouse is away is found out at the first
+// contact: it counts, acknowledges, and stores nothing.
+func TestOlderCopyWhileClickHouseIsAway(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	first := filepath.Join(t.TempDir(), "spool")
+	lines := "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\""
+	config := onClickHouse(t, s, first, lines)
+	d := serveOn(t, config)
+	d.emit("tcp", "--events", "1000", "--seed", "1")
+	d.stop()
+	backup := filepath.Join(t.TempDir(), "spool")
+	if err := os.CopyFS(backup, os.DirFS(first)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(backup, "collector")); err != nil {
+		t.Fatal(err)
+	}
+	d = serveOn(t, config)
+	d.emit("tcp", "--events", "1000", "--seed", "2")
+	d.stop()
+	s.Kill()
+	d = serveOn(t, onClickHouse(t, s, backup, lines))
+	d.emit("tcp", "--events", "5000", "--seed", "3")
+	s.Restart()
+	for until := time.Now().Add(time.Minute); d.metrics()["lectern_spool_refused"] == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the older copy was not found out")
+		}
+	}
+	d.stop()
+	if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] != "2000" {
+		t.Errorf("%s events are stored, want 2000", row[0])
+	}
+	if out := succeed(t, "spool", "verify", "--dir", backup); !strings.Contains(out, "Every checksum is right.") {
+		t.Errorf("the spool of the copy: %s", out)
+	}
 }

@@ -21,8 +21,7 @@ import (
 func optionsOf(s *clickhousetest.Server) Options {
 	return Options{
 		Addresses: []string{s.Address()}, Database: "lectern", User: s.User(), Password: Secret(s.Password()), Collector: testCollector,
-		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
-		DialTimeout: 2 * time.Second, AnswerMax: 20 * time.Second,
+		Logger: slog.New(slog.DiscardHandler), DialTimeout: 2 * time.Second, AnswerMax: 20 * time.Second,
 	}
 }
 
@@ -45,6 +44,7 @@ func started(t testing.TB, o clickhousetest.Options) (*clickhousetest.Server, Op
 
 func opened(t testing.TB, o Options) *Store {
 	t.Helper()
+	o.Metrics = metrics.NewSet()
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,6 @@ func TestStoreAndReadBack(t *testing.T) {
 	var blocks []*storage.Block
 	number := uint64(0)
 	for _, o.Compression = range []string{"lz4", "zstd", "none"} {
-		o.Metrics = metrics.NewSet()
 		s := opened(t, o)
 		if last, err := s.LastNumber(t.Context()); last != number || err != nil {
 			t.Fatalf("the last number is %d, %v, want %d", last, err, number)

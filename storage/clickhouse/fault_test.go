@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
-	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
@@ -44,7 +43,6 @@ func TestFaults(t *testing.T) {
 		{Kind: clickhousetest.CutAfter, Table: clickhousetest.AnyQuery, Times: 3},
 		{Kind: clickhousetest.Fail, Table: clickhousetest.AnyQuery, Times: 2, Code: int32(proto.ErrMemoryLimitExceeded)},
 	} {
-		o.Metrics = metrics.NewSet()
 		o.Tried = number
 		s := opened(t, o)
 		for range 2 { // one that is hit, and one after it

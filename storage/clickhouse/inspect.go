@@ -78,6 +78,9 @@ func (t *tables) check(o *Options) error {
 	if key := t.sorting["reads"]; !strings.HasPrefix(key, "stream, content") {
 		return &problem{fmt.Sprintf("%s is ordered by (%s): receipts are found by stream and content first", reads, key), again("reads")}
 	}
+	if !strings.Contains(t.full["ledger"], "attempt)") {
+		return &problem{fmt.Sprintf("%s is %s: of rows with one key the one of the last attempt must count", ledger, t.full["ledger"]), again("ledger")}
+	}
 	if key := t.sorting["ledger"]; key != "collector, block, stream" {
 		return &problem{fmt.Sprintf("%s is ordered by (%s): only rows of the same (collector, block, stream) may replace each other", ledger, key), again("ledger")}
 	}

@@ -218,8 +218,13 @@ func (c *connection) run(ctx context.Context, o *Options, statement string) erro
 	}})
 }
 
-// versions are the steps that were taken.
+// versions are the steps that were taken; none where a table is gone that they
+// had made.
 func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done []int, err error) {
+	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger')", 1)
+	if err != nil || len(there) < 2 {
+		return nil, err
+	}
 	rows, err := c.texts(ctx, o.AnswerMax, "SELECT DISTINCT toString(version) FROM "+s.Name("schema_versions"), 1)
 	for _, row := range rows {
 		n, malformed := strconv.Atoi(row[0])
