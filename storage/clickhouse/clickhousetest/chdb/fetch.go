@@ -18,16 +18,24 @@ import (
 	"time"
 )
 
-// The engine, as its makers publish it for npm. There is one for Linux on amd64.
-const (
-	Version = "26.7.3-stable.1"
-	pack    = "@chdb/lib-linux-x64-gnu@" + Version
-	// packSum is the SHA-256 of what "npm pack" brings.
-	packSum = "c0d32b129e988f2b9a9a31c9141aecf5e1e2453f9a079efc4d36ab8e3f92b2ad"
-	// member is the library in the package, and its size.
-	member     = "package/libchdb.so"
-	memberSize = 566_330_096
-)
+// Version is the engine's, as its makers publish it for npm: there is a package
+// for Linux on amd64.
+const Version = "26.7.3-stable.1"
+
+// A release is a package that holds the engine.
+type release struct {
+	pack   string // its name and version, for "npm pack"
+	sum    string // the SHA-256 of what that brings
+	member string // the library in it
+	size   int64  // of the library
+}
+
+var pinned = release{
+	pack:   "@chdb/lib-linux-x64-gnu@" + Version,
+	sum:    "c0d32b129e988f2b9a9a31c9141aecf5e1e2453f9a079efc4d36ab8e3f92b2ad",
+	member: "package/libchdb.so",
+	size:   566_330_096,
+}
 
 // CacheVariable names an environment variable: the directory in which the
 // engine is kept, in place of one in the user's cache directory.
@@ -57,8 +65,13 @@ func Library() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, filepath.Base(member))
-	if info, err := os.Stat(path); err != nil || info.Size() != memberSize {
+	return pinned.in(dir)
+}
+
+// in is the path of the library in a cache directory, if it is there.
+func (r *release) in(dir string) (string, error) {
+	path := filepath.Join(dir, filepath.Base(r.member))
+	if info, err := os.Stat(path); err != nil || info.Size() != r.size {
 		return "", ErrAbsent
 	}
 	return path, nil
@@ -75,6 +88,10 @@ func Fetch() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
+	return pinned.fetch(dir)
+}
+
+func (r *release) fetch(dir string) (path string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -83,7 +100,7 @@ func Fetch() (path string, err error) {
 		return "", err
 	}
 	defer unlock()
-	if path, err = Library(); err == nil {
+	if path, err = r.in(dir); err == nil {
 		return path, nil // another process was quicker
 	}
 	if old, err := filepath.Glob(filepath.Join(dir, "fetch-*")); err == nil {
@@ -96,27 +113,28 @@ func Fetch() (path string, err error) {
 		return "", err
 	}
 	defer os.RemoveAll(scratch)
-	if err := download(scratch); err != nil {
+	if err := r.download(scratch); err != nil {
 		return "", err
 	}
-	if err := os.Rename(filepath.Join(scratch, filepath.Base(member)), filepath.Join(dir, filepath.Base(member))); err != nil {
+	library := filepath.Base(r.member)
+	if err := os.Rename(filepath.Join(scratch, library), filepath.Join(dir, library)); err != nil {
 		return "", err
 	}
-	return Library()
+	return r.in(dir)
 }
 
 // download brings the package into a directory, checks it and unpacks the library.
-func download(dir string) error {
+func (r *release) download(dir string) error {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
-	npm := exec.CommandContext(ctx, "npm", "pack", "--silent", "--ignore-scripts", pack)
-	npm.Dir = dir
+	npm := exec.CommandContext(ctx, "npm", "pack", "--silent", "--ignore-scripts", r.pack)
+	npm.Dir, npm.WaitDelay = dir, 10*time.Second
 	if out, err := npm.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm pack %s: %w\n%s", pack, err, out)
+		return fmt.Errorf("npm pack %s: %w\n%s", r.pack, err, out)
 	}
 	packages, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
 	if err != nil || len(packages) != 1 {
-		return fmt.Errorf("npm pack %s left %d packages", pack, len(packages))
+		return fmt.Errorf("npm pack %s left %d packages", r.pack, len(packages))
 	}
 	file, err := os.Open(packages[0])
 	if err != nil {
@@ -127,17 +145,17 @@ func download(dir string) error {
 	if _, err := io.Copy(sum, file); err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != packSum {
-		return fmt.Errorf("npm pack %s: its SHA-256 is %s and should be %s", pack, got, packSum)
+	if got := hex.EncodeToString(sum.Sum(nil)); got != r.sum {
+		return fmt.Errorf("npm pack %s: its SHA-256 is %s and should be %s", r.pack, got, r.sum)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return unpack(file, filepath.Join(dir, filepath.Base(member)))
+	return r.unpack(file, filepath.Join(dir, filepath.Base(r.member)))
 }
 
 // unpack writes the library from a package to a file.
-func unpack(from io.Reader, to string) error {
+func (r *release) unpack(from io.Reader, to string) error {
 	plain, err := gzip.NewReader(from)
 	if err != nil {
 		return err
@@ -145,9 +163,9 @@ func unpack(from io.Reader, to string) error {
 	for archive := tar.NewReader(plain); ; {
 		header, err := archive.Next()
 		if err != nil {
-			return fmt.Errorf("find %s in the package: %w", member, err)
+			return fmt.Errorf("find %s in the package: %w", r.member, err)
 		}
-		if header.Name != member {
+		if header.Name != r.member {
 			continue
 		}
 		file, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
@@ -158,8 +176,8 @@ func unpack(from io.Reader, to string) error {
 		if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 			return err
 		}
-		if n != memberSize {
-			return fmt.Errorf("%s has %d bytes and should have %d", member, n, memberSize)
+		if n != r.size {
+			return fmt.Errorf("%s has %d bytes and should have %d", r.member, n, r.size)
 		}
 		return nil
 	}
