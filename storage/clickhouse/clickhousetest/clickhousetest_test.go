@@ -20,6 +20,11 @@ import (
 func TestTypes(t *testing.T) {
 	s := Start(t, Options{})
 	do(t, s, "DROP TABLE IF EXISTS types")
+	t.Cleanup(func() {
+		if s.remote != "" {
+			_ = s.Exec("DROP TABLE types")
+		}
+	})
 	do(t, s, "CREATE TABLE types (a UInt8, b UInt16, c UInt32, d UInt64, e Int64, f DateTime, g DateTime64(3), h Date,"+
 		" i LowCardinality(String), j Array(UInt16), k Map(String, UInt64), l Nullable(UInt32), m Float64, n String,"+
 		" o Enum8('x' = 1, 'y' = 2), p SimpleAggregateFunction(max, UInt8), q Array(LowCardinality(String)), r FixedString(3),"+
@@ -287,14 +292,18 @@ func TestSameID(t *testing.T) {
 	plain(t, s)
 	first, second := dial(t, s, nil), dial(t, s, nil)
 	q := ch.Query{Body: "SELECT sleep(2)", QueryID: "the same", Result: proto.ResultColumn{Data: new(proto.ColUInt8)}}
-	done := make(chan error)
-	go func() { done <- first.Do(bounded(t), q) }()
-	var err error
-	for err == nil { // until the first has begun
-		if err = second.Do(bounded(t), ch.Query{Body: "SELECT 1", QueryID: q.QueryID,
-			Result: proto.ResultColumn{Data: new(proto.ColUInt8)}}); code(err) == 216 {
-			break
+	done := make(chan error, 1)
+	go func() {
+		err := first.Do(bounded(t), q)
+		for code(err) == 216 { // it met one of the second's
+			err = first.Do(bounded(t), q)
 		}
+		done <- err
+	}()
+	var err error
+	for err == nil && len(done) == 0 { // until the first has begun
+		err = second.Do(bounded(t), ch.Query{Body: "SELECT 1", QueryID: q.QueryID,
+			Result: proto.ResultColumn{Data: new(proto.ColUInt8)}})
 	}
 	if code(err) != 216 {
 		t.Errorf("%v, should be code 216", err)

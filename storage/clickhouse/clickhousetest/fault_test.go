@@ -72,6 +72,7 @@ func errorText(err error) string {
 // TestWhichQueries: a fault hits the inserts of its table, as often as it says.
 func TestWhichQueries(t *testing.T) {
 	s := Start(t, Options{})
+	s.ours("makes faults")
 	plain(t, s)
 	do(t, s, "CREATE TABLE other (n UInt64) ENGINE = MergeTree ORDER BY n")
 	result := func(q ch.Query) int {
@@ -116,6 +117,7 @@ func TestWhichQueries(t *testing.T) {
 // client goes or the faults are cleared.
 func TestSilence(t *testing.T) {
 	s := Start(t, Options{})
+	s.ours("makes faults")
 	for kind, want := range map[Kind]string{Silent: "0", SilentCommitted: "3"} {
 		plain(t, s)
 		s.Fault(Fault{Kind: kind, Times: 2})
@@ -152,6 +154,7 @@ func until(t *testing.T, done func() bool) {
 // TestLater: the rows of an insert whose client was cut off appear later.
 func TestLater(t *testing.T) {
 	s := Start(t, Options{})
+	s.ours("makes faults")
 	plain(t, s)
 	s.Fault(Fault{Kind: CutLater, Delay: 400 * time.Millisecond, Times: 1})
 	err := dial(t, s, nil).Do(bounded(t), numbers("", 1, 2, 3))
@@ -164,6 +167,7 @@ func TestLater(t *testing.T) {
 // TestRefuse closes the port, for a while or until it is cleared.
 func TestRefuse(t *testing.T) {
 	s := Start(t, Options{})
+	s.ours("makes faults")
 	plain(t, s)
 	client := dial(t, s, nil)
 	try := func() error {
