@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,8 +22,11 @@ import (
 func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nspool.size_max = \"256MiB\"\nstorage.driver = \"clickhouse\"\n"+
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nstorage.driver = \"clickhouse\"\n"+
 		"clickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
+	if !strings.Contains(lines, "spool.size_max") {
+		text += "spool.size_max = \"256MiB\"\n"
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -225,5 +229,114 @@ func TestOlderCopyWhileClickHouseIsAway(t *testing.T) {
 	}
 	if out := succeed(t, "spool", "verify", "--dir", backup); !strings.Contains(out, "Every checksum is right.") {
 		t.Errorf("the spool of the copy: %s", out)
+	}
+}
+
+// ClickHouse is away for a while, at 100,000 events a second: the daemon's memory
+// stays where it is, and afterwards everything is stored, exactly. The while is
+// seconds, or what LECTERN_TEST_OUTAGE says ("10m").
+func TestOutage(t *testing.T) {
+	outage := 8 * time.Second
+	if text := os.Getenv("LECTERN_TEST_OUTAGE"); text != "" {
+		var err error
+		if outage, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const rate = 100_000
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"),
+		"window.flush_interval = \"1s\"\nlimits.keys_max = 262144\nlimits.rows_waiting_max = 600000\nspool.size_max = \"8GiB\""))
+	const first = 2 * rate
+	d.emit("tcp", "--events", strconv.Itoa(first), "--users", "50000", "--contents", "5000", "--seed", "1", "--rate", strconv.Itoa(rate))
+	s.Kill()
+
+	events := int(outage.Seconds()) * rate
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		d.emit("tcp", "--events", strconv.Itoa(events), "--users", "50000", "--contents", "5000", "--seed", "2", "--rate", strconv.Itoa(rate))
+	}()
+	var memory []float64
+	begin := time.Now()
+	for sending := true; sending; {
+		select {
+		case <-sent:
+			sending = false
+		case <-time.After(500 * time.Millisecond):
+		}
+		memory = append(memory, d.metrics()["process_resident_memory_bytes"])
+	}
+	took := time.Since(begin)
+	half := len(memory) / 2
+	early, late := slices.Max(memory[:half]), slices.Max(memory[half:])
+	m := d.metrics()
+	t.Logf("%d events in %v without ClickHouse; memory up to %.0f MiB in the first half, %.0f MiB in the second; %.0f blocks and %.0f MiB in the spool",
+		events, took.Round(time.Second), early/(1<<20), late/(1<<20), m["lectern_spool_blocks"], m["lectern_spool_bytes"]/(1<<20))
+	if late > 1.3*early+64<<20 { // a short while is no steady state yet
+		t.Errorf("memory grew from %.0f to %.0f MiB while ClickHouse was away", early/(1<<20), late/(1<<20))
+	}
+	if m["lectern_spool_blocks"] == 0 {
+		t.Error("nothing waits in the spool: was ClickHouse away?")
+	}
+
+	s.Restart()
+	begin = time.Now()
+	for until := begin.Add(outage + 5*time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		if m = d.metrics(); m["lectern_events_stored_total"] == float64(first+events) {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%.0f of %d events are stored", m["lectern_events_stored_total"], first+events)
+		}
+	}
+	t.Logf("drained %.0f rows in %v", m["lectern_rows_stored_total"], time.Since(begin).Round(time.Second))
+	d.stop()
+	row := s.Query("SELECT sum(opens) + sum(reads) + sum(finishes) + sum(saves) + sum(shares) FROM lectern.reads WHERE stream != 65535")[0]
+	if row[0] != strconv.Itoa(first+events) {
+		t.Errorf("%s events are stored, want %d", row[0], first+events)
+	}
+	if row := s.Query("SELECT count() FROM lectern.receipts WHERE copies != 1 OR checksums != 1")[0]; row[0] != "0" {
+		t.Errorf("%s blocks are not there exactly once", row[0])
+	}
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
+
+// A block that ClickHouse will not take is parked, and shown; the others go on
+// when it is mended, and it too when somebody says so.
+func TestParkedUntilRetry(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\""))
+	d.emit("tcp", "--events", "1000", "--seed", "1")
+	until := func(metric string, want float64) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); d.metrics()[metric] < want; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s is %v, want %v", metric, d.metrics()[metric], want)
+			}
+		}
+	}
+	until("lectern_events_stored_total", 1000)
+	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	d.emit("tcp", "--events", "1000", "--seed", "2")
+	until("lectern_blocks_parked_total", 1)
+	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.Post(d.ops+"/retry", "", nil)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("POST /retry: %v, %v", answer, err)
+	}
+	_ = answer.Body.Close()
+	until("lectern_events_stored_total", 2000)
+	d.stop()
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
 	}
 }
