@@ -13,12 +13,13 @@ CREATE TABLE IF NOT EXISTS {{.Local "reads"}}{{.OnCluster}}
 (
     -- Sorted, so nearly constant in a granule: anything packs it to nothing.
     stream   UInt16 CODEC(ZSTD(1)),
-    -- Start of the minute. It rises within a content: small differences.
-    minute   DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    -- Start of the minute: one of 1,440 in a part.
+    minute   DateTime('UTC') CODEC(T64, ZSTD(1)),
     -- Ids are hashes or numbers of the application. Equal ones stand together
     -- here, which is all that can be won.
     content  UInt64 CODEC(ZSTD(1)),
-    -- Hashes in no useful order: ZSTD finds the readers that come again.
+    -- Hashes in no useful order do not pack at all and are half of a row; where
+    -- users are numbered, ZSTD finds that.
     user     UInt64 CODEC(ZSTD(1)),
     -- Counters of a minute are small: T64 cuts the bits that are all zero.
     opens    UInt32 CODEC(T64, ZSTD(1)),
@@ -26,14 +27,13 @@ CREATE TABLE IF NOT EXISTS {{.Local "reads"}}{{.OnCluster}}
     finishes UInt32 CODEC(T64, ZSTD(1)),
     saves    UInt32 CODEC(T64, ZSTD(1)),
     shares   UInt32 CODEC(T64, ZSTD(1)),
-    -- Milliseconds read, below 60,000 mostly: T64 as well.
+    -- Milliseconds read, below 60,000 mostly.
     dwell_ms UInt64 CODEC(T64, ZSTD(1)),
     -- The furthest seen, percent.
     progress UInt8 CODEC(ZSTD(1)),
-    -- Earliest and latest event. They follow the minute: differences, with the
-    -- bits above them cut off.
-    first    DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    last     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
+    -- Earliest and latest event: within a day, so T64 cuts off most bits.
+    first    DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
+    last     DateTime64(3, 'UTC') CODEC(T64, ZSTD(1))
 )
 ENGINE = {{.Engine "MergeTree" "reads"}}
 -- A block is of one day, so it is one part, and a part is atomic. Days are also
