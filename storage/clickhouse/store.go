@@ -109,10 +109,13 @@ func check(b *storage.Block, collector uint64) error {
 			return fmt.Errorf("row %d is not of its day", i)
 		}
 	}
-	for _, stream := range r.Stream {
-		if stream == streamReserved {
-			return errors.New("it has a row of the stream of receipts")
+	for i := 1; i < n; i++ {
+		if r.Stream[i] < r.Stream[i-1] {
+			return fmt.Errorf("row %d is not in order", i)
 		}
+	}
+	if n > 0 && r.Stream[n-1] == streamReserved {
+		return errors.New("it has a row of the stream of receipts")
 	}
 	return nil
 }
