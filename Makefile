@@ -16,6 +16,11 @@ build: ## build bin/lectern, one static binary
 run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/
 	./bin/lectern serve
 
+.PHONY: run-clickhouse
+run-clickhouse: build ## the same on a ClickHouse that is there (LECTERN_CLICKHOUSE_ADDRESS, …_USER, …_PASSWORD)
+	./bin/lectern schema --apply
+	LECTERN_STORAGE_DRIVER=clickhouse ./bin/lectern serve
+
 .PHONY: test
 test: format vet staticcheck vulnerabilities clickhouse-engine ## all checks and tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 20m ./...
@@ -52,12 +57,20 @@ vulnerabilities:
 	else echo "$$out"; exit $$code; fi
 
 .PHONY: bench
-bench: ## decode and count, beside a plain Go map; blocks into Parquet (3 min)
+bench: ## decode and count, beside a plain Go map; blocks into Parquet and ClickHouse (5 min)
 	$(GO) test -run '^$$' -bench . -benchmem ./wire ./emit ./collector ./storage/...
 
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern
+
+.PHONY: test-outage
+test-outage: ## ClickHouse away for ten minutes at 100,000 events a second (15 min)
+	LECTERN_TEST_OUTAGE=10m $(GO) test -count=1 -v -timeout 40m -run TestOutage ./cmd/lectern
+
+.PHONY: test-kills
+test-kills: ## ClickHouse killed before and after each system call of an insert (5 min)
+	LECTERN_TEST_KILLS=all $(GO) test -count=1 -v -timeout 30m -run TestKilledAtEachCall ./storage/clickhouse
 
 .PHONY: fuzz
 fuzz: ## any bytes, and events to bytes and back, 5 minutes each
