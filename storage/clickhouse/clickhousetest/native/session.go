@@ -145,6 +145,11 @@ func (h head) insertable(s statement) (head, error) {
 	return out, nil
 }
 
+// deduplicate makes the engine treat an INSERT SELECT as it treats an insert of
+// blocks: by its token, or else by what is in it. A client that has switched
+// deduplication off has done so for both.
+const deduplicate = "SET deduplicate_insert_select = 'enable_even_for_bad_queries'"
+
 // insert stores the blocks that came for a statement. The engine's query text
 // cannot carry them, so they go through a file.
 func insert(conn *chdb.Conn, s statement, into head, blocks []block, file string) error {
@@ -172,28 +177,12 @@ func insert(conn *chdb.Conn, s statement, into head, blocks []block, file string
 		}
 		columns = append(columns, quoteName(c.name))
 	}
-	if err := deduplicate(conn); err != nil {
+	if _, err := conn.Query(deduplicate, "TSV"); err != nil {
 		return err
 	}
 	list := strings.Join(columns, ", ")
 	sql := fmt.Sprintf("INSERT INTO %s (%s) %s SELECT %s FROM file(%s, 'Native', %s)", s.target, list, s.settings, list,
 		quoteText(file), quoteText(strings.Join(structure, ", ")))
 	_, err := conn.Query(sql, "TSV")
-	return err
-}
-
-// deduplicate makes the engine do for an INSERT SELECT what the client asked for
-// an insert of blocks: it has settings of their own for the two.
-func deduplicate(conn *chdb.Conn) error {
-	tsv, err := conn.Query("SELECT toUInt8(getSetting('deduplicate_insert') = 'enable' OR"+
-		" getSetting('deduplicate_insert') = 'backward_compatible_choice' AND getSetting('insert_deduplicate'))", "TSV")
-	if err != nil {
-		return err
-	}
-	choice := "disable"
-	if Rows(tsv)[0][0] == "1" {
-		choice = "enable_even_for_bad_queries"
-	}
-	_, err = conn.Query("SET deduplicate_insert_select = '"+choice+"'", "TSV")
 	return err
 }
