@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,13 +34,28 @@ func started(t testing.TB, o clickhousetest.Options) (*clickhousetest.Server, Op
 	if s.CertificateFile() != "" {
 		options.TLS, options.TLSCA = true, s.CertificateFile()
 	}
-	if err := s.Exec("DROP DATABASE IF EXISTS lectern"); err != nil {
-		t.Fatal(err)
-	}
+	emptied(t, s)
 	if _, err := Apply(t.Context(), options, Schema{}); err != nil {
 		t.Fatal(err)
 	}
 	return s, options
+}
+
+// emptied sees to it that there is no database, and that a server that is not the
+// test's own does not lose one.
+func emptied(t testing.TB, s *clickhousetest.Server) {
+	t.Helper()
+	if os.Getenv("LECTERN_TEST_CLICKHOUSE") == "" {
+		return
+	}
+	if s.Query("SELECT count() FROM system.databases WHERE name = 'lectern'")[0][0] != "0" {
+		t.Fatal("the server at LECTERN_TEST_CLICKHOUSE has a database lectern, which this test would drop: drop it yourself, or name another server (and run packages one by one: -p 1)")
+	}
+	t.Cleanup(func() {
+		if err := s.Exec("DROP DATABASE IF EXISTS lectern"); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func opened(t testing.TB, o Options) *Store {

@@ -14,8 +14,8 @@ import (
 // that is a statement, it does.
 func TestTablesThatCannotKeepThePromise(t *testing.T) {
 	server, o := started(t, clickhousetest.Options{})
-	created := server.Query("SHOW CREATE TABLE lectern.reads")[0][0]
-	ledger := server.Query("SHOW CREATE TABLE lectern.ledger")[0][0]
+	const create = "SELECT formatQuery(create_table_query) FROM system.tables WHERE database = 'lectern' AND name = "
+	created, ledger := server.Query(create + "'reads'")[0][0], server.Query(create + "'ledger'")[0][0]
 	for _, c := range []struct {
 		name     string
 		table    string

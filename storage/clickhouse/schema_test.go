@@ -15,9 +15,7 @@ import (
 func TestApplyFromEveryPodAtOnce(t *testing.T) {
 	server := clickhousetest.Start(t, clickhousetest.Options{})
 	o := optionsOf(server)
-	if err := server.Exec("DROP DATABASE IF EXISTS lectern"); err != nil {
-		t.Fatal(err)
-	}
+	emptied(t, server)
 	var pods sync.WaitGroup
 	for range 8 {
 		pods.Go(func() {
@@ -100,7 +98,7 @@ func TestRetention(t *testing.T) {
 func TestClusterForm(t *testing.T) {
 	server := clickhousetest.Start(t, clickhousetest.Options{})
 	s := Schema{Database: "lectern", Cluster: "main", Retention: 96 * time.Hour}
-	text := s.String()
+	script := s.String()
 	for _, want := range []string{
 		"ReplicatedMergeTree('/clickhouse/tables/{shard}/lectern/reads', '{replica}')",
 		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/ledger', '{replica}', attempt)",
@@ -108,19 +106,17 @@ func TestClusterForm(t *testing.T) {
 		"FROM `lectern`.`reads_all`", "FROM `lectern`.`ledger_all` FINAL",
 		"replicated_deduplication_window = 100000", "TTL minute + toIntervalSecond(345600)", "TTL toDateTime(window_end) + toIntervalSecond(345600)",
 	} {
-		if !strings.Contains(text, want) {
+		if !strings.Contains(script, want) {
 			t.Errorf("it has no %s", want)
 		}
 	}
-	for statement := range strings.SplitSeq(text, ";\n") {
+	for statement := range strings.SplitSeq(script, ";\n") {
 		if statement = strings.TrimSpace(statement); statement == "" {
 			continue
 		}
 		if !strings.Contains(statement, " ON CLUSTER `main`") && !strings.Contains(statement, "INSERT INTO") {
 			t.Errorf("it is for one server alone: %s", statement)
 		}
-		if err := server.Exec("EXPLAIN AST " + statement); err != nil {
-			t.Errorf("%s: %v", statement, err)
-		}
+		server.Query("SELECT formatQuery(" + text(statement) + ")") // fails where it cannot be parsed
 	}
 }

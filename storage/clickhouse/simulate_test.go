@@ -43,6 +43,7 @@ type fake struct {
 type part struct {
 	number   uint64
 	checksum uint32
+	rows     *storage.Columns // of the block that it was
 }
 
 // lateInsert has been sent and is not there yet.
@@ -73,6 +74,11 @@ func (f *fake) pass(d time.Duration) {
 	}
 	f.late = left
 }
+
+func (f *fake) clock() time.Time { return f.now }
+
+// pause is how long it may be until the next try.
+func (f *fake) pause() time.Duration { return time.Duration(f.r.IntN(10_000)) * time.Millisecond }
 
 // commit is what the server does with a whole block: the token decides.
 func (f *fake) commit(p part, token string) {
@@ -114,7 +120,7 @@ func (f *fake) drop()            { f.dropped = true }
 func (f *fake) replicated() bool { return f.replicas }
 
 func (f *fake) last(context.Context) (last uint64, err error) {
-	for _, p := range f.parts {
+	for _, p := range f.parts { // of the one collector there is
 		last = max(last, p.number)
 	}
 	return last, f.flaky()
@@ -166,7 +172,7 @@ func (f *fake) insert(_ context.Context, b *storage.Block, token string) error {
 		f.t.Errorf("block %d was sent before its books were written", b.Number)
 	}
 	f.inserts++
-	p := part{b.Number, b.Checksum}
+	p := part{b.Number, b.Checksum, &b.Rows}
 	for _, l := range f.late {
 		if l.token == token && !l.seen.After(f.now) {
 			return &ch.Exception{Code: 216, Name: "DB::Exception", Message: "query with this id is already running"}
@@ -239,7 +245,7 @@ const testCollector = 0xc0113c
 
 // storeOn is a Store on a fake, by its clock.
 func storeOn(f *fake, tried uint64) *Store {
-	o := Options{Addresses: []string{"x:1"}, Collector: testCollector, Tried: tried, Clock: func() time.Time { return f.now },
+	o := Options{Addresses: []string{"x:1"}, Collector: testCollector, Tried: tried, Clock: f.clock,
 		Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet()}
 	if err := o.fill(); err != nil {
 		f.t.Fatal(err)
@@ -297,7 +303,7 @@ func simulate(t *testing.T, f *fake) {
 			case err == nil:
 				t.Fatalf("answer %d without a reason", answer)
 			}
-			f.pass(time.Duration(f.r.IntN(10_000)) * time.Millisecond)
+			f.pass(f.pause())
 			if f.r.IntN(20) == 0 {
 				s = storeOn(f, number) // killed, and started again
 				f.log("another daemon")
@@ -349,7 +355,7 @@ func TestAnswers(t *testing.T) {
 	})
 	t.Run("two copies are stored and an alarm", func(t *testing.T) {
 		f, s := quiet()
-		f.parts = []part{{5, 9}, {5, 9}}
+		f.parts = []part{{number: 5, checksum: 9}, {number: 5, checksum: 9}}
 		store(f, s, storage.Stored, "")
 		if s.meters.duplicates.Get() != 1 || f.inserts != 0 {
 			t.Errorf("%d alarms, %d inserts", s.meters.duplicates.Get(), f.inserts)
@@ -357,7 +363,7 @@ func TestAnswers(t *testing.T) {
 	})
 	t.Run("another block by this name", func(t *testing.T) {
 		f, s := quiet()
-		f.parts = []part{{5, 8}}
+		f.parts = []part{{number: 5, checksum: 8}}
 		store(f, s, storage.Never, "another daemon uses a copy of this spool")
 		if s.meters.foreign.Get() != 1 || f.inserts != 0 {
 			t.Errorf("%d alarms, %d inserts", s.meters.foreign.Get(), f.inserts)
@@ -373,7 +379,7 @@ func TestAnswers(t *testing.T) {
 		store(f, s, storage.Retry, "its token may be spent") // too soon
 		f.pass(2 * time.Second)
 		store(f, s, storage.Retry, "its token may be spent") // the first may be under way yet
-		f.late = []lateInsert{{part{5, 9}, a.token(block), f.now, f.now.Add(time.Hour)}}
+		f.late = []lateInsert{{part{number: 5, checksum: 9}, a.token(block), f.now, f.now.Add(time.Hour)}}
 		f.pass(2 * time.Minute)
 		store(f, s, storage.Retry, "still running")
 		f.restart()
@@ -391,7 +397,7 @@ func TestAnswers(t *testing.T) {
 			store(f, s, storage.Retry, "has no receipt")
 			f.pass(time.Hour)
 		}
-		f.parts = []part{{5, 9}} // it has come from the other replica
+		f.parts = []part{{number: 5, checksum: 9}} // it has come from the other replica
 		store(f, s, storage.Stored, "")
 	})
 	t.Run("a malformed block", func(t *testing.T) {
@@ -413,7 +419,7 @@ func TestAnswers(t *testing.T) {
 func TestLastNumber(t *testing.T) {
 	f := newFake(t, rand.New(rand.NewPCG(1, 1)))
 	f.quiet = true
-	f.parts = []part{{7, 1}, {3, 1}}
+	f.parts = []part{{number: 7}, {number: 3}}
 	s := storeOn(f, 0)
 	if n, err := s.LastNumber(t.Context()); n != 7 || err != nil {
 		t.Errorf("%d, %v", n, err)
