@@ -156,6 +156,41 @@ func TestClickHouseAway(t *testing.T) {
 	}
 }
 
+// The daemon is killed while its blocks are on their way to a ClickHouse that
+// loses answers: what was acknowledged is there, once.
+func TestKilledOnTheWayToClickHouse(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"20ms\"\nwindow.flush_interval = \"20ms\"")
+	const rounds, events = 6, 10_000
+	for round, kind := range []clickhousetest.Kind{clickhousetest.CutCommitted, clickhousetest.CutInside, clickhousetest.CutLater, clickhousetest.SilentCommitted, clickhousetest.Slow, clickhousetest.Lie} {
+		d := serveOn(t, config)
+		for _, table := range []string{"reads", "ledger"} {
+			s.Fault(clickhousetest.Fault{Kind: kind, Table: table, Times: 2, Delay: 500 * time.Millisecond})
+		}
+		d.emit("tcp", "--events", strconv.Itoa(events), "--seed", strconv.Itoa(round+1))
+		_ = d.command.Process.Kill()
+		<-d.finished
+	}
+	s.Clear()
+	d := serveOn(t, config)
+	for until := time.Now().Add(2 * time.Minute); d.metrics()["lectern_spool_blocks"] > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the spool does not get empty")
+		}
+	}
+	d.stop()
+	if row := s.Query("SELECT sum(opens) + sum(reads) + sum(finishes) + sum(saves) + sum(shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] != strconv.Itoa(rounds*events) {
+		t.Errorf("%s events are stored, want %d", row[0], rounds*events)
+	}
+	if row := s.Query("SELECT count() FROM lectern.receipts WHERE copies != 1 OR checksums != 1")[0]; row[0] != "0" {
+		t.Errorf("%s blocks are not there exactly once", row[0])
+	}
+	if out := succeed(t, "books", "--config", config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
+
 // Two daemons with spools of their own store to one table. A copy of a spool is
 // refused, on the machine it was copied to by the directory, and by the store.
 func TestTwoDaemonsOneTable(t *testing.T) {

@@ -89,6 +89,22 @@ func TestSeveralAddressesNeedReplicas(t *testing.T) {
 	if err == nil || errors.Is(err, storage.ErrAway) || !strings.Contains(err.Error(), "is not replicated") {
 		t.Errorf("two addresses: %v", err)
 	}
+	// After a failure the next one is tried first; one that does not answer is
+	// passed over, and tried again in its turn.
+	o.Addresses = []string{"127.0.0.1:1", server.Address(), "127.0.0.1:2"}
+	d := dialer{o: &o}
+	for range 2 {
+		c, err := d.dial(t.Context())
+		if err != nil || c.address != server.Address() || d.next != 1 {
+			t.Fatalf("%v, at address %d", err, d.next)
+		}
+		c.close()
+		d.rotate()
+	}
+	o.Addresses = []string{"127.0.0.1:1", "127.0.0.1:2"}
+	if _, err := d.dial(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
+		t.Errorf("nobody answers: %v", err)
+	}
 	// Readers take whoever answers.
 	o.Addresses = []string{"127.0.0.1:1", server.Address()}
 	reader, err := OpenReader(o)
