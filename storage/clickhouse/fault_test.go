@@ -1,6 +1,8 @@
 package clickhouse
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -82,6 +84,25 @@ func TestDefiniteErrors(t *testing.T) {
 		}
 	}
 	stored(t, s, b)
+	expect(t, server, b)
+}
+
+// At the end of a shutdown's patience an insert in flight is left to the server:
+// the call returns, nothing is cancelled, and the next process finds the block.
+func TestShutdownDuringAnInsert(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 9))
+	server, o := started(t, clickhousetest.Options{})
+	b := randomBlock(r, 1, 500)
+	server.Fault(clickhousetest.Fault{Kind: clickhousetest.Slow, Table: "reads", Times: 1, Delay: time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	s := opened(t, o)
+	time.AfterFunc(300*time.Millisecond, cancel)
+	if answer, err := s.Store(ctx, b); answer != storage.Retry || !errors.Is(err, context.Canceled) {
+		t.Errorf("answer %d, %v", answer, err)
+	}
+	o.Tried = 1
+	stored(t, opened(t, o), b)
+	time.Sleep(time.Second) // what is on its way lands
 	expect(t, server, b)
 }
 

@@ -50,6 +50,10 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 	if len(rows) > 0 {
 		t.window, t.server = rows[0][0], rows[0][1]
 	}
+	// What is asked only after an answer was lost must be allowed as well.
+	if _, err = n.running(ctx, "lectern/"); err != nil {
+		return nil, err
+	}
 	t.replicated = strings.HasPrefix(t.engines["reads"], "Replicated") || strings.HasPrefix(t.engines["reads"], "Shared")
 	return t, nil
 }

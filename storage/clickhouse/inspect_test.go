@@ -2,6 +2,8 @@ package clickhouse
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +125,17 @@ func TestCredentialsAndTLS(t *testing.T) {
 	_, o := started(t, clickhousetest.Options{User: "writer", Password: password, TLS: true})
 	if _, err := opened(t, o).LastNumber(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	// From a file, which may change and end in a line feed.
+	fromFile := o
+	fromFile.Password, fromFile.PasswordFile = "", filepath.Join(t.TempDir(), "password")
+	for content, ok := range map[string]bool{password + "\n": true, "old": false} {
+		if err := os.WriteFile(fromFile.PasswordFile, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := opened(t, fromFile).LastNumber(t.Context()); (err == nil) != ok {
+			t.Errorf("with %q in the file: %v", content, err)
+		}
 	}
 	wrong := o
 	wrong.Password = "wrong-" + password
