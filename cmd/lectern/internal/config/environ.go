@@ -1,21 +1,17 @@
 package config
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // prefix is what every variable of Lectern's begins with.
 const prefix = "LECTERN_"
 
 // foreign says that a variable with the prefix is none of ours: what tests set,
-// and what the kubelet tells every pod about Services of which the names begin
-// with lectern, as lectern or lectern-clickhouse.
+// and what the kubelet tells every pod about a Service by the name of lectern.
 func foreign(name string) bool {
-	return strings.HasPrefix(name, "LECTERN_TEST_") || ofService.MatchString(name)
+	return strings.HasPrefix(name, "LECTERN_TEST_") ||
+		strings.HasPrefix(name, "LECTERN_SERVICE_") ||
+		name == "LECTERN_PORT" || strings.HasPrefix(name, "LECTERN_PORT_")
 }
-
-var ofService = regexp.MustCompile(`^LECTERN(_.+)?_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // variable is the name of the variable for a key.
 func variable(key string) string {
