@@ -24,6 +24,7 @@ run-clickhouse: build ## the same on a ClickHouse that is there (LECTERN_CLICKHO
 .PHONY: test
 test: format vet staticcheck vulnerabilities clickhouse-engine ## all checks and tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 20m ./...
+	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
 # Where the engine cannot be had, the tests that need it say that they did not
 # run; with CI=true that is a failure.
@@ -68,9 +69,21 @@ test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
 test-outage: ## ClickHouse away for ten minutes at 100,000 events a second (15 min)
 	LECTERN_TEST_OUTAGE=10m $(GO) test -count=1 -v -timeout 40m -run TestOutage ./cmd/lectern
 
-.PHONY: test-kills
-test-kills: ## ClickHouse killed before and after each system call of an insert (5 min)
+.PHONY: test-clickhouse-kills
+test-clickhouse-kills: ## ClickHouse killed before and after each system call of an insert (5 min)
 	LECTERN_TEST_KILLS=all $(GO) test -count=1 -v -timeout 30m -run TestKilledAtEachCall ./storage/clickhouse
+
+.PHONY: test-crash
+test-crash: ## daemon and client killed at 240 system calls each; a full disk (7 min)
+	LECTERN_TEST_CRASH_POINTS=240 $(GO) test -count=1 -v -timeout 60m -run 'TestCrashPoints|TestClientCrashPoints|TestDiskFull' ./cmd/lectern
+
+.PHONY: test-kill
+test-kill: ## ten minutes of kill -9 at random, of daemon and clients under load
+	LECTERN_TEST_KILL_SECONDS=600 $(GO) test -count=1 -v -timeout 30m -run TestKilledAtRandom ./cmd/lectern
+
+.PHONY: test-mutants
+test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min)
+	GO=$(GO) mutants/run
 
 .PHONY: fuzz
 fuzz: ## any bytes, and events to bytes and back, 5 minutes each

@@ -47,7 +47,7 @@ func New(o Options) *Collector {
 		failed:  make(chan error, 1),
 		stop:    make(chan struct{}),
 	}
-	c.sources.restore(o.Sources)
+	c.sources.restore(o.Sources, o.Clock().UnixMilli())
 	c.cuts = newCutter(o.Sink, c.sources, o.Clock, o.Metrics)
 	for range o.Loops {
 		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))
@@ -91,6 +91,10 @@ func (c *Collector) Failed() <-chan error { return c.failed }
 // LastCut is when a cut was last made or tried. Much older than the cut
 // interval, a loop hangs.
 func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
+
+// Full says that the last cut that was due could not be made, or is not durable:
+// until one is, sessions have no credit and what the tables cannot hold is shed.
+func (c *Collector) Full() bool { return c.cuts.full.Load() }
 
 // Stop ends the loops, reads the UDP sockets dry, makes the last cut and hands
 // it to the sink. After it nothing of the collector runs. With an error the

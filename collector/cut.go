@@ -27,13 +27,14 @@ type Sink interface {
 type cause uint8
 
 const (
-	causeTime cause = iota // ack_interval has passed
-	causeFull              // a table is three-quarters full, or a frame found no room
-	causeStop              // shutdown
+	causeTime   cause = iota // ack_interval has passed
+	causeFull                // a table is three-quarters full, or a frame found no room
+	causeCredit              // a session has used half of its credit
+	causeStop                // shutdown
 	causes
 )
 
-var causeWords = [causes]string{causeTime: "time", causeFull: "full", causeStop: "stop"}
+var causeWords = [causes]string{causeTime: "time", causeFull: "full", causeCredit: "credit", causeStop: "stop"}
 
 // cutter ends windows. A cut takes the mutex of every shard, swaps their tables
 // and books for empty ones, and lets go: one moment for all shards. The rows
@@ -136,7 +137,7 @@ func (c *cutter) cut(why cause) bool {
 	parts, end, begin := c.swap()
 	c.made[why].Add(1)
 
-	seal := storage.Seal{Window: storage.Window{Start: c.start, End: end}}
+	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end}} // a clock may be set back
 	c.start = end
 	c.rows = c.rows[:0]
 	var moved []uint64

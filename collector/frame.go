@@ -92,6 +92,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	}
 	src.lastSeen = s.now
 	src.session = src.session || session
+	if session && !src.window.any {
+		src.window.floor = h.Sequence // frames of a session come in order: none below is still to come
+	}
 	k := s.books.of(src.stream)
 	if seen := src.window.check(h.Sequence); seen != fresh {
 		again := seen == duplicate || src.session

@@ -105,13 +105,22 @@ func (s *shard) ack(k *connection) []byte {
 }
 
 // inFlight counts the bytes of a session's frame, and says whether its client
-// keeps to its credit.
-func (s *shard) inFlight(k *connection, size int) bool {
+// keeps to its credit. Half of it asks for a cut, so that a fast client has its
+// acks before it must stop. A frame that was acknowledged while it was on its way
+// is in flight no more.
+func (s *shard) inFlight(k *connection, sequence uint64, size int) bool {
+	if sequence < k.durable {
+		return true
+	}
 	if k.generation != s.generation {
 		k.before, k.generation = k.total, s.generation
 	}
 	k.total += uint64(size)
-	return k.total-k.acked <= uint64(s.limits.CreditMax)+wire.FrameSizeMax
+	flying, most := k.total-k.acked, uint64(s.limits.CreditMax)
+	if flying > most/2 {
+		s.cuts.request(causeCredit)
+	}
+	return flying <= most+wire.FrameSizeMax
 }
 
 // ackBufferMax is how many bytes of acks may wait for a client that does not
@@ -127,10 +136,11 @@ func (k *connection) tell(durable, generation uint64) {
 		return
 	}
 	k.durable = max(k.durable, durable)
-	if k.generation > generation {
-		k.acked = max(k.acked, k.before)
-	} else {
+	switch {
+	case k.generation <= generation, k.started && k.next <= k.durable:
 		k.acked = k.total
+	default:
+		k.acked = max(k.acked, k.before)
 	}
 	s.tick()
 	_ = k.conn.AsyncWrite(s.ack(k), func(c gnet.Conn, err error) error {

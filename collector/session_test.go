@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
@@ -133,7 +134,7 @@ func TestSessionAfterRestart(t *testing.T) {
 // A datagram is taken behind what was recovered only.
 func TestDatagramsAfterRestart(t *testing.T) {
 	b := newBench(1, nil)
-	b.shards[0].sources.restore([]storage.Source{{ID: 9, Stream: 1, Next: 10, End: 100, Newest: 90}})
+	b.shards[0].sources.restore([]storage.Source{{ID: 9, Stream: 1, Next: 10, End: 100, Newest: 90}}, b.now.UnixMilli())
 	b.receive(0, frameOf(1, 9, 9, 90, epoch, opens(10)...))
 	b.receive(0, frameOf(1, 9, 2, 20, epoch, opens(10)...))
 	b.receive(0, frameOf(1, 9, 12, 120, epoch, opens(10)...))
@@ -151,6 +152,7 @@ func TestSessionRefusals(t *testing.T) {
 		{"another source", func() []byte { return frameOf(1, 8, 0, 0, epoch, opens(1)...) }, wire.RefusedSequence},
 		{"hello twice", func() []byte { return wire.AppendHello(nil, 1, 9, 0) }, wire.RefusedUnexpected},
 		{"more than the credit", func() (b []byte) {
+			r.fail(true) // or an ack may come in between
 			for i := range uint64(20) {
 				b = append(b, frameOf(1, 9, i, i*1000, epoch, opens(1000)...)...)
 			}
@@ -172,6 +174,26 @@ func TestSessionRefusals(t *testing.T) {
 			}
 		})
 	}
+	r.fail(false)
+}
+
+// A client that has used half of its credit is acknowledged before the interval
+// is over.
+func TestSessionHalfItsCredit(t *testing.T) {
+	r := start(t, func(o *Options) { o.CutInterval, o.CreditMax = time.Hour, 100_000 })
+	c, _ := hello(t, r, 1, 9)
+	frame := func(i uint64) []byte { return frameOf(1, 9, i, i*1000, epoch, opens(1000)...) }
+	n := uint64(50_000/len(frame(0)) + 1)
+	for i := range n {
+		write(t, c, frame(i))
+	}
+	if a := c.until(n); a.Credit == 0 {
+		t.Errorf("%+v", a)
+	}
+	r.stop()
+	if cuts := r.cuts.made[causeCredit].Load(); cuts == 0 {
+		t.Error("no cut for want of credit")
+	}
 }
 
 // A sink that fails gets no new cuts, sessions get no acks and no credit, until
@@ -179,9 +201,7 @@ func TestSessionRefusals(t *testing.T) {
 func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 	r := start(t, nil)
 	c, _ := hello(t, r, 1, 9)
-	r.mu.Lock()
-	r.fails = true
-	r.mu.Unlock()
+	r.fail(true)
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	if a := c.ack(); a.Durable != 0 || a.Credit != 0 {
 		t.Errorf("while the sink fails: %+v", a)
@@ -190,9 +210,7 @@ func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 		t.Errorf("a new session while the sink fails: %+v", a)
 	}
 	write(t, c, frameOf(1, 9, 1, 3, epoch, opens(3)...))
-	r.mu.Lock()
-	r.fails = false
-	r.mu.Unlock()
+	r.fail(false)
 	if a := c.until(2); a.Credit == 0 {
 		t.Errorf("after the sink works again: %+v", a)
 	}
@@ -200,4 +218,136 @@ func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 	if b := r.book(1); b.Accepted != 6 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
+}
+
+func (r *running) fail(fails bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fails = fails
+}
+
+// What a client sends again may be durable by the time it comes: an older
+// connection had brought it. The client does not count it in flight any more, so
+// it may not cost credit, and is nothing that it waits for.
+func TestWhatIsDurableCostsNoCredit(t *testing.T) {
+	r := start(t, func(o *Options) { o.CutInterval, o.CreditMax = time.Hour, 400_000 })
+	frames := func(from, bytes int) (b []byte, next uint64) {
+		i := uint64(from)
+		for ; len(b) < bytes; i++ {
+			b = append(b, frameOf(1, 9, i, i*1000, epoch, opens(1000)...)...)
+		}
+		return b, i
+	}
+	older, _ := hello(t, r, 1, 9)
+	first, n := frames(0, 180_000)
+	write(t, older, first)
+	eventually(t, "the frames are counted", func() bool { return r.sourceNext(9) == n })
+	c, a := hello(t, r, 1, 9)
+	if a.Durable != 0 {
+		t.Fatalf("%+v, and no cut was made", a)
+	}
+	<-r.cuts.request(causeTime)
+	c.until(n)
+	write(t, c, first) // was on its way when the ack came
+	r.fail(true)       // or an ack may come in between
+	second, end := frames(int(n), 380_000)
+	write(t, c, second)
+	eventually(t, "the frames are counted", func() bool { return r.sourceNext(9) == end })
+	r.fail(false)
+	r.cuts.request(causeTime)
+	c.until(end)
+	r.stop()
+	if b := r.book(1); b.Accepted != end*1000 || b.Duplicate != n*1000 || b.RefusedEvents() != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+// sourceNext is the sequence that a source's next frame has.
+func (r *running) sourceNext(id uint64) uint64 {
+	st := r.Collector.sources.of(id)
+	st.Lock()
+	defer st.Unlock()
+	if src := st.known(id); src != nil {
+		return src.next
+	}
+	return 0
+}
+
+// While the collector was away its clients could not be heard: that is not their
+// silence.
+func TestTimeAwayIsNoSilence(t *testing.T) {
+	now := epoch.UnixMilli()
+	long := before(now, 30*24*time.Hour)
+	s := newSources(10)
+	s.restore([]storage.Source{{ID: 9, Next: 7, LastSeen: long, Session: true}}, now)
+	for n := range stripes {
+		s.forget(n, before(now, time.Hour), before(now, 7*24*time.Hour))
+	}
+	if s.of(9).known(9) == nil {
+		t.Error("a source was forgotten before it could come back")
+	}
+}
+
+// A session's source that was forgotten while its client is connected (the clock
+// jumped) goes on where it is. What came before is not fresh again.
+func TestForgottenInTheMiddleOfASession(t *testing.T) {
+	b := newBench(1, func(o *Options) { o.CreditMax = 1 << 20 })
+	session := func() *connection {
+		return &connection{shard: b.shards[0], session: true, source: 9, stream: 1}
+	}
+	frame := func(i uint64) []byte { return frameOf(1, 9, i, i*3, b.now, opens(3)...) }
+	k := session()
+	b.stream(0, k, frame(0))
+	b.stream(0, k, frame(1))
+	b.cuts.cut(causeTime)
+	b.now = b.now.AddDate(0, 0, 30)
+	for n := range stripes {
+		b.shards[0].sources.forget(n, before(b.now.UnixMilli(), time.Hour), before(b.now.UnixMilli(), time.Hour))
+	}
+	b.stream(0, k, frame(2))
+	again := session() // it had no ack of frame 1
+	b.stream(0, again, frame(1))
+	b.stream(0, again, frame(2))
+	b.stream(0, again, frame(3))
+	b.want(t, 1, storage.Book{Sent: 12, Accepted: 12, Duplicate: 6}, 0)
+}
+
+// A source stays until what came of it last is sealed: its state is in no seal
+// before, and an ack could say nothing of it.
+func TestSourceIsNotForgottenBeforeItsSeal(t *testing.T) {
+	b := newBench(1, nil)
+	src := b.shards[0].sources
+	forget := func() (known bool) {
+		for n := range stripes {
+			src.forget(n, before(b.now.UnixMilli(), time.Hour), before(b.now.UnixMilli(), time.Hour))
+		}
+		return src.of(9).known(9) != nil
+	}
+	b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
+	b.now = b.now.Add(2 * time.Hour)
+	if !forget() {
+		t.Fatal("forgotten in the window in which it came")
+	}
+	b.fails = true
+	b.cuts.cut(causeTime)
+	if !forget() {
+		t.Fatal("forgotten while its seal is not durable")
+	}
+	b.fails = false
+	b.cuts.cut(causeTime)
+	if forget() {
+		t.Error("not forgotten after its seal")
+	}
+	if len(b.sources) != 1 || b.sources[0].Next != 1 {
+		t.Errorf("sealed were %+v", b.sources)
+	}
+}
+
+// A clock that is set back does not make a window that ends before it begins.
+func TestClockSetBack(t *testing.T) {
+	b := newBench(1, nil)
+	b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
+	b.now = b.now.Add(-time.Hour)
+	b.cuts.cut(causeTime) // the ear does not take such a window
+	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
 }

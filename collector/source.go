@@ -163,8 +163,9 @@ func (st *stripe) known(id uint64) *source {
 }
 
 // restore takes what a former process knew. Which frames it had taken is known
-// up to the newest one: all below count as taken.
-func (s *sources) restore(all []storage.Source) {
+// up to the newest one: all below count as taken. Their silence begins now, in
+// Unix milliseconds: before, nobody could hear them.
+func (s *sources) restore(all []storage.Source, now int64) {
 	for i := range all {
 		o := &all[i]
 		st := s.of(o.ID)
@@ -175,7 +176,7 @@ func (s *sources) restore(all []storage.Source) {
 		}
 		st.index[o.ID] = int32(len(st.slots))
 		st.slots = append(st.slots, source{
-			id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: o.LastSeen, durable: o.Next,
+			id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: now, durable: o.Next,
 			state:  state{base: o.Base, end: o.End, newest: o.Newest, lost: o.Lost, next: o.Next},
 			window: windowAfter(o.Next),
 		})
@@ -219,6 +220,7 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 	sealed := s.sealed.Load()
 	var gone []uint64
 	st.Lock()
+	defer st.Unlock()
 	for i := range st.slots {
 		src := &st.slots[i]
 		silent := src.lastSeen < before && !src.session || src.lastSeen < sessionBefore && src.session
@@ -234,7 +236,8 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 		st.free = append(st.free, int32(i))
 		s.live.Add(-1)
 	}
-	st.Unlock()
+	// Before the stripe is let go of: whoever comes back now is in a seal with
+	// this or a later one, and not forgotten by one that follows.
 	s.mu.Lock()
 	s.forgotten = append(s.forgotten, gone...)
 	s.mu.Unlock()

@@ -214,7 +214,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 			return s.refuseStranger(h, wire.RefusedSequence)
 		case k.session && k.unknown && !k.started && h.Sequence > 0:
 			return s.refuseStranger(h, wire.RefusedForgotten)
-		case k.session && !s.inFlight(k, h.Size):
+		case k.session && !s.inFlight(k, h.Sequence, h.Size):
 			s.refuse(wire.RefusedCredit) // the client sends it again
 			return wire.RefusedCredit
 		case k.session && !s.makeRoom(h.Count, overTCP):

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lectern/lectern/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -155,6 +157,34 @@ func TestQueueKilledWhileItFinishes(t *testing.T) {
 		}
 		if back.opened() != 0 || back.next != q.next || back.source != q.source || back.head != q.head {
 			t.Errorf("%s: %d events in the open frame, next %+v", name, back.opened(), back.next)
+		}
+	}
+}
+
+// Whoever sees a slot's serial sees all of the slot: the word is written last. A
+// kill leaves what another goroutine could have seen.
+func TestSlotIsWholeWhenItsSerialShows(t *testing.T) {
+	for range 3000 {
+		q := newQueue(0, 300, 4096)
+		q.mapped = true
+		slot, serial := q.ring, q.next.serial
+		for user := range uint64(5) {
+			q.add(&Event{Time: 1, Content: 9, User: user})
+		}
+		ready, whole := make(chan struct{}), make(chan bool)
+		go func() {
+			close(ready)
+			for word(slot, 0).Load() != serial {
+			}
+			size := int(binary.LittleEndian.Uint32(slot[slotSizeAt:]))
+			whole <- size >= wire.HeaderSize && size <= 300 && slotSum(slot) == binary.LittleEndian.Uint32(slot[slotSumAt:])
+		}()
+		<-ready
+		if !q.finish(0) {
+			t.Fatal("no room")
+		}
+		if !<-whole {
+			t.Fatal("a slot that counts is not what was written")
 		}
 	}
 }

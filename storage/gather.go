@@ -55,11 +55,12 @@ type GathererOptions struct {
 type Gatherer struct {
 	o GathererOptions
 
-	mu      sync.Mutex // protects the fields below
-	rows    []Row
-	books   map[uint16]*Book
-	window  Window
-	through uint64 // the last seal that is in them
+	mu       sync.Mutex // protects the fields below
+	rows     []Row
+	freezing int // rows that are no longer in rows, and not known to be in blocks
+	books    map[uint16]*Book
+	window   Window
+	through  uint64 // the last seal that is in them
 
 	checked bool // the store's numbers fit the spool's; the shipper has it to itself
 
@@ -90,10 +91,14 @@ func NewGatherer(o GathererOptions) *Gatherer {
 
 // Room is how many more rows may come.
 func (g *Gatherer) Room() int {
+	return min(g.o.RowsWaitingMax-g.waiting(), g.o.Spool.Room())
+}
+
+// waiting is how many rows are in memory.
+func (g *Gatherer) waiting() int {
 	g.mu.Lock()
-	room := g.o.RowsWaitingMax - len(g.rows)
-	g.mu.Unlock()
-	return min(room, g.o.Spool.Room())
+	defer g.mu.Unlock()
+	return len(g.rows) + g.freezing
 }
 
 // Seal makes a cut durable and takes its rows and books. One goroutine calls it
@@ -139,7 +144,7 @@ func (g *Gatherer) Retry() error {
 func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.window.Start == 0 {
+	if g.window.Start == 0 || seal.Window.Start < g.window.Start { // or the clock was set back
 		g.window.Start = seal.Window.Start
 	}
 	g.window.End = max(g.window.End, seal.Window.End)
@@ -214,17 +219,21 @@ func (g *Gatherer) freezeAll(ctx context.Context) {
 func (g *Gatherer) freeze() error {
 	g.mu.Lock()
 	rows, window, books, through := g.rows, g.window, g.books, g.through
-	g.rows, g.books = nil, make(map[uint16]*Book)
-	g.window.Start = window.End
-	g.mu.Unlock()
+	g.rows, g.books, g.freezing = nil, make(map[uint16]*Book), len(rows)
 	if len(rows) == 0 && len(books) == 0 {
+		g.mu.Unlock()
 		return nil
 	}
+	g.window = Window{Start: window.End} // its end is that of what comes, whatever the clock said before
+	g.mu.Unlock()
 	rows = mergeRows(rows)
 	if err := g.o.Spool.Freeze(rows, sortedBooks(books), window, through); err != nil {
 		g.putBack(rows, books, window)
 		return err
 	}
+	g.mu.Lock()
+	g.freezing = 0
+	g.mu.Unlock()
 	return nil
 }
 
@@ -241,7 +250,7 @@ func sortedBooks(books map[uint16]*Book) []Book {
 func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rows = append(rows, g.rows...)
+	g.rows, g.freezing = append(rows, g.rows...), 0
 	for stream, b := range g.books {
 		if mine, ok := books[stream]; ok {
 			mine.Add(b)
@@ -250,7 +259,7 @@ func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
 		}
 	}
 	g.books = books
-	g.window.Start = w.Start
+	g.window = Window{Start: min(w.Start, g.window.Start), End: max(w.End, g.window.End)}
 }
 
 // merge adds up what waits for the store, after each FlushInterval.

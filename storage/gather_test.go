@@ -107,7 +107,8 @@ type shelfSpool struct {
 	mu      sync.Mutex
 	seals   uint64
 	pending *Seal
-	fails   bool // seals and freezes
+	fails   bool          // seals and freezes
+	slow    time.Duration // a freeze
 	blocks  []*Block
 	last    uint64
 	opened  uint64
@@ -146,6 +147,7 @@ func (s *shelfSpool) Retry() error {
 func (s *shelfSpool) Room() int { return 1 << 40 }
 
 func (s *shelfSpool) Freeze(rows []Row, books []Book, w Window, through uint64) error {
+	time.Sleep(s.slow) // in synctest's time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails {
@@ -430,6 +432,55 @@ func TestGathererFreezeFails(t *testing.T) {
 		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Rows stay in memory until they are written: a slow disk makes no room.
+func TestGathererRoomWhileFreezing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := newShelfSpool(0)
+		spool.slow = 2 * time.Second
+		g := newTestGatherer(&shelf{}, spool, 1000)
+		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Second) // it is being written
+		if g.Room() != 998 {
+			t.Errorf("room for %d rows while 2 are written", g.Room())
+		}
+		time.Sleep(2 * time.Second)
+		if g.Room() != 1000 {
+			t.Errorf("room for %d rows when they are", g.Room())
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A clock that was wrong and is set right leaves no mark on later windows.
+func TestGathererWindowsAfterAWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, spool := &shelf{}, newShelfSpool(0)
+		g := newTestGatherer(store, spool, 1000)
+		const wrong = 9_000_000
+		for i, w := range []Window{{1000, 2000}, {2000, wrong}, {3000, 3000}, {3000, 4000}, {4000, 5000}} {
+			if err := g.Seal(&Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // it is frozen and stored
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if last := store.blocks[len(store.blocks)-1]; len(store.blocks) != 5 || last.Window.End != 5000 {
+			t.Errorf("%d blocks, the window of the last is %+v", len(store.blocks), last.Window)
+		}
+		for _, b := range store.blocks {
+			if b.Window.Start > b.Window.End {
+				t.Errorf("block %d has the window %+v", b.Number, b.Window)
+			}
 		}
 	})
 }

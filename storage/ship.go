@@ -163,10 +163,6 @@ func (g *Gatherer) register(set *metrics.Set) {
 		}
 		return 0
 	})
-	set.NewGauge("lectern_rows_waiting", func() float64 {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return float64(len(g.rows))
-	})
+	set.NewGauge("lectern_rows_waiting", func() float64 { return float64(g.waiting()) })
 	set.NewGauge("lectern_rows_waiting_max", func() float64 { return float64(g.o.RowsWaitingMax) })
 }

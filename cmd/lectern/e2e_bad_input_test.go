@@ -88,7 +88,7 @@ func (d *served) badInput(stream int) {
 	} {
 		metric := fmt.Sprintf("lectern_%s_refused_total{reason=%q}", c.unit, c.word.String())
 		was := d.metrics()[metric]
-		c.send(&badClient{T: t, address: d.address})
+		c.send(&badClient{TB: t, address: d.address})
 		if c.word == wire.Accepted {
 			continue
 		}
@@ -102,7 +102,7 @@ func (d *served) badInput(stream int) {
 }
 
 // waitFor waits for something that the network brings about.
-func waitFor(t *testing.T, what string, ok func() bool) {
+func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if ok() {
@@ -121,7 +121,7 @@ func (d *served) heapMiB() int {
 
 // badClient sends what it should not.
 type badClient struct {
-	*testing.T
+	testing.TB
 	address string
 	source  uint64
 }

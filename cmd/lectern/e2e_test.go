@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 // lectern runs a command to its end.
-func lectern(t *testing.T, stdin io.Reader, args ...string) (stdout, stderr string, code int) {
+func lectern(t testing.TB, stdin io.Reader, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	path, err := built()
 	if err != nil {
@@ -70,7 +70,7 @@ func lectern(t *testing.T, stdin io.Reader, args ...string) (stdout, stderr stri
 }
 
 // succeed runs a command that must succeed, and returns what it printed.
-func succeed(t *testing.T, args ...string) string {
+func succeed(t testing.TB, args ...string) string {
 	t.Helper()
 	stdout, stderr, code := lectern(t, nil, args...)
 	if code != 0 {
@@ -81,7 +81,7 @@ func succeed(t *testing.T, args ...string) string {
 
 // served is a running daemon.
 type served struct {
-	t               *testing.T
+	t               testing.TB
 	command         *exec.Cmd
 	config          string
 	address         string // of events
@@ -92,7 +92,7 @@ type served struct {
 }
 
 // configure writes a config file with a store of its own.
-func configure(t *testing.T, dir, lines string) string {
+func configure(t testing.TB, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
 	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"256MiB\"\n%s\n", dir, dir+".spool", lines)
@@ -103,7 +103,7 @@ func configure(t *testing.T, dir, lines string) string {
 }
 
 // serveOn starts a daemon and waits until it is ready.
-func serveOn(t *testing.T, config string) *served {
+func serveOn(t testing.TB, config string) *served {
 	t.Helper()
 	path, err := built()
 	if err != nil {
@@ -229,7 +229,7 @@ type stored struct {
 }
 
 // storedRows reads every file of reads with the Parquet library alone.
-func storedRows(t *testing.T, dir string) (rows []stored) {
+func storedRows(t testing.TB, dir string) (rows []stored) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "reads", "day=*", "*.parquet"))
 	if err != nil || len(files) == 0 {

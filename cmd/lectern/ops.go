@@ -70,7 +70,7 @@ func (o *ops) ready(w http.ResponseWriter, _ *http.Request) {
 	switch {
 	case o.stopping.Load():
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
-	case o.daemon.gatherer.Room() <= 0:
+	case o.daemon.collector.Full():
 		http.Error(w, "full: the spool takes no more, the store has been slower than the sources for too long", http.StatusServiceUnavailable)
 	default:
 		fmt.Fprintln(w, "ok")

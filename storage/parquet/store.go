@@ -217,10 +217,15 @@ func answer(err error) (storage.Answer, error) {
 
 // put writes the file of one block.
 func (s *Store) put(t table, day uint32, file string, number uint64, write func(io.Writer) error) error {
+	folder := s.folder(t, day)
 	if s.isMerged(t, number) {
+		// The merge may have failed to make its file's name durable, as may the
+		// call before that of the block's own.
+		if err := s.disk.SyncDir(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("parquet: block %d, which is merged: %w", number, err)
+		}
 		return nil
 	}
-	folder := s.folder(t, day)
 	path := filepath.Join(folder, file)
 	if err := s.putFile(t, folder, path, number, write); err != nil {
 		return fmt.Errorf("parquet: write block %d to %s: %w", number, path, err)

@@ -503,3 +503,73 @@ func TestInspect(t *testing.T) {
 		t.Errorf("the damage was not found: %+v, %v", c, err)
 	}
 }
+
+// A start that knows from runs, or from records behind a bad one, that seals up
+// to some number are frozen, gives none of these numbers again: a seal of such a
+// number would count as frozen at the next start, and its rows be nowhere.
+func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
+	for name, damage := range map[string]func(m *memory, third int64){
+		"the log's header": func(m *memory, _ int64) { m.now[logName(1)].data[20] ^= 1 },
+		"the last seal, with a mark behind it": func(m *memory, third int64) {
+			m.now[logName(1)].data[third+recordHeaderSize+50] ^= 1
+		},
+		"the log is gone": func(m *memory, _ int64) { _ = m.Remove("/spool/" + logName(1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory(1)
+			o := testOptions(m)
+			s, _ := mustOpen(t, o)
+			var third int64
+			for i := range uint64(3) {
+				third = s.log.end
+				n := mustSeal(t, s, testSeal(i+1))
+				if err := s.Freeze([]storage.Row{row(i + 1)}, nil, storage.Window{}, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Stored(1); err != nil { // a mark; two runs wait
+				t.Fatal(err)
+			}
+			m.kill()
+			damage(m, third)
+			s, r := mustOpen(t, o2(o))
+			if r.Last < 3 {
+				t.Errorf("the last seal is %d, and 3 are frozen", r.Last)
+			}
+			mustSeal(t, s, testSeal(77)) // this one is acknowledged
+			m.kill()
+			if _, r = mustOpen(t, o2(o)); len(r.Rows) != 1 || r.Rows[0].Content != 77 {
+				t.Errorf("the seal that was acknowledged after the damage is not there: %+v", r)
+			}
+		})
+	}
+}
+
+// The last record before a stop may be a mark whose sync failed: a start reads
+// it, and a power loss after that takes it. That is no damage.
+func TestMarkThatWasNotSynced(t *testing.T) {
+	for seed := range uint64(50) {
+		m := newMemory(seed)
+		o := testOptions(m)
+		s, _ := mustOpen(t, o)
+		n := mustSeal(t, s, testSeal(1))
+		if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+			t.Fatal(err)
+		}
+		m.fault = func(o op) error {
+			if o.what == "sync" || o.what == "create" {
+				return errFault
+			}
+			return nil
+		}
+		if err := s.Stored(1); err != nil {
+			t.Fatal(err)
+		}
+		m.kill()
+		mustOpen(t, o)
+		m.powerLoss()
+		if _, r := mustOpen(t, o); len(r.SetAside) > 0 || r.Last != 1 {
+			t.Fatalf("seed %d: set aside are %v, the last seal is %d", seed, r.SetAside, r.Last)
+		}
+	}
+}

@@ -99,6 +99,87 @@ func TestTriedRunsAreNotMerged(t *testing.T) {
 	}
 }
 
+// A merged run has seals that a durable record covers already, and numbers that
+// none knows yet: it must not go before one does.
+func TestMergedNumbersAreRemembered(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for range 8 {
+		freezeOne(t, s, 1)
+	}
+	mustSeal(t, s, testSeal(1)) // says all that was frozen
+	if err := s.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b, _, err := s.Oldest()
+	if err != nil || b.Number != 9 {
+		t.Fatal(b, err)
+	}
+	if err := s.Stored(9); err != nil {
+		t.Fatal(err)
+	}
+	if names := m.names("run-"); len(names) > 0 {
+		t.Errorf("%v are left", names)
+	}
+	m.powerLoss()
+	s, _ = mustOpen(t, testOptions(m))
+	if err := s.CheckStore(9); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process that ends between a merge and the removal of what was merged leaves
+// both: the next one ships the merged run alone.
+func TestMergedRunsThatStay(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for range 8 {
+		freezeOne(t, s, 1)
+	}
+	noRemoval := func(o op) error {
+		if o.what == "remove" && o.name != "reserve" {
+			return errFault
+		}
+		return nil
+	}
+	m.fault = noRemoval
+	_ = s.Merge(t.Context())
+	if n := len(m.names("run-")); n != 9 {
+		t.Fatalf("%d run files after the merge", n)
+	}
+	m.kill()
+	m.fault = noRemoval
+	s, _ = mustOpen(t, testOptions(m))
+	if b, ok, err := s.Oldest(); ok || err != nil {
+		t.Errorf("block %d is shipped while the merged runs are there too, %v", b.Number, err)
+	}
+	m.fault = nil
+	s.tidy()
+	var blocks, events uint64
+	for ; ; blocks++ {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		for i := range b.Rows.Len() {
+			row := b.Rows.Row(i)
+			events += row.Events()
+		}
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if blocks != 1 || events != 8 {
+		t.Errorf("%d blocks with %d events are shipped, want 1 with 8", blocks, events)
+	}
+	if names := m.names("run-"); len(names) > 0 {
+		t.Errorf("%v are left", names)
+	}
+}
+
 func TestMergeEndsWithContext(t *testing.T) {
 	m := newMemory(1)
 	s, _ := mustOpen(t, testOptions(m))

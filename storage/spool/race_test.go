@@ -2,4 +2,5 @@
 
 package spool
 
-func init() { simsDefault = 30 } // the race detector makes everything ten times slower
+// The race detector makes everything ten times slower.
+func init() { simsDefault, crashSeeds = 30, 1 }

@@ -248,10 +248,8 @@ func (r *recovery) replay(l *foundLog, last bool) {
 		if !ok {
 			break
 		}
-		if r.holding { // there was a later write, so it is durable
-			r.release()
-			end = good
-		}
+		r.release()
+		end = good // there was a later write, so what is before it is durable
 		if s.buf, ok = in.body(at, s.buf); !ok {
 			continue
 		}
@@ -271,12 +269,12 @@ func (r *recovery) replay(l *foundLog, last bool) {
 				break
 			}
 			r.gap(h.number)
-			if r.holding = true; last {
-				end = at
-				continue
+			if r.holding = true; !last {
+				r.release()
 			}
-			r.release()
 		}
+	}
+	if !last {
 		end = good
 	}
 	l.end = end
@@ -361,20 +359,25 @@ func (r *recovery) begin() error {
 			}
 		}(s.log)
 	}
-	kind, number := uint32(kindMark), s.sealed
-	if r.holding {
-		kind, number = kindSeal, le.Uint64(s.buf[16:])
+	if !r.holding {
+		r.skipFrozen()
+		_, err := s.rotate(kindMark, s.sealed, nil)
+		return err
 	}
-	rec, err := s.rotate(kind, number, s.buf)
+	rec, err := s.rotate(kindSeal, le.Uint64(s.buf[16:]), s.buf)
 	if err != nil {
 		return err
 	}
-	if r.holding {
-		s.buf = rec
-		r.release()
-	}
+	s.buf = rec
+	r.release()
+	r.skipFrozen()
 	return nil
 }
+
+// skipFrozen has seals numbered behind all that are frozen, also where the
+// records of these are damaged or gone: a seal of such a number would count as
+// frozen at the next start.
+func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.through) }
 
 // setAside renames the files of which nothing could be read, now that what their
 // names say is in the new log.

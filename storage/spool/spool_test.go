@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -181,3 +182,39 @@ func TestCheckStore(t *testing.T) {
 type dump struct{ bytes.Buffer }
 
 func (d *dump) logger() *slog.Logger { return slog.New(slog.NewTextHandler(d, nil)) }
+
+// A seal is one write and one sync of the log, and nothing else.
+func TestSealIsOneSync(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.LogSize = 1 << 20
+	s, _ := mustOpen(t, o)
+	mustSeal(t, s, testSeal(1))
+	did := map[string]int{}
+	m.fault = func(o op) error {
+		did[o.what]++
+		return nil
+	}
+	const seals = 50
+	for n := range uint64(seals) {
+		mustSeal(t, s, testSeal(2+n))
+	}
+	if want := map[string]int{"write": seals, "sync": seals}; !maps.Equal(did, want) {
+		t.Errorf("%d seals did %v, want %v", seals, did, want)
+	}
+}
+
+// A source that was let go of and came back before the cut is in both lists of
+// the seal: it is known.
+func TestForgottenSourceThatCameBack(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	mustSeal(t, s, testSeal(1))
+	back := testSeal(1)
+	back.Sources[0].Next, back.Forgotten = 100, []uint64{1}
+	mustSeal(t, s, back)
+	m.kill()
+	if _, r := mustOpen(t, testOptions(m)); len(r.Sources) != 1 || r.Sources[0].Next != 100 {
+		t.Errorf("the sources are %+v", r.Sources)
+	}
+}

@@ -218,14 +218,15 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 	return s, true
 }
 
-// apply brings sources to the state after the seal.
+// apply brings sources to the state after the seal. One that is forgotten and
+// has a state came back after it was forgotten.
 func (s *sealBody) apply(sources map[uint64]Source) {
+	for b := s.forgotten; len(b) > 0; b = b[8:] {
+		delete(sources, le.Uint64(b))
+	}
 	for b := s.sources; len(b) > 0; b = b[sourceSize:] {
 		source := getSource(b)
 		sources[source.ID] = source
-	}
-	for b := s.forgotten; len(b) > 0; b = b[8:] {
-		delete(sources, le.Uint64(b))
 	}
 }
 

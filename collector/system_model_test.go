@@ -1,0 +1,276 @@
+package collector
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/spool"
+)
+
+// start begins a process, which may die while it does, and compares what it
+// recovered with the model.
+func (s *system) start() {
+	r := s.open()
+	switch {
+	case r.Last == s.sealed+1 && s.pending != nil:
+		s.counts["pending kept"]++
+		s.settle()
+	case r.Last != s.sealed:
+		s.Fatalf("seal %d was acknowledged, the last one recovered is %d", s.sealed, r.Last)
+	case s.pending != nil:
+		s.counts["pending gone"]++
+		s.pending.undo()
+	}
+	s.running.undo()
+	s.running, s.pending, s.held = batch{}, nil, nil
+	s.rows, s.window, s.through = r.Rows, r.Window, r.Last
+	sums := totals{books: map[uint16]storage.Book{}}
+	for _, b := range r.Books {
+		sums.book(b)
+	}
+	s.books = sums.books
+	s.checkSources(r.Sources)
+	s.checkTotals(s.everything())
+
+	clock := func() time.Time { return s.now }
+	src := newSources(s.limits.SourcesMax)
+	src.restore(r.Sources, s.now.UnixMilli())
+	s.cuts = newCutter(s, src, clock, s.set)
+	s.shards = nil
+	slots := 16 << s.rand.IntN(5)
+	for range 1 + s.rand.IntN(2) {
+		// As newShard does, with small tables, since thousands are made.
+		s.shards = append(s.shards, &shard{
+			table: newTable(slots), spare: newTable(slots), generation: 1,
+			books: make(books), events: s.events,
+			sources: src, cuts: s.cuts, clock: clock, limits: &s.limits, udp: receiver{socket: -1},
+		})
+	}
+	s.cuts.shards = s.shards
+	s.cuts.start = s.now.UnixMilli()
+}
+
+func (s *system) open() *spool.Recovered {
+	for {
+		if s.set != nil {
+			s.set.UnregisterAllMetrics()
+		}
+		s.set = metrics.NewSet()
+		if s.rand.IntN(4) == 0 {
+			s.disk.diesAt = s.disk.steps + 1 + s.rand.IntN(12)
+		}
+		opened, r, err := spool.Open(s.spoolOptions(s.disk, s.set))
+		if s.disk.dead() {
+			s.counts["died at the start"]++
+			s.disk.restart(s.rand.IntN(2) == 0)
+			continue
+		}
+		s.disk.diesAt = 0
+		if err != nil {
+			s.Fatal(err)
+		}
+		if len(r.SetAside) > 0 {
+			s.Errorf("a crash damaged %v", r.SetAside)
+		}
+		if r.Torn > 0 {
+			s.counts["torn"]++
+		}
+		s.spool = opened
+		return r
+	}
+}
+
+func (s *system) spoolOptions(d *disk, set *metrics.Set) spool.Options {
+	return spool.Options{
+		Dir: "/spool", SizeMax: s.size, LogSize: 8 << 10, Files: d, Metrics: set,
+		Logger: slog.New(slog.DiscardHandler), Clock: func() time.Time { return s.now },
+	}
+}
+
+// everything is what the store, the blocks that wait for it and the gatherer add
+// up to. The blocks are taken from a copy of the disk.
+func (s *system) everything() totals {
+	sums := totals{maps.Clone(s.stored.events), map[uint16]storage.Book{}}
+	for _, b := range s.stored.books {
+		sums.book(b)
+	}
+	set := metrics.NewSet()
+	defer set.UnregisterAllMetrics()
+	opened, r, err := spool.Open(s.spoolOptions(s.disk.clone(), set))
+	if err != nil {
+		s.Fatal(err)
+	}
+	for {
+		b, ok, err := opened.Oldest()
+		if err != nil {
+			s.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if !s.sameBytes(b) {
+			sums.block(b)
+		}
+		if err := opened.Stored(b.Number); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for _, row := range r.Rows {
+		sums.row(row)
+	}
+	for _, b := range r.Books {
+		sums.book(b)
+	}
+	return sums
+}
+
+// checkTotals compares with every frame that was sealed, and none else.
+func (s *system) checkTotals(got totals) {
+	want := newTotals()
+	for _, o := range s.origins {
+		first, last, b := o.span(), uint64(0), storage.Book{Stream: o.stream}
+		for _, p := range o.parcels {
+			if !p.sealed {
+				continue
+			}
+			last = max(last, p.position+p.events)
+			switch {
+			case p.shed:
+				b.Shed += p.events
+			case p.events > 0:
+				b.Accepted += p.events
+				want.events[p.hot]++
+				want.events[p.serial] += p.events - 1
+			}
+		}
+		b.Sent = last - first
+		b.Lost = int64(b.Sent) - int64(b.Accepted) - int64(b.Shed)
+		want.book(b)
+	}
+	for content, n := range want.events {
+		if got.events[content] != n {
+			s.Errorf("%d events of content %d, want %d", got.events[content], content, n)
+		}
+	}
+	if len(got.events) != len(want.events) {
+		s.Errorf("%d contents, want %d", len(got.events), len(want.events))
+	}
+	for stream := range uint16(3) {
+		w, g := want.books[stream], got.books[stream]
+		if g.Sent != w.Sent || g.Accepted != w.Accepted || g.Shed != w.Shed || g.Lost != w.Lost || !g.Balanced() {
+			s.Errorf("the book of stream %d is\n%+v, want\n%+v", stream, g, w)
+		}
+	}
+}
+
+// span is the position where what was sealed of a numbering begins.
+func (o *origin) span() (first uint64) {
+	any := false
+	for _, p := range o.parcels {
+		if p.sealed && (!any || p.position < first) {
+			first, any = p.position, true
+		}
+	}
+	return first
+}
+
+// checkSources compares with what each numbering has sealed.
+func (s *system) checkSources(all []storage.Source) {
+	got := map[uint64]storage.Source{}
+	for _, source := range all {
+		got[source.ID] = source
+	}
+	known := 0
+	for _, o := range s.origins {
+		want := storage.Source{ID: o.id, Stream: o.stream, Session: o.session, Base: o.span()}
+		var came uint64
+		for _, p := range o.parcels {
+			if p.sealed {
+				want.Next, want.Newest = max(want.Next, p.sequence+1), max(want.Newest, p.position)
+				want.End = max(want.End, p.position+p.events)
+				came += p.events
+			}
+		}
+		if want.Next == 0 || o.gone {
+			continue
+		}
+		known++
+		want.Lost = want.End - want.Base - came
+		have := got[o.id]
+		want.LastSeen = have.LastSeen
+		if have != want {
+			s.Errorf("the source is\n%+v, want\n%+v", have, want)
+		}
+	}
+	if len(all) != known {
+		s.Errorf("%d sources are known, want %d", len(all), known)
+	}
+}
+
+// end lets everything arrive that still can, and looks for it in the store.
+func (s *system) end() {
+	s.disk.diesAt, s.disk.failing, s.away = 0, 0, false
+	for len(s.air) > 0 {
+		s.land()
+		s.drain()
+	}
+	for _, o := range s.senders {
+		s.datagram(s.newParcel(o))
+	}
+	for n := 0; slices.ContainsFunc(s.callers, func(c *caller) bool { return c.acked < len(c.parcels) }); n++ {
+		for _, c := range s.callers {
+			s.connect(c)
+			s.send(c)
+			s.deliver()
+			s.receive(c)
+		}
+		s.sweep()
+		s.drain()
+		if n > 10000 {
+			s.Fatal("clients wait for ever")
+		}
+	}
+	for range s.lines {
+		s.deliver()
+	}
+	if !s.cut(causeStop) {
+		s.Fatal("no last cut")
+	}
+	s.drain()
+	s.restart(true)
+	s.freeze() // what the start may have interrupted
+	s.drain()
+	s.checkTotals(s.stored)
+	for _, c := range s.callers {
+		for _, p := range c.parcels {
+			if !p.sealed {
+				s.Errorf("frame %d of source %x is not there", p.sequence, c.id)
+			}
+		}
+	}
+}
+
+// drain brings all that waits to the store.
+func (s *system) drain() {
+	s.cut(causeTime)
+	s.freeze()
+	s.spool.Unpark()
+	for {
+		b, ok, err := s.spool.Oldest()
+		if err != nil {
+			s.Fatal(err)
+		}
+		if !ok {
+			return
+		}
+		s.store(b)
+		if err := s.spool.Stored(b.Number); err != nil {
+			s.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,767 @@
+package collector
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/spool"
+	"github.com/lectern/lectern/wire"
+)
+
+// systemRounds is how many systems live and end, of systemSteps steps each.
+var systemRounds = 300
+
+const systemSteps = 5000
+
+// Clients that resend, senders of datagrams, shards, cuts, the spool and a store
+// that lies, under power cuts: what was sealed is there once, what was not is not
+// there, the books say exactly that, and no ack goes before its seal.
+func TestSystem(t *testing.T) {
+	seed := rand.Uint64()
+	if s := os.Getenv("LECTERN_TEST_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("replay with LECTERN_TEST_SEED=%d", seed)
+	counts, rounds := map[string]int{}, 0
+	for round := range uint64(systemRounds) {
+		t.Run(fmt.Sprintf("round %d", round), func(t *testing.T) {
+			newSystem(t, rand.New(rand.NewPCG(seed, round)), counts).run()
+			rounds++
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d steps: %v", rounds*systemSteps, counts)
+	if rounds < 100 {
+		return // too few for every rare thing
+	}
+	for _, what := range []string{
+		"kill", "power loss", "died", "died at the start", "stop", "retried", "pending kept", "pending gone", "torn", "denied", "cut failed",
+		"frame again", "frame came during a seal", "takeover", "no room", "shed", "stored again", "stored late", "parked", "merged", "forgotten",
+	} {
+		if counts[what] == 0 {
+			t.Errorf("it never came to this: %s", what)
+		}
+	}
+}
+
+// parcel is a frame, and what the model knows of it.
+type parcel struct {
+	from               *origin
+	bytes              []byte
+	serial             uint64 // among all frames; the content of its events but the first
+	hot                uint64 // the content of the first
+	sequence, position uint64
+	events             uint64
+	taken              bool // by the collector that runs, or one before
+	sealed             bool
+	shed               bool
+}
+
+// origin is one numbering.
+type origin struct {
+	id                 uint64
+	stream             uint16
+	session            bool
+	sequence, position uint64
+	parcels            []*parcel
+	promised           int  // so many parcels are acknowledged
+	over               bool // nothing comes any more
+	gone               bool // the collector let go of it
+}
+
+// batch is what happened in one window.
+type batch struct {
+	taken []*parcel
+	gone  []*origin
+}
+
+// caller is a client with sessions.
+type caller struct {
+	*origin
+	acked, sent int // so many parcels
+	ready       bool
+	credit      uint64
+	line        *line // nil: none
+}
+
+// line is a connection: gnet's side of it, and what is on the way.
+type line struct {
+	gnet.Conn // nil: what is not below is not called
+	s         *system
+	from      *origin
+	shard     *shard
+	context   any
+	came      []byte // of one wake-up
+	up        []*parcel
+	at        int // bytes of the first of up that came
+	down      []byte
+	ended     bool // by the collector
+	left      bool // by the client
+}
+
+func (l *line) Next(int) ([]byte, error)                   { return l.came, nil }
+func (l *line) Context() any                               { return l.context }
+func (l *line) SetContext(x any)                           { l.context = x }
+func (l *line) OutboundBuffered() int                      { return 0 }
+func (l *line) Fd() int                                    { return -1 }
+func (l *line) Close() error                               { l.ended = true; return nil }
+func (l *line) CloseWithCallback(gnet.AsyncCallback) error { return l.Close() }
+
+func (l *line) Write(b []byte) (int, error) {
+	l.s.promise(b)
+	l.down = append(l.down, b...)
+	return len(b), nil
+}
+
+func (l *line) AsyncWrite(b []byte, done gnet.AsyncCallback) error {
+	_, _ = l.Write(b)
+	return done(l, nil)
+}
+
+// totals are what rows and books add up to.
+type totals struct {
+	events map[uint64]uint64 // by content
+	books  map[uint16]storage.Book
+}
+
+func newTotals() totals {
+	return totals{map[uint64]uint64{}, map[uint16]storage.Book{}}
+}
+
+func (c *totals) row(r storage.Row) { c.events[r.Content] += r.Events() }
+
+func (c *totals) book(b storage.Book) {
+	sum := c.books[b.Stream]
+	sum.Stream = b.Stream
+	sum.Add(&b)
+	c.books[b.Stream] = sum
+}
+
+func (c *totals) block(b *storage.Block) {
+	for i := range b.Rows.Len() {
+		c.row(b.Rows.Row(i))
+	}
+	for _, k := range b.Books {
+		c.book(k)
+	}
+}
+
+// system is all that is tried, and the model of it.
+type system struct {
+	*testing.T
+	rand   *rand.Rand
+	counts map[string]int
+	odds   []int // running sums
+	now    time.Time
+
+	// The process, and its disk.
+	limits Options
+	events []wire.Event
+	shards []*shard
+	cuts   *cutter
+	disk   *disk
+	spool  *spool.Spool
+	size   int64 // of the spool
+	set    *metrics.Set
+	lines  []*line
+	inSeal bool
+
+	// What the gatherer keeps.
+	held    *storage.Seal
+	rows    []storage.Row
+	books   map[uint16]storage.Book
+	window  storage.Window
+	through uint64
+	late    []uint64 // blocks of which the store has not answered yet
+
+	// The model.
+	origins []*origin
+	parcels uint64
+	callers []*caller
+	senders []*origin
+	air     []*parcel
+	running batch
+	pending *batch
+	sealed  uint64 // number of the last seal
+	away    bool   // the store
+	blocks  map[uint64]*storage.Block
+	stored  totals
+}
+
+func newSystem(t *testing.T, r *rand.Rand, counts map[string]int) *system {
+	s := &system{
+		T: t, rand: r, counts: counts, now: epoch, disk: newDisk(r), events: make([]wire.Event, 256),
+		limits: Options{SourcesMax: 1000, ConnectionsMax: 1000, CreditMax: 200 << r.IntN(6)},
+		size:   96<<10 + r.Int64N(512<<10), blocks: map[uint64]*storage.Block{}, stored: newTotals(),
+	}
+	sum := 0
+	for i := range actions { // so that rounds differ in kind
+		sum += 1 + actions[i].odds*r.IntN(9)/4
+		s.odds = append(s.odds, sum)
+	}
+	for range 1 + r.IntN(4) {
+		s.callers = append(s.callers, &caller{origin: s.newOrigin(true)})
+		s.senders = append(s.senders, s.newOrigin(false))
+	}
+	s.start()
+	return s
+}
+
+func (s *system) newOrigin(session bool) *origin {
+	o := &origin{id: s.rand.Uint64(), stream: uint16(s.rand.IntN(3)), session: session}
+	s.origins = append(s.origins, o)
+	return o
+}
+
+// actions are what a step may be, and how often.
+var actions = []struct {
+	odds int
+	do   func(*system)
+}{
+	{120, func(s *system) { s.newParcel(s.caller().origin) }},
+	{40, func(s *system) { s.connect(s.caller()) }},
+	{120, func(s *system) { s.send(s.caller()) }},
+	{200, (*system).deliver},
+	{100, func(s *system) { s.receive(s.caller()) }},
+	{6, func(s *system) { s.hangUp(s.caller()) }},
+	{120, func(s *system) { s.throw(s.senders[s.rand.IntN(len(s.senders))]) }},
+	{60, (*system).land},
+	{30, func(s *system) { s.cut(causeTime) }},
+	{30, (*system).freeze},
+	{30, (*system).ship},
+	{6, (*system).merge},
+	{10, (*system).answerLate},
+	{2, func(s *system) { s.crash() }},
+	{1, func(s *system) { s.disk.diesAt = s.disk.steps + 1 + s.rand.IntN(30) }},
+	{3, func(s *system) { s.disk.failing, s.disk.ofNames = s.disk.steps+1+s.rand.IntN(20), false }},
+	{3, func(s *system) { s.disk.failing, s.disk.ofNames = s.disk.steps+1+s.rand.IntN(80), true }},
+	{1, (*system).stop},
+	{12, (*system).sweep},
+	{5, (*system).retire},
+	{1, func(s *system) { s.away = !s.away }},
+}
+
+func (s *system) caller() *caller { return s.callers[s.rand.IntN(len(s.callers))] }
+
+func (s *system) run() {
+	for range systemSteps {
+		s.now = s.now.Add(time.Duration(s.rand.IntN(20)) * time.Millisecond)
+		n := s.rand.IntN(s.odds[len(s.odds)-1])
+		at, _ := slices.BinarySearchFunc(s.odds, n, func(below, n int) int { return cmp.Compare(below, n+1) })
+		actions[at].do(s)
+		if s.disk.dead() {
+			s.counts["died"]++
+			s.crash()
+		}
+		if s.Failed() {
+			return
+		}
+	}
+	s.end()
+}
+
+// newParcel makes the next frame of a numbering. Sometimes one before it is left
+// out, as an emitter does that drops.
+func (s *system) newParcel(o *origin) *parcel {
+	if o.sequence > 0 && s.rand.IntN(10) == 0 {
+		o.sequence++
+		o.position += s.rand.Uint64N(5)
+	}
+	s.parcels++
+	p := &parcel{from: o, serial: 1000 + s.parcels, hot: s.rand.Uint64N(5), sequence: o.sequence, position: o.position}
+	var events []wire.Event
+	if s.rand.IntN(10) > 0 {
+		events = append(events, wire.Event{Content: p.hot})
+		for i := range 1 + s.rand.Uint64N(5) {
+			events = append(events, wire.Event{Content: p.serial, User: i})
+		}
+	}
+	p.events = uint64(len(events))
+	at := s.now.AddDate(0, 0, -s.rand.IntN(2)*s.rand.IntN(2))
+	p.bytes = frameOf(o.stream, o.id, o.sequence, o.position, at, events...)
+	o.sequence++
+	o.position += p.events
+	o.parcels = append(o.parcels, p)
+	return p
+}
+
+// connect makes a connection and says hello.
+func (s *system) connect(c *caller) {
+	if c.line != nil {
+		return
+	}
+	shard := s.shards[s.rand.IntN(len(s.shards))]
+	l := &line{s: s, from: c.origin, shard: shard, up: []*parcel{{bytes: wire.AppendHello(nil, c.stream, c.id, 0)}}}
+	if _, action := shard.OnOpen(l); action != gnet.None {
+		s.Fatal("no room for a connection")
+	}
+	s.lines = append(s.lines, l)
+	c.line, c.ready = l, false
+}
+
+// send sends what credit allows, from the first frame that is not acknowledged.
+func (s *system) send(c *caller) {
+	if c.line == nil || !c.ready {
+		return
+	}
+	flying := 0
+	for _, p := range c.parcels[c.acked:c.sent] {
+		flying += len(p.bytes)
+	}
+	for n := 1 + s.rand.IntN(4); n > 0 && c.sent < len(c.parcels) && c.credit > 0; n-- {
+		p := c.parcels[c.sent]
+		flying += len(p.bytes)
+		if flying > len(p.bytes) && uint64(flying) > c.credit {
+			return
+		}
+		c.line.up = append(c.line.up, p)
+		c.sent++
+	}
+}
+
+// deliver brings a part of a frame, or the rest of it, to a loop.
+func (s *system) deliver() {
+	if len(s.lines) == 0 {
+		return
+	}
+	l := s.lines[s.rand.IntN(len(s.lines))]
+	if l.ended || l.left && len(l.up) == 0 {
+		s.drop(l)
+		return
+	}
+	if !s.makeRoom(l.shard) || len(l.up) == 0 {
+		return
+	}
+	p := l.up[0]
+	left := len(p.bytes) - l.at
+	n := left
+	if s.rand.IntN(3) == 0 {
+		n = 1 + s.rand.IntN(left)
+	}
+	l.came = p.bytes[l.at : l.at+n]
+	if l.at += n; n == left {
+		l.up, l.at = l.up[1:], 0
+	}
+	var action gnet.Action
+	s.taking(l.shard, p, func() { action = l.shard.OnTraffic(l) })
+	if action == gnet.Close {
+		s.counts["no room"]++
+		s.drop(l)
+	}
+}
+
+// makeRoom makes a cut where the loop would wait for one, and says whether it
+// will not.
+func (s *system) makeRoom(shard *shard) bool {
+	ready := func() bool { return shard.table.free() >= 8 || s.cuts.full.Load() }
+	if !ready() && !s.inSeal {
+		s.cut(causeFull)
+	}
+	return ready() && !s.disk.dead()
+}
+
+// taking notes what a loop does with a frame.
+func (s *system) taking(shard *shard, p *parcel, do func()) {
+	before := shard.tally
+	do()
+	after := &shard.tally
+	accepted, shed, beats := after.accepted-before.accepted, after.shed-before.shed, after.beats-before.beats
+	if after.duplicate+after.stale > before.duplicate+before.stale {
+		s.counts["frame again"]++
+	}
+	if accepted+shed+beats == 0 {
+		return
+	}
+	if s.inSeal {
+		s.counts["frame came during a seal"]++
+	}
+	if p.taken || accepted+shed != p.events {
+		s.Errorf("frame %d of source %x with %d events: %d are taken, again: %v", p.sequence, p.from.id, p.events, accepted+shed, p.taken)
+	}
+	if shed > 0 {
+		s.counts["shed"]++
+	}
+	p.taken, p.shed = true, shed > 0
+	s.running.taken = append(s.running.taken, p)
+}
+
+// promise checks what the collector says to a client.
+func (s *system) promise(b []byte) {
+	h, _ := wire.ParseHeader(b)
+	if h.Type != wire.TypeAck {
+		s.Errorf("source %x is told %q", h.Source, b[wire.HeaderSize:])
+		return
+	}
+	a, _ := wire.ParseAck(h.Body(b))
+	for _, o := range s.origins {
+		if o.id != h.Source {
+			continue
+		}
+		for ; o.promised < len(o.parcels) && o.parcels[o.promised].sequence < a.Durable; o.promised++ {
+			if p := o.parcels[o.promised]; !p.sealed {
+				s.Errorf("frame %d of source %x is acknowledged, and not sealed", p.sequence, o.id)
+			}
+		}
+	}
+}
+
+// receive reads what the collector said.
+func (s *system) receive(c *caller) {
+	l := c.line
+	if l == nil {
+		return
+	}
+	for len(l.down) > 0 {
+		h, _ := wire.ParseHeader(l.down)
+		a, _ := wire.ParseAck(h.Body(l.down))
+		l.down = l.down[h.Size:]
+		for c.acked < len(c.parcels) && c.parcels[c.acked].sequence < a.Durable {
+			c.acked++
+		}
+		if c.sent = max(c.sent, c.acked); !c.ready {
+			c.ready, c.sent = true, c.acked
+		}
+		c.credit = a.Credit
+	}
+	if !slices.Contains(s.lines, l) { // the collector has closed it
+		c.line = nil
+	}
+}
+
+// hangUp ends a connection, which the collector may learn later: then another
+// takes over.
+func (s *system) hangUp(c *caller) {
+	l := c.line
+	if l == nil {
+		return
+	}
+	c.line = nil
+	if s.rand.IntN(2) == 0 {
+		s.counts["takeover"]++
+		l.up = l.up[:s.rand.IntN(len(l.up)+1)]
+		l.left = true
+		return
+	}
+	s.drop(l)
+}
+
+// drop tells the collector that a connection is closed.
+func (s *system) drop(l *line) {
+	if i := slices.Index(s.lines, l); i >= 0 {
+		s.lines = slices.Delete(s.lines, i, i+1)
+		l.up = nil
+		l.shard.OnClose(l, nil)
+	}
+}
+
+// throw sends a datagram, which may be lost, doubled or late.
+func (s *system) throw(o *origin) {
+	p := s.newParcel(o)
+	switch s.rand.IntN(10) {
+	case 0:
+	case 1:
+		s.air = append(s.air, p, p)
+	case 2, 3:
+		s.air = append(s.air, p)
+	default:
+		s.datagram(p)
+	}
+}
+
+// land brings a datagram from the air.
+func (s *system) land() {
+	if n := len(s.air); n > 0 {
+		i := s.rand.IntN(n)
+		p := s.air[i]
+		s.air = slices.Delete(s.air, i, i+1)
+		s.datagram(p)
+	}
+}
+
+func (s *system) datagram(p *parcel) {
+	shard := s.shards[s.rand.IntN(len(s.shards))]
+	if !s.makeRoom(shard) {
+		return
+	}
+	s.taking(shard, p, func() {
+		shard.Lock()
+		defer shard.Unlock()
+		shard.tick()
+		shard.datagram(p.bytes)
+	})
+}
+
+func (s *system) cut(why cause) bool {
+	denied := s.cuts.denied.Load()
+	ok := s.cuts.cut(why)
+	if s.cuts.denied.Load() > denied {
+		s.counts["denied"]++
+	} else if !ok {
+		s.counts["cut failed"]++
+	}
+	return ok
+}
+
+// Room is a part of Sink, with Seal and Retry: they do what storage.Gatherer
+// does, on this goroutine.
+func (s *system) Room() int { return s.spool.Room() }
+
+func (s *system) Seal(seal *storage.Seal) error {
+	b := s.running
+	s.running = batch{}
+	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
+		if len(b.taken)+len(b.gone) > 0 {
+			s.Errorf("an empty seal of %d frames", len(b.taken))
+		}
+		return nil
+	}
+	s.meanwhile()
+	number, err := s.spool.Seal(seal)
+	s.meanwhile()
+	if number != s.sealed+1 {
+		s.Errorf("seal %d gets number %d: %v", s.sealed+1, number, err)
+	}
+	s.pending = &b
+	c := *seal
+	c.Rows = slices.Clone(seal.Rows)
+	s.held = &c
+	if err == nil {
+		s.commit()
+	}
+	return err
+}
+
+// meanwhile has frames arrive while a seal is written.
+func (s *system) meanwhile() {
+	s.inSeal = true
+	for range s.rand.IntN(4) {
+		s.deliver()
+		s.land()
+	}
+	s.inSeal = false
+}
+
+func (s *system) Retry() error {
+	if s.held == nil {
+		return nil
+	}
+	err := s.spool.Retry()
+	if err == nil {
+		s.counts["retried"]++
+		s.commit()
+	}
+	return err
+}
+
+// commit takes the pending seal for true, in the model and in the gatherer.
+func (s *system) commit() {
+	s.settle()
+	seal := s.held
+	s.held = nil
+	s.rows = append(s.rows, seal.Rows...)
+	for _, b := range seal.Books {
+		sum := totals{books: s.books}
+		sum.book(b)
+	}
+	s.window = storage.Window{Start: cmp.Or(s.window.Start, seal.Window.Start), End: seal.Window.End}
+	s.through = s.sealed
+}
+
+func (s *system) settle() {
+	for _, p := range s.pending.taken {
+		p.sealed = true
+	}
+	for _, o := range s.pending.gone {
+		s.counts["forgotten"]++
+		o.gone = true
+	}
+	s.pending = nil
+	s.sealed++
+}
+
+// undo is what a crash does to a window that was not sealed.
+func (b *batch) undo() {
+	for _, p := range b.taken {
+		p.taken, p.shed = false, false
+	}
+}
+
+func (s *system) freeze() {
+	rows := slices.SortedFunc(slices.Values(s.rows), func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
+	n := 0
+	for i := range rows {
+		if n > 0 && storage.CompareKeys(&rows[n-1], &rows[i]) == 0 {
+			rows[n-1].Add(&rows[i])
+			continue
+		}
+		rows[n] = rows[i]
+		n++
+	}
+	if s.spool.Freeze(rows[:n], slices.Collect(maps.Values(s.books)), s.window, s.through) == nil {
+		s.rows, s.books, s.window.Start = nil, map[uint16]storage.Book{}, s.window.End
+	}
+}
+
+// ship gives the store the oldest block. Its answer may be wrong, late or lost.
+func (s *system) ship() {
+	b, ok, err := s.spool.Oldest()
+	if err != nil || !ok || s.disk.dead() {
+		return
+	}
+	what := s.rand.IntN(10)
+	switch {
+	case s.away || what == 0:
+		s.sameBytes(b)
+		return
+	case what == 1:
+		s.counts["parked"]++
+		s.spool.Park(b.Number)
+		return
+	}
+	s.store(b)
+	switch what {
+	case 2: // the answer is lost
+	case 3, 4:
+		s.counts["stored late"]++
+		s.late = append(s.late, b.Number)
+	case 5: // it comes twice
+		_ = s.spool.Stored(b.Number)
+		_ = s.spool.Stored(b.Number)
+	default:
+		if err := s.spool.Stored(b.Number); err != nil {
+			s.Error(err)
+		}
+	}
+}
+
+// sameBytes fails where a number was given to other bytes before.
+func (s *system) sameBytes(b *storage.Block) (before bool) {
+	old := s.blocks[b.Number]
+	if old != nil && !reflect.DeepEqual(old, b) {
+		s.Errorf("block %d has changed", b.Number)
+	}
+	return old != nil
+}
+
+func (s *system) store(b *storage.Block) {
+	if s.sameBytes(b) {
+		s.counts["stored again"]++
+		return
+	}
+	s.blocks[b.Number] = b
+	s.stored.block(b)
+}
+
+func (s *system) answerLate() {
+	if len(s.late) > 0 {
+		_ = s.spool.Stored(s.late[0]) // it may have been told by now
+		s.late = s.late[1:]
+	}
+	s.spool.Unpark()
+}
+
+func (s *system) merge() {
+	before := s.spool.LastNumber()
+	if err := s.spool.Merge(s.Context()); err == nil && s.spool.LastNumber() > before {
+		s.counts["merged"]++
+	}
+}
+
+// sweep closes connections that others took over from, and forgets sources whose
+// senders are gone. What those still sent would count again.
+func (s *system) sweep() {
+	for _, k := range s.cuts.sessions.takeReplaced() {
+		k.shard.hangUpOn(k)
+	}
+	oldest := s.now.UnixMilli()
+	var known []*origin
+	for _, o := range s.origins {
+		src := s.source(o)
+		switch {
+		case src == nil:
+		case o.over:
+			known = append(known, o)
+		default:
+			oldest = min(oldest, src.lastSeen)
+		}
+	}
+	for n := range stripes {
+		s.cuts.sources.forget(n, oldest, oldest)
+	}
+	for _, o := range known {
+		if s.source(o) == nil {
+			s.running.gone = append(s.running.gone, o)
+		}
+	}
+}
+
+func (s *system) source(o *origin) *source { return s.cuts.sources.of(o.id).known(o.id) }
+
+// retire ends a numbering, and begins another.
+func (s *system) retire() {
+	if i := s.rand.IntN(len(s.senders)); s.rand.IntN(2) == 0 {
+		o := s.senders[i]
+		o.over = true
+		s.air = slices.DeleteFunc(s.air, func(p *parcel) bool { return p.from == o })
+		s.senders[i] = s.newOrigin(false)
+		return
+	}
+	i := s.rand.IntN(len(s.callers))
+	c := s.callers[i]
+	if c.acked < len(c.parcels) {
+		return
+	}
+	c.over = true
+	for _, l := range slices.Clone(s.lines) {
+		if l.from == c.origin {
+			s.drop(l)
+		}
+	}
+	s.callers[i] = &caller{origin: s.newOrigin(true)}
+}
+
+// crash ends the process, or the machine.
+func (s *system) crash() {
+	power := s.rand.IntN(2) == 0
+	s.counts[map[bool]string{false: "kill", true: "power loss"}[power]]++
+	s.restart(power)
+}
+
+// stop ends the process as an operator does.
+func (s *system) stop() {
+	if s.cut(causeStop) && !s.disk.dead() {
+		s.counts["stop"]++
+		s.freeze()
+		_ = s.spool.Close()
+		s.restart(false)
+	}
+}
+
+func (s *system) restart(power bool) {
+	s.disk.restart(power)
+	for _, c := range s.callers {
+		if s.rand.IntN(2) == 0 {
+			s.receive(c) // what the process said before it died
+		}
+		c.line = nil
+	}
+	s.lines, s.late = nil, nil
+	s.start()
+}
