@@ -27,6 +27,9 @@ type Spool interface {
 	Merge(ctx context.Context) error
 	// Oldest is the oldest block that waits, if any does.
 	Oldest() (*Block, bool, error)
+	// CheckStore compares with the last number that the store has seen of this
+	// collector, before this process has stored anything.
+	CheckStore(last uint64) error
 	// Stored lets go of a block, and Park passes it over until the next start.
 	Stored(number uint64) error
 	Park(number uint64)
@@ -59,6 +62,8 @@ type Gatherer struct {
 	window   Window
 	through  uint64 // the last seal that is in them
 
+	checked bool // the store's numbers fit the spool's; the shipper has it to itself
+
 	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
 	number uint64 // of held, if the spool has it
 
@@ -66,7 +71,7 @@ type Gatherer struct {
 	closed  chan struct{} // Close has been called
 	cancel  context.CancelFunc
 	working sync.WaitGroup
-	meters  meters
+	meters  *meters
 }
 
 // NewGatherer returns a Gatherer that works until Close.

@@ -27,6 +27,7 @@ type shelf struct {
 	answer func(b *Block) (Answer, error) // nil: always Stored
 	slow   time.Duration
 	last   uint64
+	away   error // of LastNumber
 	closed bool
 }
 
@@ -42,8 +43,12 @@ func (s *shelf) Store(ctx context.Context, b *Block) (Answer, error) {
 	s.blocks = append(s.blocks, b)
 	return Stored, nil
 }
-func (s *shelf) LastNumber() uint64 { return s.last }
-func (s *shelf) Close() error       { s.closed = true; return nil }
+func (s *shelf) LastNumber(context.Context) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.away
+}
+func (s *shelf) Close() error { s.closed = true; return nil }
 
 type rowKey struct {
 	stream        uint16
@@ -106,12 +111,13 @@ type shelfSpool struct {
 	slow    time.Duration // a freeze
 	blocks  []*Block
 	last    uint64
+	opened  uint64
 	through uint64
 	wake    chan struct{}
 }
 
 func newShelfSpool(last uint64) *shelfSpool {
-	return &shelfSpool{last: last, wake: make(chan struct{}, 1)}
+	return &shelfSpool{last: last, opened: last, wake: make(chan struct{}, 1)}
 }
 
 func (s *shelfSpool) Seal(seal *Seal) (uint64, error) {
@@ -194,6 +200,13 @@ func (s *shelfSpool) Park(number uint64) {
 	s.blocks = slices.DeleteFunc(s.blocks, func(b *Block) bool { return b.Number == number })
 }
 
+func (s *shelfSpool) CheckStore(last uint64) error {
+	if last > s.opened {
+		return errors.New("an older copy")
+	}
+	return nil
+}
+
 func (s *shelfSpool) Wait() <-chan struct{} { return s.wake }
 
 func newTestGatherer(s Store, spool Spool, most int) *Gatherer {
@@ -201,6 +214,38 @@ func newTestGatherer(s Store, spool Spool, most int) *Gatherer {
 		Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: most,
 		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	})
+}
+
+// A store that is away at the start is asked for its last number at the first
+// contact, and gets nothing where it has seen later ones than the spool.
+func TestStoreIsCheckedAtFirstContact(t *testing.T) {
+	for _, last := range []uint64{41, 42} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &shelf{last: last, away: ErrAway}
+			spool := newShelfSpool(41)
+			g := newTestGatherer(s, spool, 1000)
+			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			s.mu.Lock()
+			if len(s.blocks) > 0 {
+				t.Error("a block went to a store that could not be asked")
+			}
+			s.away = nil
+			s.mu.Unlock()
+			time.Sleep(time.Minute)
+			if err := g.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if want := int(42 - last); len(s.blocks) != want {
+				t.Errorf("last number %d: %d blocks are stored, want %d", last, len(s.blocks), want)
+			}
+			if refused := g.meters.refused.Load(); refused != (last > 41) {
+				t.Errorf("last number %d: refused is %t", last, refused)
+			}
+		})
+	}
 }
 
 func randomRow(r *rand.Rand, keys uint64) Row {

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -80,6 +81,9 @@ func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
 	if !ok {
 		return false, nil
 	}
+	if err := g.checkStore(ctx); err != nil {
+		return false, err
+	}
 	begin := time.Now()
 	answer, err := g.o.Store.Store(ctx, b)
 	g.meters.elapsed.UpdateDuration(begin)
@@ -92,13 +96,35 @@ func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
 		return true, nil
 	case Never:
 		g.meters.parked.Inc()
-		g.o.Logger.Error("a block cannot be stored; it stays in the spool and is tried again at the next start", "block", b.Number, "rows", b.Rows.Len(), "error", err)
+		g.o.Logger.Error("a block cannot be stored; it stays in the spool and is tried again after POST /retry to the operations address, or at the next start", "block", b.Number, "rows", b.Rows.Len(), "error", err)
 		g.o.Spool.Park(b.Number)
 		return true, nil
 	}
 	g.meters.retries.Inc()
 	g.o.Logger.Warn("a block is not stored yet; it will be tried again", "block", b.Number, "rows", b.Rows.Len(), "error", err)
 	return false, err
+}
+
+// checkStore sees to it that no block goes to a store that has seen its number
+// before, from a spool of which this one is an older copy. A store that is away
+// at the start is asked at the first contact.
+func (g *Gatherer) checkStore(ctx context.Context) error {
+	if g.checked {
+		return nil
+	}
+	last, err := g.o.Store.LastNumber(ctx)
+	if err != nil {
+		g.o.Logger.Warn("the store cannot be asked for its last block; nothing goes to it before that, and it will be tried again", "error", err)
+		return err
+	}
+	if err := g.o.Spool.CheckStore(last); err != nil {
+		g.meters.refused.Store(true)
+		g.o.Logger.Error("this spool may not store its blocks; they stay in it", "error", err)
+		return err
+	}
+	g.meters.refused.Store(false)
+	g.checked = true
+	return nil
 }
 
 func (g *Gatherer) stored(b *Block) {
@@ -118,11 +144,12 @@ type meters struct {
 	blocks, rows, events            *metrics.Counter // stored
 	retries, parked, freezeFailures *metrics.Counter
 	elapsed                         *metrics.Summary
+	refused                         atomic.Bool // the spool is an older copy, as the store knows
 }
 
 func (g *Gatherer) register(set *metrics.Set) {
 	// The leftovers of other processes count with what is our own.
-	g.meters = meters{
+	g.meters = &meters{
 		blocks:         set.GetOrCreateCounter("lectern_blocks_stored_total"),
 		rows:           set.GetOrCreateCounter("lectern_rows_stored_total"),
 		events:         set.GetOrCreateCounter("lectern_events_stored_total"),
@@ -135,6 +162,12 @@ func (g *Gatherer) register(set *metrics.Set) {
 
 // show registers what only the Gatherer of this process's own cuts has.
 func (g *Gatherer) show(set *metrics.Set) {
+	set.NewGauge("lectern_spool_refused", func() float64 {
+		if g.meters.refused.Load() {
+			return 1
+		}
+		return 0
+	})
 	set.NewGauge("lectern_rows_waiting", func() float64 { return float64(g.waiting()) })
 	set.NewGauge("lectern_rows_waiting_max", func() float64 { return float64(g.o.RowsWaitingMax) })
 }

@@ -5,7 +5,10 @@
 // own below this one.
 package storage
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Answer is what a store says of a block.
 type Answer int
@@ -25,11 +28,16 @@ type Store interface {
 	// not kept after the return. One call at a time.
 	Store(ctx context.Context, b *Block) (Answer, error)
 	// LastNumber is the largest number of this collector's blocks that the
-	// store has ever seen, 0 for none: numbering goes on behind it.
-	LastNumber() uint64
+	// store has ever seen, 0 for none: numbering goes on behind it. An error
+	// that is ErrAway says that the store may answer later; any other needs a
+	// person.
+	LastNumber(ctx context.Context) (uint64, error)
 	// Close lets go of what the store holds. No call follows it.
 	Close() error
 }
+
+// ErrAway says that a store cannot be asked now.
+var ErrAway = errors.New("the store is away")
 
 // Reader answers questions about what is stored. Any goroutine may call it, also
 // while another process writes.

@@ -203,12 +203,12 @@ func (h *heirs) settle(s *spool.Spool, recovered *spool.Recovered, window uint64
 }
 
 func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
-	store, err := h.d.storeBeside(s.Collector())
+	store, err := h.d.openStoreBeside(s)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if err := s.CheckStore(store.LastNumber()); err != nil {
+	if err := h.d.checkStore(h.ctx, s, store); err != nil {
 		return err
 	}
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{

@@ -50,6 +50,16 @@ const checked = ` is good. In effect:
   storage.driver              "parquet"
   parquet.dir                 "data/parquet"
   parquet.merge_interval      "5m"
+  clickhouse.address          "127.0.0.1:9000"
+  clickhouse.database         "lectern"
+  clickhouse.user             "default"
+  clickhouse.password         ""
+  clickhouse.password_file    ""
+  clickhouse.compression      "lz4"
+  clickhouse.tls              "off"
+  clickhouse.tls_ca           ""
+  clickhouse.answer_max       "5m"
+  clickhouse.retention        "0s"
   log.level                   "info"
   log.format                  "text"
 
@@ -58,7 +68,7 @@ Memory at the limits, with loops = 2:
   tables              130.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
   rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
   rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
-  a block              76.3 MiB   a block and its encoded form
+  a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              47.7 MiB   limits.sources_max
   connections         128.0 MiB   limits.connections_max, and frames half received
   datagrams             8.0 MiB   listen.loops

@@ -59,6 +59,7 @@ func (p *process) commands() []command {
 		}},
 		{"top", "show what is read most", topHelp, p.runTop},
 		{"books", "show what became of every event, and whether it adds up", booksHelp, p.runBooks},
+		{"schema", "print the tables in ClickHouse, or make them", schemaHelp, p.runSchema},
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},
 		{"version", "show the version", versionHelp, p.runVersion},
 		{"help", "show what a command takes", helpHelp, p.runHelp},

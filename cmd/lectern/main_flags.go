@@ -8,6 +8,7 @@ import (
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/clickhouse"
 )
 
 // newFlags returns an empty set of flags that says nothing by itself.
@@ -52,7 +53,7 @@ func (p *process) load(flags *flag.FlagSet, path string) (config.Config, bool) {
 type storeFlags struct {
 	flags  *flag.FlagSet
 	config string
-	dir    string
+	dir    string // and, without --dir, what messages call the store
 	json   bool
 }
 
@@ -67,14 +68,18 @@ func newStoreFlags(name string) *storeFlags {
 // openStore opens the store that --dir names, or else the configuration. It has
 // said why where it could not.
 func (p *process) openStore(s *storeFlags) (storage.Reader, bool) {
+	open := func() (storage.Reader, error) { return p.open(s.dir) }
 	if !given(s.flags, "dir") {
 		c, ok := p.load(s.flags, s.config)
 		if !ok {
 			return nil, false
 		}
-		s.dir = c.Parquet.Dir
+		s.dir = storeName(&c)
+		if c.Storage.Driver == "clickhouse" {
+			open = func() (storage.Reader, error) { return clickhouse.OpenReader(clickhouseOptions(&c)) }
+		}
 	}
-	reader, err := p.open(s.dir)
+	reader, err := open()
 	if err != nil {
 		p.fail(s.flags.Name(), fmt.Errorf("cannot open the store in %q: %w", s.dir, err))
 		return nil, false

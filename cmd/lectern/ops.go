@@ -15,7 +15,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// ops is the operations server: /metrics, /healthz and /readyz.
+// ops is the operations server: /metrics, /healthz, /readyz and /retry.
 type ops struct {
 	daemon   *daemon
 	server   *http.Server
@@ -38,6 +38,7 @@ func newOps(d *daemon) *ops {
 	mux.HandleFunc("GET /metrics", o.metrics)
 	mux.HandleFunc("GET /healthz", o.health)
 	mux.HandleFunc("GET /readyz", o.ready)
+	mux.HandleFunc("POST /retry", o.retry)
 	o.server = &http.Server{
 		Handler:     mux,
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -166,4 +167,12 @@ func (o *ops) ready(w http.ResponseWriter, _ *http.Request) {
 	default:
 		fmt.Fprintln(w, "ok")
 	}
+}
+
+// retry gives parked blocks another try, once a person has mended what they
+// failed at.
+func (o *ops) retry(w http.ResponseWriter, _ *http.Request) {
+	n := o.daemon.spool.Unpark()
+	o.daemon.logger.Info("parked blocks are tried again", "blocks", n)
+	fmt.Fprintf(w, "%d blocks are tried again\n", n)
 }

@@ -71,7 +71,8 @@ type daemon struct {
 	logger    *slog.Logger
 	set       *metrics.Set
 	spool     *spool.Spool
-	store     *parquet.Store
+	store     storage.Store
+	files     *parquet.Store // the same, where it is that one
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
 	heirs     *heirs
@@ -88,7 +89,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		return err
 	}
 	defer d.ops.close()
-	recovered, elders, err := d.openStorage()
+	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	d.ops.start()
 	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.address(),
-		"loops", c.Loops(), "store", c.Parquet.Dir, "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
+		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 	if !alone {
 		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
 	}
@@ -125,7 +126,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
-func (d *daemon) openStorage() (recovered *spool.Recovered, elders []string, err error) {
+func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, elders []string, err error) {
 	c := d.config
 	d.spool, recovered, elders, err = spool.Claim(spool.Options{
 		Dir: c.Spool.Dir, SizeMax: int64(c.Spool.SizeMax), Logger: d.logger, Metrics: d.set, Clock: time.Now,
@@ -137,11 +138,9 @@ func (d *daemon) openStorage() (recovered *spool.Recovered, elders []string, err
 		d.logger.Info("the spool holds what a former process had not stored", "seals", recovered.Seals, "runs", recovered.Runs,
 			"sources", len(recovered.Sources), "torn_bytes", recovered.Torn, "set_aside", recovered.SetAside)
 	}
-	d.store, err = parquet.Open(parquet.Options{
-		Dir: c.Parquet.Dir, Collector: d.spool.Collector(), Shared: c.Spool.Share, Logger: d.logger, Now: time.Now,
-	})
+	err = d.openStore()
 	if err == nil {
-		if err = d.spool.CheckStore(d.store.LastNumber()); err != nil {
+		if err = d.checkStore(ctx, d.spool, d.store); err != nil {
 			_ = d.store.Close()
 		}
 	}
@@ -158,12 +157,6 @@ func (d *daemon) openStorage() (recovered *spool.Recovered, elders []string, err
 	return recovered, elders, nil
 }
 
-// storeBeside opens the store for the blocks of a collector whose process runs no
-// more.
-func (d *daemon) storeBeside(collector uint64) (storage.Store, error) {
-	return d.store.Beside(collector)
-}
-
 // closeStorage brings to the store what it takes before ctx ends. The rest stays
 // in the spool.
 func (d *daemon) closeStorage(ctx context.Context) error {
@@ -175,7 +168,9 @@ func (d *daemon) closeStorage(ctx context.Context) error {
 func (d *daemon) work(ctx context.Context, alone bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
-	working.Go(func() { d.merge(ctx) })
+	if d.files != nil {
+		working.Go(func() { d.merge(ctx) })
+	}
 	working.Go(func() { d.heirs.watch(ctx, alone) })
 	working.Go(func() { d.ops.keepListening(ctx) })
 	defer working.Wait()
@@ -215,7 +210,7 @@ func (d *daemon) merge(ctx context.Context) {
 	tick := time.NewTicker(d.config.Parquet.MergeInterval)
 	defer tick.Stop()
 	for {
-		if err := d.store.Merge(ctx); err == nil {
+		if err := d.files.Merge(ctx); err == nil {
 			merges.Inc()
 		} else if ctx.Err() == nil {
 			failures.Inc()

@@ -250,8 +250,8 @@ func TestMergeWithFailingDisk(t *testing.T) {
 			if crash {
 				s.Close()
 				s = openFaulty(t, dir, newFaultyDisk(t))
-				if s.LastNumber() != 5 {
-					t.Fatalf("operation %d: last number %d", fail, s.LastNumber())
+				if last(t, s) != 5 {
+					t.Fatalf("operation %d: last number %d", fail, last(t, s))
 				}
 			}
 			mustStoreDurably(t, s, blocks...)

@@ -271,8 +271,8 @@ func TestAgainstMaps(t *testing.T) {
 			default:
 				want.verify(t, dir)
 			}
-			if s.LastNumber() != uint64(len(blocks)) || s.Collector() != id {
-				t.Fatalf("last number %d of %x, want %d of %x", s.LastNumber(), s.Collector(), len(blocks), id)
+			if last(t, s) != uint64(len(blocks)) || s.Collector() != id {
+				t.Fatalf("last number %d of %x, want %d of %x", last(t, s), s.Collector(), len(blocks), id)
 			}
 		}
 		if err := s.Merge(t.Context()); err != nil {

@@ -55,7 +55,7 @@ func TestReaderDuringMerge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := s.LastNumber()
+		after := last(t, s)
 		if len(top) != 2 || top[0].Opens < before || top[0].Opens > after || top[1].Opens != top[0].Opens {
 			t.Fatalf("top %+v with %d blocks before and %d after", top, before, after)
 		}
@@ -130,8 +130,8 @@ func TestDamagedFiles(t *testing.T) {
 		}
 		s.Close()
 		s = mustOpen(t, dir) // the daemon starts all the same
-		if s.LastNumber() != 2 {
-			t.Errorf("last number %d", s.LastNumber())
+		if last(t, s) != 2 {
+			t.Errorf("last number %d", last(t, s))
 		}
 		mustStore(t, s, smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
 	}

@@ -107,10 +107,10 @@ func (s *Store) Beside(collector uint64) (*Store, error) {
 func (s *Store) Collector() uint64 { return s.collector }
 
 // LastNumber implements storage.Store.
-func (s *Store) LastNumber() uint64 {
+func (s *Store) LastNumber(context.Context) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last
+	return s.last, nil
 }
 
 // Close lets another process write. It waits for a Merge.

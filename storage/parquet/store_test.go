@@ -304,8 +304,8 @@ func TestForeignCollector(t *testing.T) {
 	want.verify(t, ours)
 	a.Close()
 	a = mustOpen(t, ours)
-	if a.LastNumber() != 3 {
-		t.Errorf("last number %d", a.LastNumber())
+	if last(t, a) != 3 {
+		t.Errorf("last number %d", last(t, a))
 	}
 	if err := a.Merge(t.Context()); err != nil {
 		t.Fatal(err)
@@ -335,4 +335,14 @@ func TestSecondBlockOfSameRowsKeepsBoth(t *testing.T) {
 	want.take(b)
 	want.take(&c)
 	want.verify(t, dir)
+}
+
+// last is the store's last number.
+func last(t *testing.T, s *Store) uint64 {
+	t.Helper()
+	n, err := s.LastNumber(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

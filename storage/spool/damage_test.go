@@ -373,6 +373,17 @@ func TestSizeMaxTooSmall(t *testing.T) {
 
 // A directory that was copied and put back later gives numbers that the store
 // knows: it must not be used.
+func knowsBirths(t *testing.T, dir string) bool {
+	t.Helper()
+	f, err := (systemFiles{}).Open(filepath.Join(dir, "collector"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, ok := f.Birth()
+	return ok
+}
+
 func TestBackupRestored(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir = t.TempDir()
@@ -404,7 +415,16 @@ func TestBackupRestored(t *testing.T) {
 	}
 	cycle()
 	_ = s.Close()
+	// Where the file system says when a file was made, a copy is known as such.
 	o.Dir = backup
+	if knowsBirths(t, backup) {
+		if _, _, err := Open(o); err == nil || !strings.Contains(err.Error(), "is a copy of another directory") {
+			t.Errorf("the copy was opened: %v", err)
+		}
+	}
+	if err := os.Remove(filepath.Join(backup, "collector")); err != nil {
+		t.Fatal(err)
+	}
 	s, _ = mustOpen(t, o)
 	defer s.Close()
 	if err := s.CheckStore(store); err == nil || !strings.Contains(err.Error(), "older copy") {

@@ -38,6 +38,9 @@ type File interface {
 	io.Closer
 	// Sync makes the data durable, and of the metadata what reading it takes.
 	Sync() error
+	// Birth is when the file was made, in nanoseconds of whatever clock, false
+	// where the file system does not say. It survives a rename, and no copy.
+	Birth() (int64, bool)
 	// Size is the length in bytes.
 	Size() (int64, error)
 	// Resize makes the file that long. What is added reads as zeros and has its

@@ -3,6 +3,8 @@ package spool
 import (
 	"errors"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Sync is fdatasync: the length is made durable with it, the times are not.
@@ -32,4 +34,13 @@ func (f systemFile) Resize(size int64) error {
 		return f.Truncate(size) // a sparse file: a full disk shows later
 	}
 	return err
+}
+
+func (f systemFile) Birth() (int64, bool) {
+	var st unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
+	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return 0, false
+	}
+	return st.Btime.Sec*1e9 + int64(st.Btime.Nsec), true
 }

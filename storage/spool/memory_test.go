@@ -21,6 +21,7 @@ type memory struct {
 	disk    map[string]*inode // what a power loss leaves
 	changes []change          // from disk to now, in order
 	locked  bool
+	births  int64
 	steps   int // operations that change something, so far
 
 	trace    bool
@@ -64,6 +65,7 @@ type inode struct {
 	doomed   map[int]bool // of a failed sync: shown as written, never written
 	reserved int          // bytes of the reserve file, which has no data
 	sized    bool         // safe has the length of data
+	born     int64
 }
 
 var (
@@ -179,7 +181,8 @@ func (m *memory) Create(name string) (File, error) {
 	if err := m.begin("create", name); err != nil {
 		return nil, err
 	}
-	n := &inode{dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true}
+	m.births++
+	n := &inode{dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true, born: m.births}
 	m.change(change{what: "create", name: path.Base(name), node: n})
 	return &memoryFile{m, n, path.Base(name)}, nil
 }
@@ -342,6 +345,8 @@ func (f *memoryFile) Size() (int64, error) {
 	defer f.m.mu.Unlock()
 	return int64(len(f.n.data)), nil
 }
+
+func (f *memoryFile) Birth() (int64, bool) { return f.n.born, true }
 
 func (f *memoryFile) Resize(size int64) error {
 	f.m.mu.Lock()

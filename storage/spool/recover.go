@@ -397,9 +397,15 @@ func (r *recovery) setAside() {
 // the file is lost, the others know the id.
 func (r *recovery) readCollector(entries []Entry) error {
 	s := r.s
-	text, err := r.readText("collector")
+	text, born, err := r.readText("collector")
 	if err == nil {
-		if id, ok := parseHex(strings.TrimSpace(text)); ok && id != 0 {
+		id, birth, ok := parseCollector(text)
+		switch {
+		case !ok:
+		case birth != 0 && born != 0 && birth != born:
+			return fmt.Errorf("spool: %s is a copy of another directory: the blocks of both would have the same collector id and numbers. "+
+				"Use the one that was there first, or an empty directory. If the other one will never be used again, remove %s and start again", s.o.Dir, s.path("collector"))
+		default:
 			s.collector = id
 			return nil
 		}
@@ -419,18 +425,32 @@ func (r *recovery) readCollector(entries []Entry) error {
 	return s.writeCollector()
 }
 
-func (r *recovery) readText(name string) (string, error) {
+// parseCollector reads the id, and the birth of the file that it was written to,
+// 0 where that was not known.
+func parseCollector(text string) (id uint64, birth int64, ok bool) {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	id, ok = parseHex(lines[0])
+	if len(lines) > 1 {
+		n, good := parseHex(lines[1])
+		birth, ok = int64(n), ok && good
+	}
+	return id, birth, ok && id != 0 && len(lines) <= 2
+}
+
+// readText reads a small file, with its birth, 0 where that is not known.
+func (r *recovery) readText(name string) (text string, born int64, err error) {
 	f, err := r.s.files.Open(r.s.path(name))
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer f.Close()
-	var b [32]byte
+	var b [64]byte
 	n, err := f.ReadAt(b[:], 0)
 	if err != nil && err != io.EOF {
-		return "", err
+		return "", 0, err
 	}
-	return string(b[:n]), nil
+	born, _ = f.Birth()
+	return string(b[:n]), born, nil
 }
 
 // collectorOfFiles returns the id that the headers say, and whether there are
@@ -467,7 +487,8 @@ func (s *Spool) writeCollector() error {
 	defer s.dirMu.Unlock()
 	f, temp, err := s.create()
 	if err == nil {
-		if _, err = f.WriteAt(fmt.Appendf(nil, "%016x\n", s.collector), 0); err == nil {
+		birth, _ := f.Birth()
+		if _, err = f.WriteAt(fmt.Appendf(nil, "%016x\n%016x\n", s.collector, uint64(birth)), 0); err == nil {
 			err = f.Sync()
 		}
 		_ = f.Close()

@@ -122,7 +122,7 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 // loadBlock reads block i of a run.
 func loadBlock(f File, r *run, i int, collector uint64) (*storage.Block, error) {
 	e := &r.blocks[i]
-	b := &storage.Block{Collector: collector, Number: r.name.first + uint64(i), Day: e.day, Window: r.window}
+	b := &storage.Block{Collector: collector, Number: r.name.first + uint64(i), Day: e.day, Window: r.window, Checksum: e.crc}
 	b.Rows.Grow(int(e.rows))
 	c := newChunks(f, e)
 	for left := e.rows; left > 0; {

@@ -99,6 +99,7 @@ type Spool struct {
 	mu       sync.Mutex // protects the fields below
 	runs     []*run     // ordered by their first number
 	last     uint64     // the last block number given
+	opened   uint64     // the last one given before Open
 	through  uint64     // all seals up to here are in runs whose names are durable, or stored
 	durable  marks      // the largest marks of durable records
 	waiting  []sealRows // seals with rows above through
@@ -146,6 +147,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 		_ = lock.Close()
 		return nil, nil, err
 	}
+	s.opened = s.last
 	s.register(o.Metrics)
 	s.meters.torn.Add(int(recovered.Torn))
 	s.meters.setAside.Add(len(recovered.SetAside))
@@ -186,11 +188,16 @@ func (s *Spool) LastNumber() uint64 {
 	return s.last
 }
 
+// Opened is the last block number given before Open: blocks up to it may have
+// been tried by an earlier process, those behind it by none.
+func (s *Spool) Opened() uint64 { return s.opened }
+
 // CheckStore compares with the last number that the store has seen of this
-// collector. An error says that the directory is an older copy, whose numbers
-// were given to other blocks already: nothing may be stored from it.
+// collector, before this process has stored anything. An error says that the
+// directory is an older copy, whose numbers were given to other blocks already:
+// nothing may be stored from it.
 func (s *Spool) CheckStore(last uint64) error {
-	mine := s.LastNumber()
+	mine := s.Opened()
 	if last <= mine {
 		return nil
 	}

@@ -154,11 +154,22 @@ func TestSecondProcess(t *testing.T) {
 }
 
 func TestCheckStore(t *testing.T) {
-	s, _ := mustOpen(t, testOptions(newMemory(1)))
+	o := testOptions(newMemory(1))
+	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
 	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
+	// Block 1 was given by this process and has been stored by none.
+	if err := s.CheckStore(0); err != nil {
+		t.Error(err)
+	}
+	if err := s.CheckStore(1); err == nil {
+		t.Error("an older copy, that gave the number again, was accepted")
+	}
+	_ = s.Close()
+	s, _ = mustOpen(t, o)
+	defer s.Close()
 	if err := s.CheckStore(1); err != nil {
 		t.Error(err)
 	}

@@ -5,7 +5,10 @@ package config
 import (
 	"log/slog"
 	"runtime"
+	"strings"
 	"time"
+
+	"github.com/lectern/lectern/storage/clickhouse"
 )
 
 // Config is every key of config.toml. A Config from Load without problems is
@@ -21,7 +24,10 @@ type Config struct {
 	Spool   Spool
 	Storage Storage
 	Parquet Parquet
-	Log     Log
+
+	ClickHouse ClickHouse
+
+	Log Log
 }
 
 // Listen is where events come in.
@@ -79,7 +85,7 @@ const spoolSizeMin = 256 << 20
 
 // Storage names the store.
 type Storage struct {
-	Driver string // "parquet"
+	Driver string // "parquet" or "clickhouse"
 }
 
 // Parquet is for the parquet driver.
@@ -87,6 +93,23 @@ type Parquet struct {
 	Dir           string
 	MergeInterval time.Duration
 }
+
+// ClickHouse is for the clickhouse driver.
+type ClickHouse struct {
+	Address      string // host:port, or several with commas between them
+	Database     string
+	User         string
+	Password     clickhouse.Secret
+	PasswordFile string // empty: none
+	Compression  string // "lz4", "zstd" or "none"
+	TLS          string // "off" or "on"
+	TLSCA        string // empty: the system's
+	AnswerMax    time.Duration
+	Retention    time.Duration // 0: for ever
+}
+
+// Addresses are those of Address, one by one.
+func (c *ClickHouse) Addresses() []string { return strings.Split(c.Address, ",") }
 
 // Log says what is logged, and how.
 type Log struct {
@@ -114,7 +137,11 @@ func Defaults() Config {
 		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},
 		Storage: Storage{Driver: "parquet"},
 		Parquet: Parquet{Dir: "data/parquet", MergeInterval: 5 * time.Minute},
-		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+		ClickHouse: ClickHouse{
+			Address: "127.0.0.1:9000", Database: "lectern", User: "default",
+			Compression: "lz4", TLS: "off", AnswerMax: 5 * time.Minute,
+		},
+		Log: Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }
 

@@ -109,10 +109,21 @@ dir = "/srv/spool"
 share = true
 size_max = "2GiB"
 [storage]
-driver = "parquet"
+driver = "clickhouse"
 [parquet]
 dir = '/srv/"reads"'
 merge_interval = "1h0m1s"
+[clickhouse]
+address = "a:9000,[::1]:9001"
+database = "reading"
+user = "lectern"
+password = "(hidden)"
+password_file = ""
+compression = "zstd"
+tls = "on"
+tls_ca = "/etc/ca.pem"
+answer_max = "90s"
+retention = "0s"
 [log]
 level = "debug"
 format = "json"
@@ -138,9 +149,13 @@ func TestLoad(t *testing.T) {
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
-		Storage: Storage{"parquet"},
+		Storage: Storage{"clickhouse"},
 		Parquet: Parquet{`/srv/"reads"`, time.Hour + time.Second},
-		Log:     Log{-4, "json"},
+		ClickHouse: ClickHouse{
+			Address: "a:9000,[::1]:9001", Database: "reading", User: "lectern", Password: "(hidden)",
+			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
+		},
+		Log: Log{-4, "json"},
 	}
 	if got != want {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
@@ -208,7 +223,7 @@ func TestProblems(t *testing.T) {
 		{"loops = 1\n", `:1: loops: unknown key; did you mean listen.loops?`},
 		{"[windows]\n\nack_intervall = \"1s\"\n", `:3: windows.ack_intervall: unknown key; did you mean window.ack_interval?`},
 		{"# none\n[windows]\n", `:2: windows: unknown key; did you mean [window]?`},
-		{"[clickhouse]\naddress = \"h:9000\"\n", `:2: clickhouse.address: unknown key`},
+		{"[clickhouse]\naddresses = \"h:9000\"\n", `:2: clickhouse.addresses: unknown key; did you mean clickhouse.address?`},
 		{"[listen]\n\"a b\\n\" = 1\n", `:2: listen."a b\n": unknown key`},
 		{"[listen.loops]\nx = 1\n", `:1: listen.loops: wants an integer; got a table`},
 		{"listen = 5\n", `:1: listen: wants a table: [listen]`},
@@ -225,7 +240,7 @@ func TestProblems(t *testing.T) {
 		{"[listen]\naddress = 8420\n", `:2: listen.address: wants a string, such as "127.0.0.1:8420"; got the integer 8420`},
 		{"[listen]\nreceive_buffer = 1e6\n", `:2: listen.receive_buffer: wants a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB); got 1e+06`},
 		{"[window]\nack_interval = 1\n", `:2: window.ack_interval: wants a duration in quotes, such as "10s" (ms, s, m, h); got the integer 1`},
-		{"[storage]\ndriver = 1\n", `:2: storage.driver: wants the string "parquet"; got the integer 1`},
+		{"[storage]\ndriver = 1\n", `:2: storage.driver: wants one of "parquet", "clickhouse"; got the integer 1`},
 		{"[log]\nlevel = 1\n", `:2: log.level: wants one of "debug", "info", "warn", "error"; got the integer 1`},
 		{"[parquet]\ndir = 1\n", `:2: parquet.dir: wants a string; got the integer 1`},
 
@@ -255,8 +270,12 @@ func TestProblems(t *testing.T) {
 		{"[listen]\naddress = \"a b:1\"\n", `:2: listen.address: "a b:1" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
 		{"[ops]\naddress = \"localhost:http\"\n", `:2: ops.address: "localhost:http" has no port, 0 to 65535`},
 		{"[ops]\naddress = \"localhost:65536\"\n", `:2: ops.address: "localhost:65536" has no port, 0 to 65535`},
-		{"[storage]\ndriver = \"clickhouse\"\n", `:2: storage.driver: "clickhouse" is not in this version of Lectern: the only driver is "parquet"`},
-		{"[storage]\ndriver = \"mysql\"\n", `:2: storage.driver: "mysql" is not a driver: the only one is "parquet"`},
+		{"[storage]\ndriver = \"mysql\"\n", `:2: storage.driver: "mysql" is not one of "parquet", "clickhouse"`},
+		{"[clickhouse]\naddress = \"a:9000,b\"\n", `:2: clickhouse.address: "b" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
+		{"[clickhouse]\naddress = \":9000\"\n", `:2: clickhouse.address: ":9000" has no host`},
+		{"[clickhouse]\ndatabase = \"\"\n", `:2: clickhouse.database: "" is not a name`},
+		{"[clickhouse]\ntls = true\n", `:2: clickhouse.tls: wants one of "off", "on"; got true`},
+		{"[clickhouse]\nretention = \"1h\"\n", `:2: clickhouse.retention: 1h is out of range: 24h to 876000h, or 0s for no limit`},
 		{"[log]\nlevel = \"INFO\"\n", `:2: log.level: "INFO" is not one of "debug", "info", "warn", "error"`},
 		{"[log]\nformat = \"" + strings.Repeat("x", 81) + "\"\n", `:2: log.format: "` + strings.Repeat("x", 80) + `…" is not one of "text", "json"`},
 
@@ -276,6 +295,10 @@ func TestProblems(t *testing.T) {
 		{"[ops]\naddress = \"localhost:8420\"\n", `:2: ops.address: ops.address localhost:8420 and listen.address 127.0.0.1:8420 have the same port`},
 		{"[ops]\naddress = \"0.0.0.0:8420\"\n", `:2: ops.address: ops.address 0.0.0.0:8420 and listen.address 127.0.0.1:8420 have the same port`},
 		{"[ops]\naddress = \"127.0.0.2:8420\"\n", ""},
+		{"[clickhouse]\nretention = \"48h\"\n", `:2: clickhouse.retention: retention 48h is shorter than late_max 48h and a day: a late event would be gone before it is surely stored`},
+		{"[window]\nlate_max = \"0s\"\n[clickhouse]\nretention = \"9000h\"\n", `:4: clickhouse.retention: retention 9000h with late_max 0s: an event of any age may come, and would be gone before it is surely stored`},
+		{"[clickhouse]\npassword = \"x\"\npassword_file = \"y\"\n", `:3: clickhouse.password_file: password and password_file are both set: which one holds is not clear`},
+		{"[clickhouse]\nretention = \"72h\"\n", ""},
 		{"[listen]\naddress = \":0\"\n[ops]\naddress = \":0\"\n", ""},
 		{"[listen]\nloops = 2\n[limits]\nkeys_max = 100_000\n", `:4: limits.keys_max: keys_max 100000 is too small for 2 loops: each needs 65536, together 131072`},
 		{"[listen]\nloops = 17\n", `:2: listen.loops: keys_max 1048576 is too small for 17 loops: each needs 65536, together 1114112`},

@@ -4,6 +4,7 @@ import (
 	"net"
 	"runtime"
 	"strconv"
+	"time"
 )
 
 // findContradictions reports keys that are right one by one and wrong together.
@@ -32,6 +33,25 @@ func (l *loader) findContradictions() {
 			c.Limits.KeysMax, c.Listen.Loops, slotsMin, need)
 	}
 	l.checkRows()
+	l.checkClickHouse()
+}
+
+// checkClickHouse sees to it that no receipt goes before its block is let go of.
+func (l *loader) checkClickHouse() {
+	c := &l.config.ClickHouse
+	late := l.config.Window.LateMax
+	switch {
+	case c.Retention > 0 && late == 0:
+		l.contradiction([]string{"clickhouse.retention", "window.late_max"},
+			"retention %s with late_max 0s: an event of any age may come, and would be gone before it is surely stored", FormatDuration(c.Retention))
+	case c.Retention > 0 && c.Retention < late+24*time.Hour:
+		l.contradiction([]string{"clickhouse.retention", "window.late_max"},
+			"retention %s is shorter than late_max %s and a day: a late event would be gone before it is surely stored",
+			FormatDuration(c.Retention), FormatDuration(late))
+	}
+	if c.Password != "" && c.PasswordFile != "" {
+		l.contradiction([]string{"clickhouse.password_file", "clickhouse.password"}, "password and password_file are both set: which one holds is not clear")
+	}
 }
 
 // checkRows sees to it that the rows of one cut can wait. Otherwise a cut of

@@ -34,6 +34,13 @@ func (c *Config) slots() int {
 // keysPerTable is how many of a table's slots may be used.
 func keysPerTable(slots int) int { return slots / 8 * 7 }
 
+func (c *Config) blockCopies() int64 {
+	if c.Storage.Driver == "clickhouse" && c.ClickHouse.Compression != "none" {
+		return 3
+	}
+	return 2
+}
+
 // Memory is what the daemon takes when every limit is reached, part by part. It
 // is a budget for a container, not a measurement.
 func (c *Config) Memory() []Memory {
@@ -44,7 +51,7 @@ func (c *Config) Memory() []Memory {
 		{"tables", 2 * loops * slots * (slotBytes + tagBytes), "limits.keys_max, twice, rounded up to a power of two for each loop"},
 		{"rows of a cut", 2 * keys * rowBytes, "limits.keys_max, as rows and as a seal"},
 		{"rows waiting", 2 * int64(c.Limits.RowsWaitingMax) * rowBytes, "limits.rows_waiting_max, twice while they are merged"},
-		{"a block", 2 * storage.BlockRowsMax * rowBytes, "a block and its encoded form"},
+		{"a block", c.blockCopies() * storage.BlockRowsMax * rowBytes, "a block and its encoded form, and for ClickHouse its compressed one"},
 		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
 		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax), "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},

@@ -52,10 +52,21 @@ func (c *Config) settings() []setting {
 		choice("spool.share", &c.Spool.Share),
 		size("spool.size_max", &c.Spool.SizeMax, spoolSizeMin, 1<<50),
 
-		driver("storage.driver", &c.Storage.Driver),
+		word("storage.driver", &c.Storage.Driver, "parquet", "clickhouse"),
 
 		path("parquet.dir", &c.Parquet.Dir),
 		duration("parquet.merge_interval", &c.Parquet.MergeInterval, time.Second, day),
+
+		addresses("clickhouse.address", &c.ClickHouse.Address),
+		name("clickhouse.database", &c.ClickHouse.Database),
+		name("clickhouse.user", &c.ClickHouse.User),
+		secret("clickhouse.password", &c.ClickHouse.Password),
+		file("clickhouse.password_file", &c.ClickHouse.PasswordFile),
+		word("clickhouse.compression", &c.ClickHouse.Compression, "lz4", "zstd", "none"),
+		word("clickhouse.tls", &c.ClickHouse.TLS, "off", "on"),
+		file("clickhouse.tls_ca", &c.ClickHouse.TLSCA),
+		duration("clickhouse.answer_max", &c.ClickHouse.AnswerMax, 5*time.Second, day),
+		limit("clickhouse.retention", &c.ClickHouse.Retention, day, 36500*day),
 
 		level("log.level", &c.Log.Level),
 		word("log.format", &c.Log.Format, "text", "json"),

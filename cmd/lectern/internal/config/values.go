@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"github.com/lectern/lectern/storage/clickhouse"
 )
 
 // shownMax bounds how much of a wrong value a message repeats.
@@ -206,19 +209,63 @@ func word(key string, to *string, words ...string) setting {
 	}
 }
 
-// driver is the word for a store.
-func driver(key string, to *string) setting {
-	s := word(key, to, "parquet")
-	s.wants = `the string "parquet"`
+// addresses are one or more places to connect to.
+func addresses(key string, to *string) setting {
+	one := ""
+	s := address(key, &one)
+	s.wants = `a string, such as "127.0.0.1:9000" or "a:9000,b:9000"`
+	check := s.set
 	s.set = func(text string) error {
-		switch text {
-		case "parquet":
-			*to = text
-			return nil
-		case "clickhouse":
-			return errors.New(`"clickhouse" is not in this version of Lectern: the only driver is "parquet"`)
+		for _, part := range strings.Split(text, ",") {
+			if err := check(part); err != nil {
+				return err
+			}
+			if host, _, _ := net.SplitHostPort(part); host == "" {
+				return fmt.Errorf("%s has no host", quote(part))
+			}
 		}
-		return fmt.Errorf(`%s is not a driver: the only one is "parquet"`, quote(text))
+		*to = text
+		return nil
+	}
+	s.show = func() string { return strconv.Quote(*to) }
+	return s
+}
+
+// name is what something is called elsewhere.
+func name(key string, to *string) setting {
+	s := path(key, to)
+	s.set = func(text string) error {
+		if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
+			return fmt.Errorf("%s is not a name", quote(text))
+		}
+		*to = text
+		return nil
+	}
+	return s
+}
+
+// secret is a text that is never shown.
+func secret(key string, to *clickhouse.Secret) setting {
+	return setting{
+		key: key, wants: "a string", takes: asString,
+		set: func(text string) error {
+			*to = clickhouse.Secret(text)
+			return nil
+		},
+		show: func() string { return strconv.Quote(to.String()) },
+	}
+}
+
+// file is a place in the file system, or none.
+func file(key string, to *string) setting {
+	s := path(key, to)
+	set := s.set
+	s.set = func(text string) error {
+		if text == "" {
+			*to = ""
+			return nil
+		}
+		return set(text)
 	}
 	return s
 }

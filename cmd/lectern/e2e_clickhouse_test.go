@@ -1,0 +1,388 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
+)
+
+// onClickHouse configures a daemon with a spool of its own that stores to the
+// server, in a database of the test's.
+func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nstorage.driver = \"clickhouse\"\n"+
+		"clickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
+	if !strings.Contains(lines, "spool.size_max") {
+		text += "spool.size_max = \"256MiB\"\n"
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// tables makes the tables anew, by the command that operators use.
+func tables(t *testing.T, s *clickhousetest.Server) {
+	t.Helper()
+	if os.Getenv("LECTERN_TEST_CLICKHOUSE") != "" {
+		if s.Query("SELECT count() FROM system.databases WHERE name = 'lectern'")[0][0] != "0" {
+			t.Fatal("the server at LECTERN_TEST_CLICKHOUSE has a database lectern, which this test would drop: drop it yourself, or name another server (and run packages one by one: -p 1)")
+		}
+		t.Cleanup(func() {
+			if err := s.Exec("DROP DATABASE IF EXISTS lectern"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	config := onClickHouse(t, s, "unused", "")
+	if out := succeed(t, "schema", "--apply", "--config", config); !strings.Contains(out, "are made: steps 1") {
+		t.Errorf("schema --apply: %s", out)
+	}
+	if out := succeed(t, "schema", "--apply", "--config", config); !strings.Contains(out, "as they should be") {
+		t.Errorf("schema --apply again: %s", out)
+	}
+}
+
+// The real log into the real engine: the same minutes as the pipeline counts, and
+// as the Parquet store has.
+func TestAccessLogIntoClickHouse(t *testing.T) {
+	o := clickhousetest.Options{User: "lectern", Password: "s3cret-w0rd"}
+	if os.Getenv("LECTERN_TEST_CLICKHOUSE") != "" {
+		o = clickhousetest.Options{} // that server's own
+	}
+	s := clickhousetest.Start(t, o)
+	tables(t, s)
+	log := accessLog()
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), `window.late_max = "0s"`))
+	opens := shell(t, logOpens+` | wc -l`, log)
+	for stream, network := range map[string]string{"1": "udp", "2": "tcp"} {
+		if sent := d.emit(network, "--log", log, "--stream", stream); strconv.FormatUint(sent.Events, 10) != opens {
+			t.Errorf("%s: emit sent %d events, the log has %s", network, sent.Events, opens)
+		}
+	}
+	d.stop()
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+
+	parquetDir := filepath.Join(t.TempDir(), "parquet")
+	p := serveOn(t, configure(t, parquetDir, `window.late_max = "0s"`))
+	p.emit("tcp", "--log", log, "--stream", "1")
+	p.stop()
+	inParquet := map[string]int{}
+	for _, r := range storedRows(t, parquetDir) {
+		inParquet[fmt.Sprint(r.Minute.Unix(), r.Content, r.User)] += int(r.Opens)
+	}
+
+	want := make(map[string]int)
+	for line := range strings.Lines(shell(t, logOpens+` | sort | uniq -c`, log)) {
+		f := strings.Fields(line)
+		n, _ := strconv.Atoi(f[0])
+		minute, err := time.Parse("02/Jan/2006:15:04", f[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[fmt.Sprint(minute.Unix(), xxhash.Sum64String(f[2]), xxhash.Sum64String(f[3]))] = n
+	}
+	contents := shell(t, logOpens+` | awk '{print $2}' | sort -u | wc -l`, log)
+	users := shell(t, logOpens+` | awk '{print $3}' | sort -u | wc -l`, log)
+	for _, stream := range []string{"1", "2"} {
+		row := s.Query("SELECT sum(opens), uniqExact(content), uniqExact(user) FROM lectern.reads WHERE stream = " + stream)[0]
+		if row[0] != opens || row[1] != contents || row[2] != users {
+			t.Errorf("stream %s: opens, contents and users are %v, want %s %s %s", stream, row, opens, contents, users)
+		}
+		got := make(map[string]int)
+		for _, r := range s.Query("SELECT toUInt32(minute), content, user, sum(opens) FROM lectern.reads WHERE stream = " + stream + " GROUP BY minute, content, user") {
+			got[strings.Join(r[:3], " ")], _ = strconv.Atoi(r[3])
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("stream %s: the minutes differ from the log's: %d keys, want %d", stream, len(got), len(want))
+		}
+		if !maps.Equal(got, inParquet) {
+			t.Errorf("stream %s: the minutes differ from those in Parquet: %d keys, want %d", stream, len(got), len(inParquet))
+		}
+		t.Logf("stream %s: %s opens, %s contents, %s users, %d rows", stream, row[0], row[1], row[2], len(got))
+		n, _ := strconv.ParseUint(stream, 10, 16)
+		topFive(t, d, log, uint16(n))
+	}
+	if strings.Contains(d.said(), "s3cret-w0rd") {
+		t.Error("the password is in the log")
+	}
+}
+
+// While ClickHouse is away a daemon starts, counts and acknowledges; killed and
+// started again it brings all of it to its tables when they are there.
+func TestClickHouseAway(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	s.Kill()
+	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"200ms\"")
+	for round := range 2 {
+		d := serveOn(t, config)
+		if status, body := d.get("/readyz"); status != http.StatusOK {
+			t.Errorf("not ready without ClickHouse: %d %s", status, body)
+		}
+		d.emit("tcp", "--events", "20000", "--stream", strconv.Itoa(round+1), "--seed", strconv.Itoa(round+1))
+		_ = d.command.Process.Kill()
+		<-d.finished
+	}
+	s.Restart()
+	d := serveOn(t, config)
+	d.emit("tcp", "--events", "20000", "--stream", "3")
+	d.stop()
+	if out := succeed(t, "books", "--config", config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+	for _, stream := range []string{"1", "2", "3"} {
+		row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream = " + stream)[0]
+		if row[0] != "20000" {
+			t.Errorf("stream %s has %s events", stream, row[0])
+		}
+	}
+	if row := s.Query("SELECT count() FROM lectern.receipts WHERE copies != 1 OR checksums != 1")[0]; row[0] != "0" {
+		t.Errorf("%s blocks are not there exactly once", row[0])
+	}
+}
+
+// The daemon is killed while its blocks are on their way to a ClickHouse that
+// loses answers: what was acknowledged is there, once.
+func TestKilledOnTheWayToClickHouse(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"20ms\"\nwindow.flush_interval = \"20ms\"")
+	const rounds, events = 6, 10_000
+	for round, kind := range []clickhousetest.Kind{clickhousetest.CutCommitted, clickhousetest.CutInside, clickhousetest.CutLater, clickhousetest.SilentCommitted, clickhousetest.Slow, clickhousetest.Lie} {
+		d := serveOn(t, config)
+		for _, table := range []string{"reads", "ledger"} {
+			s.Fault(clickhousetest.Fault{Kind: kind, Table: table, Times: 2, Delay: 500 * time.Millisecond})
+		}
+		d.emit("tcp", "--events", strconv.Itoa(events), "--seed", strconv.Itoa(round+1))
+		_ = d.command.Process.Kill()
+		<-d.finished
+	}
+	s.Clear()
+	d := serveOn(t, config)
+	for until := time.Now().Add(2 * time.Minute); d.metrics()["lectern_spool_blocks"] > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the spool does not get empty")
+		}
+	}
+	d.stop()
+	if row := s.Query("SELECT sum(opens) + sum(reads) + sum(finishes) + sum(saves) + sum(shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] != strconv.Itoa(rounds*events) {
+		t.Errorf("%s events are stored, want %d", row[0], rounds*events)
+	}
+	if row := s.Query("SELECT count() FROM lectern.receipts WHERE copies != 1 OR checksums != 1")[0]; row[0] != "0" {
+		t.Errorf("%s blocks are not there exactly once", row[0])
+	}
+	if out := succeed(t, "books", "--config", config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
+
+// Two daemons with spools of their own store to one table. A copy of a spool is
+// refused, on the machine it was copied to by the directory, and by the store.
+func TestTwoDaemonsOneTable(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	var daemons []*served
+	var spools []string
+	for i := range 2 {
+		spools = append(spools, filepath.Join(t.TempDir(), "spool"))
+		daemons = append(daemons, serveOn(t, onClickHouse(t, s, spools[i], "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"200ms\"")))
+	}
+	for i, d := range daemons {
+		d.emit("tcp", "--events", "30000", "--seed", strconv.Itoa(i+1))
+	}
+	for _, d := range daemons {
+		d.stop()
+	}
+	if out := succeed(t, "books", "--config", daemons[0].config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+	if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] != "60000" {
+		t.Errorf("%s events are stored, want 60000", row[0])
+	}
+	if row := s.Query("SELECT uniqExact(collector), countIf(copies != 1 OR checksums != 1) FROM lectern.receipts")[0]; row[0] != "2" || row[1] != "0" {
+		t.Errorf("%s collectors, %s blocks that are not there exactly once", row[0], row[1])
+	}
+
+	// The spool of the first, copied to another machine.
+	backup := filepath.Join(t.TempDir(), "spool")
+	if err := os.CopyFS(backup, os.DirFS(spools[0])); err != nil {
+		t.Fatal(err)
+	}
+	copied := onClickHouse(t, s, backup, "")
+	if _, stderr, code := lectern(t, nil, "serve", "--config", copied); code != 1 || !strings.Contains(stderr, "is a copy of another directory") {
+		t.Errorf("the copy of a spool: exit %d\n%s", code, stderr)
+	}
+	// Where that cannot be seen, as after a disk was cloned, the store knows.
+	if err := os.Remove(filepath.Join(backup, "collector")); err != nil {
+		t.Fatal(err)
+	}
+	d := serveOn(t, daemons[0].config)
+	d.emit("tcp", "--events", "100", "--seed", "3")
+	d.stop()
+	if _, stderr, code := lectern(t, nil, "serve", "--config", copied); code != 1 || !strings.Contains(stderr, "is an older copy") {
+		t.Errorf("the older copy of a spool: exit %d\n%s", code, stderr)
+	}
+}
+
+// An older copy that starts while ClickHouse is away is found out at the first
+// contact: it counts, acknowledges, and stores nothing.
+func TestOlderCopyWhileClickHouseIsAway(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	first := filepath.Join(t.TempDir(), "spool")
+	lines := "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\""
+	config := onClickHouse(t, s, first, lines)
+	d := serveOn(t, config)
+	d.emit("tcp", "--events", "1000", "--seed", "1")
+	d.stop()
+	backup := filepath.Join(t.TempDir(), "spool")
+	if err := os.CopyFS(backup, os.DirFS(first)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(backup, "collector")); err != nil {
+		t.Fatal(err)
+	}
+	d = serveOn(t, config)
+	d.emit("tcp", "--events", "1000", "--seed", "2")
+	d.stop()
+	s.Kill()
+	d = serveOn(t, onClickHouse(t, s, backup, lines))
+	d.emit("tcp", "--events", "5000", "--seed", "3")
+	s.Restart()
+	for until := time.Now().Add(time.Minute); d.metrics()["lectern_spool_refused"] == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the older copy was not found out")
+		}
+	}
+	d.stop()
+	if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] != "2000" {
+		t.Errorf("%s events are stored, want 2000", row[0])
+	}
+	if out := succeed(t, "spool", "verify", "--dir", backup); !strings.Contains(out, "Every checksum is right.") {
+		t.Errorf("the spool of the copy: %s", out)
+	}
+}
+
+// ClickHouse is away for a while, at 100,000 events a second: the daemon's memory
+// stays where it is, and afterwards everything is stored, exactly. The while is
+// seconds, or what LECTERN_TEST_OUTAGE says ("10m").
+func TestOutage(t *testing.T) {
+	outage := 8 * time.Second
+	if text := os.Getenv("LECTERN_TEST_OUTAGE"); text != "" {
+		var err error
+		if outage, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const rate = 100_000
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"),
+		"window.flush_interval = \"1s\"\nlimits.keys_max = 262144\nlimits.rows_waiting_max = 600000\nspool.size_max = \"8GiB\""))
+	const first = 2 * rate
+	d.emit("tcp", "--events", strconv.Itoa(first), "--users", "50000", "--contents", "5000", "--seed", "1", "--rate", strconv.Itoa(rate))
+	s.Kill()
+
+	events := int(outage.Seconds()) * rate
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		d.emit("tcp", "--events", strconv.Itoa(events), "--users", "50000", "--contents", "5000", "--seed", "2", "--rate", strconv.Itoa(rate))
+	}()
+	var memory []float64
+	begin := time.Now()
+	for sending := true; sending; {
+		select {
+		case <-sent:
+			sending = false
+		case <-time.After(500 * time.Millisecond):
+		}
+		memory = append(memory, d.metrics()["process_resident_memory_bytes"])
+	}
+	took := time.Since(begin)
+	half := len(memory) / 2
+	early, late := slices.Max(memory[:half]), slices.Max(memory[half:])
+	m := d.metrics()
+	t.Logf("%d events in %v without ClickHouse; memory up to %.0f MiB in the first half, %.0f MiB in the second; %.0f blocks and %.0f MiB in the spool",
+		events, took.Round(time.Second), early/(1<<20), late/(1<<20), m["lectern_spool_blocks"], m["lectern_spool_bytes"]/(1<<20))
+	if late > 1.3*early+64<<20 { // a short while is no steady state yet
+		t.Errorf("memory grew from %.0f to %.0f MiB while ClickHouse was away", early/(1<<20), late/(1<<20))
+	}
+	if m["lectern_spool_blocks"] == 0 {
+		t.Error("nothing waits in the spool: was ClickHouse away?")
+	}
+
+	s.Restart()
+	begin = time.Now()
+	for until := begin.Add(outage + 5*time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		if m = d.metrics(); m["lectern_events_stored_total"] == float64(first+events) {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%.0f of %d events are stored", m["lectern_events_stored_total"], first+events)
+		}
+	}
+	t.Logf("drained %.0f rows in %v", m["lectern_rows_stored_total"], time.Since(begin).Round(time.Second))
+	d.stop()
+	row := s.Query("SELECT sum(opens) + sum(reads) + sum(finishes) + sum(saves) + sum(shares) FROM lectern.reads WHERE stream != 65535")[0]
+	if row[0] != strconv.Itoa(first+events) {
+		t.Errorf("%s events are stored, want %d", row[0], first+events)
+	}
+	if row := s.Query("SELECT count() FROM lectern.receipts WHERE copies != 1 OR checksums != 1")[0]; row[0] != "0" {
+		t.Errorf("%s blocks are not there exactly once", row[0])
+	}
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
+
+// A block that ClickHouse will not take is parked, and shown; the others go on
+// when it is mended, and it too when somebody says so.
+func TestParkedUntilRetry(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\""))
+	d.emit("tcp", "--events", "1000", "--seed", "1")
+	until := func(metric string, want float64) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); d.metrics()[metric] < want; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s is %v, want %v", metric, d.metrics()[metric], want)
+			}
+		}
+	}
+	until("lectern_events_stored_total", 1000)
+	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	d.emit("tcp", "--events", "1000", "--seed", "2")
+	until("lectern_blocks_parked_total", 1)
+	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.Post(d.ops+"/retry", "", nil)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("POST /retry: %v, %v", answer, err)
+	}
+	_ = answer.Body.Close()
+	until("lectern_events_stored_total", 2000)
+	d.stop()
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}

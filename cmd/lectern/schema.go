@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lectern/lectern/storage/clickhouse"
+)
+
+const schemaHelp = `Print the tables in ClickHouse, or make them.
+
+Usage:
+
+  lectern schema [--config FILE] [--cluster NAME] [--apply]
+
+Without --apply it prints the statements, for reading or for clickhouse-client.
+
+Flags:
+
+  --apply          make the tables at clickhouse.address, or bring those of an
+                   earlier version up to this one; each step is taken once, and
+                   several may do this at the same time
+  --cluster NAME   tables for a cluster of remote_servers: replicated, and
+                   Distributed ones beside them for reading (reads_all,
+                   ledger_all). Collectors write to their own shard's, so
+                   clickhouse.address names the replicas of one shard. The
+                   macros {shard} and {replica} must be set on each server
+  --config FILE    the configuration that says where ClickHouse is (default
+                   ./config.toml, and where there is none the built-in defaults)
+
+clickhouse.retention is how long rows are kept. With --apply, tables that are
+there get it too.
+
+Exit status: 0 when it is done; 1 when it could not be; 2 when the arguments make
+no sense.
+`
+
+// runSchema is `lectern schema`.
+func (p *process) runSchema(ctx context.Context, args []string) int {
+	flags := newFlags("schema")
+	path := flags.String("config", "", "")
+	cluster := flags.String("cluster", "", "")
+	apply := flags.Bool("apply", false, "")
+	if code, done := p.parse(flags, args, schemaHelp); done {
+		return code
+	}
+	if given(flags, "cluster") && *cluster == "" {
+		return p.usage("schema", errors.New("--cluster wants the name of a cluster"))
+	}
+	c, ok := p.load(flags, *path)
+	if !ok {
+		return 1
+	}
+	s := clickhouse.Schema{Database: c.ClickHouse.Database, Cluster: *cluster, Retention: c.ClickHouse.Retention}
+	if !*apply {
+		return p.print("schema", s.String())
+	}
+	taken, err := clickhouse.Apply(ctx, clickhouseOptions(&c), s)
+	if err != nil {
+		return p.fail("schema", err)
+	}
+	if len(taken) == 0 {
+		return p.print("schema", fmt.Sprintf("The tables in %s are as they should be.\n", c.ClickHouse.Database))
+	}
+	steps := strings.Trim(fmt.Sprint(taken), "[]")
+	return p.print("schema", fmt.Sprintf("The tables in %s are made: steps %s.\n", c.ClickHouse.Database, steps))
+}

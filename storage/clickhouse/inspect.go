@@ -1,0 +1,173 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tables is what a server says of the tables that the promise rests on.
+type tables struct {
+	server     string // its UUID
+	replicated bool
+	engines    map[string]string            // engine, by table
+	full       map[string]string            // engine_full, by table
+	partition  map[string]string            // partition_key, by table
+	sorting    map[string]string            // sorting_key, by table
+	columns    map[string]map[string]string // types, by table and column
+	window     string                       // non_replicated_deduplication_window of tables that say nothing
+}
+
+// inspect asks for them.
+func (n *native) inspect(ctx context.Context) (*tables, error) {
+	t := &tables{
+		engines: map[string]string{}, full: map[string]string{}, partition: map[string]string{}, sorting: map[string]string{},
+		columns: map[string]map[string]string{},
+	}
+	where := " WHERE database = " + text(n.o.Database) + " AND "
+	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key FROM system.tables"+where+"name IN ('reads', 'ledger')", 5)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		t.engines[r[0]], t.full[r[0]], t.partition[r[0]], t.sorting[r[0]] = r[1], r[2], r[3], r[4]
+		t.columns[r[0]] = map[string]string{}
+	}
+	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT table, name, type FROM system.columns"+where+"table IN ('reads', 'ledger')", 3); err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if t.columns[r[0]] != nil {
+			t.columns[r[0]][r[1]] = r[2]
+		}
+	}
+	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT value, toString(serverUUID()) FROM system.merge_tree_settings WHERE name = 'non_replicated_deduplication_window'", 2); err != nil {
+		return nil, err
+	}
+	if len(rows) > 0 {
+		t.window, t.server = rows[0][0], rows[0][1]
+	}
+	// What is asked only after an answer was lost must be allowed as well.
+	if _, err = n.running(ctx, "lectern/"); err != nil {
+		return nil, err
+	}
+	t.replicated = strings.HasPrefix(t.engines["reads"], "Replicated") || strings.HasPrefix(t.engines["reads"], "Shared")
+	return t, nil
+}
+
+// check says what keeps the tables from keeping the promise, and what mends it.
+func (t *tables) check(o *Options) error {
+	const apply = "run \"lectern schema --apply\""
+	again := func(table string) string {
+		return fmt.Sprintf("RENAME TABLE %s TO %s; then %s", o.name(table), o.name(table+"_old"), apply)
+	}
+	for _, table := range []string{"reads", "ledger"} {
+		if t.engines[table] == "" {
+			return &problem{fmt.Sprintf("there is no table %s, or the user %s may not see it", o.name(table), o.User), apply}
+		}
+	}
+	reads, ledger := o.name("reads"), o.name("ledger")
+	if family := familyOf(t.engines["reads"]); family != "MergeTree" {
+		return &problem{fmt.Sprintf("%s is a %s: only MergeTree, or ReplicatedMergeTree, keeps every row and receipt and makes one part of a block", reads, t.engines["reads"]), again("reads")}
+	}
+	if family := familyOf(t.engines["ledger"]); family != "ReplacingMergeTree" {
+		return &problem{fmt.Sprintf("%s is a %s: only ReplacingMergeTree lets the books of a block be written again", ledger, t.engines["ledger"]), again("ledger")}
+	}
+	if key := t.partition["reads"]; !daily[key] {
+		return &problem{fmt.Sprintf("%s is partitioned by %q: only by toDate(minute) is a block one part, and so there as a whole or not at all", reads, key), again("reads")}
+	}
+	if key := t.sorting["reads"]; !strings.HasPrefix(key, "stream, content") {
+		return &problem{fmt.Sprintf("%s is ordered by (%s): receipts are found by stream and content first", reads, key), again("reads")}
+	}
+	if !strings.Contains(t.full["ledger"], "attempt)") {
+		return &problem{fmt.Sprintf("%s is %s: of rows with one key the one of the last attempt must count", ledger, t.full["ledger"]), again("ledger")}
+	}
+	if key := t.sorting["ledger"]; key != "collector, block, stream" {
+		return &problem{fmt.Sprintf("%s is ordered by (%s): only rows of the same (collector, block, stream) may replace each other", ledger, key), again("ledger")}
+	}
+	if err := t.checkColumns(o, "reads", readsColumns); err != nil {
+		return err
+	}
+	if err := t.checkColumns(o, "ledger", ledgerColumns); err != nil {
+		return err
+	}
+	if !t.replicated && len(o.Addresses) > 1 {
+		return &problem{fmt.Sprintf("clickhouse.address has %d addresses, and %s is not replicated: a block whose answer was lost could be stored on two servers", len(o.Addresses), reads),
+			"give one address, or make the tables replicated with \"lectern schema --apply --cluster NAME\""}
+	}
+	if window := t.setting("non_replicated_deduplication_window", t.window); !t.replicated && window == "0" {
+		return &problem{fmt.Sprintf("%s does not know the tokens of its inserts: a repetition could land beside the insert that it repeats", reads),
+			fmt.Sprintf("ALTER TABLE %s MODIFY SETTING non_replicated_deduplication_window = %d", reads, deduplicationWindow)}
+	}
+	return t.checkTTL(o)
+}
+
+// daily are the partition keys that are as good as toDate(minute).
+var daily = map[string]bool{"toDate(minute)": true, "toYYYYMMDD(minute)": true, "toStartOfDay(minute)": true}
+
+// familyOf is an engine's name without what says where its parts are.
+func familyOf(engine string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(engine, "Replicated"), "Shared")
+}
+
+func (t *tables) checkColumns(o *Options, table string, want []struct{ name, kind string }) error {
+	for _, c := range want {
+		switch has := t.columns[table][c.name]; has {
+		case c.kind:
+		case "":
+			return &problem{fmt.Sprintf("%s has no column %s", o.name(table), c.name),
+				fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", o.name(table), quote(c.name), c.kind)}
+		default:
+			return &problem{fmt.Sprintf("the column %s of %s is %s, and %s is wanted", c.name, o.name(table), has, c.kind),
+				fmt.Sprintf("ALTER TABLE %s MODIFY COLUMN %s %s", o.name(table), quote(c.name), c.kind)}
+		}
+	}
+	return nil
+}
+
+// setting is what reads says of a setting of MergeTree.
+func (t *tables) setting(name, otherwise string) string {
+	m := regexp.MustCompile(`\b` + name + ` = (\d+)`).FindStringSubmatch(t.full["reads"])
+	if m == nil {
+		return otherwise
+	}
+	return m[1]
+}
+
+var intervals = map[string]time.Duration{
+	"Second": time.Second, "Minute": time.Minute, "Hour": time.Hour, "Day": 24 * time.Hour, "Week": 7 * 24 * time.Hour,
+	"Month": 28 * 24 * time.Hour, "Quarter": 90 * 24 * time.Hour, "Year": 365 * 24 * time.Hour, // the shortest
+}
+
+var simpleTTL = regexp.MustCompile(`^(?:minute|toDate\(minute\)) \+ toInterval([A-Z][a-z]+)\((\d+)\)$`)
+
+// checkTTL sees to it that no receipt goes before its block is surely let go of.
+func (t *tables) checkTTL(o *Options) error {
+	ttl := ttlOf(t.full["reads"])
+	if ttl == "" {
+		return nil
+	}
+	reads := o.name("reads")
+	m := simpleTTL.FindStringSubmatch(ttl)
+	if m == nil {
+		return &problem{fmt.Sprintf("%s has the TTL %q: how long it keeps receipts is not clear", reads, ttl),
+			fmt.Sprintf("ALTER TABLE %s REMOVE TTL, or one of the form minute + toIntervalDay(N)", reads)}
+	}
+	count, err := strconv.ParseInt(m[2], 10, 64)
+	if err != nil {
+		return &problem{fmt.Sprintf("%s has the TTL %q, which cannot be read: %v", reads, ttl, err), fmt.Sprintf("ALTER TABLE %s REMOVE TTL", reads)}
+	}
+	keeps := time.Duration(count) * intervals[m[1]]
+	if o.LateMax == 0 || keeps < o.LateMax+24*time.Hour {
+		late := "without a limit (window.late_max)"
+		if o.LateMax > 0 {
+			late = fmt.Sprintf("up to %v late (window.late_max), and a day's partition", o.LateMax)
+		}
+		return &problem{fmt.Sprintf("%s keeps rows for %v, and events are taken %s: a receipt could expire before its block is let go of, and the block be stored again", reads, keeps, late),
+			fmt.Sprintf("ALTER TABLE %s MODIFY TTL minute + toIntervalDay(%d), or a shorter window.late_max", reads, int(o.LateMax/(24*time.Hour))+2)}
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package clickhouse
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
+)
+
+// Tables that cannot keep the promise are refused, with what mends them; where
+// that is a statement, it does.
+func TestTablesThatCannotKeepThePromise(t *testing.T) {
+	server, o := started(t, clickhousetest.Options{})
+	const create = "SELECT formatQuery(create_table_query) FROM system.tables WHERE database = 'lectern' AND name = "
+	created, ledger := server.Query(create + "'reads'")[0][0], server.Query(create + "'ledger'")[0][0]
+	for _, c := range []struct {
+		name     string
+		table    string
+		old, new string // in its statement
+		late     time.Duration
+		says     string
+		mends    string // empty where what it says is no single statement
+	}{
+		{name: "as it should be", table: "reads"},
+		{name: "no table", table: "reads", old: "CREATE TABLE lectern.reads", new: "CREATE TABLE lectern.elsewhere", says: "there is no table", mends: "lectern schema --apply"},
+		{name: "sums rows", table: "reads", old: "ENGINE = MergeTree", new: "ENGINE = SummingMergeTree", says: "is a SummingMergeTree", mends: "RENAME TABLE"},
+		{name: "keeps nothing", table: "reads", old: "ENGINE = MergeTree", new: "ENGINE = ReplacingMergeTree", says: "is a ReplacingMergeTree", mends: "RENAME TABLE"},
+		{name: "months", table: "reads", old: "toDate(minute)\nORDER", new: "toYYYYMM(minute)\nORDER", says: "is partitioned by", mends: "RENAME TABLE"},
+		{name: "no partitions", table: "reads", old: "PARTITION BY toDate(minute)\n", new: "", says: "is partitioned by", mends: "RENAME TABLE"},
+		{name: "another order", table: "reads", old: "ORDER BY (stream, content, minute, user)", new: "ORDER BY (minute, stream, content, user)", says: "is ordered by", mends: "RENAME TABLE"},
+		{name: "a narrow column", table: "reads", old: "`opens` UInt32", new: "`opens` UInt16", says: "the column opens", mends: "ALTER TABLE `lectern`.`reads` MODIFY COLUMN `opens` UInt32"},
+		{name: "a column less", table: "reads", old: "`shares` UInt32 CODEC(T64, ZSTD(1)),", new: "", says: "no column shares", mends: "ALTER TABLE `lectern`.`reads` ADD COLUMN `shares` UInt32"},
+		{name: "tokens forgotten", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 0", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
+		{name: "a short retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(2)\nSETTINGS", late: 48 * time.Hour, says: "keeps rows for 48h", mends: "ALTER TABLE `lectern`.`reads` MODIFY TTL minute + toIntervalDay(4)"},
+		{name: "a retention without a limit on late events", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalYear(2)\nSETTINGS", says: "without a limit", mends: "MODIFY TTL"},
+		{name: "a long retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(3)\nSETTINGS", late: 48 * time.Hour},
+		{name: "books that add up twice", table: "ledger", old: "ENGINE = ReplacingMergeTree(attempt)", new: "ENGINE = MergeTree", says: "is a MergeTree", mends: "RENAME TABLE"},
+		{name: "books of any attempt", table: "ledger", old: "ReplacingMergeTree(attempt)", new: "ReplacingMergeTree", says: "of the last attempt", mends: "RENAME TABLE"},
+		{name: "books that replace others", table: "ledger", old: "ORDER BY (collector, block, stream)", new: "ORDER BY (collector, block)", says: "may replace each other", mends: "RENAME TABLE"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for table, statement := range map[string]string{"reads": created, "ledger": ledger} {
+				if table == c.table && !strings.Contains(statement, c.old) {
+					t.Fatalf("%q is not in\n%s", c.old, statement)
+				}
+				if table == c.table && c.old != "" {
+					statement = strings.Replace(statement, c.old, c.new, 1)
+				}
+				for _, s := range []string{"DROP TABLE IF EXISTS lectern." + table, "DROP TABLE IF EXISTS lectern.elsewhere", statement} {
+					if err := server.Exec(s); err != nil {
+						t.Fatalf("%s: %v", s, err)
+					}
+				}
+			}
+			o.LateMax = c.late
+			_, err := opened(t, o).LastNumber(t.Context())
+			if c.says == "" {
+				if err != nil {
+					t.Errorf("refused: %v", err)
+				}
+				return
+			}
+			if err == nil || errors.Is(err, storage.ErrAway) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.mends) {
+				t.Fatalf("said %v, want %q and %q", err, c.says, c.mends)
+			}
+			if !strings.HasPrefix(c.mends, "ALTER") {
+				return
+			}
+			_, mend, _ := strings.Cut(err.Error(), "To mend it: ")
+			mend, _, _ = strings.Cut(mend, ", or a shorter")
+			if err := server.Exec(mend); err != nil {
+				t.Errorf("%s: %v", mend, err)
+			}
+			if _, err := opened(t, o).LastNumber(t.Context()); err != nil {
+				t.Errorf("after %s it is refused: %v", mend, err)
+			}
+		})
+	}
+}
+
+// One address of a table that is not replicated, or a block could be on two.
+func TestSeveralAddressesNeedReplicas(t *testing.T) {
+	server, o := started(t, clickhousetest.Options{})
+	o.Addresses = []string{server.Address(), server.Address()}
+	_, err := opened(t, o).LastNumber(t.Context())
+	if err == nil || errors.Is(err, storage.ErrAway) || !strings.Contains(err.Error(), "is not replicated") {
+		t.Errorf("two addresses: %v", err)
+	}
+	// After a failure the next one is tried first; one that does not answer is
+	// passed over, and tried again in its turn.
+	o.Addresses = []string{"127.0.0.1:1", server.Address(), "127.0.0.1:2"}
+	d := dialer{o: &o}
+	for range 2 {
+		c, err := d.dial(t.Context())
+		if err != nil || c.address != server.Address() || d.next != 1 {
+			t.Fatalf("%v, at address %d", err, d.next)
+		}
+		c.close()
+		d.rotate()
+	}
+	o.Addresses = []string{"127.0.0.1:1", "127.0.0.1:2"}
+	if _, err := d.dial(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
+		t.Errorf("nobody answers: %v", err)
+	}
+	// Readers take whoever answers.
+	o.Addresses = []string{"127.0.0.1:1", server.Address()}
+	reader, err := OpenReader(o)
+	if err == nil {
+		_, err = reader.Books(t.Context())
+	}
+	if err != nil {
+		t.Errorf("the second address was not asked: %v", err)
+	}
+}
+
+// Wrong credentials need a person; the password is in no message. TLS is checked
+// against the given authority, and a server without it is not taken.
+func TestCredentialsAndTLS(t *testing.T) {
+	const password = "a-s3cret"
+	_, o := started(t, clickhousetest.Options{User: "writer", Password: password, TLS: true})
+	if _, err := opened(t, o).LastNumber(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// From a file, which may change and end in a line feed.
+	fromFile := o
+	fromFile.Password, fromFile.PasswordFile = "", filepath.Join(t.TempDir(), "password")
+	for content, ok := range map[string]bool{password + "\n": true, "old": false} {
+		if err := os.WriteFile(fromFile.PasswordFile, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := opened(t, fromFile).LastNumber(t.Context()); (err == nil) != ok {
+			t.Errorf("with %q in the file: %v", content, err)
+		}
+	}
+	wrong := o
+	wrong.Password = "wrong-" + password
+	_, err := opened(t, wrong).LastNumber(t.Context())
+	if err == nil || errors.Is(err, storage.ErrAway) || strings.Contains(err.Error(), password) {
+		t.Errorf("a wrong password: %v", err)
+	}
+	wrong = o
+	wrong.TLSCA = "" // the system's authorities do not know it
+	if _, err = opened(t, wrong).LastNumber(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("an unknown authority: %v", err)
+	}
+	wrong.TLS = false
+	if _, err = opened(t, wrong).LastNumber(t.Context()); err == nil {
+		t.Error("plain text was taken by a server with TLS")
+	}
+}

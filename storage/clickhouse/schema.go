@@ -1,0 +1,272 @@
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/ClickHouse/ch-go"
+)
+
+// Schema says which form of the tables is wanted.
+type Schema struct {
+	Database  string
+	Cluster   string        // of remote_servers; empty for one server
+	Retention time.Duration // 0: for ever
+}
+
+// The steps of the schema. A step never changes; what comes after is another one.
+//
+//go:embed schema/*.sql
+var steps embed.FS
+
+// Step is one step of the schema: statements that change nothing when they are
+// run again.
+type Step struct {
+	Version    int
+	Statements []string // with their comments
+}
+
+// Steps returns all steps in order, written for this form.
+func (s Schema) Steps() ([]Step, error) {
+	if s.Database == "" {
+		s.Database = "default"
+	}
+	files, err := steps.ReadDir("schema")
+	if err != nil {
+		return nil, err
+	}
+	var all []Step
+	for _, f := range files {
+		version, err := strconv.Atoi(strings.TrimSuffix(f.Name(), ".sql"))
+		if err != nil {
+			return nil, fmt.Errorf("clickhouse: the step %s has no number: %w", f.Name(), err)
+		}
+		t, err := template.ParseFS(steps, path.Join("schema", f.Name()))
+		if err != nil {
+			return nil, err
+		}
+		var b bytes.Buffer
+		if err := t.Execute(&b, s); err != nil {
+			return nil, err
+		}
+		step := Step{Version: version}
+		for statement := range strings.SplitSeq(b.String(), ";\n") {
+			if statement = strings.TrimSpace(statement); statement != "" {
+				step.Statements = append(step.Statements, statement)
+			}
+		}
+		all = append(all, step)
+	}
+	return all, nil
+}
+
+// Name quotes a table.
+func (s Schema) Name(table string) string { return quote(s.Database) + "." + quote(table) }
+
+// Local is a table that collectors write to: that of their own shard.
+func (s Schema) Local(table string) string { return s.Name(table) }
+
+// Reads is where reading is asked for.
+func (s Schema) Reads() string { return s.overAll("reads") }
+
+// Ledger is where the books are asked for.
+func (s Schema) Ledger() string { return s.overAll("ledger") }
+
+func (s Schema) overAll(table string) string {
+	if s.Cluster != "" {
+		table += "_all"
+	}
+	return s.Name(table)
+}
+
+// OnCluster makes a statement one for all servers.
+func (s Schema) OnCluster() string {
+	if s.Cluster == "" {
+		return ""
+	}
+	return " ON CLUSTER " + quote(s.Cluster)
+}
+
+// ClusterText and DatabaseText are for the engine Distributed.
+func (s Schema) ClusterText() string { return text(s.Cluster) }
+
+// DatabaseText is the name of the database as a string.
+func (s Schema) DatabaseText() string { return text(s.Database) }
+
+// Engine is an engine of the family, replicated in a cluster.
+func (s Schema) Engine(engine, table string, parameters ...string) string {
+	if s.Cluster != "" {
+		engine = "Replicated" + engine
+		parameters = append([]string{fmt.Sprintf("'/clickhouse/tables/{shard}/%s/%s'", s.Database, table), "'{replica}'"}, parameters...)
+	}
+	if len(parameters) == 0 {
+		return engine
+	}
+	return engine + "(" + strings.Join(parameters, ", ") + ")"
+}
+
+// DeduplicationWindow is the setting of reads for its tokens.
+func (s Schema) DeduplicationWindow() string {
+	if s.Cluster == "" {
+		return fmt.Sprintf("non_replicated_deduplication_window = %d", deduplicationWindow)
+	}
+	return fmt.Sprintf("replicated_deduplication_window = %d,\n    replicated_deduplication_window_seconds = 604800", deduplicationWindow)
+}
+
+// deduplicationWindow is for the inserts of all collectors together: at one in
+// ten seconds each, 100 collectors are remembered for an hour and more.
+const deduplicationWindow = 100_000
+
+// TTL is the clause for retention, nothing without one.
+func (s Schema) TTL(column string) string {
+	if s.Retention <= 0 {
+		return ""
+	}
+	if column != "minute" {
+		column = "toDateTime(" + column + ")"
+	}
+	return fmt.Sprintf("\nTTL %s + toIntervalSecond(%d)", column, int64(s.Retention/time.Second))
+}
+
+// String is the whole schema, as a script for clickhouse-client.
+func (s Schema) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s;\n", s.createDatabase())
+	fmt.Fprintf(&b, "\n%s;\n", s.createVersions())
+	all, err := s.Steps()
+	if err != nil {
+		return err.Error() // the files are in the binary, and a test runs them all
+	}
+	for _, step := range all {
+		fmt.Fprintf(&b, "\n-- Step %d.\n", step.Version)
+		for _, statement := range step.Statements {
+			fmt.Fprintf(&b, "\n%s;\n", statement)
+		}
+		fmt.Fprintf(&b, "\n%s;\n", s.recordVersion(step.Version))
+	}
+	return b.String()
+}
+
+func (s Schema) createDatabase() string {
+	return "CREATE DATABASE IF NOT EXISTS " + quote(s.Database) + s.OnCluster()
+}
+
+func (s Schema) createVersions() string {
+	return "-- Which steps of the schema were taken.\nCREATE TABLE IF NOT EXISTS " + s.Name("schema_versions") + s.OnCluster() +
+		"\n(\n    version UInt32,\n    applied DateTime('UTC') DEFAULT now('UTC')\n)\nENGINE = " + s.Engine("ReplacingMergeTree", "schema_versions") + "\nORDER BY version"
+}
+
+func (s Schema) recordVersion(version int) string {
+	return fmt.Sprintf("INSERT INTO %s (version) SELECT %d", s.Name("schema_versions"), version)
+}
+
+// Apply creates the tables, or brings those of an earlier version up to this
+// one, and returns the versions of the steps that it took. Several may do so at
+// once: a step that is taken twice changes nothing the second time.
+func Apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	s.Database = o.Database
+	all, err := s.Steps()
+	if err != nil {
+		return nil, err
+	}
+	d := dialer{o: &o}
+	c, err := d.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	for _, statement := range []string{s.createDatabase(), s.createVersions()} {
+		if err := c.run(ctx, &o, statement); err != nil {
+			return nil, err
+		}
+	}
+	done, err := c.versions(ctx, &o, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range all {
+		if slices.Contains(done, step.Version) {
+			continue
+		}
+		for _, statement := range append(step.Statements, s.recordVersion(step.Version)) {
+			if err := c.run(ctx, &o, statement); err != nil {
+				return taken, fmt.Errorf("step %d of the schema: %w; the statement was:\n%s", step.Version, err, statement)
+			}
+		}
+		taken = append(taken, step.Version)
+	}
+	return taken, c.retain(ctx, &o, s)
+}
+
+// run runs a statement without an answer.
+func (c *connection) run(ctx context.Context, o *Options, statement string) error {
+	return c.do(ctx, o.AnswerMax, ch.Query{Body: statement, Settings: []ch.Setting{
+		{Key: "max_execution_time", Value: "0", Important: true},
+		{Key: "async_insert", Value: "0", Important: true},
+	}})
+}
+
+// versions are the steps that were taken; none where a table is gone that they
+// had made.
+func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done []int, err error) {
+	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger')", 1)
+	if err != nil || len(there) < 2 {
+		return nil, err
+	}
+	rows, err := c.texts(ctx, o.AnswerMax, "SELECT DISTINCT toString(version) FROM "+s.Name("schema_versions"), 1)
+	for _, row := range rows {
+		n, malformed := strconv.Atoi(row[0])
+		done = append(done, n)
+		err = errors.Join(err, malformed)
+	}
+	return done, err
+}
+
+// retain gives tables that are there the retention that is wanted.
+func (c *connection) retain(ctx context.Context, o *Options, s Schema) error {
+	for _, t := range []struct{ table, column string }{{"reads", "minute"}, {"ledger", "window_end"}} {
+		rows, err := c.texts(ctx, o.AnswerMax, "SELECT engine_full FROM system.tables WHERE database = "+s.DatabaseText()+" AND name = "+text(t.table), 1)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		has, want := ttlOf(rows[0][0]), strings.TrimPrefix(s.TTL(t.column), "\nTTL ")
+		alter := "ALTER TABLE " + s.Local(t.table) + s.OnCluster()
+		switch {
+		case want == has:
+			continue
+		case want == "":
+			alter += " REMOVE TTL"
+		default:
+			alter += " MODIFY TTL " + want
+		}
+		if err := c.run(ctx, o, alter); err != nil {
+			return fmt.Errorf("the retention of %s: %w; the statement was: %s", t.table, err, alter)
+		}
+	}
+	return nil
+}
+
+// ttlOf is the expression behind TTL in a table's engine_full.
+func ttlOf(engine string) string {
+	_, after, found := strings.Cut(engine, " TTL ")
+	if !found {
+		return ""
+	}
+	ttl, _, _ := strings.Cut(after, " SETTINGS ")
+	return ttl
+}

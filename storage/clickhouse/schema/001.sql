@@ -1,0 +1,103 @@
+-- What was read, by whom, in which minute. Each block of a collector is one
+-- insert, hence one part; a key that several blocks have stands here several
+-- times, so add up.
+--
+-- MergeTree and no engine that merges rows: a part keeps what its block was,
+-- receipts cannot be summed away, counters cannot wrap, and projections work.
+--
+-- Rows of the stream 65535 are receipts: one for each block, with content =
+-- collector, user = block, opens = 1, dwell_ms = checksum. Where a block's
+-- receipt is, its rows are. Every question about reading leaves them out, as the
+-- views below do.
+CREATE TABLE IF NOT EXISTS {{.Local "reads"}}{{.OnCluster}}
+(
+    -- Sorted, so nearly constant in a granule: anything packs it to nothing.
+    stream   UInt16 CODEC(ZSTD(1)),
+    -- Start of the minute: one of 1,440 in a part.
+    minute   DateTime('UTC') CODEC(T64, ZSTD(1)),
+    -- Ids are hashes or numbers of the application. Equal ones stand together
+    -- here, which is all that can be won.
+    content  UInt64 CODEC(ZSTD(1)),
+    -- Hashes in no useful order do not pack at all and are half of a row; where
+    -- users are numbered, ZSTD finds that.
+    user     UInt64 CODEC(ZSTD(1)),
+    -- Counters of a minute are small: T64 cuts the bits that are all zero.
+    opens    UInt32 CODEC(T64, ZSTD(1)),
+    reads    UInt32 CODEC(T64, ZSTD(1)),
+    finishes UInt32 CODEC(T64, ZSTD(1)),
+    saves    UInt32 CODEC(T64, ZSTD(1)),
+    shares   UInt32 CODEC(T64, ZSTD(1)),
+    -- Milliseconds read, below 60,000 mostly.
+    dwell_ms UInt64 CODEC(T64, ZSTD(1)),
+    -- The furthest seen, percent.
+    progress UInt8 CODEC(ZSTD(1)),
+    -- Earliest and latest event: within a day, so T64 cuts off most bits.
+    first    DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
+    last     DateTime64(3, 'UTC') CODEC(T64, ZSTD(1))
+)
+ENGINE = {{.Engine "MergeTree" "reads"}}
+-- A block is of one day, so it is one part, and a part is atomic. Days are also
+-- what retention drops.
+PARTITION BY toDate(minute)
+-- By content first: what is asked of a content is a range, and its rows pack
+-- together. Blocks come in this order, so an insert sorts nothing.
+ORDER BY (stream, content, minute, user)
+{{- .TTL "minute"}}
+SETTINGS
+    -- Tokens of the last so many inserts are known, two entries each. Off by
+    -- default; without it the insert of a server that seemed dead could land
+    -- beside its own repetition.
+    {{.DeduplicationWindow}},
+    -- Stored means on the disk, also when the power fails in the next second.
+    -- One insert in ten seconds can pay for that.
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    -- Days go as a whole, receipts with their rows.
+    ttl_only_drop_parts = 1;
+
+-- What became of every event: the books of each window by stream, which balance:
+-- sent = accepted + refused + shed + lost. Written before the block; a block that
+-- is written again replaces its rows, so read it with FINAL, or through the view
+-- books.
+CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
+(
+    collector      UInt64 CODEC(ZSTD(1)),
+    block          UInt64 CODEC(Delta, ZSTD(1)),
+    stream         UInt16 CODEC(ZSTD(1)),
+    window_start   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    window_end     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    sent           UInt64 CODEC(T64, ZSTD(1)),
+    accepted       UInt64 CODEC(T64, ZSTD(1)),
+    -- Below zero where frames came that an earlier window called lost.
+    lost           Int64 CODEC(T64, ZSTD(1)),
+    refused        UInt64 CODEC(T64, ZSTD(1)),
+    shed           UInt64 CODEC(T64, ZSTD(1)),
+    clamped        UInt64 CODEC(T64, ZSTD(1)),
+    duplicate      UInt64 CODEC(T64, ZSTD(1)),
+    stale          UInt64 CODEC(T64, ZSTD(1)),
+    -- Events that this very block brings to reads. The books of a window stand
+    -- with its first block, its rows may be in several.
+    stored         UInt64 CODEC(T64, ZSTD(1)),
+    -- Which of the block's tokens it was written for; the last one counts. 0 but
+    -- for blocks that a server said to have, and had not.
+    attempt        UInt64 CODEC(T64, ZSTD(1)),
+    refused_events Map(LowCardinality(String), UInt64),
+    refused_frames Map(LowCardinality(String), UInt64)
+)
+ENGINE = {{.Engine "ReplacingMergeTree" "ledger" "attempt"}}
+-- Some thousand rows a day and collector: months are small enough.
+PARTITION BY toYYYYMM(window_end)
+ORDER BY (collector, block, stream)
+{{- .TTL "window_end"}}
+SETTINGS
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
+{{if .Cluster}}
+-- For reading over all shards. Collectors write to {{.Local "reads"}} of their own shard:
+-- through these, an insert would be several, and no longer exactly once.
+CREATE TABLE IF NOT EXISTS {{.Name "reads_all"}}{{.OnCluster}} AS {{.Local "reads"}}
+ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'reads');
+
+CREATE TABLE IF NOT EXISTS {{.Name "ledger_all"}}{{.OnCluster}} AS {{.Local "ledger"}}
+ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'ledger');
+{{end}}

@@ -1,0 +1,122 @@
+package clickhouse
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
+)
+
+// Every pod may apply the schema at once, and again; what is printed makes the
+// same tables.
+func TestApplyFromEveryPodAtOnce(t *testing.T) {
+	server := clickhousetest.Start(t, clickhousetest.Options{})
+	o := optionsOf(server)
+	emptied(t, server)
+	var pods sync.WaitGroup
+	for range 8 {
+		pods.Go(func() {
+			if _, err := Apply(t.Context(), o, Schema{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	pods.Wait()
+	if taken, err := Apply(t.Context(), o, Schema{}); len(taken) != 0 || err != nil {
+		t.Errorf("applied again: steps %v, %v", taken, err)
+	}
+	if _, err := opened(t, o).LastNumber(t.Context()); err != nil {
+		t.Error(err)
+	}
+	const tables = "SELECT name, replaceRegexpAll(create_table_query, 'UUID \\'[^\\']*\\'', '') FROM system.tables WHERE database = 'lectern' ORDER BY name"
+	applied := server.Query(tables)
+
+	if err := server.Exec("DROP DATABASE lectern"); err != nil {
+		t.Fatal(err)
+	}
+	for statement := range strings.SplitSeq(Schema{Database: "lectern"}.String(), ";\n") {
+		if strings.TrimSpace(statement) == "" {
+			continue
+		}
+		if err := server.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	printed := server.Query(tables)
+	if len(applied) != len(printed) || len(applied) < 9 {
+		t.Fatalf("%d tables are applied, %d printed", len(applied), len(printed))
+	}
+	for i := range applied {
+		if strings.Join(applied[i], " ") != strings.Join(printed[i], " ") {
+			t.Errorf("applied\n%s\nprinted\n%s", applied[i], printed[i])
+		}
+	}
+	if taken, err := Apply(t.Context(), o, Schema{}); len(taken) != 0 || err != nil {
+		t.Errorf("applied over what was printed: steps %v, %v", taken, err)
+	}
+}
+
+// Retention is given to tables that are there, changed, and taken away again. A
+// day goes as a whole, its receipts with the last of its rows.
+func TestRetention(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 8))
+	server, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	stored(t, s, randomBlock(r, 1, 100)) // of 2024
+	ttl := func() string {
+		return ttlOf(server.Query("SELECT engine_full FROM system.tables WHERE database = 'lectern' AND name = 'reads'")[0][0])
+	}
+	for _, c := range []struct {
+		retention time.Duration
+		want      string
+	}{{365 * 100 * 24 * time.Hour, "minute + toIntervalSecond(3153600000)"}, {72 * time.Hour, "minute + toIntervalSecond(259200)"}, {0, ""}, {72 * time.Hour, "minute + toIntervalSecond(259200)"}} {
+		if _, err := Apply(t.Context(), o, Schema{Retention: c.retention}); err != nil {
+			t.Fatal(err)
+		}
+		if got := ttl(); got != c.want {
+			t.Errorf("retention %v: the TTL is %q, want %q", c.retention, got, c.want)
+		}
+	}
+	late := o
+	late.LateMax = 48 * time.Hour
+	if _, err := opened(t, late).LastNumber(t.Context()); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	if err := server.Exec("OPTIMIZE TABLE lectern.reads FINAL"); err != nil {
+		t.Fatal(err)
+	}
+	if n := server.Query("SELECT count() FROM lectern.reads")[0][0]; n != "0" {
+		t.Errorf("%s rows of 2024 are left after three days", n)
+	}
+}
+
+// The form for a cluster: replicated tables, Distributed ones beside them, and
+// views over these; each statement is one that ClickHouse understands.
+func TestClusterForm(t *testing.T) {
+	server := clickhousetest.Start(t, clickhousetest.Options{})
+	s := Schema{Database: "lectern", Cluster: "main", Retention: 96 * time.Hour}
+	script := s.String()
+	for _, want := range []string{
+		"ReplicatedMergeTree('/clickhouse/tables/{shard}/lectern/reads', '{replica}')",
+		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/ledger', '{replica}', attempt)",
+		"ENGINE = Distributed('main', 'lectern', 'reads')", "ENGINE = Distributed('main', 'lectern', 'ledger')",
+		"FROM `lectern`.`reads_all`", "FROM `lectern`.`ledger_all` FINAL",
+		"replicated_deduplication_window = 100000", "TTL minute + toIntervalSecond(345600)", "TTL toDateTime(window_end) + toIntervalSecond(345600)",
+	} {
+		if !strings.Contains(script, want) {
+			t.Errorf("it has no %s", want)
+		}
+	}
+	for statement := range strings.SplitSeq(script, ";\n") {
+		if statement = strings.TrimSpace(statement); statement == "" {
+			continue
+		}
+		if !strings.Contains(statement, " ON CLUSTER `main`") && !strings.Contains(statement, "INSERT INTO") {
+			t.Errorf("it is for one server alone: %s", statement)
+		}
+		server.Query("SELECT formatQuery(" + text(statement) + ")") // fails where it cannot be parsed
+	}
+}
