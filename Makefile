@@ -2,6 +2,7 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help
@@ -69,6 +70,21 @@ test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min
 fuzz: ## any bytes, and events to bytes and back, 5 minutes each
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 5m ./wire
 	$(GO) test -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime 5m ./wire
+
+# The image. IMAGE is its name, with the registry in front where it is pushed.
+DOCKER   ?= docker
+IMAGE    ?= lectern
+PLATFORM ?= linux/$(shell $(GO) env GOARCH)
+
+.PHONY: image
+image: ## build the image, tagged with the version and as latest
+	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --platform $(PLATFORM) \
+		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) -t $(IMAGE):latest .
+
+.PHONY: test-image
+test-image: ## build the image for amd64 and arm64 and run it hardened (4 min)
+	@kube/test/apt dockerd:docker.io docker-compose:docker-compose busybox:busybox-static iptables:iptables nsenter:util-linux ip:iproute2
+	cd kube/test && $(GO) test -count=1 -v -timeout 30m ./image
 
 .PHONY: clean
 clean: ## remove what was built
