@@ -86,6 +86,14 @@ test-image: ## build the image for amd64 and arm64 and run it hardened (4 min)
 	@kube/test/apt dockerd:docker.io docker-compose:docker-compose busybox:busybox-static iptables:iptables nsenter:util-linux ip:iproute2
 	cd kube/test && $(GO) test -count=1 -v -timeout 30m ./image
 
+.PHONY: alerts
+alerts: ## make the PrometheusRule of kube/components/podmonitor/alerts.yaml
+	@cd kube/components/podmonitor && { \
+		printf '%s\n' '# Made of alerts.yaml by "make alerts"; change that.' 'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' \
+			'metadata:' '  name: lectern' '  namespace: lectern' '  labels:' '    app.kubernetes.io/name: lectern' \
+			'    # As in podmonitor.yaml.' '    release: kube-prometheus-stack' 'spec:'; \
+		sed -n '/^groups:/,$$s/^./  &/p' alerts.yaml; } > prometheusrule.yaml
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin
