@@ -43,7 +43,7 @@ func need(t *testing.T) {
 	if os.Geteuid() != 0 {
 		missing = append(missing, "root")
 	}
-	for _, path := range []string{"/usr/sbin/dockerd", cli, "/usr/bin/docker-compose", "/bin/busybox", "/usr/bin/nsenter", "/usr/sbin/iptables"} {
+	for _, path := range []string{"/usr/sbin/dockerd", cli, "/usr/bin/docker-compose", "/usr/bin/docker-registry", "/bin/busybox", "/usr/bin/nsenter", "/usr/sbin/iptables"} {
 		if _, err := os.Stat(path); err != nil {
 			missing = append(missing, path)
 		}

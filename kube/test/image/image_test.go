@@ -37,6 +37,8 @@ func TestImage(t *testing.T) {
 		return
 	}
 	t.Run("run", func(t *testing.T) { d.hardened(t) })
+	t.Run("compose", func(t *testing.T) { d.compose(t) })
+	t.Run("push", func(t *testing.T) { d.push(t) })
 }
 
 // build builds the image for an architecture as `make image` does, and looks
@@ -163,8 +165,8 @@ func (d *docker) hardened(t *testing.T) {
 		args = append(args, "--env", e)
 	}
 	d.run(cli, append(args, "lectern-amd64")...)
-	d.untilReady(t, "http://127.0.0.1:8421")
-	d.checkProcess(t)
+	d.untilReady(t, "lectern")
+	d.checkProcess(t, "lectern")
 
 	if out := d.run(cli, "exec", "lectern", "/lectern", "version"); !strings.HasPrefix(out, "lectern "+version+"+"+commit[:12]+" ") {
 		t.Errorf("it says it is %q", out)
@@ -188,17 +190,14 @@ func (d *docker) hardened(t *testing.T) {
 		}
 		return nil
 	})
-	d.run(cli, "stop", "--time", "40", "lectern")
-	if code := d.run(cli, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", "lectern"); code != "0 false" {
-		t.Errorf("told to go it left with %s (exit code, killed for memory):\n%s", code, d.logs())
-	}
+	d.stop(t, "lectern")
 	select {
 	case err := <-sent:
 		t.Fatalf("the client was done before the daemon stopped, so nothing was tried: %v\n%s", err, said.String())
 	default:
 	}
 	d.run(cli, "start", "lectern")
-	d.untilReady(t, "http://127.0.0.1:8421")
+	d.untilReady(t, "lectern")
 	select {
 	case err := <-sent:
 		if err != nil {
@@ -206,17 +205,24 @@ func (d *docker) hardened(t *testing.T) {
 		}
 	case <-time.After(2 * time.Minute):
 		_ = sender.Process.Kill()
-		t.Fatalf("the client has no acks:\n%s", d.logs())
+		t.Fatalf("the client has no acks:\n%s", d.logs("lectern"))
 	}
-	d.run(cli, "stop", "--time", "40", "lectern")
-	if code := d.run(cli, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", "lectern"); code != "0 false" {
-		t.Errorf("told to go a second time it left with %s:\n%s", code, d.logs())
-	}
-	d.checkBooks(t, map[string]int64{"1": datagrams, "2": acknowledged})
+	d.stop(t, "lectern")
+	d.checkBooks(t, state, "data/parquet", map[string]int64{"1": datagrams, "2": acknowledged})
+	d.run(cli, "rm", "lectern")
 }
 
-func (d *docker) logs() string {
-	out, _ := d.try("sh", "-c", cli+" logs lectern 2>&1")
+// stop tells a container to go, which it must do by itself.
+func (d *docker) stop(t *testing.T, name string) {
+	t.Helper()
+	d.run(cli, "stop", "--time", "60", name)
+	if code := d.run(cli, "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", name); code != "0 false" {
+		t.Errorf("told to go it left with %s (exit code, killed for memory):\n%s", code, d.logs(name))
+	}
+}
+
+func (d *docker) logs(name string) string {
+	out, _ := d.try("sh", "-c", cli+" logs "+name+" 2>&1")
 	return tail(out, 20)
 }
 
@@ -226,11 +232,11 @@ func (d *docker) emit(t *testing.T, args ...string) {
 	d.run(name, all...)
 }
 
-func (d *docker) untilReady(t *testing.T, ops string) {
+func (d *docker) untilReady(t *testing.T, name string) {
 	t.Helper()
 	until(t, "ready", 30*time.Second, func() error {
-		if _, err := d.get(ops + "/readyz"); err != nil {
-			return fmt.Errorf("%w\n%s", err, d.logs())
+		if _, err := d.get("http://127.0.0.1:8421/readyz"); err != nil {
+			return fmt.Errorf("%w\n%s", err, d.logs(name))
 		}
 		return nil
 	})
@@ -252,9 +258,9 @@ func (d *docker) metric(t *testing.T, name string) (sum int64) {
 }
 
 // checkProcess asks the kernel what the container's process may do.
-func (d *docker) checkProcess(t *testing.T) {
+func (d *docker) checkProcess(t *testing.T, name string) {
 	t.Helper()
-	status, err := os.ReadFile("/proc/" + d.run(cli, "inspect", "--format", "{{.State.Pid}}", "lectern") + "/status")
+	status, err := os.ReadFile("/proc/" + d.run(cli, "inspect", "--format", "{{.State.Pid}}", name) + "/status")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,11 +273,11 @@ func (d *docker) checkProcess(t *testing.T) {
 	}
 }
 
-// checkBooks compares what the store has with what was sent.
-func (d *docker) checkBooks(t *testing.T, want map[string]int64) {
+// checkBooks compares what the store of a volume has with what was sent.
+func (d *docker) checkBooks(t *testing.T, volume, dir string, want map[string]int64) {
 	t.Helper()
 	out := d.run(cli, "run", "--rm", "--network", "none", "--read-only", "--user", "65532", "--cap-drop", "ALL",
-		"--mount", "type=volume,src="+state+",dst=/var/lib/lectern", "lectern-amd64", "books", "--json")
+		"--mount", "type=volume,src="+volume+",dst=/var/lib/lectern", "lectern-amd64", "books", "--json", "--dir", dir)
 	var books struct {
 		Streams []struct {
 			Stream                       string
