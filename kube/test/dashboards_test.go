@@ -77,6 +77,9 @@ func TestDashboards(t *testing.T) {
 		var variables []string
 		for _, v := range d.Templating.List {
 			variables = append(variables, v.Name)
+			if strings.Contains(v.Definition, "SELECT") && !strings.Contains(v.Definition, "stream != 65535") {
+				t.Errorf("%s: the variable %s counts receipts", d.file, v.Name)
+			}
 		}
 		if len(variables) == 0 || d.Templating.List[0].Type != "datasource" {
 			t.Errorf("%s: the data source cannot be chosen", d.file)

@@ -6,6 +6,7 @@ package kube
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 	networking "k8s.io/api/networking/v1"
 	scheduling "k8s.io/api/scheduling/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -152,8 +154,14 @@ func decode(document []byte) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s/%s is no kind that is expected here", kind.APIVersion, kind.Kind)
 	}
+	text, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return nil, err
+	}
+	// As the API server does it: with the case of each field.
 	object := make()
-	return object, yaml.UnmarshalStrict(document, object)
+	strict, err := kjson.UnmarshalStrict(text, object)
+	return object, errors.Join(append(strict, err)...)
 }
 
 // each runs a test on the base, on every overlay, and on the base with each
