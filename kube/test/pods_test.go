@@ -12,7 +12,6 @@ import (
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	scheduling "k8s.io/api/scheduling/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	security "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 )
@@ -275,7 +274,13 @@ func selects(labels map[string]string, d *apps.DaemonSet) bool {
 // The operator's objects name templates that there are, the Keeper that there is,
 // and are spread over nodes.
 func TestClickHouse(t *testing.T) {
-	r := render(t, "../overlays/eks-clickhouse")
+	for _, dir := range []string{"../components/clickhouse", "../overlays/eks-clickhouse"} {
+		t.Run(dir, func(t *testing.T) { checkClickHouse(t, render(t, dir)) })
+	}
+}
+
+func checkClickHouse(t *testing.T, r rendered) {
+	t.Helper()
 	chi, chk := one[*clickhouseInstallation](t, r, ""), one[*keeperInstallation](t, r, "")
 	for name, o := range map[string]struct {
 		defaults  altinityDefaults
@@ -306,5 +311,4 @@ func TestClickHouse(t *testing.T) {
 			t.Errorf("%s stands in the manifest", user)
 		}
 	}
-	var _ meta.Object = chi
 }
