@@ -19,17 +19,29 @@ import (
 // series are the label values of each metric that a collector exports.
 type series map[string][]map[string]string
 
-// scrape starts a collector and returns what its /metrics has.
+// scrape is what collectors export, with either store. There need be no
+// ClickHouse: a collector starts without it.
 func scrape(t *testing.T) series {
+	t.Helper()
+	all := scrapeOf(t, "lectern_block_store_seconds", "LECTERN_STORAGE_DRIVER=parquet")
+	for name, labels := range scrapeOf(t, "lectern_seal_seconds", "LECTERN_STORAGE_DRIVER=clickhouse", "LECTERN_CLICKHOUSE_ADDRESS=127.0.0.1:1") {
+		all[name] = append(all[name], labels...)
+	}
+	return all
+}
+
+// scrapeOf starts a collector, sends it something, and returns what its /metrics
+// has once a metric is among it.
+func scrapeOf(t *testing.T, until string, env ...string) series {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c := exec.CommandContext(ctx, binary, "serve")
 	c.Dir = dir
-	c.Env = []string{"LECTERN_LISTEN_ADDRESS=127.0.0.1:0", "LECTERN_OPS_ADDRESS=127.0.0.1:0", "LECTERN_LISTEN_LOOPS=1",
+	c.Env = append(env, "LECTERN_LISTEN_ADDRESS=127.0.0.1:0", "LECTERN_OPS_ADDRESS=127.0.0.1:0", "LECTERN_LISTEN_LOOPS=1",
 		"LECTERN_LIMITS_KEYS_MAX=65536", "LECTERN_SPOOL_SIZE_MAX=256MiB", "LECTERN_WINDOW_ACK_INTERVAL=50ms",
-		"LECTERN_WINDOW_FLUSH_INTERVAL=100ms", "GOMEMLIMIT=500MiB"}
+		"LECTERN_WINDOW_FLUSH_INTERVAL=100ms", "GOMEMLIMIT=500MiB")
 	log, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +62,7 @@ func scrape(t *testing.T) series {
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, log) }()
-	// A summary has its quantiles from the first value on: something is sent, and waited for in the store.
+	// A summary has its quantiles from the first value on.
 	if out, err := exec.CommandContext(ctx, binary, "emit", "--to", "tcp://"+events, "--events", "1000").CombinedOutput(); err != nil {
 		t.Fatalf("lectern emit: %v\n%s", err, out)
 	}
@@ -66,7 +78,7 @@ func scrape(t *testing.T) series {
 			t.Fatal(err)
 		}
 		s := parse(string(page))
-		if len(s["lectern_block_store_seconds"]) > 0 || time.Now().After(end) {
+		if len(s[until]) > 0 || time.Now().After(end) {
 			return s
 		}
 	}
