@@ -147,7 +147,8 @@ OVERLAY ?= local
 
 .PHONY: deploy
 deploy: ## show what would change in the cluster, then apply kube/overlays/OVERLAY
-	$(KUBECTL) diff -k kube/overlays/$(OVERLAY) || [ $$? = 1 ]
+	@if $(KUBECTL) get namespace lectern >/dev/null 2>&1; then \
+		$(KUBECTL) diff -k kube/overlays/$(OVERLAY) || [ $$? = 1 ]; fi # without its namespace a diff fails
 	$(KUBECTL) apply -k kube/overlays/$(OVERLAY)
 	$(KUBECTL) -n lectern rollout status daemonset/lectern --timeout 30m
 
