@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,38 +33,8 @@ func scrape(t *testing.T) series {
 // has once a metric is among it.
 func scrapeOf(t *testing.T, until string, env ...string) series {
 	t.Helper()
-	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	c := exec.CommandContext(ctx, binary, "serve")
-	c.Dir = dir
-	c.Env = append(env, "LECTERN_LISTEN_ADDRESS=127.0.0.1:0", "LECTERN_OPS_ADDRESS=127.0.0.1:0", "LECTERN_LISTEN_LOOPS=1",
-		"LECTERN_LIMITS_KEYS_MAX=65536", "LECTERN_SPOOL_SIZE_MAX=256MiB", "LECTERN_WINDOW_ACK_INTERVAL=50ms",
-		"LECTERN_WINDOW_FLUSH_INTERVAL=100ms", "GOMEMLIMIT=500MiB")
-	log, err := c.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cancel(); _ = c.Wait() }()
-	var said strings.Builder
-	events, operations := "", ""
-	for chunk := make([]byte, 4096); operations == ""; {
-		n, err := log.Read(chunk)
-		said.Write(chunk[:n])
-		if found := regexp.MustCompile(`events=(\S+) operations=(\S+) `).FindStringSubmatch(said.String()); found != nil {
-			events, operations = found[1], found[2]
-		} else if err != nil {
-			t.Fatalf("the collector did not start: %v\n%s", err, said.String())
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, log) }()
-	// A summary has its quantiles from the first value on.
-	if out, err := exec.CommandContext(ctx, binary, "emit", "--to", "tcp://"+events, "--events", "1000").CombinedOutput(); err != nil {
-		t.Fatalf("lectern emit: %v\n%s", err, out)
-	}
+	events, operations := startCollector(t, env...)
+	send(t, events)
 	client := http.Client{Timeout: 10 * time.Second}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		answer, err := client.Get("http://" + operations + "/metrics")
@@ -77,11 +46,50 @@ func scrapeOf(t *testing.T, until string, env ...string) series {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A summary has its quantiles from the first value on.
 		s := parse(string(page))
 		if len(s[until]) > 0 || time.Now().After(end) {
 			return s
 		}
 	}
+}
+
+// send sends a thousand events and waits for their acks.
+func send(t *testing.T, events string) {
+	t.Helper()
+	if out, err := exec.Command(binary, "emit", "--to", "tcp://"+events, "--events", "1000").CombinedOutput(); err != nil {
+		t.Fatalf("lectern emit: %v\n%s", err, out)
+	}
+}
+
+// startCollector runs a collector until the test ends and returns its addresses.
+func startCollector(t *testing.T, env ...string) (events, operations string) {
+	t.Helper()
+	c := exec.Command(binary, "serve")
+	c.Dir = t.TempDir()
+	c.Env = append(env, "LECTERN_LISTEN_ADDRESS=127.0.0.1:0", "LECTERN_OPS_ADDRESS=127.0.0.1:0", "LECTERN_LISTEN_LOOPS=1",
+		"LECTERN_LIMITS_KEYS_MAX=65536", "LECTERN_SPOOL_SIZE_MAX=256MiB", "LECTERN_WINDOW_ACK_INTERVAL=50ms",
+		"LECTERN_WINDOW_FLUSH_INTERVAL=100ms", "GOMEMLIMIT=500MiB")
+	log, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	var said strings.Builder
+	for chunk := make([]byte, 4096); operations == ""; {
+		n, err := log.Read(chunk)
+		said.Write(chunk[:n])
+		if found := regexp.MustCompile(`events=(\S+) operations=(\S+) `).FindStringSubmatch(said.String()); found != nil {
+			events, operations = found[1], found[2]
+		} else if err != nil {
+			t.Fatalf("the collector did not start: %v\n%s", err, said.String())
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, log) }()
+	return events, operations
 }
 
 func parse(page string) series {
