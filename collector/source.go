@@ -1,7 +1,7 @@
 package collector
 
 import (
-	"math/bits"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -98,6 +98,7 @@ type sources struct {
 	live   atomic.Int64
 	middle atomic.Int64  // live ones met in the middle
 	sealed atomic.Uint64 // generation of the last window that is durable
+	seed   [2]uint64     // of the hash, so that nobody can choose ids that collide
 	stripe [stripes]stripe
 
 	mu        sync.Mutex // protects forgotten
@@ -106,60 +107,56 @@ type sources struct {
 
 type stripe struct {
 	sync.Mutex // protects all fields
-	index      map[uint64]int32
-	slots      []source
-	free       []int32
-	_          [64]byte // keeps neighbours off this cache line
+	directory
+	_ [64]byte // keeps neighbours off this cache line
 }
 
 func newSources(most int) *sources {
-	s := &sources{max: int64(most)}
+	s := &sources{max: int64(most), seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}}
 	for i := range s.stripe {
-		s.stripe[i].index = make(map[uint64]int32)
+		s.stripe[i].init(s.seed)
 	}
 	return s
 }
 
-// of returns the stripe of a source. Ids are drawn at random, but nobody has to
-// obey that: mix them.
-func (s *sources) of(id uint64) *stripe {
-	hi, lo := bits.Mul64(id^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
-	return &s.stripe[(hi^lo)%stripes]
-}
+// of returns the stripe of a source.
+func (s *sources) of(id uint64) *stripe { return &s.stripe[hashSource(s.seed, id)>>58%stripes] }
 
 // find returns the source with this id, making it at this position if it is
 // new; nil if there is no room. The stripe is locked by the caller, and the
 // pointer is good until it unlocks.
 func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
-	if i, ok := st.index[id]; ok {
-		return &st.slots[i]
+	if src := st.known(id); src != nil {
+		return src
 	}
 	if s.live.Add(1) > s.max {
 		s.live.Add(-1)
 		return nil
 	}
-	var i int32
-	if n := len(st.free); n > 0 {
-		i, st.free = st.free[n-1], st.free[:n-1]
-	} else {
-		i = int32(len(st.slots))
-		st.slots = append(st.slots, source{})
-	}
-	st.slots[i] = source{id: id, stream: stream, state: state{base: position, end: position}, used: true}
-	st.index[id] = i
+	src := st.add(id)
+	*src = source{id: id, stream: stream, state: state{base: position, end: position}, used: true}
 	if position > 0 {
 		s.middle.Add(1)
 	}
-	return &st.slots[i]
+	return src
 }
 
-// known returns the source with this id, nil without one. The stripe is locked
-// by the caller.
-func (st *stripe) known(id uint64) *source {
-	if i, ok := st.index[id]; ok {
-		return &st.slots[i]
+// foreseeFrom is how many live sources make it worth while to foresee: fewer
+// stand in the processor's own cache anyway.
+const foreseeFrom = 2048
+
+// foresee has the memory of sources read before it is needed, so that the
+// misses of the cache of a whole batch of datagrams go on at once. It takes no
+// lock: what it finds is a guess that costs nothing when it is wrong.
+func (s *sources) foresee(ids []uint64) {
+	for _, id := range ids {
+		hash := hashSource(s.seed, id)
+		s.stripe[hash>>58%stripes].foreseeEntry(hash)
 	}
-	return nil
+	for _, id := range ids {
+		hash := hashSource(s.seed, id)
+		s.stripe[hash>>58%stripes].foreseeSource(hash)
+	}
 }
 
 // restore takes what a former process knew. Which frames it had taken is known
@@ -173,12 +170,11 @@ func (s *sources) restore(all []storage.Source) {
 		if o.Base > 0 {
 			s.middle.Add(1)
 		}
-		st.index[o.ID] = int32(len(st.slots))
-		st.slots = append(st.slots, source{
+		*st.add(o.ID) = source{
 			id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: o.LastSeen, durable: o.Next,
 			state:  state{base: o.Base, end: o.End, newest: o.Newest, lost: o.Lost, next: o.Next},
 			window: windowAfter(o.Next),
-		})
+		}
 		st.Unlock()
 	}
 }
@@ -219,19 +215,16 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 	sealed := s.sealed.Load()
 	var gone []uint64
 	st.Lock()
-	for i := range st.slots {
-		src := &st.slots[i]
+	for src := range st.all() {
 		silent := src.lastSeen < before && !src.session || src.lastSeen < sessionBefore && src.session
-		if !src.used || !silent || src.generation > sealed {
+		if !silent || src.generation > sealed {
 			continue
 		}
-		delete(st.index, src.id)
 		gone = append(gone, src.id)
 		if src.base > 0 {
 			s.middle.Add(-1)
 		}
-		*src = source{}
-		st.free = append(st.free, int32(i))
+		st.remove(src)
 		s.live.Add(-1)
 	}
 	st.Unlock()

@@ -55,8 +55,8 @@ const (
 func newTable(slots int) *table {
 	n := 1 << bits.Len(uint(max(slots, groupSlots)-1))
 	return &table{
-		tags:  make([]uint64, n/groupSlots),
-		slots: make([]slot, n),
+		tags:  preferHuge(make([]uint64, n/groupSlots)),
+		slots: preferHuge(make([]slot, n)),
 		mask:  uint64(n/groupSlots - 1),
 		limit: n / 8 * 7,
 		seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
