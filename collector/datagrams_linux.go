@@ -104,6 +104,7 @@ func (r *receiver) close() {
 // drain takes what waits in the socket, up to batches batches, and says whether
 // it took everything. The shard's mutex is held.
 func (s *shard) drain(fd, batches int) (dry bool) {
+	defer s.flush()
 	r := &s.udp
 	for range batches {
 		// The call does not wait, so the scheduler need not know of it.
@@ -157,10 +158,10 @@ func (s *shard) received(i int) {
 		return
 	}
 	for segment > 0 && len(b) > segment {
-		s.datagram(b[:segment])
+		s.admit(b[:segment])
 		b = b[segment:]
 	}
-	s.datagram(b)
+	s.admit(b)
 }
 
 // segment reads the control message of UDP_GRO; 0 where there is none.

@@ -25,7 +25,9 @@ type shard struct {
 
 	generation uint64 // of the running window, the same on all shards
 
-	events []wire.Event // what one frame decodes to
+	events  []wire.Event // what frames decode to; the first are accepted, and wait to be counted
+	moments [waitingMax]moment
+	waiting int // of events and moments
 	conns  connections
 
 	// The clock, read once a wake-up: Unix milliseconds, and the bounds between
@@ -89,7 +91,10 @@ func (s *shard) tick() {
 // makeRoom lets a cut empty the table and says whether count keys fit then. The
 // shard's mutex is let go of while it waits.
 func (s *shard) makeRoom(count int, via transport) bool {
-	if s.table.free() >= count {
+	if s.table.free() >= count+s.waiting {
+		return true
+	}
+	if s.flush(); s.table.free() >= count {
 		return true
 	}
 	if s.cuts.full.Load() {
@@ -114,6 +119,7 @@ func (s *shard) makeRoom(count int, via transport) bool {
 // yield lets a waiting cut have its moment. Called between frames.
 func (s *shard) yield() {
 	if s.cuts.waiting.Load() {
+		s.flush()
 		s.Unlock()
 		s.cuts.pass()
 		s.Lock()
