@@ -9,3 +9,9 @@ import "unsafe"
 //
 //go:noescape
 func prefetch(p unsafe.Pointer, lines int)
+
+// prefetchEach asks for the line of the cache at each of n addresses, at
+// least 1, of which p is the first.
+//
+//go:noescape
+func prefetchEach(p *uintptr, n int)

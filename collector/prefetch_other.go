@@ -6,3 +6,6 @@ import "unsafe"
 
 // prefetch does nothing where there is no instruction for it that we know.
 func prefetch(unsafe.Pointer, int) {}
+
+// prefetchEach likewise.
+func prefetchEach(*uintptr, int) {}

@@ -28,7 +28,7 @@ type shard struct {
 	events  []wire.Event // what frames decode to; the first are accepted, and wait to be counted
 	moments [waitingMax]moment
 	waiting int // of events and moments
-	conns  connections
+	conns   connections
 
 	// The clock, read once a wake-up: Unix milliseconds, and the bounds between
 	// which an event's own time is believed.

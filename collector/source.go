@@ -143,7 +143,7 @@ func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
 
 // foreseeFrom is how many live sources make it worth while to foresee: fewer
 // stand in the processor's own cache anyway.
-const foreseeFrom = 2048
+const foreseeFrom = 128
 
 // foresee has the memory of sources read before it is needed, so that the
 // misses of the cache of a whole batch of datagrams go on at once. It takes no

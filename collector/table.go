@@ -3,6 +3,7 @@ package collector
 import (
 	"math/bits"
 	"math/rand/v2"
+	"unsafe"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
@@ -41,8 +42,13 @@ type table struct {
 	limit int // keys at the most, so that probes stay short
 	seed  [2]uint64
 
-	hashes  [lookahead]uint64 // of the events that are being counted
-	touched uint64            // keeps the reads ahead from being optimised away
+	ahead ahead
+}
+
+// ahead is what is known of the events that are being counted.
+type ahead struct {
+	hashes [lookahead]uint64
+	lines  [lookahead]uintptr // of memory that they need
 }
 
 const (
@@ -80,7 +86,7 @@ type moment struct {
 // lookahead is how many events are counted at a time: first their tags are
 // read, then their slots, one load not waiting for the other, so that several
 // misses of the cache cost little more time than one.
-const lookahead = 32
+const lookahead = 64
 
 // count adds events, of which events[i] happened at moments[i]. The caller has
 // made sure that as many keys are free.
@@ -93,20 +99,22 @@ func (t *table) count(events []wire.Event, moments []moment) {
 	}
 }
 
-// countSome adds at most lookahead events.
+// countSome adds 1 to lookahead events.
 func (t *table) countSome(events []wire.Event, moments []moment) {
-	hashes := &t.hashes
+	a := &t.ahead
 	moments = moments[:len(events)]
 	for i := range events {
 		h := t.hash(&events[i], moments[i])
-		hashes[i%lookahead] = h
-		t.touched += t.tags[t.group(h)]
+		a.hashes[i%lookahead] = h
+		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&t.tags[t.group(h)]))
 	}
+	prefetchEach(&a.lines[0], len(events))
 	for i := range events {
-		t.touched += t.slots[t.guess(hashes[i%lookahead])].content
+		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&t.slots[t.guess(a.hashes[i%lookahead])]))
 	}
+	prefetchEach(&a.lines[0], len(events))
 	for i := range events {
-		t.slot(hashes[i%lookahead], &events[i], moments[i]).add(&events[i], moments[i].offset)
+		t.slot(a.hashes[i%lookahead], &events[i], moments[i]).add(&events[i], moments[i].offset)
 	}
 }
 
