@@ -99,9 +99,14 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	}
 	src.lastSeen = s.now
 	src.session = src.session || session
-	k := s.books.of(src.stream)
+	k := s.book(src.stream)
 	if seen := src.window.check(h.Sequence); seen != fresh {
 		again := seen == duplicate || src.session
+		if again {
+			src.duplicate += n
+		} else {
+			src.stale += n
+		}
 		st.Unlock()
 		if again { // a session leaves nothing out by accident
 			s.tally.duplicate += n
@@ -128,6 +133,11 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		s.moved = append(s.moved, src.id)
 	}
 	met := src.base
+	var reordered uint64
+	if src.window.any && h.Sequence < src.window.newest {
+		reordered = n
+		src.reordered += n
+	}
 	grown := src.place(h.Sequence, h.Position, n)
 	if met > 0 && src.base == 0 {
 		s.sources.middle.Add(-1)
@@ -139,6 +149,8 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	lost := int64(grown) - int64(n)
 	s.tally.lost += lost
 	k.lost += lost
+	s.tally.reordered += reordered
+	k.reordered += reordered
 	switch {
 	case why != wire.Accepted:
 		s.refuseEvents(k, n, why)

@@ -21,6 +21,10 @@ type shard struct {
 	spare *table // empty, or being emptied by the cutter
 	books books
 	moved []uint64 // sources that moved since the last cut
+
+	recent       *book // the account that was wanted last, nil without one: most frames are of one stream
+	recentStream uint16
+
 	tally tally
 
 	generation uint64 // of the running window, the same on all shards
@@ -133,12 +137,21 @@ type part struct {
 	moved []uint64
 }
 
+// book is the running window's account of a stream.
+func (s *shard) book(stream uint16) *book {
+	if s.recent == nil || s.recentStream != stream {
+		s.recent, s.recentStream = s.books.of(stream), stream
+	}
+	return s.recent
+}
+
 // swap takes what the loop has counted since the last cut and leaves it an
 // empty table. The mutex is held; the spare is empty.
 func (s *shard) swap() part {
 	p := part{s.table, s.books, s.moved}
 	s.table, s.spare = s.spare, s.table
 	s.books = make(books, len(p.books))
+	s.recent = nil
 	s.moved = make([]uint64, 0, len(p.moved))
 	s.generation++
 	return p

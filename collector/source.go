@@ -8,18 +8,24 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// source is what is known of one numbering.
+// source is what is known of one numbering. A frame in its order needs three
+// lines of the cache: the first, the second, and that of its bit in the window.
 type source struct {
 	id uint64
 	state
-	before     state  // at the end of the last window, if it has moved since
 	generation uint64 // of the window in which it last moved
-	durable    uint64 // every frame below this sequence is sealed
 	lastSeen   int64  // Unix milliseconds
-	stream     uint16
-	used       bool
-	session    bool // it is acknowledged, so it is remembered for longer
-	window     window
+
+	stream  uint16
+	used    bool
+	session bool   // it is acknowledged, so it is remembered for longer
+	durable uint64 // every frame below this sequence is sealed
+	// Events of its frames since it was met by this process.
+	duplicate, stale, reordered uint64
+	window                      window
+
+	before state // at the end of the last window, if it has moved since
+	_      [24]byte
 }
 
 // state is what a seal keeps of a source. end − base is what it said it sent
