@@ -95,9 +95,9 @@ func (u *UDP) Send(m *Maker, n int) error {
 	return nil
 }
 
-// Beats sends a beat of every source.
-func (u *UDP) Beats(m *Maker) error {
-	for s := range m.sources {
+// Beats sends a beat of each source from one number to before another.
+func (u *UDP) Beats(m *Maker, from, to int) error {
+	for s := from; s < to; s++ {
 		u.buffer = m.Beat(u.buffer[:0], s)
 		if err := u.write(u.sockets[s%len(u.sockets)], u.buffer); err != nil {
 			return err
