@@ -114,6 +114,10 @@ bench: ## decode and count, beside a plain Go map; blocks into Parquet and Click
 test-handover: ## one daemon follows another under load, ten times each way (2 min)
 	LECTERN_TEST_HANDOVERS=10 $(GO) test -count=1 -v -timeout 20m -run TestHandover ./cmd/lectern
 
+.PHONY: bench-ingest
+bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (4 min)
+	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
+
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern
