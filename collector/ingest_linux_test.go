@@ -264,7 +264,8 @@ func (b *bareGnet) OnBoot(e gnet.Engine) gnet.Action {
 func (b *bareGnet) OnTraffic(c gnet.Conn) gnet.Action {
 	if b.held.Load() {
 		b.gate.Lock()
-		b.gate.Unlock() //nolint:staticcheck // it is a gate
+		//lint:ignore SA2001 it is a gate
+		b.gate.Unlock()
 	}
 	_, _ = c.Next(-1)
 	if b.seen.Add(1) == b.want {
