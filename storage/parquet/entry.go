@@ -91,6 +91,19 @@ func (o *opened) readMetadata(t table) (err error) {
 	return nil
 }
 
+// openRows opens a file whose rows are to be read, all of which are whole.
+func openRows(d disk, t table, path string) (*opened, error) {
+	o, err := openEntry(d, t, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.verify(); err != nil {
+		_ = o.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
 // readEntry reads a file's metadata.
 func readEntry(d disk, t table, path string) (entry, error) {
 	o, err := openEntry(d, t, path)

@@ -143,7 +143,7 @@ func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans
 		}
 	}()
 	for _, p := range parts {
-		o, err := openEntry(s.disk, t, p.path)
+		o, err := openRows(s.disk, t, p.path)
 		if err != nil {
 			return err
 		}

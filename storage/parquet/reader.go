@@ -140,7 +140,7 @@ func moved(err error) error {
 
 // open opens a file of a snapshot, if it is still the same.
 func (r *Reader) open(t table, e *entry) (*opened, error) {
-	o, err := openEntry(r.disk, t, e.path)
+	o, err := openRows(r.disk, t, e.path)
 	if err != nil {
 		return nil, moved(err)
 	}

@@ -1,6 +1,7 @@
 package parquet
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 
@@ -16,6 +17,7 @@ const (
 	// dictionaryBytes is where a column goes on without a dictionary.
 	dictionaryBytes = 4 << 20
 	chunkRows       = 2048 // rows handed to the library at a time
+	writeBytes      = 64 << 10
 )
 
 // codec is one for all writers: it keeps its encoders, which are large.
@@ -23,7 +25,10 @@ var codec = &zstd.Codec{Level: zstd.SpeedDefault}
 
 // encode writes a whole Parquet file. fill gives it the rows.
 func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error) error {
-	out := parquet.NewGenericWriter[T](w,
+	buffer := bufio.NewWriterSize(w, writeBytes)
+	sum := &summed{Writer: buffer}
+	out := parquet.NewGenericWriter[T](sum,
+		parquet.WriteBufferSize(0), // so that Flush leaves nothing that is not summed up
 		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(groupRows),
@@ -36,10 +41,17 @@ func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put fu
 		_, err := out.Write(rows)
 		return err
 	})
+	if err == nil {
+		err = out.Flush()
+	}
 	if err != nil {
 		return err
 	}
-	return out.Close()
+	out.SetKeyValueMetadata(metaSum, sum.String())
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return buffer.Flush()
 }
 
 // encodeReads writes the rows of one block.
