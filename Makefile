@@ -61,6 +61,10 @@ vulnerabilities:
 bench: ## decode and count, beside a plain Go map; blocks into Parquet and ClickHouse (5 min)
 	$(GO) test -run '^$$' -bench . -benchmem ./wire ./emit ./collector ./storage/...
 
+.PHONY: test-handover
+test-handover: ## one daemon follows another under load, ten times each way (2 min)
+	LECTERN_TEST_HANDOVERS=10 $(GO) test -count=1 -v -timeout 20m -run TestHandover ./cmd/lectern
+
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern

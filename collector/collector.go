@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,8 +28,10 @@ type Collector struct {
 	shards  []*shard
 	sources *sources
 	cuts    *cutter
-	granted atomic.Int64 // bytes of receive buffer that each UDP socket got
-	notes   *notes       // what gnet says
+	granted atomic.Int64  // bytes of receive buffer that each UDP socket got
+	drops   atomic.Uint64 // KernelDrops, once the sockets are closed
+	beat    atomic.Int64  // Unix milliseconds: see Heartbeat
+	notes   *notes        // what gnet says
 
 	failed  chan error
 	stop    chan struct{}
@@ -49,6 +52,7 @@ func New(o Options) *Collector {
 	}
 	c.sources.restore(o.Sources, o.Clock().UnixMilli())
 	c.cuts = newCutter(o.Sink, c.sources, o.Clock, o.Metrics)
+	c.cuts.company.Store(o.Company)
 	for range o.Loops {
 		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))
 	}
@@ -60,7 +64,11 @@ func New(o Options) *Collector {
 // Start binds the sockets and begins to receive. After an error nothing runs.
 func (c *Collector) Start() error {
 	c.fitDescriptors()
-	address, err := probe(c.options.Address)
+	probing := probe
+	if c.options.SharePort {
+		probing = probeShared
+	}
+	address, err := probing(c.options.Address)
 	if err != nil {
 		return err
 	}
@@ -68,12 +76,17 @@ func (c *Collector) Start() error {
 	now := c.options.Clock().UnixMilli()
 	c.cuts.start = now
 	c.cuts.last.Store(now)
+	c.beat.Store(now)
 	for i, s := range c.shards {
 		if err := c.boot(s); err != nil {
 			for _, running := range c.shards[:i] {
 				c.halt(context.Background(), running)
 			}
-			return fmt.Errorf("listen on %s (loop %d of %d): %w", c.address, i+1, len(c.shards), err)
+			hint := ""
+			if c.options.SharePort && errors.Is(err, syscall.EADDRINUSE) {
+				hint = ": another process has the port and does not share it, or is another user's"
+			}
+			return fmt.Errorf("listen on %s (loop %d of %d)%s: %w", c.address, i+1, len(c.shards), hint, err)
 		}
 	}
 	c.working.Go(func() { c.cuts.run(c.options.CutInterval, c.stop) })
@@ -84,34 +97,32 @@ func (c *Collector) Start() error {
 // Address is the host:port that Start bound.
 func (c *Collector) Address() string { return c.address }
 
+// KernelDrops is how many buffers of datagrams the kernel dropped since Start,
+// because a socket's receive buffer was full. It stays after Stop.
+func (c *Collector) KernelDrops() uint64 {
+	n := c.drops.Load()
+	for _, s := range c.shards {
+		s.Lock()
+		n += s.udp.dropped()
+		s.Unlock()
+	}
+	return n
+}
+
 // Failed gives the error of a loop that ended by itself. Nothing can mend that:
 // stop and start the process again.
 func (c *Collector) Failed() <-chan error { return c.failed }
 
-// LastCut is when a cut was last made or tried. Much older than the cut
-// interval, a loop hangs.
+// LastCut is when a cut was last made or tried.
 func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
 
 // Full says that the last cut that was due could not be made, or is not durable:
 // until one is, sessions have no credit and what the tables cannot hold is shed.
 func (c *Collector) Full() bool { return c.cuts.full.Load() }
 
-// Stop ends the loops, reads the UDP sockets dry, makes the last cut and hands
-// it to the sink. After it nothing of the collector runs. With an error the
-// sink could not make durable what was counted last, none of it acknowledged.
-func (c *Collector) Stop(ctx context.Context) error {
-	var all sync.WaitGroup
-	for _, s := range c.shards {
-		all.Go(func() { c.halt(ctx, s) })
-	}
-	all.Wait()
-	close(c.stop)
-	c.working.Wait()
-	if !c.cuts.cut(causeStop) {
-		return errors.New("what was counted last could not be made durable; clients that are acknowledged will send it again")
-	}
-	return nil
-}
+// Heartbeat is when each loop last let go of its shard when it was asked to:
+// about a second ago, unless one hangs. No disk and no sink has a part in it.
+func (c *Collector) Heartbeat() time.Time { return time.UnixMilli(c.beat.Load()) }
 
 // boot starts one loop and waits until it runs, or cannot.
 func (c *Collector) boot(s *shard) error {
@@ -162,21 +173,6 @@ func (c *Collector) prepare(s *shard, e gnet.Engine) error {
 	return nil
 }
 
-// halt ends one loop, then takes what its UDP socket still holds: the duplicate
-// kept the socket open.
-func (c *Collector) halt(ctx context.Context, s *shard) {
-	close(s.halting)
-	if err := s.engine.Stop(ctx); err != nil {
-		c.options.Logger.Warn("a loop did not stop in time", "error", err)
-		return
-	}
-	s.Lock()
-	for s.udp.socket >= 0 && !s.drain(s.udp.socket, batchesMax) {
-	}
-	s.udp.close()
-	s.Unlock()
-}
-
 // sweepInterval is how often silent connections are looked for, and silent
 // sources in sweepStripes of all stripes: in all of them every 16 intervals.
 const (
@@ -197,6 +193,7 @@ func (c *Collector) sweep() {
 		for _, s := range c.shards {
 			s.sweep()
 		}
+		c.beat.Store(c.options.Clock().UnixMilli())
 		for _, k := range c.cuts.sessions.takeReplaced() {
 			k.shard.hangUpOn(k)
 		}
@@ -235,12 +232,7 @@ func (c *Collector) fitDescriptors() {
 // theirs (SO_REUSEPORT), and so would a second daemon by accident: each would
 // get a part of the traffic. It returns the address with its port.
 func probe(address string) (string, error) {
-	hint := func(err error) error {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("listen on %s: another process has the port; stop it, or set listen.address: %w", address, err)
-		}
-		return fmt.Errorf("listen on %s; check listen.address: %w", address, err)
-	}
+	hint := func(err error) error { return listenError(address, err) }
 	t, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", hint(err)
@@ -260,4 +252,26 @@ func probe(address string) (string, error) {
 		return "", hint(err)
 	}
 	return address, u.Close()
+}
+
+// probeShared says what can be said of an address whose port is shared before
+// the loops bind it. It returns the address with its port.
+func probeShared(address string) (string, error) {
+	port, err := portOf(address)
+	if err != nil {
+		return "", listenError(address, err)
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", listenError(address, err)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port)), nil
+}
+
+// listenError says what to do where an address cannot be listened on.
+func listenError(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen on %s: another process has the port; stop it, or set listen.address (or listen.share_port, in both): %w", address, err)
+	}
+	return fmt.Errorf("listen on %s; check listen.address: %w", address, err)
 }

@@ -46,6 +46,8 @@ type cutter struct {
 	clock   func() time.Time
 
 	connected atomic.Int64 // TCP clients on all shards
+	company   atomic.Bool  // another process may know sources that are not known here
+	ending    atomic.Bool  // sessions are to send nothing more
 	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops let go between frames

@@ -90,6 +90,12 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		}
 		return s.refuseStranger(h, wire.RefusedSources)
 	}
+	if src.session && !session {
+		// A datagram far ahead, which anybody can send, would have the next ack
+		// cover frames that never came.
+		st.Unlock()
+		return s.refuseStranger(h, wire.RefusedUnexpected)
+	}
 	src.lastSeen = s.now
 	src.session = src.session || session
 	if session && !src.window.any {

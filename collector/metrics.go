@@ -14,15 +14,18 @@ import (
 // accepted, refused, shed or lost.
 func (c *Collector) writeMetrics(w io.Writer) {
 	var t tally
-	var keys, slots, buffered int
-	var dropped uint64
+	var keys, slots, buffered, waiting int
 	for _, s := range c.shards {
 		s.Lock()
 		t.add(&s.tally)
 		keys += s.table.used
 		slots += len(s.table.slots)
 		buffered += s.conns.buffered
-		dropped += s.udp.dropped()
+		for _, k := range s.conns.list {
+			if k.waits {
+				waiting++
+			}
+		}
 		s.Unlock()
 	}
 	counter(w, "lectern_events_sent_total", t.sent)
@@ -47,6 +50,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	counter(w, "lectern_connections_opened_total", t.opened)
 	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
+	gauge(w, "lectern_sessions_waiting", int64(waiting))
 	counter(w, "lectern_acks_total", t.acks)
 	counter(w, "lectern_sessions_no_room_total", t.noRoom)
 	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
@@ -62,7 +66,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	counter(w, "lectern_cuts_denied_total", c.cuts.denied.Load())
 	gauge(w, "lectern_udp_receive_buffer_asked_bytes", int64(c.options.ReceiveBuffer))
 	gauge(w, "lectern_udp_receive_buffer_granted_bytes", c.granted.Load())
-	counter(w, "lectern_udp_kernel_drops_total", dropped)
+	counter(w, "lectern_udp_kernel_drops_total", c.KernelDrops())
 	counter(w, "lectern_loop_notes_total", c.notes.said.Load())
 }
 

@@ -14,6 +14,7 @@ import (
 type Options struct {
 	Address       string        // host:port of both the UDP and the TCP socket; port 0 picks one
 	Loops         int           // event loops, each with its shard; at least 1
+	SharePort     bool          // other processes of the same user may listen on the port too (Linux)
 	ReceiveBuffer int           // bytes asked for each loop's UDP socket
 	CutInterval   time.Duration // the longest time between two cuts
 	LateMax       time.Duration // an event older than this is clamped to its arrival; 0: none is
@@ -28,6 +29,7 @@ type Options struct {
 	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never
 
 	Sources []storage.Source // what a former process knew
+	Company bool             // other processes may know sources that come here later: see Alone
 	Sink    Sink             // takes the cuts
 	Metrics *metrics.Set     // gets the collector's metrics
 	Logger  *slog.Logger     // gets what an operator should see

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"sync"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -78,26 +79,55 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 		return s.refuseStranger(h, why)
 	}
 	k.session, k.source, k.stream = true, h.Source, h.Stream
-	s.cuts.sessions.join(k)
-	st := s.sources.of(k.source)
-	st.Lock()
-	src := st.known(k.source)
-	if src != nil {
-		src.session, src.lastSeen = true, s.now
-		k.durable = src.durable
+	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
+	if !s.meet(k) && company {
+		k.waits, k.since = true, s.now
+		return wire.Accepted
 	}
-	st.Unlock()
-	k.unknown = src == nil
+	s.cuts.sessions.join(k)
 	if _, err := k.conn.Write(s.ack(k)); err != nil {
 		k.lost = true
 	}
 	return wire.Accepted
 }
 
+// meet looks up the source of a session, and says whether it is known.
+func (s *shard) meet(k *connection) bool {
+	st := s.sources.of(k.source)
+	st.Lock()
+	defer st.Unlock()
+	src := st.known(k.source)
+	k.unknown = src == nil
+	if src == nil {
+		return false
+	}
+	src.session, src.lastSeen = true, s.now
+	k.durable = src.durable
+	return true
+}
+
+// helloWaitMax is how long a hello may wait for its answer: less than clients
+// wait for it.
+const helloWaitMax = 8 * time.Second
+
+// welcome answers a hello that waits, once its source is known here, or nobody
+// else can know it. The shard's mutex is held, outside of the loop.
+func (s *shard) welcome(k *connection) {
+	company := s.cuts.company.Load()
+	switch {
+	case s.meet(k) || !company:
+		k.waits = false
+		s.cuts.sessions.join(k)
+		_ = k.conn.AsyncWrite(s.ack(k), nil)
+	case s.now-k.since > helloWaitMax.Milliseconds():
+		_ = k.conn.CloseWithCallback(nil) // its client comes back
+	}
+}
+
 // ack is an ack frame for a session, as things stand.
 func (s *shard) ack(k *connection) []byte {
 	credit := uint64(s.limits.CreditMax)
-	if s.cuts.full.Load() {
+	if s.cuts.full.Load() || s.cuts.ending.Load() {
 		credit = 0
 	}
 	s.tally.acks++

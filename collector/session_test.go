@@ -351,3 +351,43 @@ func TestClockSetBack(t *testing.T) {
 	b.cuts.cut(causeTime) // the ear does not take such a window
 	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
 }
+
+// A source that was not known at a hello may become known by what an older
+// connection still brings: the client is told, and goes on behind it.
+func TestOlderConnectionBringsTheFirstFrame(t *testing.T) {
+	r := start(t, nil)
+	older, _ := hello(t, r, 1, 9)
+	newer, a := hello(t, r, 1, 9)
+	if a.Durable != 0 {
+		t.Fatalf("%+v", a)
+	}
+	write(t, older, frameOf(1, 9, 0, 0, epoch, opens(3)...))
+	newer.until(1)
+	write(t, newer, frameOf(1, 9, 1, 3, epoch, opens(3)...))
+	newer.until(2)
+	r.stop()
+	if b := r.book(1); b.Accepted != 6 || b.Lost != 0 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}
+
+// A frame that comes without a session, of a source that has one, is refused:
+// an ack must cover nothing that did not come over the session.
+func TestDatagramOfASession(t *testing.T) {
+	r := start(t, nil)
+	c, _ := hello(t, r, 1, 9)
+	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
+	c.until(1)
+	write(t, dial(t, "udp", r.Address()), frameOf(1, 9, 1000, 3000, epoch, opens(3)...))
+	eventually(t, "it is refused", func() bool {
+		return r.metric(`lectern_frames_refused_total{reason="unexpected"}`) == "1"
+	})
+	write(t, c, frameOf(1, 9, 1, 3, epoch, opens(3)...))
+	if a := c.until(2); a.Durable != 2 {
+		t.Errorf("acknowledged to %d", a.Durable)
+	}
+	r.stop()
+	if b := r.book(1); b.Sent != 9 || b.Accepted != 6 || b.RefusedEvents() != 3 || !b.Balanced() {
+		t.Errorf("%+v", b)
+	}
+}

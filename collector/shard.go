@@ -24,6 +24,7 @@ type shard struct {
 	tally tally
 
 	generation uint64 // of the running window, the same on all shards
+	leaving    bool   // the collector ends: no more connections, nothing more of sessions
 
 	events []wire.Event // what one frame decodes to
 	conns  connections

@@ -167,21 +167,32 @@ func (st *stripe) known(id uint64) *source {
 // Unix milliseconds: before, nobody could hear them.
 func (s *sources) restore(all []storage.Source, now int64) {
 	for i := range all {
-		o := &all[i]
-		st := s.of(o.ID)
+		st := s.of(all[i].ID)
 		st.Lock()
-		s.live.Add(1)
-		if o.Base > 0 {
-			s.middle.Add(1)
-		}
-		st.index[o.ID] = int32(len(st.slots))
-		st.slots = append(st.slots, source{
-			id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: now, durable: o.Next,
-			state:  state{base: o.Base, end: o.End, newest: o.Newest, lost: o.Lost, next: o.Next},
-			window: windowAfter(o.Next),
-		})
+		s.put(st, &all[i], now)
 		st.Unlock()
 	}
+}
+
+// put adds a source that is not known here, as last heard of now. The stripe is
+// locked by the caller.
+func (s *sources) put(st *stripe, o *storage.Source, now int64) *source {
+	s.live.Add(1)
+	if o.Base > 0 {
+		s.middle.Add(1)
+	}
+	st.index[o.ID] = int32(len(st.slots))
+	st.slots = append(st.slots, source{
+		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: now, durable: o.Next,
+		state:  stateOf(o),
+		window: windowAfter(o.Next),
+	})
+	return &st.slots[len(st.slots)-1]
+}
+
+// stateOf is the state that a seal kept.
+func stateOf(o *storage.Source) state {
+	return state{base: o.Base, end: o.End, newest: o.Newest, lost: o.Lost, next: o.Next}
 }
 
 // collect returns the states of sources as they were at the end of the window

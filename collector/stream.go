@@ -19,6 +19,7 @@ type connection struct {
 	started  bool
 	refused  bool // it has been told why; what still comes is thrown away
 	lost     bool // it is of no more use: close it
+	leaving  bool // the collector ends: what still comes is thrown away
 	closed   bool
 	lastByte int64 // Unix milliseconds
 	frameAt  int64 // Unix milliseconds when the frame in partial began
@@ -26,7 +27,9 @@ type connection struct {
 
 	// Of a session:
 	session    bool
-	unknown    bool // the source was not known when it began
+	waits      bool  // its hello is not answered yet
+	since      int64 // Unix milliseconds of the hello, while it waits
+	unknown    bool  // the source was not known when it began; an older connection may still bring it
 	stream     uint16
 	durable    uint64 // what it was told
 	total      uint64 // bytes of frames that came
@@ -67,6 +70,11 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	k := &connection{conn: c, shard: s, lastByte: s.now, at: len(s.conns.list)}
 	s.conns.list = append(s.conns.list, k)
 	c.SetContext(k)
+	if s.leaving {
+		s.cuts.connected.Add(1)
+		k.leaving = true
+		return nil, gnet.Close
+	}
 	connected, most := s.cuts.connected.Add(1), int64(s.limits.ConnectionsMax)
 	if connected <= most {
 		return nil, gnet.None
@@ -122,7 +130,7 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	}
 	s.tally.bytes[overTCP] += uint64(len(b))
 	k.lastByte = s.now
-	if k.refused {
+	if k.refused || k.leaving {
 		return gnet.None
 	}
 	h, why, text := s.stream(k, b)
@@ -208,11 +216,15 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 	if h.Type == wire.TypeHello {
 		return s.hello(k, h, frame)
 	}
+	if k.waits { // for an ack, and so does its client, if it keeps to the protocol
+		k.lost = true
+		return wire.Accepted
+	}
 	if h.Type == wire.TypeEvents {
 		switch {
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
-		case k.session && k.unknown && !k.started && h.Sequence > 0:
+		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
 			return s.refuseStranger(h, wire.RefusedForgotten)
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
 			s.refuse(wire.RefusedCredit) // the client sends it again
@@ -260,6 +272,9 @@ func (s *shard) sweep() {
 			if s.now-k.frameAt > lingerMax.Milliseconds() {
 				_ = k.conn.CloseWithCallback(nil) // goes through the loop's queue: OnClose does the rest
 			}
+		case k.leaving:
+		case k.waits:
+			s.welcome(k)
 		case k.session && k.total != k.acked:
 			// It is the client that waits.
 		case idle > 0 && (s.now-k.lastByte > idle || len(k.partial) > 0 && s.now-k.frameAt > idle):

@@ -88,8 +88,10 @@ func dialTCP(ctx context.Context, addr string, dial func(context.Context) (net.C
 		}
 	}
 	t.context, t.stop = context.WithCancel(context.Background())
+	t.mu.Lock() // with a small FlushAge the timer may be due already
 	t.timer = time.AfterFunc(o.FlushAge, t.tick)
 	t.armed, t.began = true, time.Now()
+	t.mu.Unlock()
 	go t.run(conn)
 	return t, nil
 }

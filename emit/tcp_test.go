@@ -489,3 +489,17 @@ func BenchmarkTCPAdd(b *testing.B) {
 		})
 	}
 }
+
+// A frame may be due before the emitter is made. The race detector looks at it.
+func TestFlushAgeIsOverAtOnce(t *testing.T) {
+	nowhere := func(context.Context) (net.Conn, error) { return nil, errors.New("nobody is there") }
+	for range 200 {
+		c, err := dialTCP(t.Context(), "nowhere", nowhere, Options{FlushAge: 1, Background: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -82,6 +82,7 @@ func NewGatherer(o GathererOptions) *Gatherer {
 		due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
 	}
 	g.register(o.Metrics)
+	g.show(o.Metrics)
 	g.take(&o.Recovered, o.Through)
 	g.working.Go(func() { g.freezeAll(ctx) })
 	g.working.Go(func() { g.ship(ctx) })

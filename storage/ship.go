@@ -148,15 +148,20 @@ type meters struct {
 }
 
 func (g *Gatherer) register(set *metrics.Set) {
+	// The leftovers of other processes count with what is our own.
 	g.meters = &meters{
-		blocks:         set.NewCounter("lectern_blocks_stored_total"),
-		rows:           set.NewCounter("lectern_rows_stored_total"),
-		events:         set.NewCounter("lectern_events_stored_total"),
-		retries:        set.NewCounter("lectern_block_retries_total"),
-		parked:         set.NewCounter("lectern_blocks_parked_total"),
-		freezeFailures: set.NewCounter("lectern_freeze_failures_total"),
-		elapsed:        set.NewSummary("lectern_block_store_seconds"),
+		blocks:         set.GetOrCreateCounter("lectern_blocks_stored_total"),
+		rows:           set.GetOrCreateCounter("lectern_rows_stored_total"),
+		events:         set.GetOrCreateCounter("lectern_events_stored_total"),
+		retries:        set.GetOrCreateCounter("lectern_block_retries_total"),
+		parked:         set.GetOrCreateCounter("lectern_blocks_parked_total"),
+		freezeFailures: set.GetOrCreateCounter("lectern_freeze_failures_total"),
+		elapsed:        set.GetOrCreateSummary("lectern_block_store_seconds"),
 	}
+}
+
+// show registers what only the Gatherer of this process's own cuts has.
+func (g *Gatherer) show(set *metrics.Set) {
 	set.NewGauge("lectern_spool_refused", func() float64 {
 		if g.meters.refused.Load() {
 			return 1

@@ -26,9 +26,12 @@ func TestCheckFindsProblems(t *testing.T) {
 const checked = ` is good. In effect:
 
   listen.address              "127.0.0.1:8420"
+  listen.share_port           false
   listen.loops                2
   listen.receive_buffer       "4MiB"
   ops.address                 "127.0.0.1:8421"
+  stop.drain_time             "0s"
+  stop.grace                  "25s"
   window.ack_interval         "1s"
   window.flush_interval       "10s"
   window.late_max             "0s"
@@ -42,6 +45,7 @@ const checked = ` is good. In effect:
   limits.credit_max           "64MiB"
   limits.rows_waiting_max     2000000
   spool.dir                   "data/spool"
+  spool.share                 false
   spool.size_max              "1GiB"
   storage.driver              "parquet"
   parquet.dir                 "data/parquet"

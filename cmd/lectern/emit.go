@@ -117,11 +117,31 @@ func emitAll(ctx context.Context, source emitSource, out emitter, pace *emitPace
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), emitGrace)
-		defer cancel()
-		return errors.Join(errors.New("interrupted before all was sent"), out.Close(grace))
+		err = errors.New("interrupted before all was sent")
 	}
-	return errors.Join(err, out.Close(ctx), emitUncounted(out.Stats()))
+	closing, done := emitClosing(ctx)
+	defer done()
+	return errors.Join(err, out.Close(closing), emitUncounted(out.Stats()))
+}
+
+// errEmitGrace is why the waiting for the last acks ends.
+var errEmitGrace = fmt.Errorf("interrupted, and %v have passed since", emitGrace)
+
+// emitClosing returns a context that ends emitGrace after ctx does: an
+// interrupt, however late, leaves time for what was sent to be acknowledged.
+func emitClosing(ctx context.Context) (context.Context, func()) {
+	closing, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(emitGrace):
+			end(errEmitGrace)
+		case <-closing.Done():
+		}
+	})
+	return closing, func() {
+		stop()
+		end(nil)
+	}
 }
 
 // emitUncounted is the error for events that the collector has not counted, or

@@ -346,6 +346,49 @@ func (r *endlessReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// emitSlow answers Close when it is told to, or its context ends.
+type emitSlow struct {
+	emitNowhere
+	acked chan struct{}
+}
+
+func (e emitSlow) Close(ctx context.Context) error {
+	select {
+	case <-e.acked:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// An interrupt while the last acks are waited for leaves the same time as one
+// before it.
+func TestEmitInterruptedWhileItWaits(t *testing.T) {
+	for _, after := range []time.Duration{emitGrace - 1, emitGrace + 1} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			out := emitSlow{acked: make(chan struct{})}
+			finished := make(chan error)
+			began := time.Now()
+			go func() {
+				finished <- emitAll(ctx, newEmitCrowd(&emitOptions{users: 1, contents: 1}), out, newEmitPace(0), io.Discard)
+			}()
+			time.Sleep(time.Minute) // it waits for acks, not for its grace
+			interrupt()
+			go func() {
+				time.Sleep(after)
+				close(out.acked)
+			}()
+			err := <-finished
+			took := time.Since(began) - time.Minute
+			if after < emitGrace && (err != nil || took != after) || after > emitGrace && (!errors.Is(err, errEmitGrace) || took != emitGrace) {
+				t.Errorf("acked %v after the interrupt: %v after %v", after, err, took)
+			}
+			time.Sleep(time.Second) // until the late ack has been said
+		})
+	}
+}
+
 func TestEmitUsage(t *testing.T) {
 	const to = "--to=udp://127.0.0.1:8420"
 	for _, test := range []struct{ args, want string }{

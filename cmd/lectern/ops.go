@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -18,14 +20,19 @@ type ops struct {
 	daemon   *daemon
 	server   *http.Server
 	stopping atomic.Bool
+
+	mu       sync.Mutex   // protects the fields below
+	listener net.Listener // nil while another process has the port
+	started  bool
+	closed   bool
 }
 
-// healthSilence is the least time without a cut, or the try of one, after which
-// a loop is said to hang.
+// healthSilence is the least time after which a loop that did not let go of its
+// shard is said to hang.
 const healthSilence = 10 * time.Second
 
-// startOps serves on a listener until close.
-func startOps(l net.Listener, d *daemon) *ops {
+// newOps returns a server that does nothing yet.
+func newOps(d *daemon) *ops {
 	o := &ops{daemon: d}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", o.metrics)
@@ -37,15 +44,97 @@ func startOps(l net.Listener, d *daemon) *ops {
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 	}
-	go func() {
-		if err := o.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			d.logger.Error("the operations server ended: no more metrics", "error", err)
-		}
-	}()
 	return o
 }
 
-func (o *ops) close(ctx context.Context) { _ = o.server.Shutdown(ctx) }
+// listen binds ops.address. Where the daemon shares its port, another one that it
+// follows may have this one as well: it is tried again until that has gone, and
+// until then that one answers.
+func (o *ops) listen() error {
+	c := o.daemon.config
+	l, err := net.Listen("tcp", c.Ops.Address)
+	switch {
+	case err == nil:
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.closed {
+			return l.Close()
+		}
+		o.listener = l
+		if o.started {
+			go o.serve(l)
+		}
+		return nil
+	case c.Listen.SharePort && errors.Is(err, syscall.EADDRINUSE):
+		return nil
+	}
+	return fmt.Errorf("listen for operations on %s; check ops.address: %w", c.Ops.Address, err)
+}
+
+// keepListening binds ops.address once another process has let go of it.
+func (o *ops) keepListening(ctx context.Context) {
+	if o.address() != "" {
+		return
+	}
+	o.daemon.logger.Info("another process has ops.address and answers there until it goes", "operations", o.daemon.config.Ops.Address)
+	for o.address() == "" {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(opsInterval):
+		}
+		if err := o.listen(); err != nil {
+			o.daemon.logger.Warn("no metrics, and no answers to health checks, yet", "error", err)
+		}
+	}
+}
+
+const opsInterval = 250 * time.Millisecond
+
+// address is what is listened on; empty while another process has it.
+func (o *ops) address() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.listener == nil {
+		return ""
+	}
+	return o.listener.Addr().String()
+}
+
+// start serves until close.
+func (o *ops) start() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.started = true
+	if o.listener != nil {
+		go o.serve(o.listener)
+	}
+}
+
+func (o *ops) serve(l net.Listener) {
+	if err := o.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		o.daemon.logger.Error("the operations server ended: no more metrics", "error", err)
+	}
+}
+
+// opsGrace is how long answers that are under way may take at the end.
+const opsGrace = time.Second
+
+// close ends the server, if there is one.
+func (o *ops) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if o.listener == nil {
+		return
+	}
+	if o.started {
+		ctx, cancel := context.WithTimeout(context.Background(), opsGrace)
+		defer cancel()
+		_ = o.server.Shutdown(ctx)
+	}
+	_ = o.listener.Close()
+}
 
 // metrics writes what docs/METRICS.md lists, in the text format of Prometheus.
 func (o *ops) metrics(w http.ResponseWriter, _ *http.Request) {
@@ -55,17 +144,20 @@ func (o *ops) metrics(w http.ResponseWriter, _ *http.Request) {
 	metrics.WriteProcessMetrics(w)
 }
 
-// health says whether the event loops turn: cuts need each of them.
+// health says whether the event loops turn. A disk or a store that hangs is
+// nothing that another start would mend, so they have no part in it.
 func (o *ops) health(w http.ResponseWriter, _ *http.Request) {
-	most := max(healthSilence, 5*o.daemon.config.Window.AckInterval)
-	if silent := time.Since(o.daemon.collector.LastCut()); silent > most {
-		http.Error(w, fmt.Sprintf("no cut for %v: a loop hangs", silent.Round(time.Millisecond)), http.StatusServiceUnavailable)
+	if silent := time.Since(o.daemon.collector.Heartbeat()); silent > healthSilence && !o.stopping.Load() {
+		http.Error(w, fmt.Sprintf("a loop hangs, for %v", silent.Round(time.Millisecond)), http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok")
 }
 
-// ready says whether traffic should come here.
+// ready says whether traffic should come here: the sockets are bound, and the
+// spool takes what comes. While it drains, it is ready: to take a pod away from
+// those who still send to it would lose what they send. The store has no part in
+// it, until the spool is full.
 func (o *ops) ready(w http.ResponseWriter, _ *http.Request) {
 	switch {
 	case o.stopping.Load():

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -28,17 +27,16 @@ Usage:
 Without --config it reads ./config.toml, and where there is none the built-in
 defaults serve. "lectern check" says what they are.
 
-SIGTERM or SIGINT ends it: it stops reading, makes the last cut, and leaves when
-the last block is stored. A second one ends it at once.
+SIGTERM or SIGINT ends it: it accepts no more, gives its clients their last ack,
+reads its sockets dry, makes the last cut, and leaves when the last block is
+stored, at the latest after stop.grace. After SIGTERM it first goes on reading
+for stop.drain_time, and stays ready; a second signal ends that. Any other second
+signal ends it at once: what was acknowledged is safe.
 
 Exit status: 0 when everything was stored, or is in the spool for the next start;
 1 when it could not start, or lost what was not acknowledged; 2 when the
 arguments make no sense.
 `
-
-// stopGrace is how long the last blocks may take to reach the store: less than
-// the 30 s after which service managers lose patience.
-const stopGrace = 25 * time.Second
 
 // runServe is `lectern serve`: it works until ctx ends.
 func (p *process) runServe(ctx context.Context, args []string) int {
@@ -51,7 +49,9 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
-	if err := serve(ctx, &c, newLogger(&c, p.stderr)); err != nil {
+	logger := newLogger(&c, p.stderr)
+	limitMemory(&c, p.environ, "/", logger)
+	if err := serve(ctx, &c, logger); err != nil {
 		return p.fail("serve", err)
 	}
 	return 0
@@ -75,6 +75,7 @@ type daemon struct {
 	files     *parquet.Store // the same, where it is that one
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
+	heirs     *heirs
 	ops       *ops
 }
 
@@ -83,45 +84,55 @@ type daemon struct {
 func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
 	// What may fail is first, and nothing is received before all of it is there.
-	listener, err := net.Listen("tcp", c.Ops.Address)
-	if err != nil {
-		return fmt.Errorf("listen for operations on %s; check ops.address: %w", c.Ops.Address, err)
+	d.ops = newOps(d)
+	if err := d.ops.listen(); err != nil {
+		return err
 	}
-	defer listener.Close()
-	recovered, err := d.openStorage(ctx)
+	defer d.ops.close()
+	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
 	}
 	d.collector = collector.New(collector.Options{
-		Address: c.Listen.Address, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer,
+		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer,
 		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
 		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Sources: recovered.Sources, Sink: d.gatherer, Metrics: d.set, Logger: logger,
+		Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
+	d.heirs = newHeirs(d, elders)
+	alone := d.heirs.takeOver()
+	if alone {
+		d.collector.Alone()
+	}
 	if err := d.collector.Start(); err != nil {
+		d.heirs.close()
 		return errors.Join(err, d.closeStorage(ctx))
 	}
-	d.ops = startOps(listener, d)
-	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", listener.Addr().String(),
-		"loops", c.Loops(), "store", storeName(c), "spool", c.Spool.Dir, "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
+	d.ops.start()
+	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.address(),
+		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
+	if !alone {
+		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
+	}
 
-	err = d.work(ctx)
+	err = d.work(ctx, alone)
+	if err == nil {
+		err = d.drain(ctx)
+	}
 	return errors.Join(err, d.stop())
 }
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
-func (d *daemon) openStorage(ctx context.Context) (*spool.Recovered, error) {
+func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, elders []string, err error) {
 	c := d.config
-	var recovered *spool.Recovered
-	var err error
-	d.spool, recovered, err = spool.Open(spool.Options{
+	d.spool, recovered, elders, err = spool.Claim(spool.Options{
 		Dir: c.Spool.Dir, SizeMax: int64(c.Spool.SizeMax), Logger: d.logger, Metrics: d.set, Clock: time.Now,
-	})
+	}, c.Spool.Share)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if recovered.Seals+recovered.Runs+len(recovered.SetAside) > 0 || recovered.Torn > 0 {
 		d.logger.Info("the spool holds what a former process had not stored", "seals", recovered.Seals, "runs", recovered.Runs,
@@ -135,7 +146,7 @@ func (d *daemon) openStorage(ctx context.Context) (*spool.Recovered, error) {
 	}
 	if err != nil {
 		_ = d.spool.Close()
-		return nil, err
+		return nil, nil, err
 	}
 	d.gatherer = storage.NewGatherer(storage.GathererOptions{
 		Spool: d.spool, Store: d.store,
@@ -143,7 +154,7 @@ func (d *daemon) openStorage(ctx context.Context) (*spool.Recovered, error) {
 		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
 		Metrics: d.set, Logger: d.logger,
 	})
-	return recovered, nil
+	return recovered, elders, nil
 }
 
 // closeStorage brings to the store what it takes before ctx ends. The rest stays
@@ -152,17 +163,41 @@ func (d *daemon) closeStorage(ctx context.Context) error {
 	return errors.Join(d.gatherer.Close(ctx), d.spool.Close())
 }
 
-// work merges what was stored until ctx ends, or the collector fails.
-func (d *daemon) work(ctx context.Context) error {
+// work merges what was stored, and takes over what others leave, until ctx ends
+// or the collector fails.
+func (d *daemon) work(ctx context.Context, alone bool) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var merging sync.WaitGroup
+	var working sync.WaitGroup
 	if d.files != nil {
-		merging.Go(func() { d.merge(ctx) })
+		working.Go(func() { d.merge(ctx) })
 	}
-	defer merging.Wait()
+	working.Go(func() { d.heirs.watch(ctx, alone) })
+	working.Go(func() { d.ops.keepListening(ctx) })
+	defer working.Wait()
 	defer cancel()
 	select {
 	case <-ctx.Done():
+		return nil
+	case err := <-d.collector.Failed():
+		return err
+	}
+}
+
+// drain goes on as before for stop.drain_time after SIGTERM: who sends here needs
+// a while to send elsewhere. Where the port is shared, the others get the traffic
+// at once, and there is nothing to wait for.
+func (d *daemon) drain(ctx context.Context) error {
+	next, ok := terminated(ctx)
+	if !ok || d.config.Listen.SharePort || d.config.Stop.DrainTime == 0 {
+		return nil
+	}
+	d.logger.Info("lectern is about to stop: traffic is still read; another signal ends that", "drain_time", d.config.Stop.DrainTime)
+	timer := time.NewTimer(d.config.Stop.DrainTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-next:
 		return nil
 	case err := <-d.collector.Failed():
 		return err
@@ -193,12 +228,19 @@ func (d *daemon) merge(ctx context.Context) {
 func (d *daemon) stop() error {
 	d.logger.Info("lectern is stopping: the last cut is made and stored")
 	d.ops.stopping.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), d.config.Stop.Grace-d.config.Stop.DrainTime)
 	defer cancel()
-	err := errors.Join(d.collector.Stop(ctx), d.closeStorage(ctx))
-	d.ops.close(ctx)
+	err := d.collector.Stop(ctx)
+	if d.heirs.succeeded() {
+		// Another daemon stores what is sealed now, and clients wait there until
+		// this one lets go of it.
+		d.logger.Info("another daemon takes over")
+		cancel()
+	}
+	d.heirs.close()
+	err = errors.Join(err, d.closeStorage(ctx))
 	if err == nil {
-		d.logger.Info("lectern has stopped: everything that was counted is stored, or in the spool")
+		d.logger.Info("lectern has stopped: everything that was counted is stored, or in the spool", "kernel_drops", d.collector.KernelDrops())
 	}
 	return err
 }

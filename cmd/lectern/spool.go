@@ -24,20 +24,28 @@ Usage:
   lectern spool ls [--config FILE] [--dir DIR]
   lectern spool verify [--config FILE] [--dir DIR]
   lectern spool export --to DIR [--block N] [--config FILE] [--dir DIR]
+  lectern spool init [--owner UID:GID] [--config FILE] [--dir DIR]
 
   ls       what waits: the seals that are in no block yet, and the blocks that
            wait for the store, with their age
   verify   reads every record and every block, and checks their checksums
   export   writes blocks that wait as Parquet files to another directory, which
            "lectern top --dir DIR" reads; all of them, or the one of --block
+  init     makes the directory where it is missing, for its owner alone, and
+           gives it, and all that is in it, to --owner: for an init container,
+           as root with the capabilities CHOWN and FOWNER. It may run again
+
+Below the directory may be places of several daemons, which followed each other:
+all of them are looked into.
 
 Flags:
 
   --config FILE    the configuration that names the spool (default ./config.toml,
                    and where there is none the built-in defaults)
-  --dir DIR        look into the spool in this directory instead
+  --dir DIR        the spool in this directory instead
 
-Nothing is changed, so it is safe beside a running daemon, and after a dead one.
+Nothing is changed but by init, so it is safe beside a running daemon, and after a
+dead one.
 
 Exit status: 0 when all was read and nothing is damaged; 1 when something is, or
 cannot be read; 2 when the arguments make no sense.
@@ -49,6 +57,7 @@ type spoolFlags struct {
 	config  string
 	dir     string
 	to      string
+	owner   string
 	block   uint64
 	actions map[string]func() int
 }
@@ -59,11 +68,13 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	s.flags.StringVar(&s.config, "config", "", "")
 	s.flags.StringVar(&s.dir, "dir", "", "")
 	s.flags.StringVar(&s.to, "to", "", "")
+	s.flags.StringVar(&s.owner, "owner", "", "")
 	s.flags.Uint64Var(&s.block, "block", 0, "")
 	s.actions = map[string]func() int{
 		"ls":     func() int { return p.spoolList(s) },
 		"verify": func() int { return p.spoolVerify(s) },
 		"export": func() int { return p.spoolExport(ctx, s) },
+		"init":   func() int { return p.spoolInit(s) },
 	}
 	action := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -76,13 +87,15 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	exporting := action == "export"
 	switch {
 	case do == nil && action == "":
-		return p.usage("spool", errors.New("say what to do: ls, verify or export"))
+		return p.usage("spool", errors.New("say what to do: ls, verify, export or init"))
 	case do == nil:
-		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify and export%s", action, didYouMean(action, "ls", "verify", "export")))
+		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify, export and init%s", action, didYouMean(action, "ls", "verify", "export", "init")))
 	case exporting && s.to == "":
 		return p.usage("spool", errors.New("export needs --to DIR"))
 	case !exporting && (given(s.flags, "to") || given(s.flags, "block")):
 		return p.usage("spool", fmt.Errorf("--to and --block go with export, not with %s", action))
+	case action != "init" && given(s.flags, "owner"):
+		return p.usage("spool", fmt.Errorf("--owner goes with init, not with %s", action))
 	}
 	if !given(s.flags, "dir") {
 		c, ok := p.load(s.flags, s.config)
@@ -101,27 +114,57 @@ func didYouMean(word string, candidates ...string) string {
 	return ""
 }
 
-// spoolContents reads the directory; it has said why where it could not.
-func (p *process) spoolContents(s *spoolFlags) (*spool.Contents, bool) {
-	c, err := spool.Inspect(s.dir)
+// place is one spool directory, with what is in it.
+type place struct {
+	dir string
+	*spool.Contents
+}
+
+// spoolContents reads the directory, and the places below it; it has said why
+// where it could not.
+func (p *process) spoolContents(s *spoolFlags) (all []place, ok bool) {
+	dirs, err := spool.Places(s.dir)
+	for _, dir := range dirs {
+		if len(dirs) > 1 && spool.Vacant(dir) {
+			continue
+		}
+		var c *spool.Contents
+		if c, err = spool.Inspect(dir); err != nil {
+			break
+		}
+		all = append(all, place{dir, c})
+	}
 	if err != nil {
 		p.fail("spool", fmt.Errorf("cannot read the spool in %q; is that what `lectern serve` keeps it in? %w", s.dir, err))
 		return nil, false
 	}
-	return c, true
+	return all, true
 }
 
 // spoolList is `lectern spool ls`.
 func (p *process) spoolList(s *spoolFlags) int {
-	c, ok := p.spoolContents(s)
+	places, ok := p.spoolContents(s)
 	if !ok {
 		return 1
 	}
 	var b strings.Builder
+	for i, c := range places {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		if len(places) > 1 {
+			fmt.Fprintf(&b, "In %s:\n", c.dir)
+		}
+		p.listPlace(&b, c.Contents)
+	}
+	return p.print("spool", b.String())
+}
+
+func (p *process) listPlace(b *strings.Builder, c *spool.Contents) {
 	seals, rows, since := waitingSeals(c)
-	fmt.Fprintf(&b, "Collector %016x.\n", c.Collector)
+	fmt.Fprintf(b, "Collector %016x.\n", c.Collector)
 	if seals > 0 {
-		fmt.Fprintf(&b, "%d seals with %d rows are in no block yet, the oldest from %s.\n", seals, rows, age(p.now(), since))
+		fmt.Fprintf(b, "%d seals with %d rows are in no block yet, the oldest from %s.\n", seals, rows, age(p.now(), since))
 	} else {
 		b.WriteString("No seals wait to become blocks.\n")
 	}
@@ -139,12 +182,11 @@ func (p *process) spoolList(s *spoolFlags) int {
 	if len(t.rows) == 1 {
 		b.WriteString("No blocks wait for the store.\n")
 	} else {
-		fmt.Fprintf(&b, "%d blocks wait for the store, or for a file to be let go of:\n\n%s", len(t.rows)-1, t.String())
+		fmt.Fprintf(b, "%d blocks wait for the store, or for a file to be let go of:\n\n%s", len(t.rows)-1, t.String())
 	}
 	for _, bad := range c.Bad {
-		fmt.Fprintf(&b, "%s is damaged and was set aside (%d bytes).\n", bad.Name, bad.Size)
+		fmt.Fprintf(b, "%s is damaged and was set aside (%d bytes).\n", bad.Name, bad.Size)
 	}
-	return p.print("spool", b.String())
 }
 
 // age is a moment, in Unix milliseconds, and how long ago it was.
@@ -191,37 +233,49 @@ func live(c *spool.Contents) []spool.RunContents {
 
 // spoolVerify is `lectern spool verify`.
 func (p *process) spoolVerify(s *spoolFlags) int {
-	c, ok := p.spoolContents(s)
+	places, ok := p.spoolContents(s)
 	if !ok {
 		return 1
 	}
 	var b strings.Builder
-	for _, l := range c.Logs {
-		fmt.Fprintf(&b, "%s: %d records", l.Name, len(l.Records))
-		if l.Torn > 0 {
-			fmt.Fprintf(&b, ", and %d bytes of a write that was cut off or goes on now", l.Torn)
+	damaged := false
+	for _, c := range places {
+		below := ""
+		if len(places) > 1 {
+			below = c.dir + "/"
 		}
-		verdict(&b, l.Damage)
+		verifyPlace(&b, c.Contents, below)
+		damaged = damaged || c.Damaged()
 	}
-	for _, r := range c.Runs {
-		fmt.Fprintf(&b, "%s: %d blocks", r.Name, len(r.Blocks))
-		verdict(&b, r.Damage)
-		for _, block := range r.Blocks {
-			if block.Damage != "" {
-				fmt.Fprintf(&b, "  block %d is DAMAGED: %s\n", block.Number, block.Damage)
-			}
-		}
-	}
-	for _, bad := range c.Bad {
-		fmt.Fprintf(&b, "%s: set aside as DAMAGED\n", bad.Name)
-	}
-	if c.Damaged() {
+	if damaged {
 		b.WriteString("\nSomething is damaged: what was acknowledged may be missing.\n")
 		_ = p.print("spool", b.String())
 		return 1
 	}
 	b.WriteString("\nEvery checksum is right.\n")
 	return p.print("spool", b.String())
+}
+
+func verifyPlace(b *strings.Builder, c *spool.Contents, below string) {
+	for _, l := range c.Logs {
+		fmt.Fprintf(b, "%s%s: %d records", below, l.Name, len(l.Records))
+		if l.Torn > 0 {
+			fmt.Fprintf(b, ", and %d bytes of a write that was cut off or goes on now", l.Torn)
+		}
+		verdict(b, l.Damage)
+	}
+	for _, r := range c.Runs {
+		fmt.Fprintf(b, "%s%s: %d blocks", below, r.Name, len(r.Blocks))
+		verdict(b, r.Damage)
+		for _, block := range r.Blocks {
+			if block.Damage != "" {
+				fmt.Fprintf(b, "  block %d is DAMAGED: %s\n", block.Number, block.Damage)
+			}
+		}
+	}
+	for _, bad := range c.Bad {
+		fmt.Fprintf(b, "%s%s: set aside as DAMAGED\n", below, bad.Name)
+	}
 }
 
 func verdict(w io.Writer, damage string) {
@@ -234,45 +288,61 @@ func verdict(w io.Writer, damage string) {
 
 // spoolExport is `lectern spool export`.
 func (p *process) spoolExport(ctx context.Context, s *spoolFlags) int {
-	c, ok := p.spoolContents(s)
+	places, ok := p.spoolContents(s)
 	if !ok {
 		return 1
 	}
+	var sum exported
+	for _, c := range places {
+		if code := p.exportPlace(ctx, s, c, &sum); code != 0 {
+			return code
+		}
+	}
+	if given(s.flags, "block") && sum.blocks+sum.failed == 0 {
+		return p.fail("spool", fmt.Errorf("no block %d waits in %q; `lectern spool ls` shows those that do", s.block, s.dir))
+	}
+	if sum.failed > 0 {
+		return p.fail("spool", fmt.Errorf("%d of %d blocks could not be exported", sum.failed, sum.blocks+sum.failed))
+	}
+	return p.print("spool", strconv.Itoa(sum.blocks)+" blocks with "+strconv.Itoa(sum.rows)+" rows are in "+s.to+"\n")
+}
+
+// exported is what an export has done.
+type exported struct{ blocks, rows, failed int }
+
+func (p *process) exportPlace(ctx context.Context, s *spoolFlags, c place, sum *exported) int {
 	var numbers []uint64
-	for _, r := range live(c) {
+	for _, r := range live(c.Contents) {
 		for _, block := range r.Blocks {
 			if !given(s.flags, "block") || block.Number == s.block {
 				numbers = append(numbers, block.Number)
 			}
 		}
 	}
-	if given(s.flags, "block") && len(numbers) == 0 {
-		return p.fail("spool", fmt.Errorf("no block %d waits in %q; `lectern spool ls` shows those that do", s.block, s.dir))
+	if len(numbers) == 0 && given(s.flags, "block") {
+		return 0
 	}
 	out, err := parquet.Open(parquet.Options{Dir: s.to, Collector: c.Collector, Now: p.now})
 	if err != nil {
 		return p.fail("spool", err)
 	}
-	rows, failed := 0, 0
 	for _, n := range numbers {
-		b, err := spool.ReadBlock(s.dir, n)
+		b, err := spool.ReadBlock(c.dir, n)
 		if err == nil {
 			_, err = out.Store(ctx, b)
 		}
 		if err != nil {
-			failed++
-			p.fail("spool", fmt.Errorf("export block %d: %w", n, err))
+			sum.failed++
+			p.fail("spool", fmt.Errorf("export block %d of %s: %w", n, c.dir, err))
 			continue
 		}
-		rows += b.Rows.Len()
+		sum.blocks++
+		sum.rows += b.Rows.Len()
 	}
 	if err := out.Close(); err != nil {
 		return p.fail("spool", err)
 	}
-	if failed > 0 {
-		return p.fail("spool", fmt.Errorf("%d of %d blocks could not be exported", failed, len(numbers)))
-	}
-	return p.print("spool", strconv.Itoa(len(numbers))+" blocks with "+strconv.Itoa(rows)+" rows are in "+s.to+"\n")
+	return 0
 }
 
 var _ storage.Spool = (*spool.Spool)(nil)

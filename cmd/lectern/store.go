@@ -9,21 +9,38 @@ import (
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/clickhouse"
 	"github.com/lectern/lectern/storage/parquet"
+	"github.com/lectern/lectern/storage/spool"
 )
 
 // openStore opens the store that storage.driver names.
 func (d *daemon) openStore() (err error) {
 	c := d.config
 	if c.Storage.Driver == "clickhouse" {
-		o := clickhouseOptions(c)
-		o.Collector, o.Tried, o.LateMax = d.spool.Collector(), d.spool.Opened(), c.Window.LateMax
-		o.Logger, o.Metrics, o.Clock = d.logger, d.set, time.Now
-		d.store, err = clickhouse.Open(o)
+		d.store, err = d.openClickHouse(d.spool)
 		return err
 	}
-	d.files, err = parquet.Open(parquet.Options{Dir: c.Parquet.Dir, Collector: d.spool.Collector(), Logger: d.logger, Now: time.Now})
+	d.files, err = parquet.Open(parquet.Options{
+		Dir: c.Parquet.Dir, Collector: d.spool.Collector(), Shared: c.Spool.Share, Logger: d.logger, Now: time.Now,
+	})
 	d.store = d.files
 	return err
+}
+
+// openClickHouse opens the store for the blocks of a spool.
+func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
+	o := clickhouseOptions(d.config)
+	o.Collector, o.Tried, o.LateMax = s.Collector(), s.Opened(), d.config.Window.LateMax
+	o.Logger, o.Metrics, o.Clock = d.logger, d.set, time.Now
+	return clickhouse.Open(o)
+}
+
+// storeBeside opens the store for what a process that runs no more has left in
+// its spool.
+func (d *daemon) storeBeside(s *spool.Spool) (storage.Store, error) {
+	if d.files != nil {
+		return d.files.Beside(s.Collector())
+	}
+	return d.openClickHouse(s)
 }
 
 // checkStore refuses a spool that is an older copy, and tables that cannot keep

@@ -7,13 +7,15 @@ type meters struct {
 	inserts, unsure, denied, renewed, duplicates, foreign *metrics.Counter
 }
 
+// register takes them from the set: those of a collector whose process runs no
+// more count with what is our own.
 func register(set *metrics.Set) meters {
 	return meters{
-		inserts:    set.NewCounter("lectern_clickhouse_inserts_total"),
-		unsure:     set.NewCounter("lectern_clickhouse_inserts_unsure_total"),
-		denied:     set.NewCounter("lectern_clickhouse_receipts_absent_total"),
-		renewed:    set.NewCounter("lectern_clickhouse_tokens_renewed_total"),
-		duplicates: set.NewCounter("lectern_clickhouse_blocks_duplicate_total"),
-		foreign:    set.NewCounter("lectern_clickhouse_blocks_foreign_total"),
+		inserts:    set.GetOrCreateCounter("lectern_clickhouse_inserts_total"),
+		unsure:     set.GetOrCreateCounter("lectern_clickhouse_inserts_unsure_total"),
+		denied:     set.GetOrCreateCounter("lectern_clickhouse_receipts_absent_total"),
+		renewed:    set.GetOrCreateCounter("lectern_clickhouse_tokens_renewed_total"),
+		duplicates: set.GetOrCreateCounter("lectern_clickhouse_blocks_duplicate_total"),
+		foreign:    set.GetOrCreateCounter("lectern_clickhouse_blocks_foreign_total"),
 	}
 }

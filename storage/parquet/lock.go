@@ -13,20 +13,28 @@ import (
 	"syscall"
 )
 
-// lock takes <dir>/lock for this process. It is let go of when the file is
-// closed, at the latest when the process ends, however it does.
-func lock(dir string) (*os.File, error) {
+// lock takes <dir>/lock for this process, or for all that share it. It is let go
+// of when the file is closed, at the latest when the process ends, however it
+// does.
+func lock(dir string, shared bool) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("parquet: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	how := syscall.LOCK_EX
+	if shared {
+		how = syscall.LOCK_SH
+	}
+	err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if err == nil {
 		return f, nil
 	}
 	_ = f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
+		if shared {
+			return nil, fmt.Errorf("parquet: %s: another process writes here and does not share the directory: stop it, or set spool.share for it too", dir)
+		}
 		return nil, fmt.Errorf("parquet: %s: another process writes here: stop it or set parquet.dir", dir)
 	}
 	return nil, fmt.Errorf("parquet: lock %s: %w", path, err)

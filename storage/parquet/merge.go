@@ -94,7 +94,7 @@ func (s *Store) mergeFiles(ctx context.Context, t table, folder string, parts []
 	for _, p := range parts {
 		blocks = blocks.with(p.blocks)
 	}
-	file := name{hour: parts[0].name.hour, first: blocks[0].first, last: blocks.last(), merged: true}
+	file := name{hour: parts[0].name.hour, collector: s.named, first: blocks[0].first, last: blocks.last(), merged: true}
 	path := filepath.Join(folder, file.String())
 	replaces := func(p entry) bool { return p.path == path }
 	if _, err := os.Lstat(path); err == nil && !slices.ContainsFunc(parts, replaces) {

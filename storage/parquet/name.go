@@ -14,35 +14,52 @@ const (
 	dayPrefix  = "day="
 )
 
-// name is what a file's name says: the hour, and the blocks from first to last.
+// name is what a file's name says: the hour, who numbered the blocks, and which
+// they are, from first to last.
 type name struct {
 	hour        string
+	collector   uint64 // 0: the one that the directory drew
 	first, last uint64
 	merged      bool
 }
 
 func (n name) String() string {
+	base := n.hour + tag(n.collector)
 	if n.merged {
-		return fmt.Sprintf("%s-%012d-%012d%s", n.hour, n.first, n.last, suffix)
+		return fmt.Sprintf("%s-%012d-%012d%s", base, n.first, n.last, suffix)
 	}
-	return fmt.Sprintf("%s-%012d%s", n.hour, n.first, suffix)
+	return fmt.Sprintf("%s-%012d%s", base, n.first, suffix)
+}
+
+// tag is what the names of a collector's files have behind the hour.
+func tag(collector uint64) string {
+	if collector == 0 {
+		return ""
+	}
+	return "-c" + hex(collector)
 }
 
 // parseName says whether the store gives such names, and what this one tells.
 func parseName(file string) (name, bool) {
 	base, ok := strings.CutSuffix(file, suffix)
 	fields := strings.Split(base, "-")
-	if !ok || len(fields) < 2 || len(fields) > 3 {
+	n := name{hour: fields[0]}
+	if _, err := time.Parse(hourLayout, n.hour); err != nil || !ok {
 		return name{}, false
 	}
-	n := name{hour: fields[0], merged: len(fields) == 3}
-	if _, err := time.Parse(hourLayout, n.hour); err != nil {
+	fields = fields[1:]
+	if len(fields) > 0 && strings.HasPrefix(fields[0], "c") {
+		n.collector, _ = strconv.ParseUint(fields[0][1:], 16, 64)
+		fields = fields[1:]
+	}
+	if len(fields) < 1 || len(fields) > 2 {
 		return name{}, false
 	}
-	n.first, _ = strconv.ParseUint(fields[1], 10, 64)
+	n.merged = len(fields) == 2
+	n.first, _ = strconv.ParseUint(fields[0], 10, 64)
 	n.last = n.first
 	if n.merged {
-		n.last, _ = strconv.ParseUint(fields[2], 10, 64)
+		n.last, _ = strconv.ParseUint(fields[1], 10, 64)
 	}
 	return n, n.String() == file && n.first > 0
 }

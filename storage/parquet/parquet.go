@@ -7,6 +7,9 @@
 //	<dir>/reads/day=YYYY-MM-DD/<hour>-<first>-<last>.parquet   those of several, merged
 //	<dir>/ledger/day=YYYY-MM-DD/…                              the books, named the same way
 //
+// Where the process has a collector id of its own, it stands behind the hour, as
+// -c and 16 hex digits, so that several processes may write to one directory.
+//
 // The hour, YYYYMMDDTHH in UTC, is that in which the block's window ended. Rows
 // lie under the day of their minutes, books under the day of their window's end.
 //

@@ -20,6 +20,7 @@ import (
 type Options struct {
 	Dir       string           // made when it is not there
 	Collector uint64           // who numbers the blocks; 0: the directory draws an id of its own
+	Shared    bool             // other processes, each with a Collector of its own, may write here too if they say the same
 	Logger    *slog.Logger     // nil for slog.Default
 	Now       func() time.Time // tells which hours are past, for Merge; nil for time.Now
 }
@@ -30,8 +31,11 @@ type Store struct {
 	log       *slog.Logger
 	now       func() time.Time
 	disk      disk
-	lock      *os.File
+	lock      *os.File // nil where another Store of this process has it
 	collector uint64
+	named     uint64 // whose id stands in the names of files; 0: nobody's
+
+	others bool // others may be writing in the directory
 
 	merging sync.Mutex // one Merge at a time
 
@@ -59,6 +63,9 @@ func open(o Options, d disk) (*Store, error) {
 	if s.dir == "" {
 		return nil, errors.New("parquet: no directory: set parquet.dir")
 	}
+	if o.Shared && o.Collector == 0 {
+		return nil, errors.New("parquet: who shares a directory needs a collector id")
+	}
 	_, err := os.Stat(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = makeDir(d, s.dir)
@@ -66,12 +73,13 @@ func open(o Options, d disk) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parquet: %w", err)
 	}
-	if s.lock, err = lock(s.dir); err != nil {
+	if s.lock, err = lock(s.dir, o.Shared); err != nil {
 		return nil, err
 	}
-	if s.collector = o.Collector; s.collector == 0 {
+	if s.collector, s.named = o.Collector, o.Collector; s.collector == 0 {
 		s.collector, err = collectorID(d, s.dir)
 	}
+	s.others = o.Shared
 	if err == nil {
 		err = s.recover()
 	}
@@ -80,6 +88,19 @@ func open(o Options, d disk) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Beside returns a Store for the blocks of another collector, whose process runs
+// no more, in the same directory. It is to be closed before this one.
+func (s *Store) Beside(collector uint64) (*Store, error) {
+	b := &Store{
+		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true,
+		merged: make(map[table]spans), durable: make(map[string]bool),
+	}
+	if err := b.recover(); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Collector is the id that numbers the blocks, drawn when the directory was new.
@@ -96,6 +117,9 @@ func (s *Store) LastNumber(context.Context) (uint64, error) {
 func (s *Store) Close() error {
 	s.merging.Lock()
 	defer s.merging.Unlock()
+	if s.lock == nil {
+		return nil
+	}
 	return s.lock.Close()
 }
 
@@ -124,6 +148,9 @@ func (s *Store) recoverDay(t table, folder string) error {
 	for _, f := range list {
 		path := filepath.Join(folder, f.Name())
 		if strings.HasPrefix(f.Name(), tempPrefix) {
+			if s.others && !strings.Contains(f.Name(), tag(s.named)+"-") {
+				continue // it may be being written
+			}
 			if err := s.disk.Remove(path); err != nil {
 				s.log.Warn("parquet: cannot remove what an earlier process left half written; it does no harm", "error", err)
 			}
@@ -188,7 +215,7 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 		return storage.Never, fmt.Errorf("parquet: block %d is malformed: %w", b.Number, err)
 	}
 	end := time.UnixMilli(b.Window.End)
-	file := name{hour: hourOf(end), first: b.Number, last: b.Number}.String()
+	file := name{hour: hourOf(end), collector: s.named, first: b.Number, last: b.Number}.String()
 	if len(b.Books) > 0 {
 		day := uint32(end.Unix() / secondsPerDay)
 		err := s.put(ledger, day, file, b.Number, func(w io.Writer) error { return encodeLedger(w, b) })

@@ -573,3 +573,40 @@ func TestMarkThatWasNotSynced(t *testing.T) {
 		}
 	}
 }
+
+// A log file that could not be begun, and not be removed either, says where the
+// one before it ended: nothing may be written behind that any more.
+func TestLogThatWasBegunInVain(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.LogSize = 2 << 10
+	s, _ := mustOpen(t, o)
+	n := mustSeal(t, s, testSeal(1))
+	m.fault = func(o op) error {
+		if o.what == "syncdir" || o.what == "remove" {
+			return errFault
+		}
+		return nil
+	}
+	large := testSeal(2)
+	for range 20 { // more than is left in the file
+		large.Rows = append(large.Rows, row(2))
+	}
+	if _, err := s.Seal(large); err == nil {
+		t.Fatal("it is sealed, and a new file could not be begun")
+	}
+	m.fault = nil
+	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stored(1); err != nil { // a mark, small enough for the old file
+		t.Fatal(err)
+	}
+	if names := m.names("run-"); len(names) > 0 {
+		t.Fatalf("%v are left", names)
+	}
+	m.kill()
+	if _, r := mustOpen(t, o); len(r.SetAside) > 0 || len(r.Rows) != 0 && r.Rows[0].Content == 1 {
+		t.Errorf("a block that is stored is counted again: %+v", r)
+	}
+}

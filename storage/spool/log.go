@@ -252,6 +252,11 @@ func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
 			err = f.Sync()
 		}
 		if err == nil {
+			if s.log != nil {
+				// From here on the new file may be found, whatever else is said of
+				// it: where it says that this one ends, nothing more is read.
+				s.log.broken = true
+			}
 			err = s.rename(temp, logName(l.id))
 		}
 		if err != nil {

@@ -34,7 +34,7 @@ func (s *Spool) register(set *metrics.Set) {
 	// Age of the oldest block that is not stored: now less its window's start.
 	set.NewGauge("lectern_spool_oldest_seconds", s.oldestSeconds)
 	// Blocks that are frozen and not stored, parked ones included.
-	set.NewGauge("lectern_spool_blocks", s.blocksLeft)
+	set.NewGauge("lectern_spool_blocks", func() float64 { return float64(s.Blocks()) })
 }
 
 // unregister takes everything out of the set, so that the directory can be
@@ -62,16 +62,6 @@ func (s *Spool) oldestSeconds() float64 {
 		return 0
 	}
 	return max(0, float64(s.o.Clock().UnixMilli()-oldest)/1000)
-}
-
-func (s *Spool) blocksLeft() float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, r := range s.runs {
-		n += r.left
-	}
-	return float64(n)
 }
 
 // quiet keeps a failure that goes on from filling the log.

@@ -37,6 +37,9 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: list the directory: %w", err)
 	}
+	if err := s.occupy(entries); err != nil {
+		return nil, err
+	}
 	entries, err = s.removeTemporary(entries)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)

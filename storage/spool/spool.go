@@ -33,6 +33,8 @@ type Options struct {
 	Metrics *metrics.Set // nil: one that nobody sees
 	Clock   func() time.Time
 
+	LockWait time.Duration // how long to wait for another process that has the directory
+
 	blockRows int // rows of a block; tests make it small
 	mergeAt   int // runs of one class that are merged; tests make it small
 }
@@ -129,7 +131,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	if err := s.files.MakeDir(o.Dir); err != nil {
 		return nil, nil, fmt.Errorf("spool: make the directory: %w", err)
 	}
-	lock, err := s.files.Lock(s.path("lock"))
+	lock, err := s.takeLock()
 	if errors.Is(err, errHeld) {
 		return nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own", o.Dir)
 	}
@@ -202,6 +204,20 @@ func (s *Spool) CheckStore(last uint64) error {
 	return fmt.Errorf("spool: the store has block %d of collector %016x, and %s knows of %d only: the directory is an older copy or was damaged. "+
 		"Move it away and start again: a new directory gets a new collector id. What the old one holds and the store does not can be exported from it",
 		last, s.collector, s.o.Dir, mine)
+}
+
+// Dir is the directory, which Claim may have chosen.
+func (s *Spool) Dir() string { return s.o.Dir }
+
+// Blocks is how many blocks are frozen and not stored, parked ones included.
+func (s *Spool) Blocks() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, r := range s.runs {
+		n += r.left
+	}
+	return n
 }
 
 // Wait returns a channel that gets a token when Oldest may have something new.

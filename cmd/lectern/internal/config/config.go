@@ -18,6 +18,7 @@ type Config struct {
 
 	Listen  Listen
 	Ops     Ops
+	Stop    Stop
 	Window  Window
 	Limits  Limits
 	Spool   Spool
@@ -32,6 +33,7 @@ type Config struct {
 // Listen is where events come in.
 type Listen struct {
 	Address       string // host:port, UDP and TCP; an empty host is every interface, port 0 picks one
+	SharePort     bool   // other processes may listen on it too
 	Loops         int    // event loops; 0: see Config.Loops
 	ReceiveBuffer int    // bytes asked for each loop's UDP socket
 }
@@ -40,6 +42,16 @@ type Listen struct {
 type Ops struct {
 	Address string // host:port, as in Listen
 }
+
+// Stop says how the daemon ends.
+type Stop struct {
+	DrainTime time.Duration // after SIGTERM, for which traffic is still taken
+	Grace     time.Duration // the longest that ending may take, DrainTime included
+}
+
+// StopRest is the least of Stop.Grace that is left behind Stop.DrainTime: for the
+// last cut, its seal, and a try to store it.
+const StopRest = 5 * time.Second
 
 // Window says when windows end and which events' own times are believed.
 type Window struct {
@@ -64,7 +76,8 @@ type Limits struct {
 // Spool is where everything stands until the store has it.
 type Spool struct {
 	Dir     string
-	SizeMax int // bytes
+	Share   bool // other processes may have their spools below it
+	SizeMax int  // bytes
 }
 
 // spoolSizeMin is four log files of the usual size, the least that works.
@@ -109,6 +122,7 @@ func Defaults() Config {
 	return Config{
 		Listen: Listen{Address: "127.0.0.1:8420", ReceiveBuffer: 8 << 20},
 		Ops:    Ops{Address: "127.0.0.1:8421"},
+		Stop:   Stop{Grace: 25 * time.Second},
 		Window: Window{
 			AckInterval: time.Second, FlushInterval: 10 * time.Second,
 			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,

@@ -82,10 +82,14 @@ func TestSettingsCanBeReadBack(t *testing.T) {
 const otherwise = `
 [listen]
 address = "[::]:9000"
+share_port = true
 loops = 3
 receive_buffer = 123457
 [ops]
 address = ":9001"
+[stop]
+drain_time = "10s"
+grace = "55s"
 [window]
 ack_interval = "250ms"
 flush_interval = "1m30s"
@@ -102,6 +106,7 @@ credit_max = "1MiB"
 rows_waiting_max = 3_000_000
 [spool]
 dir = "/srv/spool"
+share = true
 size_max = "2GiB"
 [storage]
 driver = "clickhouse"
@@ -138,11 +143,12 @@ func TestLoad(t *testing.T) {
 	got := everythingElse(t)
 	got.File = ""
 	want := Config{
-		Listen:  Listen{"[::]:9000", 3, 123457},
+		Listen:  Listen{"[::]:9000", true, 3, 123457},
 		Ops:     Ops{":9001"},
+		Stop:    Stop{10 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
-		Spool:   Spool{"/srv/spool", 2 << 30},
+		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
 		Parquet: Parquet{`/srv/"reads"`, time.Hour + time.Second},
 		ClickHouse: ClickHouse{
@@ -273,7 +279,14 @@ func TestProblems(t *testing.T) {
 		{"[log]\nlevel = \"INFO\"\n", `:2: log.level: "INFO" is not one of "debug", "info", "warn", "error"`},
 		{"[log]\nformat = \"" + strings.Repeat("x", 81) + "\"\n", `:2: log.format: "` + strings.Repeat("x", 80) + `…" is not one of "text", "json"`},
 
+		{"[listen]\nshare_port = \"true\"\n", `:2: listen.share_port: wants true or false, without quotes; got "true"`},
+		{"[spool]\nshare = 1\n", `:2: spool.share: wants true or false; got the integer 1`},
+		{"[stop]\ndrain_time = \"-1s\"\n", `:2: stop.drain_time: -1s is out of range: 0s to 1h`},
+		{"[stop]\ngrace = \"4s\"\n", `:2: stop.grace: 4s is out of range: 5s to 1h`},
+
 		// Keys that contradict each other.
+		{"[stop]\ndrain_time = \"21s\"\n", `:2: stop.drain_time: drain_time 21s leaves less than 5s of grace 25s for the last cut, its seal and its block`},
+		{"[stop]\ndrain_time = \"50s\"\ngrace = \"55s\"\n", ""},
 		{"[window]\nflush_interval = \"500ms\"\n", `:2: window.flush_interval: flush_interval 500ms is shorter than ack_interval 1s: nothing can be flushed before it is cut`},
 		{"[window]\nack_interval = \"11s\"\n", `:2: window.ack_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
 		{"[window]\nack_interval = \"11s\"\nflush_interval = \"10s\"\n", `:3: window.flush_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
@@ -328,6 +341,10 @@ func TestEnvironment(t *testing.T) {
 		"PATH=/bin", "LECTERN_WINDOW_LATE_MAX=0s", "LECTERN_LISTEN_LOOPS=4", "LECTERN_LISTEN_RECEIVE_BUFFER=65536",
 		"LECTERN_PARQUET_DIR=123=4", "LECTERN_LOG_LEVEL=warn",
 		"LECTERN_TEST_SEED=1", "LECTERN_SERVICE_HOST=10.0.0.1", "LECTERN_PORT=tcp://10.0.0.1:8420", "LECTERN_PORT_8420_TCP_PORT=8420",
+		"LECTERN_OPS_SERVICE_HOST=10.0.0.1", "LECTERN_OPS_SERVICE_PORT=8421", "LECTERN_OPS_SERVICE_PORT_METRICS=8421",
+		"LECTERN_OPS_PORT=tcp://10.0.0.1:8421", "LECTERN_OPS_PORT_8421_TCP=tcp://10.0.0.1:8421", "LECTERN_OPS_PORT_8421_TCP_PROTO=tcp",
+		"LECTERN_OPS_PORT_8421_TCP_PORT=8421", "LECTERN_OPS_PORT_8421_TCP_ADDR=10.0.0.1", "LECTERN_OPS_PORT_8420_UDP=udp://[fd00::1]:8420",
+		"LECTERN_X_Y_SERVICE_HOST=fd00::1",
 		"LECTERN=1", "not a variable",
 	})
 	want := Defaults()
@@ -340,6 +357,9 @@ func TestEnvironment(t *testing.T) {
 	}
 	for entry, want := range map[string]string{
 		"LECTERN_WINDOW_LATEMAX=1s":          "[LECTERN_WINDOW_LATEMAX: unknown variable; did you mean LECTERN_WINDOW_LATE_MAX?]",
+		"LECTERN_OPS_PORT=yes":               "[LECTERN_OPS_PORT: unknown variable]",
+		"LECTERN_OPS_SERVICE_HOST=lectern":   "[LECTERN_OPS_SERVICE_HOST: unknown variable]",
+		"LECTERN_SERVICE_HOSTS=10.0.0.1":     "[LECTERN_SERVICE_HOSTS: unknown variable]",
 		"LECTERN_PORTS=1":                    "[LECTERN_PORTS: unknown variable]",
 		"LECTERN_LISTEN_LOOPS=x":             `[LECTERN_LISTEN_LOOPS: "x" is not an integer]`,
 		"LECTERN_LISTEN_LOOPS=":              `[LECTERN_LISTEN_LOOPS: "" is not an integer]`,

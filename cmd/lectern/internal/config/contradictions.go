@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"runtime"
 	"strconv"
 	"time"
 )
@@ -13,6 +14,14 @@ func (l *loader) findContradictions() {
 		l.contradiction([]string{"window.flush_interval", "window.ack_interval"},
 			"flush_interval %s is shorter than ack_interval %s: nothing can be flushed before it is cut",
 			FormatDuration(c.Window.FlushInterval), FormatDuration(c.Window.AckInterval))
+	}
+	if c.Stop.DrainTime > c.Stop.Grace-StopRest {
+		l.contradiction([]string{"stop.drain_time", "stop.grace"},
+			"drain_time %s leaves less than %s of grace %s for the last cut, its seal and its block",
+			FormatDuration(c.Stop.DrainTime), FormatDuration(StopRest), FormatDuration(c.Stop.Grace))
+	}
+	if c.Listen.SharePort && runtime.GOOS != "linux" {
+		l.contradiction([]string{"listen.share_port"}, "share_port works on Linux only")
 	}
 	if sharePort(c.Listen.Address, c.Ops.Address) {
 		l.contradiction([]string{"ops.address", "listen.address"},

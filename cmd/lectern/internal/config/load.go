@@ -181,6 +181,9 @@ func (s *setting) take(raw any) error {
 		}
 		return fmt.Errorf("wants %s; got the integer %d", s.wants, v)
 	case bool:
+		if s.takes&asBool != 0 {
+			return s.set(strconv.FormatBool(v))
+		}
 		return fmt.Errorf("wants %s; got %t", s.wants, v)
 	case float64:
 		return fmt.Errorf("wants %s; got %v", s.wants, v)

@@ -17,6 +17,7 @@ type types uint8
 const (
 	asString types = 1 << iota
 	asInteger
+	asBool
 )
 
 // settings is every key there is, in the order of config.toml.
@@ -24,10 +25,14 @@ func (c *Config) settings() []setting {
 	const day = 24 * time.Hour
 	return []setting{
 		address("listen.address", &c.Listen.Address),
+		choice("listen.share_port", &c.Listen.SharePort),
 		count("listen.loops", &c.Listen.Loops, 0, 1024),
 		size("listen.receive_buffer", &c.Listen.ReceiveBuffer, 4<<10, 1<<30),
 
 		address("ops.address", &c.Ops.Address),
+
+		duration("stop.drain_time", &c.Stop.DrainTime, 0, time.Hour),
+		duration("stop.grace", &c.Stop.Grace, StopRest, time.Hour),
 
 		duration("window.ack_interval", &c.Window.AckInterval, time.Millisecond, time.Minute),
 		duration("window.flush_interval", &c.Window.FlushInterval, 10*time.Millisecond, time.Hour),
@@ -44,6 +49,7 @@ func (c *Config) settings() []setting {
 		count("limits.rows_waiting_max", &c.Limits.RowsWaitingMax, slotsMin, 1_000_000_000),
 
 		path("spool.dir", &c.Spool.Dir),
+		choice("spool.share", &c.Spool.Share),
 		size("spool.size_max", &c.Spool.SizeMax, spoolSizeMin, 1<<50),
 
 		word("storage.driver", &c.Storage.Driver, "parquet", "clickhouse"),

@@ -92,6 +92,21 @@ func FormatSize(bytes int64) string {
 	return strconv.FormatInt(bytes, 10)
 }
 
+// choice is yes or no.
+func choice(key string, to *bool) setting {
+	return setting{
+		key: key, wants: "true or false", takes: asBool,
+		set: func(text string) error {
+			if text != "true" && text != "false" {
+				return fmt.Errorf("%s is neither true nor false", quote(text))
+			}
+			*to = text == "true"
+			return nil
+		},
+		show: func() string { return strconv.FormatBool(*to) },
+	}
+}
+
 // duration is a span of time.
 func duration(key string, to *time.Duration, least, most time.Duration) setting {
 	return span(key, to, func(d time.Duration) bool { return d >= least && d <= most },

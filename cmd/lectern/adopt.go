@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/spool"
+)
+
+// heirs takes over what other processes left in places of spool.dir: their
+// sources, so that clients go on here, and their blocks, which go to the store
+// under the numbers they have. docs/ARCHITECTURE.md says why in this order.
+type heirs struct {
+	d       *daemon
+	ctx     context.Context // ends with the shipping
+	stop    context.CancelFunc
+	working sync.WaitGroup
+	total   *metrics.Counter
+
+	elders []string // places of processes that were here before and may run yet
+	since  time.Time
+	warned time.Time // when it was last said that clients wait,
+	failed time.Time // or that a place cannot be taken over
+
+	mu     sync.Mutex // protects places
+	places map[string]*spool.Spool
+}
+
+// An elder's end is looked for more often than other places, whose sources no
+// client waits for.
+const (
+	elderInterval  = 100 * time.Millisecond
+	placesInterval = time.Second
+	elderPatience  = time.Minute // after which it is said that clients wait
+)
+
+func newHeirs(d *daemon, elders []string) *heirs {
+	h := &heirs{d: d, elders: elders, since: time.Now(), places: make(map[string]*spool.Spool)}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	h.total = d.set.NewCounter("lectern_spool_adopted_total")
+	d.set.NewGauge("lectern_spool_adopted_blocks", func() float64 { return float64(h.blocks()) })
+	return h
+}
+
+// blocks is how many blocks of others wait for the store.
+func (h *heirs) blocks() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.places {
+		n += s.Blocks()
+	}
+	return n
+}
+
+// watch takes over until ctx ends. alone says that this was done once.
+func (h *heirs) watch(ctx context.Context, alone bool) {
+	for {
+		wait := placesInterval
+		if !alone && h.failed.IsZero() {
+			wait = elderInterval
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		took := h.takeOver()
+		if took && !alone {
+			alone, h.elders = true, nil
+			h.d.collector.Alone()
+			h.d.logger.Info("the others on the spool have gone; their clients go on here", "after", time.Since(h.since).Round(time.Millisecond))
+		}
+		if !alone {
+			h.grumble()
+		}
+	}
+}
+
+// grumble says now and then that clients wait.
+func (h *heirs) grumble() {
+	now := time.Now()
+	if now.Sub(h.since) < elderPatience || now.Sub(h.warned) < elderPatience {
+		return
+	}
+	h.warned = now
+	h.d.logger.Warn("clients of TCP whose source is not known here wait until the other daemon on the spool has gone, since that may have counted their frames. "+
+		"Stop it, or give each a spool.dir of its own", "spool", h.elders, "for", now.Sub(h.since).Round(time.Second))
+}
+
+// takeOver adopts the places that no process has, once all elders have gone. It
+// says whether nobody else can know a source that is not known here.
+func (h *heirs) takeOver() bool {
+	for _, place := range h.elders {
+		if h.holds(place) {
+			continue
+		}
+		if running, err := spool.Running(place); running || err != nil {
+			return false
+		}
+	}
+	places, err := spool.Places(h.d.config.Spool.Dir)
+	if err != nil {
+		h.complain(h.d.config.Spool.Dir, err)
+		return false
+	}
+	all := true
+	for _, place := range places {
+		if place == h.d.spool.Dir() || h.holds(place) {
+			continue
+		}
+		if running, err := spool.Running(place); running && err == nil || spool.Vacant(place) {
+			continue // a younger one's, or nobody's
+		}
+		if err := h.adopt(place); err != nil {
+			h.complain(place, err)
+			all = false
+		}
+	}
+	return all
+}
+
+// complain says why a place cannot be taken over, at most once in elderPatience.
+func (h *heirs) complain(place string, err error) {
+	if now := time.Now(); now.Sub(h.failed) >= elderPatience {
+		h.failed = now
+		h.d.logger.Error("what another process left in the spool cannot be taken over; it will be tried again, and clients that it may know wait", "spool", place, "error", err)
+	}
+}
+
+// succeeded says whether another process is there to take over what this one
+// leaves.
+func (h *heirs) succeeded() bool {
+	places, err := spool.Places(h.d.config.Spool.Dir)
+	return err == nil && slices.ContainsFunc(places, func(place string) bool {
+		if place == h.d.spool.Dir() || h.holds(place) {
+			return false
+		}
+		running, err := spool.Running(place)
+		return running && err == nil
+	})
+}
+
+func (h *heirs) holds(place string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.places[place] != nil
+}
+
+// adopt takes over one place.
+func (h *heirs) adopt(place string) error {
+	d := h.d
+	s, recovered, err := spool.Open(spool.Options{
+		Dir: place, SizeMax: int64(d.config.Spool.SizeMax), Logger: d.logger, Metrics: metrics.NewSet(), Clock: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	window := d.collector.Adopt(recovered.Sources)
+	h.mu.Lock()
+	h.places[place] = s
+	h.mu.Unlock()
+	h.total.Inc()
+	d.logger.Info("the spool of another process is taken over", "spool", place, "collector", fmt.Sprintf("%016x", s.Collector()),
+		"sources", len(recovered.Sources), "seals", recovered.Seals, "runs", recovered.Runs)
+	h.working.Go(func() { h.settle(s, recovered, window) })
+	return nil
+}
+
+// settle brings all that an adopted spool holds to the store. When its sources
+// are durable here, too, nothing needs it any more.
+func (h *heirs) settle(s *spool.Spool, recovered *spool.Recovered, window uint64) {
+	err := h.ship(s, recovered)
+	for err == nil && !h.d.collector.Sealed(window) {
+		select {
+		case <-time.After(elderInterval):
+		case <-h.ctx.Done():
+			err = h.ctx.Err()
+		}
+	}
+	if err == nil && s.Blocks() > 0 {
+		err = errors.New("the store will never take some of its blocks; they stay for the next start")
+	}
+	if err == nil {
+		err = s.Retire()
+	} else {
+		err = errors.Join(err, s.Close())
+	}
+	if err != nil && h.ctx.Err() == nil {
+		// It stays in the list, so that it is not taken over again and again.
+		h.d.logger.Error("the spool of another process is not done with; it stays for the next start", "spool", s.Dir(), "error", err)
+		return
+	}
+	h.mu.Lock()
+	delete(h.places, s.Dir())
+	h.mu.Unlock()
+}
+
+func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
+	store, err := h.d.storeBeside(s)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	// Where it cannot be asked now, it is before the first block.
+	if last, err := store.LastNumber(h.ctx); err == nil {
+		if err := s.CheckStore(last); err != nil {
+			return err
+		}
+	}
+	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
+		Spool: s, Store: store,
+		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
+		Metrics: h.d.set, Logger: h.d.logger,
+	})
+}
+
+// close ends the shipping. What is not stored stays in its place.
+func (h *heirs) close() {
+	h.stop()
+	h.working.Wait()
+}

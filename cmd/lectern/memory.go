@@ -1,0 +1,87 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+)
+
+// memoryShare is how much of a container's memory Go may use before it collects
+// harder, in percent. The rest is for what it does not count: the sockets'
+// buffers, and the pages of files that are being written.
+const memoryShare = 80
+
+// limitMemory sets Go's soft limit where GOMEMLIMIT does not and the process has
+// a limit, and says so where the configuration may need more.
+func limitMemory(c *config.Config, environ []string, root string, logger *slog.Logger) {
+	most, ok := memoryLimit(root)
+	if !ok {
+		return
+	}
+	var need int64
+	for _, m := range c.Memory() {
+		need += m.Bytes
+	}
+	if need > most {
+		logger.Warn("the limits of the configuration add up to more memory than the process may have; `lectern check` says what takes it",
+			"need_bytes", need, "limit_bytes", most)
+	}
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, "GOMEMLIMIT="); ok && value != "" {
+			return // Go has read it
+		}
+	}
+	debug.SetMemoryLimit(most / 100 * memoryShare)
+}
+
+// memoryLimit is the least limit of the process's control groups, of either
+// version; root is "/" but in tests. A container sees its own group as the
+// topmost one.
+func memoryLimit(root string) (least int64, ok bool) {
+	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(groups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
+			continue
+		}
+		base, file := "", ""
+		switch {
+		case fields[0] == "0" && fields[1] == "":
+			base, file = "sys/fs/cgroup", "memory.max"
+		case fields[1] == "memory":
+			base, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		default:
+			continue
+		}
+		for group := filepath.Join("/", fields[2]); ; group = filepath.Dir(group) {
+			if n, found := readLimit(filepath.Join(root, base, group, file)); found && (!ok || n < least) {
+				least, ok = n, true
+			}
+			if group == "/" {
+				break
+			}
+		}
+	}
+	return least, ok
+}
+
+// unlimited is above every machine's memory. Version 1 writes "no limit" as the
+// largest multiple of a page.
+const unlimited = 1 << 60
+
+func readLimit(path string) (int64, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return n, err == nil && n > 0 && n < unlimited
+}

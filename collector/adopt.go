@@ -1,0 +1,107 @@
+package collector
+
+import "github.com/lectern/lectern/storage"
+
+// adoptAtOnce is how many sources are adopted before the loop gets its turn.
+const adoptAtOnce = 128
+
+// Adopt takes what another process, which runs no more, knew of its sources, so
+// that their clients go on here. The counting of a source that is known here too
+// is joined: what neither of the two has seen between their frames is lost, and
+// booked. It may be called before Start. The number it returns is for Sealed:
+// until then the other's spool is to be kept as it is.
+func (c *Collector) Adopt(all []storage.Source) (window uint64) {
+	s := c.shards[0]
+	for len(all) > 0 {
+		n := min(len(all), adoptAtOnce)
+		s.Lock()
+		s.tick()
+		for i := range all[:n] {
+			s.adopt(&all[i])
+		}
+		window = s.generation
+		s.Unlock()
+		all = all[n:]
+	}
+	return window
+}
+
+// Sealed says whether the sources of an Adopt, which returned that window, are
+// durable here.
+func (c *Collector) Sealed(window uint64) bool { return c.sources.sealed.Load() >= window }
+
+// Alone says that no other process knows a source that is not known here. Until
+// then, where Options.Company is set, a client with a source that is not known
+// waits for the answer to its hello: the others may have counted its frames.
+func (c *Collector) Alone() {
+	c.cuts.company.Store(false)
+	for _, s := range c.shards {
+		s.sweep()
+	}
+}
+
+// adopt takes one source. The shard's mutex is held.
+func (s *shard) adopt(o *storage.Source) {
+	st := s.sources.of(o.ID)
+	st.Lock()
+	defer st.Unlock()
+	src := st.known(o.ID)
+	if src == nil {
+		if !o.Session && s.sources.live.Load() >= s.sources.max {
+			return // it would be refused if it came now; what it lost is booked
+		}
+		src = s.sources.put(st, o, s.now)
+		s.note(src)
+		return
+	}
+	src.session = src.session || o.Session
+	src.lastSeen = max(src.lastSeen, s.now)
+	met := src.base
+	before := src.state
+	switch {
+	case o.Base >= src.base && o.End <= src.end && o.Next <= src.next:
+		return // it was adopted before
+	case o.Base <= src.base && o.End >= src.end && o.Next >= src.next:
+		s.note(src)
+		src.state = stateOf(o)
+	default:
+		s.note(src)
+		gap := src.join(o)
+		k := s.books.of(src.stream)
+		k.sent += gap
+		k.lost += int64(gap)
+		s.tally.sent += gap
+		s.tally.lost += int64(gap)
+	}
+	src.durable = max(src.durable, o.Next)
+	if o.Next > before.next {
+		src.window = windowAfter(o.Next)
+	} else {
+		src.window.floor = max(src.window.floor, o.Next)
+	}
+	if met > 0 && src.base == 0 {
+		s.sources.middle.Add(-1)
+	}
+}
+
+// note has a source sealed with the next cut, before its first change.
+func (s *shard) note(src *source) {
+	if src.moves(s.generation) {
+		s.moved = append(s.moved, src.id)
+	}
+}
+
+// join adds to a source's state what another process has seen of it before,
+// behind or beside it, and returns how many events neither has seen between the
+// two spans.
+func (s *source) join(o *storage.Source) (gap uint64) {
+	if from, to := min(s.end, o.End), max(s.base, o.Base); to > from {
+		gap = to - from
+	}
+	s.base, s.end = min(s.base, o.Base), max(s.end, o.End)
+	s.lost += o.Lost + gap
+	if o.Next > s.next {
+		s.newest, s.next = o.Newest, o.Next
+	}
+	return gap
+}

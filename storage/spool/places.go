@@ -1,0 +1,208 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Several daemons of one machine can keep their spools below one directory, for
+// as long as it takes that one follows another. Each has a place of its own: the
+// directory itself, or one below it whose name is a number. A place is an
+// ordinary spool directory, locked by its process. ARCHITECTURE.md says who takes
+// over from whom, and when.
+
+const (
+	lockName   = "lock"   // locked by the process that has the place
+	doorName   = "door"   // locked for the moment in which a process looks for its place
+	vacantName = "vacant" // a place that holds nothing, and whose sources others know
+)
+
+// doorWait is how long a process waits for others that look for their places.
+const doorWait = 10 * time.Second
+
+// Claim opens a place for this process: o.Dir where no other process has one
+// below it. Where others have, it is an error without share; with share it is a
+// vacant place or a new one, and elders are the directories of the others, whose
+// processes were there before this one.
+func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err error) {
+	if err := (systemFiles{}).MakeDir(o.Dir); err != nil {
+		return nil, nil, nil, fmt.Errorf("spool: make the directory: %w", err)
+	}
+	door, err := knock(filepath.Join(o.Dir, doorName))
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("spool: %s: %w", o.Dir, err)
+	}
+	defer door.Close()
+	places, err := Places(o.Dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var free []string
+	for _, place := range places {
+		if running, err := Running(place); err != nil {
+			return nil, nil, nil, err
+		} else if running {
+			elders = append(elders, place)
+		} else {
+			free = append(free, place)
+		}
+	}
+	switch {
+	case len(elders) > 0 && !share:
+		return nil, nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own, or set spool.share for a hand-over", elders[0])
+	case len(elders) == 0:
+		o.LockWait = time.Second // a running daemon may look at it just now
+	default:
+		i := slices.IndexFunc(free, Vacant)
+		if i >= 0 {
+			o.Dir = free[i]
+			o.LockWait = time.Second
+		} else {
+			o.Dir = unusedPlace(o.Dir)
+		}
+	}
+	s, r, err = Open(o)
+	return s, r, elders, err
+}
+
+// knock locks the door.
+func knock(path string) (io.Closer, error) {
+	for deadline := time.Now().Add(doorWait); ; {
+		door, err := systemFiles{}.Lock(path)
+		if !errors.Is(err, errHeld) {
+			return door, err
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("another process has been starting there for %v: look for one that hangs", doorWait)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Places returns dir itself and the places below it, lowest number first.
+func Places(dir string) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	var numbers []int
+	for _, e := range list {
+		n, err := strconv.Atoi(e.Name())
+		if err == nil && n > 0 && strconv.Itoa(n) == e.Name() && e.IsDir() {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	places := []string{dir}
+	for _, n := range numbers {
+		places = append(places, filepath.Join(dir, strconv.Itoa(n)))
+	}
+	return places, nil
+}
+
+// unusedPlace is the first name below dir that is not there.
+func unusedPlace(dir string) string {
+	for n := 1; ; n++ {
+		place := filepath.Join(dir, strconv.Itoa(n))
+		if _, err := os.Lstat(place); err != nil {
+			return place
+		}
+	}
+}
+
+// Running says whether a process has a place.
+func Running(place string) (bool, error) {
+	lock, err := systemFiles{}.Lock(filepath.Join(place, lockName))
+	if errors.Is(err, errHeld) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("spool: lock %s: %w", place, err)
+	}
+	return false, lock.Close()
+}
+
+// Vacant says whether nothing is in a place that no process has: it was never
+// used, or retired.
+func Vacant(place string) bool {
+	if _, err := os.Lstat(filepath.Join(place, vacantName)); err == nil {
+		return true
+	}
+	list, err := os.ReadDir(place)
+	return err == nil && !slices.ContainsFunc(list, func(e fs.DirEntry) bool {
+		name := e.Name()
+		_, isLog := parseLogName(name)
+		_, isRun := parseRunName(name)
+		return isLog || isRun || name == "collector"
+	})
+}
+
+// Retire closes a spool of which every block is stored and every source is known
+// elsewhere, and leaves its place vacant: its reserve is given back, its collector
+// id stays.
+func (s *Spool) Retire() error {
+	if s.Blocks() > 0 {
+		return fmt.Errorf("spool: %s has blocks that are not stored", s.o.Dir)
+	}
+	now := s.o.Clock().UnixMilli()
+	seal := Seal{}
+	seal.Window.Start, seal.Window.End = now, now
+	for _, source := range s.Sources() {
+		seal.Forgotten = append(seal.Forgotten, source.ID)
+	}
+	number, err := s.Seal(&seal)
+	if err == nil {
+		err = s.Freeze(nil, nil, seal.Window, number)
+	}
+	if err == nil {
+		err = s.vacate()
+	}
+	return errors.Join(err, s.Close())
+}
+
+// vacate gives the reserve back and marks the place.
+func (s *Spool) vacate() error {
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	if err := s.files.Remove(s.path("reserve")); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	f, err := s.files.Create(s.path(vacantName))
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	_ = f.Close() // it is empty
+	s.dirty = true
+	return s.syncDir()
+}
+
+// occupy takes the mark off a place, for good, before anything is written there.
+func (s *Spool) occupy(entries []Entry) error {
+	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == vacantName }) {
+		return nil
+	}
+	if err := s.files.Remove(s.path(vacantName)); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	if err := s.files.SyncDir(s.o.Dir); err != nil {
+		return fmt.Errorf("spool: sync the directory: %w", err)
+	}
+	return nil
+}
+
+// takeLock takes the place for this process.
+func (s *Spool) takeLock() (io.Closer, error) {
+	for deadline := time.Now().Add(s.o.LockWait); ; time.Sleep(20 * time.Millisecond) {
+		lock, err := s.files.Lock(s.path(lockName))
+		if !errors.Is(err, errHeld) || !time.Now().Before(deadline) {
+			return lock, err
+		}
+	}
+}
