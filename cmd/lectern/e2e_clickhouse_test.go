@@ -386,3 +386,38 @@ func TestParkedUntilRetry(t *testing.T) {
 		t.Errorf("books: %s", out)
 	}
 }
+
+// What a killed daemon had sealed, another one on the same spool brings to
+// ClickHouse under the dead one's id and numbers.
+func TestLeftoversIntoClickHouse(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	dir := filepath.Join(t.TempDir(), "spool")
+	elder := serveOn(t, onClickHouse(t, s, dir, "spool.share = true\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"200ms\""))
+	elder.emit("tcp", "--events", "10000", "--seed", "1")
+	s.Kill()
+	elder.emit("tcp", "--events", "10000", "--seed", "2")
+	newcomer := serveOn(t, onClickHouse(t, s, dir, "spool.share = true\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"200ms\""))
+	_ = elder.command.Process.Kill()
+	<-elder.finished
+	newcomer.emit("tcp", "--events", "10000", "--seed", "3")
+	s.Restart()
+	sum := func() string {
+		return s.Query("SELECT sum(opens) + sum(reads) + sum(finishes) + sum(saves) + sum(shares) FROM lectern.reads WHERE stream != 65535")[0][0]
+	}
+	for until := time.Now().Add(2 * time.Minute); sum() != "30000"; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%s events are stored, want 30000", sum())
+		}
+	}
+	newcomer.stop()
+	if sum() != "30000" {
+		t.Errorf("%s events are stored, want 30000", sum())
+	}
+	if row := s.Query("SELECT uniqExact(collector), countIf(copies != 1 OR checksums != 1) FROM lectern.receipts")[0]; row[0] != "2" || row[1] != "0" {
+		t.Errorf("%s collectors, %s blocks that are not there exactly once", row[0], row[1])
+	}
+	if out := succeed(t, "books", "--config", newcomer.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
