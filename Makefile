@@ -115,7 +115,7 @@ test-handover: ## one daemon follows another under load, ten times each way (2 m
 	LECTERN_TEST_HANDOVERS=10 $(GO) test -count=1 -v -timeout 20m -run TestHandover ./cmd/lectern
 
 .PHONY: bench-ingest
-bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (4 min)
+bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (3 min)
 	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
 
 .PHONY: test-load

@@ -54,7 +54,7 @@ func (r *receiver) open(socket, receiveBuffer int) (granted int, err error) {
 	r.headers = make([]mmsghdr, batchDatagrams)
 	r.vectors = make([]unix.Iovec, batchDatagrams)
 	r.control = make([]byte, batchDatagrams*controlSize)
-	r.buffer = preferHuge(make([]byte, batchDatagrams*bufferStride))
+	r.buffer = hugeBytes(batchDatagrams * bufferStride)
 	for i := range r.headers {
 		r.vectors[i].Base = &r.buffer[i*bufferStride]
 		r.vectors[i].SetLen(datagramBuffer)

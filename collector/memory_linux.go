@@ -26,3 +26,10 @@ func preferHuge[T any](s []T) []T {
 	}
 	return s
 }
+
+// hugeBytes returns so many bytes that begin where a large page does.
+func hugeBytes(size int) []byte {
+	b := make([]byte, size+2*hugePage)
+	skip := int((hugePage - uintptr(unsafe.Pointer(&b[0]))%hugePage) % hugePage)
+	return preferHuge(b[skip : skip+(size+hugePage-1)&^(hugePage-1)])[:size]
+}

@@ -42,13 +42,15 @@ type table struct {
 	limit int // keys at the most, so that probes stay short
 	seed  [2]uint64
 
-	ahead ahead
+	ahead  ahead
+	nobody slot // of no event's key
 }
 
 // ahead is what is known of the events that are being counted.
 type ahead struct {
 	hashes [lookahead]uint64
 	lines  [lookahead]uintptr // of memory that they need
+	slots  [lookahead]*slot   // where they very likely belong
 }
 
 const (
@@ -67,6 +69,8 @@ func newTable(slots int) *table {
 		mask:  uint64(n/groupSlots - 1),
 		limit: n / 8 * 7,
 		seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
+		// A stream that no event has.
+		nobody: slot{stream: wire.StreamReserved},
 	}
 }
 
@@ -110,11 +114,21 @@ func (t *table) countSome(events []wire.Event, moments []moment) {
 	}
 	prefetchEach(&a.lines[0], len(events))
 	for i := range events {
-		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&t.slots[t.guess(a.hashes[i%lookahead])]))
+		at, known := t.guess(a.hashes[i%lookahead])
+		s := &t.slots[at]
+		a.lines[i%lookahead] = uintptr(unsafe.Pointer(s))
+		if !known {
+			s = &t.nobody
+		}
+		a.slots[i%lookahead] = s
 	}
 	prefetchEach(&a.lines[0], len(events))
 	for i := range events {
-		t.slot(a.hashes[i%lookahead], &events[i], moments[i]).add(&events[i], moments[i].offset)
+		e, m, s := &events[i], moments[i], a.slots[i%lookahead]
+		if s.content != e.Content || s.user != e.User || s.minute != m.minute || s.stream != m.stream {
+			s = t.slot(a.hashes[i%lookahead], e, m)
+		}
+		s.add(e, m.offset)
 	}
 }
 
@@ -141,14 +155,15 @@ func matches(tags, tag uint64) uint64 {
 // empties has a bit set in each byte of a group's tags whose slot is empty.
 func empties(tags uint64) uint64 { return ^tags & (everyByte * 0x80) }
 
-// guess is the slot that a key has, or will get, in nearly every case.
-func (t *table) guess(hash uint64) uint64 {
+// guess is the slot that a key has, or will get, in nearly every case, and
+// whether it is used.
+func (t *table) guess(hash uint64) (at uint64, used bool) {
 	g := t.group(hash)
 	m := matches(t.tags[g], tag(hash))
-	if m == 0 {
+	if used = m != 0; !used {
 		m = empties(t.tags[g])
 	}
-	return g*groupSlots + uint64(bits.TrailingZeros64(m)/8)%groupSlots
+	return g*groupSlots + uint64(bits.TrailingZeros64(m)/8)%groupSlots, used
 }
 
 // slot is the slot of an event's key, an empty one taken for it if it had none.

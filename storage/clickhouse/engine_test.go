@@ -96,7 +96,7 @@ func randomBlock(r *rand.Rand, number uint64, rows int) *storage.Block {
 	b.Window = storage.Window{Start: int64(number) * 10_000, End: int64(number+1) * 10_000}
 	for stream := uint16(1); stream <= 3; stream++ {
 		b.Books = append(b.Books, storage.Book{
-			Stream: stream, Sent: events[stream] + 10, Accepted: events[stream], Lost: 3, Shed: 2, Clamped: 1, Duplicate: 7, Stale: 8,
+			Stream: stream, Sent: events[stream] + 10, Accepted: events[stream], Lost: 3, Shed: 2, Clamped: 1, Duplicate: 7, Stale: 8, Reordered: 9,
 			Refused: []storage.Refused{{Reason: "magic", Events: 4, Frames: 2}, {Reason: "kind", Events: 1, Frames: 1}},
 		})
 	}

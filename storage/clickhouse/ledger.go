@@ -26,6 +26,7 @@ var ledgerColumns = []struct{ name, kind string }{
 	{"clamped", "UInt64"},
 	{"duplicate", "UInt64"},
 	{"stale", "UInt64"},
+	{"reordered", "UInt64"},
 	{"stored", "UInt64"},
 	{"attempt", "UInt64"},
 	{"refused_events", "Map(LowCardinality(String), UInt64)"},
@@ -78,11 +79,11 @@ func sum(v []uint32) uint64 {
 // ledgerInput is these rows as ch-go takes them.
 func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Input {
 	var (
-		collector, block, sent, accepted, refused, shed, clamped, duplicate, stale, stored, attempt proto.ColUInt64
-		stream                                                                                      proto.ColUInt16
-		lost                                                                                        proto.ColInt64
-		start, end                                                                                  = datetimes(), datetimes()
-		events, frames                                                                              = counts(), counts()
+		collector, block, sent, accepted, refused, shed, clamped, duplicate, stale, reordered, stored, attempt proto.ColUInt64
+		stream                                                                                                 proto.ColUInt16
+		lost                                                                                                   proto.ColInt64
+		start, end                                                                                             = datetimes(), datetimes()
+		events, frames                                                                                         = counts(), counts()
 	)
 	for i := range entries {
 		e := &entries[i]
@@ -100,6 +101,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		clamped.Append(k.Clamped)
 		duplicate.Append(k.Duplicate)
 		stale.Append(k.Stale)
+		reordered.Append(k.Reordered)
 		stored.Append(e.stored)
 		attempt.Append(generation)
 		ofEvents, ofFrames := make(map[string]uint64), make(map[string]uint64)
@@ -111,7 +113,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		frames.Append(ofFrames)
 	}
 	data := []proto.ColInput{&collector, &block, &stream, start, end, &sent, &accepted, &lost, &refused, &shed,
-		&clamped, &duplicate, &stale, &stored, &attempt, events, frames}
+		&clamped, &duplicate, &stale, &reordered, &stored, &attempt, events, frames}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: ledgerColumns[i].name, Data: d}

@@ -75,6 +75,9 @@ CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
     clamped        UInt64 CODEC(T64, ZSTD(1)),
     duplicate      UInt64 CODEC(T64, ZSTD(1)),
     stale          UInt64 CODEC(T64, ZSTD(1)),
+    -- Events that came after later ones of their source; each is in the sum, as
+    -- what became of it.
+    reordered      UInt64 CODEC(T64, ZSTD(1)),
     -- Events that this very block brings to reads. The books of a window stand
     -- with its first block, its rows may be in several.
     stored         UInt64 CODEC(T64, ZSTD(1)),

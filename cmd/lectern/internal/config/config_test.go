@@ -411,7 +411,7 @@ func TestMemory(t *testing.T) {
 		"rows waiting":    320_000_000,
 		"sources":         50_000_000,
 		"connections":     16384*4096 + 3*(32<<20),
-		"datagrams":       3 * (4 << 20),
+		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),
 		"base":            64 << 20,
 	}

@@ -17,11 +17,11 @@ const (
 	slotBytes       = 64       // collector's slot: a cache line
 	tagBytes        = 1        // beside each slot
 	rowBytes        = 80       // storage.Row
-	sourceBytes     = 500      // collector's source, 304, its entry in a map, and the spool's copy
+	sourceBytes     = 500      // collector's source, 320, its entries in the index, and the spool's copy
 	connectionBytes = 4 << 10  // gnet's connection and ours
 	partialMax      = 32 << 20 // half-received frames, a loop
 	frameBytes      = 64 << 10 // the largest of them
-	batchBytes      = 4 << 20  // 64 datagrams of 64 KiB, a loop
+	batchBytes      = 8 << 20  // 64 datagrams of 64 KiB, in large pages, a loop
 	baseBytes       = 64 << 20 // the program, its stacks, the store's buffers
 )
 
