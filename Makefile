@@ -204,7 +204,7 @@ test-kube: # manifests, alerts, dashboards and compose.yml, in a module of their
 	cd kube/test && $(GO) vet ./... && $$(cd ../.. && $(GO) tool -n staticcheck) ./... && $(GO) test .
 
 .PHONY: test-image
-test-image: ## build the image for amd64 and arm64 and run it hardened (4 min)
+test-image: ## build the image for amd64 and arm64 and run it hardened (5 min)
 	@kube/test/apt dockerd:docker.io docker-compose:docker-compose docker-registry:docker-registry busybox:busybox-static iptables:iptables nsenter:util-linux ip:iproute2
 	cd kube/test && $(GO) test -count=1 -v -timeout 30m ./image
 

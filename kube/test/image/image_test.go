@@ -37,6 +37,7 @@ func TestImage(t *testing.T) {
 		return
 	}
 	t.Run("run", func(t *testing.T) { d.hardened(t) })
+	t.Run("hostpath", func(t *testing.T) { d.hostPath(t) })
 	t.Run("compose", func(t *testing.T) { d.compose(t) })
 	t.Run("push", func(t *testing.T) { d.push(t) })
 }
