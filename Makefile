@@ -2,11 +2,43 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+
+# What a machine needs. Debian's packages by the command that shows that they are there; kube/test/apt installs them.
+NEEDED := gcc:gcc git:git make:make promtool:prometheus
+
+.PHONY: init
+init: ## install what a new machine needs: Debian's packages, and what to do about the rest
+	@kube/test/apt $(NEEDED)
+	@command -v $(GO) >/dev/null || echo "Go is not here: version $$(awk '$$1 == "go" {print $$2}' go.mod) or newer, from https://go.dev/dl"
+	@command -v $(DOCKER) >/dev/null || echo "Docker is not here, for image, up and push: Debian's package is docker.io, https://docs.docker.com/engine/install has newer ones"
+	@command -v $(KUBECTL) >/dev/null || echo "kubectl is not here, for deploy and rollout: https://kubernetes.io/docs/tasks/tools"
+
+.PHONY: setup
+setup: ## fetch the modules and build the tools
+	$(GO) mod download
+	cd kube/test && $(GO) mod download
+	@$(GO) tool -n staticcheck >/dev/null && $(GO) tool -n govulncheck >/dev/null
+
+.PHONY: requirements
+requirements: ## say what is here and what is not
+	@missing=0; \
+	say() { printf '  %-16s %-9s %s\n' "$$1" "$$2" "$$3"; }; \
+	check() { if v=$$($$3 2>/dev/null | head -n 1) && [ -n "$$v" ]; then say "$$1" here "$$v"; else say "$$1" MISSING "for $$2"; [ -n "$$4" ] || missing=1; fi; }; \
+	check go everything "$(GO) version"; \
+	check gcc "test (the race detector)" "gcc --version"; \
+	check git "the version" "git --version"; \
+	check promtool "test (the alerts); make init installs it" "promtool --version"; \
+	check docker "image, up, push" "$(DOCKER) --version" optional; \
+	check compose "up, down" "$(COMPOSE) version" optional; \
+	check kubectl "deploy, rollout; test does without" "$(KUBECTL) version --client" optional; \
+	check aws "deploying to EKS" "aws --version" optional; \
+	exit $$missing
 
 .PHONY: build
 build: ## build bin/lectern, one static binary
@@ -21,8 +53,25 @@ run-clickhouse: build ## the same on a ClickHouse that is there (LECTERN_CLICKHO
 	./bin/lectern schema --apply
 	LECTERN_STORAGE_DRIVER=clickhouse ./bin/lectern serve
 
+# Lectern with ClickHouse, Prometheus and Grafana by compose.yml; STORE=parquet is Lectern alone.
+COMPOSE ?= docker compose
+STORE   ?= clickhouse
+
+# Passwords for this machine alone. The containers' users read them, so the directory keeps others out.
+data/secrets/%-password:
+	@mkdir -p data/secrets && chmod 700 data/secrets
+	@od -An -N16 -tx1 /dev/urandom | tr -d ' \n' > $@ && chmod 444 $@
+
+.PHONY: up
+up: image data/secrets/clickhouse-password data/secrets/grafana-password ## start Lectern, ClickHouse, Prometheus and Grafana in containers
+	STORE=$(STORE) IMAGE=$(IMAGE) $(COMPOSE) up -d $(if $(filter parquet,$(STORE)),--no-deps lectern)
+
+.PHONY: down
+down: ## stop them; their data stays in volumes
+	IMAGE=$(IMAGE) $(COMPOSE) down
+
 .PHONY: test
-test: format vet staticcheck vulnerabilities clickhouse-engine ## all checks and tests, with the race detector
+test: format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all checks and tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 20m ./...
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
@@ -65,6 +114,10 @@ bench: ## decode and count, beside a plain Go map; blocks into Parquet and Click
 test-handover: ## one daemon follows another under load, ten times each way (2 min)
 	LECTERN_TEST_HANDOVERS=10 $(GO) test -count=1 -v -timeout 20m -run TestHandover ./cmd/lectern
 
+.PHONY: bench-ingest
+bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (4 min)
+	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
+
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern
@@ -93,6 +146,75 @@ test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min
 fuzz: ## any bytes, and events to bytes and back, 5 minutes each
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 5m ./wire
 	$(GO) test -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime 5m ./wire
+
+# The image. IMAGE is its name, with the registry in front where it is pushed.
+DOCKER   ?= docker
+IMAGE    ?= lectern
+PLATFORM ?= linux/$(shell $(GO) env GOARCH)
+
+.PHONY: image
+image: ## build the image, tagged with the version and as latest
+	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --platform $(PLATFORM) \
+		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) -t $(IMAGE):latest .
+
+.PHONY: push
+push: ## build for amd64 and arm64 and push to IMAGE, as the version and as latest
+	@case "$(IMAGE)" in */*) ;; *) echo "say where to: make push IMAGE=REGISTRY/lectern"; exit 1 ;; esac
+	for arch in amd64 arm64; do \
+		$(MAKE) image PLATFORM=linux/$$arch IMAGE=$(IMAGE) VERSION=$(VERSION) COMMIT=$(COMMIT) && \
+		$(DOCKER) tag $(IMAGE):$(VERSION) $(IMAGE):$(VERSION)-$$arch && \
+		$(DOCKER) push $(IMAGE):$(VERSION)-$$arch || exit 1; done
+	for tag in $(VERSION) latest; do \
+		$(DOCKER) manifest rm $(IMAGE):$$tag 2>/dev/null; \
+		$(DOCKER) manifest create $(MANIFEST_FLAGS) $(IMAGE):$$tag $(IMAGE):$(VERSION)-amd64 $(IMAGE):$(VERSION)-arm64 && \
+		$(DOCKER) manifest push $(MANIFEST_FLAGS) --purge $(IMAGE):$$tag || exit 1; done
+
+# The cluster that kubectl's context names. docs/DEPLOY-EKS.md goes through it.
+KUBECTL ?= kubectl
+OVERLAY ?= local
+
+.PHONY: deploy
+deploy: ## show what would change in the cluster, then apply kube/overlays/OVERLAY
+	@if $(KUBECTL) get namespace lectern >/dev/null 2>&1; then \
+		$(KUBECTL) diff -k kube/overlays/$(OVERLAY) || [ $$? = 1 ]; fi # without its namespace a diff fails
+	$(KUBECTL) apply -k kube/overlays/$(OVERLAY)
+	$(KUBECTL) -n lectern rollout status daemonset/lectern --timeout 30m
+
+.PHONY: rollout
+rollout: ## restart the collectors one node after the other, on what latest is now
+	$(KUBECTL) -n lectern rollout restart daemonset/lectern
+	$(KUBECTL) -n lectern rollout status daemonset/lectern --timeout 30m
+
+.PHONY: kompose
+kompose: data/secrets/clickhouse-password data/secrets/grafana-password bin/kompose ## a first draft of manifests from compose.yml, in kompose/
+	rm -rf kompose && mkdir kompose
+	IMAGE=$(IMAGE) STORE=$(STORE) bin/kompose convert -f compose.yml -o kompose/
+
+# Its module has a replacement, so that "go install" refuses it.
+bin/kompose:
+	d=$$(mktemp -d) && cd $$d && $(GO) mod init kompose && \
+	$(GO) mod edit -require github.com/kubernetes/kompose@v1.38.0 \
+		-replace github.com/openshift/api@v3.9.0+incompatible=github.com/openshift/api@v0.0.0-20230704153349-abb98ff04d03 && \
+	$(GO) get -tool github.com/kubernetes/kompose@v1.38.0 && \
+	$(GO) build -o $(CURDIR)/bin/kompose github.com/kubernetes/kompose; code=$$?; rm -rf $$d; exit $$code
+
+.PHONY: test-kube
+test-kube: # manifests, alerts, dashboards and compose.yml, in a module of their own
+	-@kube/test/apt promtool:prometheus
+	cd kube/test && $(GO) vet ./... && $$(cd ../.. && $(GO) tool -n staticcheck) ./... && $(GO) test .
+
+.PHONY: test-image
+test-image: ## build the image for amd64 and arm64 and run it hardened (4 min)
+	@kube/test/apt dockerd:docker.io docker-compose:docker-compose docker-registry:docker-registry busybox:busybox-static iptables:iptables nsenter:util-linux ip:iproute2
+	cd kube/test && $(GO) test -count=1 -v -timeout 30m ./image
+
+.PHONY: alerts
+alerts: ## make the PrometheusRule of kube/components/podmonitor/alerts.yaml
+	@cd kube/components/podmonitor && { \
+		printf '%s\n' '# Made of alerts.yaml by "make alerts"; change that.' 'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' \
+			'metadata:' '  name: lectern' '  namespace: lectern' '  labels:' '    app.kubernetes.io/name: lectern' \
+			'    # As in podmonitor.yaml.' '    release: kube-prometheus-stack' 'spec:'; \
+		sed -n '/^groups:/,$$s/^./  &/p' alerts.yaml; } > prometheusrule.yaml
 
 .PHONY: clean
 clean: ## remove what was built

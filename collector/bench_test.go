@@ -117,3 +117,25 @@ func benchMap(b *testing.B, frames [][]byte, perFrame int) {
 func perEvent(b *testing.B, perFrame int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*perFrame), "ns/event")
 }
+
+// BenchmarkCutRows reads the rows of a full table at a cut, beside the loops.
+func BenchmarkCutRows(b *testing.B) {
+	const keys = 1_000_000
+	t := newTable(2 * keys)
+	r := rand.New(rand.NewPCG(1, 1))
+	var rows []storage.Row
+	events, moments := make([]wire.Event, 1000), make([]moment, 1000)
+	for b.Loop() {
+		b.StopTimer()
+		for range keys / len(events) {
+			for i := range events {
+				events[i] = wire.Event{Content: r.Uint64(), User: r.Uint64()}
+				moments[i] = moment{minute: 29_000_000, stream: 1}
+			}
+			t.count(events, moments)
+		}
+		b.StartTimer()
+		rows = t.appendRows(rows[:0])
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*keys), "ns/row")
+}

@@ -11,9 +11,15 @@ import (
 // datagrams are soon full.
 var roomWaitMax = [transports]time.Duration{overUDP: 5 * time.Millisecond, overTCP: time.Second}
 
-// datagram takes the frames of one datagram. A refused frame takes the rest of
-// its datagram with it.
+// datagram takes the frames of one datagram and counts their events.
 func (s *shard) datagram(b []byte) {
+	s.admit(b)
+	s.flush()
+}
+
+// admit takes the frames of one datagram. A refused frame takes the rest of its
+// datagram with it. Events may be waiting afterwards: flush counts them.
+func (s *shard) admit(b []byte) {
 	s.tally.datagrams++
 	s.tally.bytes[overUDP] += uint64(len(b))
 	if len(b) == 0 {
@@ -65,7 +71,8 @@ func (s *shard) refuseEvents(k *book, n uint64, why wire.Refusal) {
 
 // frame takes one whole frame, whose header has been parsed: it is accepted
 // whole, refused whole or shed whole. A frame seen before is accepted and
-// counted as a duplicate. The shard's mutex is held.
+// counted as a duplicate. The shard's mutex is held. Events may be waiting
+// afterwards.
 func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool) wire.Refusal {
 	s.tally.frames[via]++
 	switch {
@@ -101,9 +108,14 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	if session && !src.window.any {
 		src.window.floor = h.Sequence // frames of a session come in order: none below is still to come
 	}
-	k := s.books.of(src.stream)
+	k := s.book(src.stream)
 	if seen := src.window.check(h.Sequence); seen != fresh {
 		again := seen == duplicate || src.session
+		if again {
+			src.duplicate += n
+		} else {
+			src.stale += n
+		}
 		st.Unlock()
 		if again { // a session leaves nothing out by accident
 			s.tally.duplicate += n
@@ -118,7 +130,10 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		st.Unlock()
 		return s.refuseStranger(h, wire.RefusedPosition)
 	}
-	events, why := wire.DecodeEvents(s.events, h.Body(frame), h.Count)
+	if len(s.events)-s.waiting < h.Count {
+		s.flush()
+	}
+	events, why := wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
 	if h.Stream != src.stream {
 		why = wire.RefusedStream
 	}
@@ -127,6 +142,11 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		s.moved = append(s.moved, src.id)
 	}
 	met := src.base
+	var reordered uint64
+	if src.window.any && h.Sequence < src.window.newest {
+		reordered = n
+		src.reordered += n
+	}
 	grown := src.place(h.Sequence, h.Position, n)
 	if met > 0 && src.base == 0 {
 		s.sources.middle.Add(-1)
@@ -138,6 +158,8 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	lost := int64(grown) - int64(n)
 	s.tally.lost += lost
 	k.lost += lost
+	s.tally.reordered += reordered
+	k.reordered += reordered
 	switch {
 	case why != wire.Accepted:
 		s.refuseEvents(k, n, why)
@@ -151,28 +173,51 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		s.tally.accepted += n
 		k.accepted += n
 		k.clamped += s.count(h, events)
-		if s.table.crowded() {
-			s.cuts.request(causeFull)
-		}
 	}
 	return wire.Accepted
 }
 
-// count adds the frame's events to the table and returns how many were clamped:
-// their own time is outside of what the limits allow, so the arrival's counts.
+// waitingMax is how many events wait at the most. A datagram may bring a single
+// one: counted together with those of the next datagrams, their misses of the
+// cache go on at once.
+const waitingMax = 2 * lookahead
+
+// count has the frame's events counted, now or with those of the next frames,
+// and returns how many were clamped: their own time is outside of what the
+// limits allow, so the arrival's counts. The events stand behind those that
+// wait.
 func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
-	var moments [lookahead]moment
+	if len(events) <= waitingMax-s.waiting {
+		clamped = s.when(s.moments[s.waiting:][:len(events)], h, events)
+		s.waiting += len(events)
+		return clamped
+	}
+	s.flush()
 	for len(events) > 0 {
-		n := min(len(events), lookahead)
-		clamped += s.moments(moments[:n], h.Time, events)
-		s.table.count(h.Stream, events[:n], moments[:n])
+		n := min(len(events), waitingMax)
+		clamped += s.when(s.moments[:n], h, events)
+		s.table.count(events[:n], s.moments[:n])
 		events = events[n:]
 	}
 	return clamped
 }
 
-// moments finds when the first events happened, one for each of into.
-func (s *shard) moments(into []moment, base int64, events []wire.Event) (clamped uint64) {
+// flush counts the events that wait. Nothing may wait when the shard's mutex is
+// let go of.
+func (s *shard) flush() {
+	if s.waiting > 0 {
+		s.table.count(s.events[:s.waiting], s.moments[:s.waiting])
+		s.waiting = 0
+	}
+	if s.table.crowded() {
+		s.cuts.request(causeFull)
+	}
+}
+
+// when finds when the first events happened, one for each of into.
+func (s *shard) when(into []moment, h *wire.Header, events []wire.Event) (clamped uint64) {
+	base, stream := h.Time, h.Stream
+	events = events[:len(into)]
 	minute, offset := uint32(base/millisPerMinute), uint32(base%millisPerMinute)
 	earliest, latest := s.oldest-base, s.newest-base // what the limits leave behind the frame's time
 	for i := range into {
@@ -183,14 +228,14 @@ func (s *shard) moments(into []moment, base int64, events []wire.Event) (clamped
 		case int64(at) < earliest:
 			s.tally.late++
 		case offset+at < millisPerMinute: // spares the divisions
-			into[i] = moment{minute, uint16(offset + at)}
+			into[i] = moment{minute, uint16(offset + at), stream}
 			continue
 		default:
-			into[i] = moment{minute + (offset+at)/millisPerMinute, uint16((offset + at) % millisPerMinute)}
+			into[i] = moment{minute + (offset+at)/millisPerMinute, uint16((offset + at) % millisPerMinute), stream}
 			continue
 		}
 		clamped++
-		into[i] = moment{uint32(s.now / millisPerMinute), uint16(s.now % millisPerMinute)}
+		into[i] = moment{uint32(s.now / millisPerMinute), uint16(s.now % millisPerMinute), stream}
 	}
 	return clamped
 }

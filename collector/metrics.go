@@ -38,6 +38,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	fmt.Fprintf(w, "lectern_events_clamped_total{why=\"future\"} %d\n", t.future)
 	counter(w, "lectern_events_duplicate_total", t.duplicate)
 	counter(w, "lectern_events_stale_total", t.stale)
+	counter(w, "lectern_events_reordered_total", t.reordered)
 
 	byTransport(w, "lectern_frames_total", &t.frames)
 	byReason(w, "lectern_frames_refused_total", &t.refusedFrames)

@@ -21,13 +21,19 @@ type shard struct {
 	spare *table // empty, or being emptied by the cutter
 	books books
 	moved []uint64 // sources that moved since the last cut
+
+	recent       *book // the account that was wanted last, nil without one: most frames are of one stream
+	recentStream uint16
+
 	tally tally
 
 	generation uint64 // of the running window, the same on all shards
 	leaving    bool   // the collector ends: no more connections, nothing more of sessions
 
-	events []wire.Event // what one frame decodes to
-	conns  connections
+	events  []wire.Event // what frames decode to; the first are accepted, and wait to be counted
+	moments [waitingMax]moment
+	waiting int // of events and moments
+	conns   connections
 
 	// The clock, read once a wake-up: Unix milliseconds, and the bounds between
 	// which an event's own time is believed.
@@ -90,7 +96,10 @@ func (s *shard) tick() {
 // makeRoom lets a cut empty the table and says whether count keys fit then. The
 // shard's mutex is let go of while it waits.
 func (s *shard) makeRoom(count int, via transport) bool {
-	if s.table.free() >= count {
+	if s.table.free() >= count+s.waiting {
+		return true
+	}
+	if s.flush(); s.table.free() >= count {
 		return true
 	}
 	if s.cuts.full.Load() {
@@ -115,6 +124,7 @@ func (s *shard) makeRoom(count int, via transport) bool {
 // yield lets a waiting cut have its moment. Called between frames.
 func (s *shard) yield() {
 	if s.cuts.waiting.Load() {
+		s.flush()
 		s.Unlock()
 		s.cuts.pass()
 		s.Lock()
@@ -128,12 +138,21 @@ type part struct {
 	moved []uint64
 }
 
+// book is the running window's account of a stream.
+func (s *shard) book(stream uint16) *book {
+	if s.recent == nil || s.recentStream != stream {
+		s.recent, s.recentStream = s.books.of(stream), stream
+	}
+	return s.recent
+}
+
 // swap takes what the loop has counted since the last cut and leaves it an
 // empty table. The mutex is held; the spare is empty.
 func (s *shard) swap() part {
 	p := part{s.table, s.books, s.moved}
 	s.table, s.spare = s.spare, s.table
 	s.books = make(books, len(p.books))
+	s.recent = nil
 	s.moved = make([]uint64, 0, len(p.moved))
 	s.generation++
 	return p

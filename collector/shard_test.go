@@ -198,11 +198,11 @@ func TestLossIsCountedInEventsAndTakenBack(t *testing.T) {
 	b.receive(0, f(2, 8, 2)) // the frame with 5 events between them is missing
 	b.want(t, 1, storage.Book{Sent: 10, Accepted: 5, Lost: 5}, 0)
 	b.receive(0, f(1, 3, 5)) // late, in another window
-	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10}, 0)
+	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Reordered: 5}, 0)
 	b.receive(0, f(1, 3, 5)) // twice
-	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Duplicate: 5}, 0)
+	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Duplicate: 5, Reordered: 5}, 0)
 	b.receive(0, f(4, 17, 0)) // a beat: a tail of 7 is missing
-	b.want(t, 1, storage.Book{Sent: 17, Accepted: 10, Lost: 7, Duplicate: 5}, 0)
+	b.want(t, 1, storage.Book{Sent: 17, Accepted: 10, Lost: 7, Duplicate: 5, Reordered: 5}, 0)
 }
 
 func TestSourceMetInTheMiddle(t *testing.T) {
@@ -213,13 +213,13 @@ func TestSourceMetInTheMiddle(t *testing.T) {
 	}
 	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
 	b.receive(0, frameOf(1, 9, 99, 990, b.now, opens(8)...)) // its base moves; 2 between them are missing
-	b.want(t, 1, storage.Book{Sent: 13, Accepted: 11, Lost: 2}, 0)
+	b.want(t, 1, storage.Book{Sent: 13, Accepted: 11, Lost: 2, Reordered: 8}, 0)
 	b.receive(0, frameOf(1, 8, 0, 0, b.now)) // an opening beat, then its first frame is lost
 	b.receive(0, frameOf(1, 8, 2, 4, b.now, opens(1)...))
 	if n := b.shards[0].sources.middle.Load(); n != 1 {
 		t.Errorf("%d sources met in the middle, want 1", n)
 	}
-	b.want(t, 1, storage.Book{Sent: 18, Accepted: 12, Lost: 6}, 0)
+	b.want(t, 1, storage.Book{Sent: 18, Accepted: 12, Lost: 6, Reordered: 8}, 0)
 }
 
 func TestPositionsThatContradict(t *testing.T) {
@@ -506,6 +506,9 @@ func simulate(t *testing.T, r *rand.Rand) {
 			return
 		}
 		came[f.from][f.number] = true
+		if f.number < newest[f.from] {
+			book.Reordered += n
+		}
 		newest[f.from] = max(newest[f.from], f.number)
 		if f.bad {
 			refusedWant[f.from.stream] += n

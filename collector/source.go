@@ -1,25 +1,31 @@
 package collector
 
 import (
-	"math/bits"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
 	"github.com/lectern/lectern/storage"
 )
 
-// source is what is known of one numbering.
+// source is what is known of one numbering. A frame in its order needs three
+// lines of the cache: the first, the second, and that of its bit in the window.
 type source struct {
 	id uint64
 	state
-	before     state  // at the end of the last window, if it has moved since
 	generation uint64 // of the window in which it last moved
-	durable    uint64 // every frame below this sequence is sealed
 	lastSeen   int64  // Unix milliseconds
-	stream     uint16
-	used       bool
-	session    bool // it is acknowledged, so it is remembered for longer
-	window     window
+
+	stream  uint16
+	used    bool
+	session bool   // it is acknowledged, so it is remembered for longer
+	durable uint64 // every frame below this sequence is sealed
+	// Events of its frames since it was met by this process.
+	duplicate, stale, reordered uint64
+	window                      window
+
+	before state // at the end of the last window, if it has moved since
+	_      [24]byte
 }
 
 // state is what a seal keeps of a source. end − base is what it said it sent
@@ -98,6 +104,7 @@ type sources struct {
 	live   atomic.Int64
 	middle atomic.Int64  // live ones met in the middle
 	sealed atomic.Uint64 // generation of the last window that is durable
+	seed   [2]uint64     // of the hash, so that nobody can choose ids that collide
 	stripe [stripes]stripe
 
 	mu        sync.Mutex // protects forgotten
@@ -106,60 +113,56 @@ type sources struct {
 
 type stripe struct {
 	sync.Mutex // protects all fields
-	index      map[uint64]int32
-	slots      []source
-	free       []int32
-	_          [64]byte // keeps neighbours off this cache line
+	directory
+	_ [64]byte // keeps neighbours off this cache line
 }
 
 func newSources(most int) *sources {
-	s := &sources{max: int64(most)}
+	s := &sources{max: int64(most), seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}}
 	for i := range s.stripe {
-		s.stripe[i].index = make(map[uint64]int32)
+		s.stripe[i].init(s.seed)
 	}
 	return s
 }
 
-// of returns the stripe of a source. Ids are drawn at random, but nobody has to
-// obey that: mix them.
-func (s *sources) of(id uint64) *stripe {
-	hi, lo := bits.Mul64(id^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
-	return &s.stripe[(hi^lo)%stripes]
-}
+// of returns the stripe of a source.
+func (s *sources) of(id uint64) *stripe { return &s.stripe[hashSource(s.seed, id)>>58%stripes] }
 
 // find returns the source with this id, making it at this position if it is
 // new; nil if there is no room. The stripe is locked by the caller, and the
 // pointer is good until it unlocks.
 func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
-	if i, ok := st.index[id]; ok {
-		return &st.slots[i]
+	if src := st.known(id); src != nil {
+		return src
 	}
 	if s.live.Add(1) > s.max {
 		s.live.Add(-1)
 		return nil
 	}
-	var i int32
-	if n := len(st.free); n > 0 {
-		i, st.free = st.free[n-1], st.free[:n-1]
-	} else {
-		i = int32(len(st.slots))
-		st.slots = append(st.slots, source{})
-	}
-	st.slots[i] = source{id: id, stream: stream, state: state{base: position, end: position}, used: true}
-	st.index[id] = i
+	src := st.add(id)
+	*src = source{id: id, stream: stream, state: state{base: position, end: position}, used: true}
 	if position > 0 {
 		s.middle.Add(1)
 	}
-	return &st.slots[i]
+	return src
 }
 
-// known returns the source with this id, nil without one. The stripe is locked
-// by the caller.
-func (st *stripe) known(id uint64) *source {
-	if i, ok := st.index[id]; ok {
-		return &st.slots[i]
+// foreseeFrom is how many live sources make it worth while to foresee: fewer
+// stand in the processor's own cache anyway.
+const foreseeFrom = 128
+
+// foresee has the memory of sources read before it is needed, so that the
+// misses of the cache of a whole batch of datagrams go on at once. It takes no
+// lock: what it finds is a guess that costs nothing when it is wrong.
+func (s *sources) foresee(ids []uint64) {
+	for _, id := range ids {
+		hash := hashSource(s.seed, id)
+		s.stripe[hash>>58%stripes].foreseeEntry(hash)
 	}
-	return nil
+	for _, id := range ids {
+		hash := hashSource(s.seed, id)
+		s.stripe[hash>>58%stripes].foreseeSource(hash)
+	}
 }
 
 // restore takes what a former process knew. Which frames it had taken is known
@@ -181,13 +184,13 @@ func (s *sources) put(st *stripe, o *storage.Source, now int64) *source {
 	if o.Base > 0 {
 		s.middle.Add(1)
 	}
-	st.index[o.ID] = int32(len(st.slots))
-	st.slots = append(st.slots, source{
+	src := st.add(o.ID)
+	*src = source{
 		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: now, durable: o.Next,
 		state:  stateOf(o),
 		window: windowAfter(o.Next),
-	})
-	return &st.slots[len(st.slots)-1]
+	}
+	return src
 }
 
 // stateOf is the state that a seal kept.
@@ -232,19 +235,16 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 	var gone []uint64
 	st.Lock()
 	defer st.Unlock()
-	for i := range st.slots {
-		src := &st.slots[i]
+	for src := range st.all() {
 		silent := src.lastSeen < before && !src.session || src.lastSeen < sessionBefore && src.session
-		if !src.used || !silent || src.generation > sealed {
+		if !silent || src.generation > sealed {
 			continue
 		}
-		delete(st.index, src.id)
 		gone = append(gone, src.id)
 		if src.base > 0 {
 			s.middle.Add(-1)
 		}
-		*src = source{}
-		st.free = append(st.free, int32(i))
+		st.remove(src)
 		s.live.Add(-1)
 	}
 	// Before the stripe is let go of: whoever comes back now is in a seal with

@@ -145,6 +145,7 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 
 // stream takes the bytes that came, behind those that had come before.
 func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal, text string) {
+	defer s.flush()
 	for {
 		front := b
 		if len(k.partial) > 0 {

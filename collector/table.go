@@ -3,6 +3,7 @@ package collector
 import (
 	"math/bits"
 	"math/rand/v2"
+	"unsafe"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
@@ -41,7 +42,13 @@ type table struct {
 	limit int // keys at the most, so that probes stay short
 	seed  [2]uint64
 
-	touched uint64 // keeps the reads ahead from being optimised away
+	ahead ahead
+}
+
+// ahead is what is known of the events that are being counted.
+type ahead struct {
+	hashes [lookahead]uint64
+	lines  [lookahead]uintptr // of memory that they need
 }
 
 const (
@@ -55,8 +62,8 @@ const (
 func newTable(slots int) *table {
 	n := 1 << bits.Len(uint(max(slots, groupSlots)-1))
 	return &table{
-		tags:  make([]uint64, n/groupSlots),
-		slots: make([]slot, n),
+		tags:  preferHuge(make([]uint64, n/groupSlots)),
+		slots: preferHuge(make([]slot, n)),
 		mask:  uint64(n/groupSlots - 1),
 		limit: n / 8 * 7,
 		seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
@@ -69,39 +76,52 @@ func (t *table) free() int { return t.limit - t.used }
 // crowded says that a cut is due: three quarters of the slots are used.
 func (t *table) crowded() bool { return t.used >= len(t.slots)/4*3 }
 
-// moment is when an event happened.
+// moment is when an event happened, and to which stream.
 type moment struct {
 	minute uint32 // since 1970
 	offset uint16 // milliseconds into that minute
+	stream uint16
 }
 
 // lookahead is how many events are counted at a time: first their tags are
 // read, then their slots, one load not waiting for the other, so that several
 // misses of the cache cost little more time than one.
-const lookahead = 16
+const lookahead = 64
 
-// count adds events, of which events[i] happened at moments[i]. There are at
-// most lookahead, and the caller has made sure that as many keys are free.
-func (t *table) count(stream uint16, events []wire.Event, moments []moment) {
-	var hashes [lookahead]uint64
+// count adds events, of which events[i] happened at moments[i]. The caller has
+// made sure that as many keys are free.
+func (t *table) count(events []wire.Event, moments []moment) {
+	moments = moments[:len(events)]
+	for len(events) > 0 {
+		n := min(len(events), lookahead)
+		t.countSome(events[:n], moments[:n])
+		events, moments = events[n:], moments[n:]
+	}
+}
+
+// countSome adds 1 to lookahead events.
+func (t *table) countSome(events []wire.Event, moments []moment) {
+	a := &t.ahead
 	moments = moments[:len(events)]
 	for i := range events {
-		h := t.hash(&events[i], stream, moments[i].minute)
-		hashes[i%lookahead] = h
-		t.touched += t.tags[t.group(h)]
+		h := t.hash(&events[i], moments[i])
+		a.hashes[i%lookahead] = h
+		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&t.tags[t.group(h)]))
 	}
+	prefetchEach(&a.lines[0], len(events))
 	for i := range events {
-		t.touched += t.slots[t.guess(hashes[i%lookahead])].content
+		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&t.slots[t.guess(a.hashes[i%lookahead])]))
 	}
+	prefetchEach(&a.lines[0], len(events))
 	for i := range events {
-		t.slot(hashes[i%lookahead], &events[i], stream, moments[i]).add(&events[i], moments[i].offset)
+		t.slot(a.hashes[i%lookahead], &events[i], moments[i]).add(&events[i], moments[i].offset)
 	}
 }
 
 // hash mixes a key with two multiplications that keep both halves (the way of
 // wyhash): 128 bits of ids, and the rest.
-func (t *table) hash(e *wire.Event, stream uint16, minute uint32) uint64 {
-	hi, lo := bits.Mul64(e.Content^t.seed[0], e.User^t.seed[1]^(uint64(minute)<<16|uint64(stream))*0x9E3779B97F4A7C15)
+func (t *table) hash(e *wire.Event, m moment) uint64 {
+	hi, lo := bits.Mul64(e.Content^t.seed[0], e.User^t.seed[1]^(uint64(m.minute)<<16|uint64(m.stream))*0x9E3779B97F4A7C15)
 	hi, lo = bits.Mul64(hi^lo^t.seed[1], 0xD6E8FEB86659FD93)
 	return hi ^ lo
 }
@@ -132,12 +152,12 @@ func (t *table) guess(hash uint64) uint64 {
 }
 
 // slot is the slot of an event's key, an empty one taken for it if it had none.
-func (t *table) slot(hash uint64, e *wire.Event, stream uint16, m moment) *slot {
+func (t *table) slot(hash uint64, e *wire.Event, m moment) *slot {
 	for g := t.group(hash); ; g = (g + 1) & t.mask {
 		tags := t.tags[g]
 		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
 			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
-			if s.content == e.Content && s.user == e.User && s.minute == m.minute && s.stream == stream {
+			if s.content == e.Content && s.user == e.User && s.minute == m.minute && s.stream == m.stream {
 				return s
 			}
 		}
@@ -146,7 +166,7 @@ func (t *table) slot(hash uint64, e *wire.Event, stream uint16, m moment) *slot 
 			t.tags[g] |= tag(hash) << (8 * at)
 			t.used++
 			s := &t.slots[g*groupSlots+at]
-			*s = slot{content: e.Content, user: e.User, minute: m.minute, stream: stream, first: m.offset, last: m.offset}
+			*s = slot{content: e.Content, user: e.User, minute: m.minute, stream: m.stream, first: m.offset, last: m.offset}
 			return s
 		}
 	}

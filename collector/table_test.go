@@ -90,7 +90,7 @@ func TestTableAgainstMap(t *testing.T) {
 				e.Content, e.User = 0, 0
 			}
 			stream, minute, offset := uint16(r.IntN(3)), 29_000_000+r.Uint32N(3), uint16(r.IntN(60_000))
-			table.count(stream, []wire.Event{e}, []moment{{minute, offset}})
+			table.count([]wire.Event{e}, []moment{{minute, offset, stream}})
 			tabulate(want, &e, stream, int64(minute)*60_000+int64(offset))
 		}
 		if len(want) != table.limit {
@@ -108,7 +108,7 @@ func TestTableCountDoesNotAllocate(t *testing.T) {
 	e := wire.Event{Content: 1}
 	if n := testing.AllocsPerRun(1000, func() {
 		e.User = (e.User + 1) % 3000
-		table.count(1, []wire.Event{e}, []moment{{29_000_000, 5}})
+		table.count([]wire.Event{e}, []moment{{29_000_000, 5, 1}})
 	}); n != 0 {
 		t.Errorf("%v allocations an event", n)
 	}

@@ -29,6 +29,7 @@ type tally struct {
 	accepted  uint64
 	duplicate uint64
 	stale     uint64
+	reordered uint64
 	shed      uint64
 	late      uint64 // clamped: older than late_max
 	future    uint64 // clamped: ahead of future_max
@@ -55,6 +56,7 @@ func (t *tally) add(o *tally) {
 	t.accepted += o.accepted
 	t.duplicate += o.duplicate
 	t.stale += o.stale
+	t.reordered += o.reordered
 	t.shed += o.shed
 	t.late += o.late
 	t.future += o.future
@@ -71,7 +73,7 @@ func (t *tally) add(o *tally) {
 
 // book is a stream's account since the last cut, on one loop.
 type book struct {
-	sent, accepted, shed, clamped, duplicate, stale uint64
+	sent, accepted, shed, clamped, duplicate, stale, reordered uint64
 
 	lost          int64
 	refusedFrames [wire.Refusals]uint64
@@ -94,7 +96,7 @@ func (b books) of(stream uint16) *book {
 func (b *book) export(stream uint16) storage.Book {
 	out := storage.Book{
 		Stream: stream, Sent: b.sent, Accepted: b.accepted, Lost: b.lost, Shed: b.shed,
-		Clamped: b.clamped, Duplicate: b.duplicate, Stale: b.stale,
+		Clamped: b.clamped, Duplicate: b.duplicate, Stale: b.stale, Reordered: b.reordered,
 	}
 	for why := range b.refusedFrames {
 		if b.refusedFrames[why] != 0 {

@@ -20,6 +20,7 @@ type Book struct {
 	Clamped   uint64 // accepted with the arrival's minute in place of their own
 	Duplicate uint64 // events of frames that had been taken already; beside the sum
 	Stale     uint64 // events of frames too old to tell from duplicates; beside the sum, they stay lost
+	Reordered uint64 // events of frames that came after a later one of their source; each is in the sum, as what became of it
 	Refused   []Refused
 }
 
@@ -53,6 +54,7 @@ func (b *Book) Add(o *Book) {
 	b.Clamped += o.Clamped
 	b.Duplicate += o.Duplicate
 	b.Stale += o.Stale
+	b.Reordered += o.Reordered
 next:
 	for _, r := range o.Refused {
 		for i := range b.Refused {

@@ -203,16 +203,13 @@ func (h *heirs) settle(s *spool.Spool, recovered *spool.Recovered, window uint64
 }
 
 func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
-	store, err := h.d.storeBeside(s)
+	store, err := h.d.openStoreBeside(s)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	// Where it cannot be asked now, it is before the first block.
-	if last, err := store.LastNumber(h.ctx); err == nil {
-		if err := s.CheckStore(last); err != nil {
-			return err
-		}
+	if err := h.d.checkStore(h.ctx, s, store); err != nil {
+		return err
 	}
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
 		Spool: s, Store: store,

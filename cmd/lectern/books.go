@@ -113,7 +113,7 @@ func discrepancies(t *storage.BookTotal) (all []string) {
 
 func booksTable(books []storage.BookTotal) string {
 	t := table{left: 1}
-	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE")
+	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE", "REORDERED")
 	refused := table{left: 2}
 	refused.add("STREAM", "REFUSED FOR", "EVENTS", "FRAMES")
 	addUp, reserved := true, false
@@ -123,7 +123,7 @@ func booksTable(books []storage.BookTotal) string {
 		reserved = reserved || b.Stream == wire.StreamReserved
 		stream := streamWord(b.Stream)
 		t.add(stream, number(b.Sent), number(b.Accepted), number(b.Stored), number(b.Lost), number(b.Shed),
-			number(b.RefusedEvents()), number(b.Clamped), number(b.Duplicate), number(b.Stale))
+			number(b.RefusedEvents()), number(b.Clamped), number(b.Duplicate), number(b.Stale), number(b.Reordered))
 		for _, r := range b.Refused {
 			refused.add(stream, printable(r.Reason), number(r.Events), number(r.Frames))
 		}
@@ -156,6 +156,7 @@ type bookLine struct {
 	Clamped   uint64        `json:"clamped"`
 	Duplicate uint64        `json:"duplicate"`
 	Stale     uint64        `json:"stale"`
+	Reordered uint64        `json:"reordered"`
 	AddsUp    bool          `json:"adds_up"`
 }
 
@@ -174,7 +175,7 @@ func booksJSON(books []storage.BookTotal) string {
 		b := &books[i]
 		line := bookLine{
 			Stream: streamWord(b.Stream), Sent: b.Sent, Accepted: b.Accepted, Stored: b.Stored, Lost: b.Lost,
-			Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale,
+			Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale, Reordered: b.Reordered,
 			AddsUp: b.AddsUp(),
 		}
 		for _, r := range b.Refused {

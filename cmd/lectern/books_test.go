@@ -10,7 +10,7 @@ import (
 func goodBooks() []storage.BookTotal {
 	return []storage.BookTotal{
 		{Book: storage.Book{
-			Stream: 1, Sent: 1000, Accepted: 900, Lost: 50, Shed: 20, Clamped: 3, Duplicate: 4, Stale: 5,
+			Stream: 1, Sent: 1000, Accepted: 900, Lost: 50, Shed: 20, Clamped: 3, Duplicate: 4, Stale: 5, Reordered: 6,
 			Refused: []storage.Refused{{Reason: "size", Events: 10, Frames: 1}, {Reason: "count", Events: 20, Frames: 2}},
 		}, Stored: 900},
 		{Book: storage.Book{Stream: 7, Sent: 5, Accepted: 5}, Stored: 5},
@@ -18,10 +18,10 @@ func goodBooks() []storage.BookTotal {
 	}
 }
 
-const goodTable = `STREAM  SENT  ACCEPTED  STORED  LOST  SHED  REFUSED  CLAMPED  DUPLICATE  STALE
-1       1000       900     900    50    20       30        3          4      5
-7          5         5       5     0     0        0        0          0      0
--          0         0       0     0     0        0        0          0      0
+const goodTable = `STREAM  SENT  ACCEPTED  STORED  LOST  SHED  REFUSED  CLAMPED  DUPLICATE  STALE  REORDERED
+1       1000       900     900    50    20       30        3          4      5          6
+7          5         5       5     0     0        0        0          0      0          0
+-          0         0       0     0     0        0        0          0      0          0
 
 STREAM  REFUSED FOR  EVENTS  FRAMES
 1       count            20       2
@@ -34,9 +34,9 @@ The books add up.
 `
 
 const goodJSON = `{"streams":[` +
-	`{"stream":"1","sent":1000,"accepted":900,"stored":900,"lost":50,"shed":20,"refused":[{"reason":"count","events":20,"frames":2},{"reason":"size","events":10,"frames":1}],"clamped":3,"duplicate":4,"stale":5,"adds_up":true},` +
-	`{"stream":"7","sent":5,"accepted":5,"stored":5,"lost":0,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"adds_up":true},` +
-	`{"stream":"-","sent":0,"accepted":0,"stored":0,"lost":0,"shed":0,"refused":[{"reason":"magic","events":0,"frames":12}],"clamped":0,"duplicate":0,"stale":0,"adds_up":true}` +
+	`{"stream":"1","sent":1000,"accepted":900,"stored":900,"lost":50,"shed":20,"refused":[{"reason":"count","events":20,"frames":2},{"reason":"size","events":10,"frames":1}],"clamped":3,"duplicate":4,"stale":5,"reordered":6,"adds_up":true},` +
+	`{"stream":"7","sent":5,"accepted":5,"stored":5,"lost":0,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true},` +
+	`{"stream":"-","sent":0,"accepted":0,"stored":0,"lost":0,"shed":0,"refused":[{"reason":"magic","events":0,"frames":12}],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}` +
 	`],"adds_up":true}` + "\n"
 
 func TestBooks(t *testing.T) {

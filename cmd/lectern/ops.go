@@ -2,20 +2,27 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/collector"
 )
 
-// ops is the operations server: /metrics, /healthz, /readyz and /retry.
+// ops is the operations server: /metrics, /sources, /healthz, /readyz and
+// /retry.
 type ops struct {
 	daemon   *daemon
 	server   *http.Server
@@ -36,6 +43,7 @@ func newOps(d *daemon) *ops {
 	o := &ops{daemon: d}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", o.metrics)
+	mux.HandleFunc("GET /sources", o.sources)
 	mux.HandleFunc("GET /healthz", o.health)
 	mux.HandleFunc("GET /readyz", o.ready)
 	mux.HandleFunc("POST /retry", o.retry)
@@ -142,6 +150,34 @@ func (o *ops) metrics(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, "lectern_build_info{version=%q,go=%q} 1\n", buildVersion(), runtime.Version())
 	o.daemon.set.WritePrometheus(w)
 	metrics.WriteProcessMetrics(w)
+}
+
+// sourcesMax bounds the list of sources: each is some 200 bytes of text.
+const sourcesMax = 1000
+
+// sources writes, as JSON, the ?n=20 sources with the most events ?by=lost, or
+// by another word of collector.SourceOrders.
+func (o *ops) sources(w http.ResponseWriter, r *http.Request) {
+	n, by := 20, "lost"
+	if s := r.URL.Query().Get("n"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 1 || n > sourcesMax {
+			http.Error(w, fmt.Sprintf("n is %q; it is a number from 1 to %d", s, sourcesMax), http.StatusBadRequest)
+			return
+		}
+	}
+	if s := r.URL.Query().Get("by"); s != "" {
+		if by = s; !slices.Contains(collector.SourceOrders, by) {
+			http.Error(w, fmt.Sprintf("by is %q; it is one of %s", s, strings.Join(collector.SourceOrders, ", ")), http.StatusBadRequest)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	list := o.daemon.collector.WorstSources(n, by)
+	if list == nil {
+		list = []collector.SourceState{}
+	}
+	_ = json.NewEncoder(w).Encode(list) // whoever asked has hung up
 }
 
 // health says whether the event loops turn. A disk or a store that hangs is

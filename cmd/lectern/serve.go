@@ -140,7 +140,7 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	}
 	err = d.openStore()
 	if err == nil {
-		if err = d.checkStore(ctx); err != nil {
+		if err = d.checkStore(ctx, d.spool, d.store); err != nil {
 			_ = d.store.Close()
 		}
 	}

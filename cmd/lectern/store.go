@@ -26,7 +26,16 @@ func (d *daemon) openStore() (err error) {
 	return err
 }
 
-// openClickHouse opens the store for the blocks of a spool.
+// openStoreBeside opens the store for the blocks of a spool whose process runs no
+// more.
+func (d *daemon) openStoreBeside(s *spool.Spool) (storage.Store, error) {
+	if d.files != nil {
+		return d.files.Beside(s.Collector())
+	}
+	return d.openClickHouse(s)
+}
+
+// openClickHouse opens it for the blocks of a spool, with a connection of its own.
 func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 	o := clickhouseOptions(d.config)
 	o.Collector, o.Tried, o.LateMax = s.Collector(), s.Opened(), d.config.Window.LateMax
@@ -34,20 +43,11 @@ func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 	return clickhouse.Open(o)
 }
 
-// storeBeside opens the store for what a process that runs no more has left in
-// its spool.
-func (d *daemon) storeBeside(s *spool.Spool) (storage.Store, error) {
-	if d.files != nil {
-		return d.files.Beside(s.Collector())
-	}
-	return d.openClickHouse(s)
-}
-
 // checkStore refuses a spool that is an older copy, and tables that cannot keep
 // the promise. Where the store is away, the daemon counts and spools, and both
 // are found out at the first contact, before anything is stored.
-func (d *daemon) checkStore(ctx context.Context) error {
-	last, err := d.store.LastNumber(ctx)
+func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.Store) error {
+	last, err := store.LastNumber(ctx)
 	if errors.Is(err, storage.ErrAway) {
 		d.logger.Warn("the store does not answer; what is counted stays in the spool until it does", "error", err)
 		return nil
@@ -55,7 +55,7 @@ func (d *daemon) checkStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.spool.CheckStore(last)
+	return s.CheckStore(last)
 }
 
 // clickhouseOptions are those of the section [clickhouse].

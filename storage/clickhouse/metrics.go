@@ -7,8 +7,7 @@ type meters struct {
 	inserts, unsure, denied, renewed, duplicates, foreign *metrics.Counter
 }
 
-// register takes them from the set: those of a collector whose process runs no
-// more count with what is our own.
+// register shares its counters with the stores of other spools of this process.
 func register(set *metrics.Set) meters {
 	return meters{
 		inserts:    set.GetOrCreateCounter("lectern_clickhouse_inserts_total"),

@@ -71,6 +71,7 @@ type ledgerRow struct {
 	Clamped       uint64            `parquet:"clamped,delta"`
 	Duplicate     uint64            `parquet:"duplicate,delta"`
 	Stale         uint64            `parquet:"stale,delta"`
+	Reordered     uint64            `parquet:"reordered,delta"`
 	RefusedEvents map[string]uint64 `parquet:"refused_events"`
 	RefusedFrames map[string]uint64 `parquet:"refused_frames"`
 }
@@ -104,7 +105,7 @@ func ledgerRowsOf(b *storage.Block) []ledgerRow {
 			Collector: b.Collector, Block: b.Number, WindowStart: b.Window.Start, WindowEnd: b.Window.End,
 			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost,
 			Refused: book.RefusedEvents(), Shed: book.Shed, Clamped: book.Clamped,
-			Duplicate: book.Duplicate, Stale: book.Stale,
+			Duplicate: book.Duplicate, Stale: book.Stale, Reordered: book.Reordered,
 			RefusedEvents: make(map[string]uint64), RefusedFrames: make(map[string]uint64),
 		}
 		for _, r := range book.Refused {
@@ -119,7 +120,7 @@ func ledgerRowsOf(b *storage.Block) []ledgerRow {
 func (r *ledgerRow) book() storage.Book {
 	b := storage.Book{
 		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Shed: r.Shed,
-		Clamped: r.Clamped, Duplicate: r.Duplicate, Stale: r.Stale,
+		Clamped: r.Clamped, Duplicate: r.Duplicate, Stale: r.Stale, Reordered: r.Reordered,
 	}
 	for reason, events := range r.RefusedEvents {
 		b.Refused = append(b.Refused, storage.Refused{Reason: reason, Events: events, Frames: r.RefusedFrames[reason]})

@@ -44,8 +44,8 @@ func TestSharedDirectory(t *testing.T) {
 		if err := s.Merge(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if last(t, s) != 2 {
-			t.Errorf("the last block is %d", last(t, s))
+		if last, err := s.LastNumber(t.Context()); last != 2 || err != nil {
+			t.Errorf("the last block is %d, %v", last, err)
 		}
 	}
 	// The process of a has ended; b stores a last block of it, and one again.
@@ -59,8 +59,8 @@ func TestSharedDirectory(t *testing.T) {
 	if _, err := os.Stat(half); err == nil {
 		t.Error("what the dead process was writing is still there")
 	}
-	if last(t, heir) != 2 {
-		t.Errorf("the heir knows of %d blocks", last(t, heir))
+	if last, err := heir.LastNumber(t.Context()); last != 2 || err != nil {
+		t.Errorf("the heir knows of %d blocks, %v", last, err)
 	}
 	mustStore(t, heir, smallBlock(0xA, 2, 1, 2, 3))
 	mustStore(t, heir, smallBlock(0xA, 3, 4))

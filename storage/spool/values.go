@@ -9,7 +9,7 @@ import (
 const (
 	rowSize      = 67
 	sourceSize   = 59
-	bookSize     = 60 // without its refusals
+	bookSize     = 68 // without its refusals
 	refusalSize  = 17 // without its reason
 	sealHeadSize = 32
 )
@@ -69,7 +69,7 @@ func getSource(b []byte) Source {
 
 func appendBook(b []byte, k *storage.Book) []byte {
 	b = le.AppendUint16(b, k.Stream)
-	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Shed, k.Clamped, k.Duplicate, k.Stale} {
+	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Shed, k.Clamped, k.Duplicate, k.Stale, k.Reordered} {
 		b = le.AppendUint64(b, n)
 	}
 	b = le.AppendUint16(b, uint16(len(k.Refused)))
@@ -104,8 +104,8 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 	k.Stream = le.Uint16(b)
 	k.Sent, k.Accepted, k.Lost = le.Uint64(b[2:]), le.Uint64(b[10:]), int64(le.Uint64(b[18:]))
 	k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:])
-	k.Duplicate, k.Stale = le.Uint64(b[42:]), le.Uint64(b[50:])
-	refusals := int(le.Uint16(b[58:]))
+	k.Duplicate, k.Stale, k.Reordered = le.Uint64(b[42:]), le.Uint64(b[50:]), le.Uint64(b[58:])
+	refusals := int(le.Uint16(b[66:]))
 	b = b[bookSize:]
 	if len(b) < refusals*refusalSize {
 		return nil, false

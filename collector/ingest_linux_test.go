@@ -1,0 +1,366 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/lectern/lectern/emit/load"
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+// TestBenchIngest is `make bench-ingest`: what a datagram and an event cost in
+// CPU, beside a bare recvmmsg loop and a bare gnet handler, which throw
+// everything away, in the same rounds on the same machine.
+//
+// Receivers are measured saturated: each is held while its socket's buffer is
+// filled, then drains it, and its CPU time is taken over the drain. What else
+// runs on the machine, and what a sender reaches, makes no difference to that.
+// LECTERN_BENCH_INGEST is the number of rounds.
+func TestBenchIngest(t *testing.T) {
+	rounds, _ := strconv.Atoi(os.Getenv("LECTERN_BENCH_INGEST"))
+	if rounds == 0 {
+		t.Skip("not asked for: run `make bench-ingest`")
+	}
+	only := os.Getenv("LECTERN_BENCH_ONLY")
+	fmt.Fprintf(os.Stdout, "%s, median of %d rounds; CPU nanoseconds a datagram, of user and kernel together\n\n", runtime.Version(), rounds)
+	fmt.Fprintf(os.Stdout, "%-34s %9s %9s %9s %8s %8s %9s %9s\n", "load", "recvmmsg", "gnet", "lectern", "/recvmm", "/gnet", "ns/event", "M/core-s")
+	for _, l := range ingestLoads {
+		if only != "" && !strings.Contains(l.name, only) {
+			continue
+		}
+		l.run(t, os.Stdout, rounds)
+	}
+	fmt.Fprintf(os.Stdout, "\nCPU nanoseconds a byte, of streams; the first column is read(2) in a loop\n\n")
+	for _, l := range tcpLoads {
+		if strings.Contains(l.name, only) {
+			l.run(t, os.Stdout, rounds)
+		}
+	}
+}
+
+// ingestLoad is one line of the table.
+type ingestLoad struct {
+	name      string
+	shape     load.Shape
+	udp       load.UDPOptions
+	datagrams int // a round
+}
+
+const ingestSize = 1400 // bytes of a full datagram
+
+var ingestLoads = []ingestLoad{
+	{"one event, 1 source", load.Shape{Sources: 1, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 1, Burst: 16}, 16000},
+	{"one event, 1k sources", load.Shape{Sources: 1000, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
+	{"one event, 1k sources, 1M keys", load.Shape{Sources: 1000, Keys: 1e6, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
+	{"one event, 1M sources", load.Shape{Sources: 1e6, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
+	{"one event, 1M sources, 1M keys", load.Shape{Sources: 1e6, Keys: 1e6, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
+	{"full, 1 flow, 1k keys", load.Shape{Sources: 1, Keys: 1000}, load.UDPOptions{Flows: 1, Burst: 44, GSO: true}, 8800},
+	{"full, 64 flows, 1k keys", load.Shape{Sources: 64, Keys: 1000}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
+	{"full, 64 flows no GSO, 1k keys", load.Shape{Sources: 64, Keys: 1000}, load.UDPOptions{Flows: 64, Burst: 1}, 8192},
+	{"full, 1 flow, 1M keys", load.Shape{Sources: 1, Keys: 1e6}, load.UDPOptions{Flows: 1, Burst: 44, GSO: true}, 8800},
+	{"full, 64 flows, 1M keys", load.Shape{Sources: 64, Keys: 1e6}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
+	{"full, 64 flows, 1M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 1e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
+	{"full, 64 flows, 10M keys", load.Shape{Sources: 64, Keys: 10e6}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
+	{"full, 64 flows, 10M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 10e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
+}
+
+// drainer is a receiver that can be held.
+type drainer interface {
+	address() netip.AddrPort
+	hold()
+	// drain lets it go until it has taken so many datagrams, and returns the CPU
+	// time that this took.
+	drain(datagrams int) time.Duration
+	stop()
+}
+
+func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
+	l.shape.Stream, l.shape.Size, l.shape.Seed = 1, ingestSize, 1
+	bare, err := newBareLoop(l.udp.GSO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lectern := newHeldLectern(t, l)
+	all := []drainer{bare, newBareGnet(t), lectern}
+	var makers []*load.Maker
+	var senders []*load.UDP
+	for _, d := range all {
+		defer d.stop()
+		m, err := load.NewMaker(l.shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := load.DialUDP(d.address(), l.udp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		makers, senders = append(makers, m), append(senders, s)
+	}
+	lectern.warm(makers[2])
+	cost := make([][]float64, len(all))
+	for round := range rounds + 2 {
+		for i, d := range all {
+			d.hold()
+			before := makers[i].Frames
+			if err := senders[i].Send(makers[i], l.datagrams); err != nil {
+				t.Fatal(err)
+			}
+			n := int(makers[i].Frames - before)
+			if spent := d.drain(n); round >= 2 { // the first rounds warm buffers up
+				cost[i] = append(cost[i], float64(spent.Nanoseconds())/float64(n))
+			}
+		}
+	}
+	perEvent := makers[2].PerFrame()
+	ratio := func(a, b int) float64 {
+		r := make([]float64, rounds)
+		for i := range r {
+			r[i] = cost[a][i] / cost[b][i]
+		}
+		return median(r)
+	}
+	event := median(cost[2]) / float64(perEvent)
+	fmt.Fprintf(out, "%-34s %9.0f %9.0f %9.0f %8.2f %8.2f %9.1f %9.1f\n", l.name,
+		median(cost[0]), median(cost[1]), median(cost[2]), ratio(2, 0), ratio(2, 1), event, 1e3/event)
+}
+
+func median(x []float64) float64 {
+	x = slices.Clone(x)
+	slices.SortFunc(x, cmp.Compare)
+	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+}
+
+// cpuTime is the CPU time of the calling thread, or of the whole process.
+func cpuTime(clock int32) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		panic(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
+const ingestBuffer = 96 << 20 // bytes of the socket's buffer: a round must fit
+
+// bareLoop is recvmmsg in a loop, and nothing else.
+type bareLoop struct {
+	socket  int
+	headers []mmsghdr
+	size    int
+	memory  []byte
+	at      netip.AddrPort
+}
+
+func newBareLoop(gro bool) (*bareLoop, error) {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	b := &bareLoop{socket: socket, size: 2048, headers: make([]mmsghdr, 64)}
+	if gro {
+		b.size = 65536 + 1024 // with the same offset, all would share the same few lines of the cache
+		if err := unix.SetsockoptInt(socket, unix.IPPROTO_UDP, udpGRO, 1); err != nil {
+			return nil, err
+		}
+	}
+	if err := unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, ingestBuffer); err != nil {
+		return nil, fmt.Errorf("the buffer of a round: %w; run it with CAP_NET_ADMIN", err)
+	}
+	if err := unix.Bind(socket, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return nil, err
+	}
+	name, err := unix.Getsockname(socket)
+	if err != nil {
+		return nil, err
+	}
+	b.at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port))
+	b.memory = make([]byte, len(b.headers)*b.size)
+	for i := range b.headers {
+		v := &unix.Iovec{Base: &b.memory[i*b.size]}
+		v.SetLen(min(b.size, 65536))
+		b.headers[i].header.Iov = v
+		b.headers[i].header.SetIovlen(1)
+	}
+	return b, nil
+}
+
+func (b *bareLoop) address() netip.AddrPort { return b.at }
+func (b *bareLoop) hold()                   {}
+func (b *bareLoop) stop()                   { _ = unix.Close(b.socket) }
+
+func (b *bareLoop) drain(int) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start := cpuTime(unix.CLOCK_THREAD_CPUTIME_ID)
+	for {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(b.socket),
+			uintptr(unsafe.Pointer(&b.headers[0])), uintptr(len(b.headers)), unix.MSG_DONTWAIT, 0, 0)
+		if errno != 0 {
+			return cpuTime(unix.CLOCK_THREAD_CPUTIME_ID) - start
+		}
+	}
+}
+
+// bareGnet is a gnet handler that throws everything away.
+type bareGnet struct {
+	gnet.BuiltinEventEngine
+	at     netip.AddrPort
+	engine gnet.Engine
+	booted chan struct{}
+	held   atomic.Bool
+	gate   sync.Mutex
+	seen   atomic.Int64
+	want   int64
+	done   chan struct{}
+}
+
+func newBareGnet(t *testing.T) *bareGnet {
+	address, err := probe("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bareGnet{at: netip.MustParseAddrPort(address), booted: make(chan struct{}), done: make(chan struct{}, 1)}
+	go func() {
+		_ = gnet.Run(b, "udp://"+address, gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithSocketRecvBuffer(1<<20), gnet.WithLogger(newNotes(slog.New(slog.DiscardHandler))))
+	}()
+	<-b.booted
+	return b
+}
+
+func (b *bareGnet) OnBoot(e gnet.Engine) gnet.Action {
+	b.engine = e
+	socket, err := e.DupListener("udp", b.at.String())
+	if err == nil {
+		err = unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, ingestBuffer)
+		_ = unix.Close(socket)
+	}
+	if err != nil {
+		panic(err)
+	}
+	close(b.booted)
+	return gnet.None
+}
+
+func (b *bareGnet) OnTraffic(c gnet.Conn) gnet.Action {
+	if b.held.Load() {
+		b.gate.Lock()
+		//lint:ignore SA2001 it is a gate
+		b.gate.Unlock()
+	}
+	_, _ = c.Next(-1)
+	if b.seen.Add(1) == b.want {
+		b.done <- struct{}{}
+	}
+	return gnet.None
+}
+
+func (b *bareGnet) address() netip.AddrPort { return b.at }
+func (b *bareGnet) stop()                   { _ = b.engine.Stop(context.Background()) }
+
+func (b *bareGnet) hold() {
+	b.gate.Lock()
+	b.held.Store(true)
+}
+
+func (b *bareGnet) drain(n int) time.Duration {
+	b.want += int64(n)
+	b.held.Store(false)
+	start := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	b.gate.Unlock()
+	select {
+	case <-b.done:
+	case <-time.After(10 * time.Second):
+		panic(fmt.Sprintf("gnet has taken %d of %d datagrams", b.seen.Load(), b.want))
+	}
+	return cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) - start
+}
+
+// heldLectern is a collector with one loop, whose cuts go nowhere.
+type heldLectern struct {
+	*Collector
+	want uint64
+}
+
+// nowhere is a sink that has room and keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Room() int                { return 1 << 40 }
+func (nowhere) Seal(*storage.Seal) error { return nil }
+func (nowhere) Retry() error             { return nil }
+
+func newHeldLectern(t *testing.T, l *ingestLoad) *heldLectern {
+	c := New(Options{
+		Address: "127.0.0.1:0", Loops: 1, ReceiveBuffer: ingestBuffer, CutInterval: time.Hour, CreditMax: 4 * tcpRound,
+		KeysMax: 2 * l.shape.Keys, SourcesMax: max(1000, l.shape.Sources), ConnectionsMax: 10,
+		LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,
+		Sink: nowhere{}, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &heldLectern{Collector: c}
+}
+
+// warm makes all keys and sources live.
+func (h *heldLectern) warm(m *load.Maker) {
+	s := h.shards[0]
+	s.Lock()
+	defer s.Unlock()
+	s.tick()
+	var b []byte
+	source, sources := 0, h.options.SourcesMax
+	if sources = min(sources, h.options.SourcesMax); m.PerFrame() > 1 {
+		sources = 64
+	}
+	for n := 0; n < 3*h.options.KeysMax/2 || source < sources; n += m.PerFrame() {
+		b = m.Append(b[:0], source%m.Sources())
+		s.datagram(b)
+		source++
+	}
+	h.want = s.tally.frames[overUDP]
+}
+
+func (h *heldLectern) address() netip.AddrPort { return netip.MustParseAddrPort(h.Address()) }
+func (h *heldLectern) stop()                   { _ = h.Stop(context.Background()) }
+func (h *heldLectern) hold()                   { h.shards[0].Lock() }
+
+func (h *heldLectern) drain(n int) time.Duration {
+	s := h.shards[0]
+	h.want += uint64(n)
+	start := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
+	s.Unlock()
+	for range 20000 {
+		time.Sleep(500 * time.Microsecond)
+		s.Lock()
+		taken, accepted, sent := s.tally.frames[overUDP], s.tally.accepted, s.tally.sent
+		s.Unlock()
+		if taken >= h.want {
+			spent := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) - start
+			if taken > h.want || accepted != sent || s.tally.refusedFrames != [wire.Refusals]uint64{} {
+				panic(fmt.Sprintf("%d frames of %d, %d events of %d; refused %v", taken, h.want, accepted, sent, s.tally.refusedFrames))
+			}
+			return spent
+		}
+	}
+	panic(fmt.Sprintf("lectern has taken %d of %d datagrams", s.tally.frames[overUDP], h.want))
+}

@@ -1,0 +1,26 @@
+#include "textflag.h"
+
+// func prefetch(p unsafe.Pointer, lines int)
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVD p+0(FP), R0
+	MOVD lines+8(FP), R1
+
+next:
+	PRFM (R0), PLDL1KEEP
+	ADD  $64, R0
+	SUB  $1, R1
+	CBNZ R1, next
+	RET
+
+// func prefetchEach(p *uintptr, n int)
+TEXT ·prefetchEach(SB), NOSPLIT, $0-16
+	MOVD p+0(FP), R0
+	MOVD n+8(FP), R1
+
+each:
+	MOVD (R0), R2
+	PRFM (R2), PLDL1KEEP
+	ADD  $8, R0
+	SUB  $1, R1
+	CBNZ R1, each
+	RET
