@@ -16,18 +16,21 @@ import (
 // buffers, and the pages of files that are being written.
 const memoryShare = 80
 
-// limitMemory sets Go's soft limit where GOMEMLIMIT does not and the process has
-// a limit, and says so where the configuration may need more.
+// programBytes is what the process has in memory besides what Go counts: the
+// program's own pages, and what Go has not given back yet.
+const programBytes = 64 << 20
+
+// limitMemory sets Go's soft limit where GOMEMLIMIT does not: to what the
+// configuration adds up to, which garbage would exceed otherwise, and to its
+// share of the process's own limit where there is one. It says so where the
+// configuration may need more than that.
 func limitMemory(c *config.Config, environ []string, root string, logger *slog.Logger) {
-	most, ok := memoryLimit(root)
-	if !ok {
-		return
-	}
+	most, limited := memoryLimit(root)
 	var need int64
 	for _, m := range c.Memory() {
 		need += m.Bytes
 	}
-	if need > most {
+	if limited && need > most {
 		logger.Warn("the limits of the configuration add up to more memory than the process may have; `lectern check` says what takes it",
 			"need_bytes", need, "limit_bytes", most)
 	}
@@ -36,7 +39,12 @@ func limitMemory(c *config.Config, environ []string, root string, logger *slog.L
 			return // Go has read it
 		}
 	}
-	debug.SetMemoryLimit(most / 100 * memoryShare)
+	// The receive buffers are the kernel's.
+	soft := need - 2*int64(c.Loops())*int64(c.Listen.ReceiveBuffer) - programBytes
+	if limited {
+		soft = min(soft, most/100*memoryShare)
+	}
+	debug.SetMemoryLimit(soft)
 }
 
 // memoryLimit is the least limit of the process's control groups, of either
