@@ -47,7 +47,7 @@ func TestLossyNetwork(t *testing.T) {
 	t.Run("netem", func(t *testing.T) {
 		lossyQdisc(t, "netem", "delay", "5ms", "reorder", "20%", "loss", "7%", "duplicate", "3%", "limit", "100000")
 	})
-	t.Run("tbf", func(t *testing.T) { lossyQdisc(t, "tbf", "rate", "8mbit", "burst", "2000", "limit", "4000") })
+	t.Run("tbf", func(t *testing.T) { lossyQdisc(t, "tbf", "rate", "1mbit", "burst", "2000", "limit", "4000") })
 	t.Run("relay", lossyRelay)
 }
 
