@@ -10,7 +10,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 # What a machine needs. Debian's packages by the command that shows that they are there; kube/test/apt installs them.
-NEEDED := gcc:gcc git:git make:make promtool:prometheus
+NEEDED := gcc:gcc git:git make:make promtool:prometheus tc:iproute2
 
 .PHONY: init
 init: ## install what a new machine needs: Debian's packages, and what to do about the rest
@@ -71,7 +71,7 @@ down: ## stop them; their data stays in volumes
 	IMAGE=$(IMAGE) $(COMPOSE) down
 
 .PHONY: test
-test: format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all checks and tests, with the race detector
+test: format vet staticcheck vulnerabilities clickhouse-engine network-tools test-kube ## all checks and tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 20m ./...
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
@@ -81,6 +81,11 @@ test: format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all 
 clickhouse-engine: ## fetch the ClickHouse engine that tests start (180 MB, once, with npm)
 	@CGO_ENABLED=0 $(GO) run ./storage/clickhouse/clickhousetest/engine fetch || \
 	{ echo "NOT RUN: the tests that need ClickHouse, for want of its engine"; [ "$$CI" != true ]; }
+
+# For the tests over a bad network; they say so where it cannot be had.
+.PHONY: network-tools
+network-tools:
+	-@kube/test/apt tc:iproute2
 
 .PHONY: format
 format: # fails where gofmt would change something
