@@ -71,10 +71,10 @@ Memory at the limits, with loops = 2:
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              47.7 MiB   limits.sources_max
   connections         128.0 MiB   limits.connections_max, and frames half received
-  datagrams             8.0 MiB   listen.loops
+  datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   base                 64.0 MiB   the program itself
-  together            915.2 MiB
+  together            923.2 MiB
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {
