@@ -37,6 +37,7 @@ requirements: ## say what is here and what is not
 	check npm "test (ClickHouse's engine)" "npm --version" optional; \
 	check promtool "test (the alerts); make init installs it" "promtool --version"; \
 	check docker "image, up, push" "$(DOCKER) --version" optional; \
+	check buildx "image, up, push" "$(DOCKER) buildx version" optional; \
 	check compose "up, down" "$(COMPOSE) version" optional; \
 	check kubectl "deploy, rollout; test does without" "$(KUBECTL) version --client" optional; \
 	check aws "deploying to EKS" "aws --version" optional; \
