@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 # What a machine needs. Debian's packages by the command that shows that they are there; kube/test/apt installs them.
 NEEDED := gcc:gcc git:git make:make promtool:prometheus tc:iproute2
@@ -16,6 +16,7 @@ NEEDED := gcc:gcc git:git make:make promtool:prometheus tc:iproute2
 init: ## install what a new machine needs: Debian's packages, and what to do about the rest
 	@kube/test/apt $(NEEDED)
 	@command -v $(GO) >/dev/null || echo "Go is not here: version $$(awk '$$1 == "go" {print $$2}' go.mod) or newer, from https://go.dev/dl"
+	@command -v npm >/dev/null || echo "npm is not here, for the tests on ClickHouse: Debian's package is npm, https://nodejs.org has newer ones"
 	@command -v $(DOCKER) >/dev/null || echo "Docker is not here, for image, up and push: Debian's package is docker.io, https://docs.docker.com/engine/install has newer ones"
 	@command -v $(KUBECTL) >/dev/null || echo "kubectl is not here, for deploy and rollout: https://kubernetes.io/docs/tasks/tools"
 
@@ -33,8 +34,10 @@ requirements: ## say what is here and what is not
 	check go everything "$(GO) version"; \
 	check gcc "test (the race detector)" "gcc --version"; \
 	check git "the version" "git --version"; \
+	check npm "test (ClickHouse's engine)" "npm --version" optional; \
 	check promtool "test (the alerts); make init installs it" "promtool --version"; \
 	check docker "image, up, push" "$(DOCKER) --version" optional; \
+	check buildx "image, up, push" "$(DOCKER) buildx version" optional; \
 	check compose "up, down" "$(COMPOSE) version" optional; \
 	check kubectl "deploy, rollout; test does without" "$(KUBECTL) version --client" optional; \
 	check aws "deploying to EKS" "aws --version" optional; \
@@ -71,7 +74,7 @@ down: ## stop them; their data stays in volumes
 	IMAGE=$(IMAGE) $(COMPOSE) down
 
 .PHONY: test
-test: format vet staticcheck vulnerabilities clickhouse-engine network-tools test-kube ## all checks and tests, with the race detector
+test: format vet staticcheck vulnerabilities clickhouse-engine network-tools test-kube ## all checks and tests, with the race detector (7 min)
 	$(GO) test -race -shuffle=on -timeout 20m ./...
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
@@ -124,19 +127,19 @@ bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmms
 	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
 
 .PHONY: test-load
-test-load: ## ten million events over TCP and as many over UDP, exact (3 min)
+test-load: ## ten million events over TCP and as many over UDP, exact (2 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern
 
 .PHONY: test-outage
-test-outage: ## ClickHouse away for ten minutes at 100,000 events a second (15 min)
+test-outage: ## ClickHouse away for ten minutes at 100,000 events a second (13 min)
 	LECTERN_TEST_OUTAGE=10m $(GO) test -count=1 -v -timeout 40m -run TestOutage ./cmd/lectern
 
 .PHONY: test-clickhouse-kills
-test-clickhouse-kills: ## ClickHouse killed before and after each system call of an insert (5 min)
+test-clickhouse-kills: ## ClickHouse killed before and after each system call of an insert (3 min)
 	LECTERN_TEST_KILLS=all $(GO) test -count=1 -v -timeout 30m -run TestKilledAtEachCall ./storage/clickhouse
 
 .PHONY: test-crash
-test-crash: ## daemon and client killed at 240 system calls each; a full disk (7 min)
+test-crash: ## daemon and client killed at 240 system calls each; a full disk (4 min)
 	LECTERN_TEST_CRASH_POINTS=240 $(GO) test -count=1 -v -timeout 60m -run 'TestCrashPoints|TestClientCrashPoints|TestDiskFull' ./cmd/lectern
 
 .PHONY: test-kill
@@ -204,12 +207,12 @@ bin/kompose:
 	$(GO) build -o $(CURDIR)/bin/kompose github.com/kubernetes/kompose; code=$$?; rm -rf $$d; exit $$code
 
 .PHONY: test-kube
-test-kube: # manifests, alerts, dashboards and compose.yml, in a module of their own
+test-kube: ## manifests, alerts, dashboards and compose.yml, a part of test (20 s)
 	-@kube/test/apt promtool:prometheus
 	cd kube/test && $(GO) vet ./... && $$(cd ../.. && $(GO) tool -n staticcheck) ./... && $(GO) test .
 
 .PHONY: test-image
-test-image: ## build the image for amd64 and arm64 and run it hardened (5 min)
+test-image: ## build the image for amd64 and arm64 and run it hardened (3 to 7 min)
 	@kube/test/apt dockerd:docker.io docker-compose:docker-compose docker-registry:docker-registry busybox:busybox-static iptables:iptables nsenter:util-linux ip:iproute2
 	cd kube/test && $(GO) test -count=1 -v -timeout 30m ./image
 

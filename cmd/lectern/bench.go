@@ -133,6 +133,9 @@ func (p *process) runBench(ctx context.Context, args []string) int {
 		return p.usage("bench", err)
 	}
 	r, err := o.run(ctx)
+	if ctx.Err() != nil {
+		return p.fail("bench", errors.New("interrupted before all was sent"))
+	}
 	if err != nil {
 		return p.fail("bench", err)
 	}
@@ -280,6 +283,9 @@ func (o *benchOptions) sendUDP(ctx context.Context, m *load.Maker) error {
 		if err := beats(ctx, u, m); err != nil {
 			return err
 		}
+	}
+	if u.Refused() > 0 {
+		return fmt.Errorf("%d sends to udp://%s were refused; is a collector listening there?", u.Refused(), o.to)
 	}
 	return nil
 }

@@ -45,6 +45,18 @@ func TestBenchSaysWhatItDoesNotTake(t *testing.T) {
 	}
 }
 
+func TestBenchToNobody(t *testing.T) {
+	d := serveOn(t, configure(t, t.TempDir(), ""))
+	_, said, status := lectern(t, nil, "bench", "--to", "tcp://"+strings.TrimPrefix(d.ops, "http://"), "--events", "1000")
+	if status != 1 || !strings.Contains(said, "what answers is no collector") && !strings.Contains(said, "the connection is lost") {
+		t.Errorf("to a server of another kind: exit %d, %q", status, said)
+	}
+	_, stderr, code := lectern(t, nil, "bench", "--to", "udp://127.0.0.1:1", "--events", "1000", "--sources", "10")
+	if code != 1 || !strings.Contains(stderr, "is a collector listening there?") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+}
+
 // TestReceiverThatFallsBehind stops a daemon with a tiny buffer for two seconds
 // while datagrams come, several at a time (GSO, so that its kernel coalesces
 // them). Most are lost, and which is known to the event: those that the books

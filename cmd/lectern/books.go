@@ -36,6 +36,8 @@ What the columns count, in events:
   clamped          accepted, with the minute of arrival in place of their own
   duplicate        what came again; beside the sum
   stale            what came too late to tell from duplicates; beside the sum
+  reordered        what came after a later frame of its source, in time to be
+                   taken; each is in the sum, as what became of it
 
 They add up when sent = accepted + refused + shed + lost, lost is not below
 zero, and stored = accepted. While the daemon stores a block, they may miss it

@@ -444,6 +444,10 @@ func TestMistakes(t *testing.T) {
 	if err := os.WriteFile(taken, fmt.Appendf(nil, "listen.address = %q\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\n", running.address, t.TempDir(), t.TempDir()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	opsTaken := filepath.Join(t.TempDir(), "c.toml")
+	if err := os.WriteFile(opsTaken, fmt.Appendf(nil, "listen.address = \"127.0.0.1:0\"\nops.address = %q\n", strings.TrimPrefix(running.ops, "http://")), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	notDir := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(notDir, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -460,6 +464,7 @@ func TestMistakes(t *testing.T) {
 		{[]string{"serve", "--config", file(`window.flush_intervall = "1s"`)}, 1, "flush_interval"},
 		{[]string{"serve", "--config", taken}, 1, "another process has the port"},
 		{[]string{"serve", "--config", running.config}, 1, "another process"},
+		{[]string{"serve", "--config", opsTaken}, 1, "set ops.address"},
 		{[]string{"serve", "--config", configure(t, notDir, "")}, 1, notDir},
 		{[]string{"emit", "--to", "tcp://127.0.0.1:1", "--events", "1"}, 1, "127.0.0.1:1"},
 		{[]string{"top", "--config", configure(t, "/nowhere/parquet", "")}, 1, "/nowhere/parquet"},
@@ -487,6 +492,13 @@ func TestSpoolOfADeadDaemon(t *testing.T) {
 	if out := succeed(t, "spool", "verify", "--config", config); !strings.Contains(out, "Every checksum is right.") {
 		t.Errorf("verify: %s", out)
 	}
+	none := filepath.Join(t.TempDir(), "none")
+	if out := succeed(t, "spool", "export", "--config", config, "--to", none); !strings.Contains(out, "rows more are in no block yet") {
+		t.Errorf("export of seals alone: %s", out)
+	}
+	if _, err := os.Stat(none); err == nil {
+		t.Error("an export of nothing made a directory")
+	}
 	d = serveOn(t, config)
 	d.stop()
 	sum := 0
@@ -497,6 +509,9 @@ func TestSpoolOfADeadDaemon(t *testing.T) {
 		t.Errorf("%d of 20,000 acknowledged events are stored after a kill", sum)
 	}
 	succeed(t, "books", "--config", config)
+	if stdout, stderr, code := lectern(t, nil, "spool", "verify", "--dir", t.TempDir()); code != 1 || !strings.Contains(stderr, "there is none") {
+		t.Errorf("verify of a directory that is no spool: exit %d, %s%s", code, stdout, stderr)
+	}
 	export := filepath.Join(t.TempDir(), "export")
 	if out := succeed(t, "spool", "export", "--config", config, "--to", export); !strings.Contains(out, "0 blocks") {
 		t.Errorf("export: %s", out)

@@ -72,12 +72,15 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	}
 	began := time.Now()
 	err = emitAll(ctx, source, out, newEmitPace(o.rate), stderr)
+	stats := out.Stats()
+	if n := source.skipped(); err == nil && n > 0 && stats.Events == 0 {
+		err = fmt.Errorf("nothing was sent: %d lines are in neither the common nor the combined log format", n)
+	}
 	code := 0
 	if err != nil {
 		emitComplain(stderr, err)
 		code = 1
 	}
-	stats := out.Stats()
 	line, _ := json.Marshal(emitSummary{ // plain numbers always marshal
 		Events: stats.Events, Frames: stats.Frames, Bytes: stats.Bytes,
 		SkippedLines: source.skipped(),

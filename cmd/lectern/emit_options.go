@@ -67,8 +67,9 @@ Bytes are those of frames as they were sent: over TCP a frame that is sent again
 counts again.
 
 Exit status: 0 when everything was sent, and over TCP acknowledged; 1 when events
-were dropped or refused, no collector could be reached at the start, or it was
-interrupted; 2 when the arguments make no sense.
+were dropped or refused, no collector could be reached at the start, a log made no
+event and has lines that cannot be read, or it was interrupted; 2 when the
+arguments make no sense.
 
 Examples:
 
@@ -90,8 +91,7 @@ type emitOptions struct {
 
 // parseEmit reads the arguments. The error is flag.ErrHelp for --help.
 func parseEmit(args []string) (*emitOptions, error) {
-	flags := flag.NewFlagSet("emit", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // runEmit says it its own way
+	flags := newFlags("emit")
 	to := flags.String("to", "", "")
 	log := flags.String("log", "", "")
 	events := flags.Int64("events", 0, "")
@@ -103,8 +103,10 @@ func parseEmit(args []string) (*emitOptions, error) {
 	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
 	frameSize := flags.Int64("frame-size", emit.FrameSizeDefault, "")
 	queue := flags.String("queue", "", "")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
+	} else if err != nil {
+		return nil, flagError(flags, err)
 	}
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("%q is not a flag, and nothing else is taken", flags.Arg(0))
@@ -189,7 +191,7 @@ func parseTo(to string) (network, address string, err error) {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	switch {
 	case err != nil || port == 0:
-		return "", "", fmt.Errorf("--to %q has no port, 1 to 65535", to)
+		return "", "", fmt.Errorf("--to %q has no port from 1 to 65535", to)
 	case u.Hostname() == "":
 		return "", "", fmt.Errorf("--to %q has no host", to)
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":

@@ -163,6 +163,20 @@ func TestEmitLog(t *testing.T) {
 	}
 }
 
+// A file that is no access log at all is mostly a mistake.
+func TestEmitOfNoLog(t *testing.T) {
+	url, received := emitStreamServer(t, nil)
+	code, summary, stderr := emitRun(t, t.Context(), strings.NewReader("# Title\n\nText.\n"), "--to", url, "--log", "-")
+	if events, _ := emitDecode(t, received()); len(events) != 0 || code != 1 || summary.SkippedLines != 3 || !strings.Contains(stderr, "nothing was sent: 3 lines") {
+		t.Errorf("exit %d, %d events arrived, %+v, %q", code, len(events), summary, stderr)
+	}
+	url, received = emitStreamServer(t, nil)
+	code, _, stderr = emitRun(t, t.Context(), strings.NewReader(""), "--to", url, "--log", "-")
+	if received(); code != 0 || stderr != "" {
+		t.Errorf("nothing at all: exit %d, %q", code, stderr)
+	}
+}
+
 func TestEmitLogFails(t *testing.T) {
 	url, received := emitStreamServer(t, nil)
 	broken := io.MultiReader(strings.NewReader(emitLogText), &failingReader{})

@@ -124,6 +124,8 @@ func (p *process) runHelp(_ context.Context, args []string) int {
 	case len(args) == 0:
 		fmt.Fprint(p.stdout, p.help())
 		return 0
+	case len(args) == 2 && args[0] == "spool":
+		args = args[:1] // what "spool ls" takes stands with the others
 	case len(args) > 1:
 		return p.usage("help", fmt.Errorf("it takes one command, not %d", len(args)))
 	case args[0] == "-h" || args[0] == "-help" || args[0] == "--help":

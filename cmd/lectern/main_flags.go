@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
@@ -26,11 +28,57 @@ func (p *process) parse(flags *flag.FlagSet, args []string, help string) (code i
 	case errors.Is(err, flag.ErrHelp):
 		return p.print(flags.Name(), help), true
 	case err != nil:
-		return p.usage(flags.Name(), err), true
+		return p.usage(flags.Name(), flagError(flags, err)), true
 	case flags.NArg() > 0:
 		return p.usage(flags.Name(), fmt.Errorf("%q is not a flag, and nothing else is taken", flags.Arg(0))), true
 	}
 	return 0, false
+}
+
+// flagError is an error of package flag in the words of the help texts, which
+// write flags with two dashes, and with what the flag takes.
+func flagError(flags *flag.FlagSet, err error) error {
+	said := err.Error()
+	if name, ok := strings.CutPrefix(said, "flag provided but not defined: -"); ok {
+		var names []string
+		flags.VisitAll(func(f *flag.Flag) { names = append(names, dashes(f.Name)) })
+		return fmt.Errorf("%s is not a flag here%s", dashes(name), didYouMean(dashes(name), names...))
+	}
+	if name, ok := strings.CutPrefix(said, "flag needs an argument: -"); ok {
+		return fmt.Errorf("%s wants a value", dashes(name))
+	}
+	var value, name string
+	if n, _ := fmt.Sscanf(said, "invalid value %q for flag -%s", &value, &name); n != 2 {
+		return err
+	}
+	name = strings.TrimSuffix(name, ":")
+	getter, ok := flags.Lookup(name).Value.(flag.Getter)
+	if !ok { // it says by itself what is wrong
+		_, reason, _ := strings.Cut(said, "for flag -"+name+": ")
+		return fmt.Errorf("%s %q: %s", dashes(name), value, reason)
+	}
+	kind := "a whole number"
+	switch getter.Get().(type) {
+	case time.Duration:
+		kind = `a duration, such as "10s" (ms, s, m, h)`
+	case float64:
+		kind = "a number"
+	case int, int64, uint, uint64:
+		if strings.HasSuffix(said, "value out of range") {
+			kind = "in range"
+		}
+	default:
+		return err
+	}
+	return fmt.Errorf("%s %q is not %s", dashes(name), value, kind)
+}
+
+// dashes is a flag as the help texts write it.
+func dashes(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + strings.TrimPrefix(name, "-")
 }
 
 // given says whether a flag was among the arguments.

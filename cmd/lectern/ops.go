@@ -76,6 +76,9 @@ func (o *ops) listen() error {
 	case c.Listen.SharePort && errors.Is(err, syscall.EADDRINUSE):
 		return nil
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen for operations on %s: another process has the port, perhaps another lectern; stop it, or set ops.address: %w", c.Ops.Address, err)
+	}
 	return fmt.Errorf("listen for operations on %s; check ops.address: %w", c.Ops.Address, err)
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +29,8 @@ Usage:
            wait for the store, with their age
   verify   reads every record and every block, and checks their checksums
   export   writes blocks that wait as Parquet files to another directory, which
-           "lectern top --dir DIR" reads; all of them, or the one of --block
+           "lectern top --dir DIR" reads; all of them, or the one of --block.
+           What is sealed and in no block yet is not among them
   init     makes the directory where it is missing, for its owner alone, and
            gives it, and all that is in it, to --owner: for an init container,
            as root with the capabilities CHOWN and FOWNER. It may run again
@@ -120,6 +120,9 @@ type place struct {
 	*spool.Contents
 }
 
+// holds says whether it is a spool: one has at least a log.
+func (c place) holds() bool { return len(c.Logs)+len(c.Runs)+len(c.Bad) > 0 }
+
 // spoolContents reads the directory, and the places below it; it has said why
 // where it could not.
 func (p *process) spoolContents(s *spoolFlags) (all []place, ok bool) {
@@ -133,6 +136,9 @@ func (p *process) spoolContents(s *spoolFlags) (all []place, ok bool) {
 			break
 		}
 		all = append(all, place{dir, c})
+	}
+	if err == nil && !slices.ContainsFunc(all, place.holds) && len(all) == len(dirs) {
+		err = errors.New("there is none")
 	}
 	if err != nil {
 		p.fail("spool", fmt.Errorf("cannot read the spool in %q; is that what `lectern serve` keeps it in? %w", s.dir, err))
@@ -304,11 +310,18 @@ func (p *process) spoolExport(ctx context.Context, s *spoolFlags) int {
 	if sum.failed > 0 {
 		return p.fail("spool", fmt.Errorf("%d of %d blocks could not be exported", sum.failed, sum.blocks+sum.failed))
 	}
-	return p.print("spool", strconv.Itoa(sum.blocks)+" blocks with "+strconv.Itoa(sum.rows)+" rows are in "+s.to+"\n")
+	said := fmt.Sprintf("0 blocks wait for the store: nothing is written to %s\n", s.to)
+	if sum.blocks > 0 {
+		said = fmt.Sprintf("%d blocks with %d rows are in %s\n", sum.blocks, sum.rows, s.to)
+	}
+	if sum.sealed > 0 && !given(s.flags, "block") {
+		said += fmt.Sprintf("%d rows more are in no block yet: `lectern serve` makes blocks of them, at its start too\n", sum.sealed)
+	}
+	return p.print("spool", said)
 }
 
 // exported is what an export has done.
-type exported struct{ blocks, rows, failed int }
+type exported struct{ blocks, rows, failed, sealed int }
 
 func (p *process) exportPlace(ctx context.Context, s *spoolFlags, c place, sum *exported) int {
 	var numbers []uint64
@@ -319,12 +332,14 @@ func (p *process) exportPlace(ctx context.Context, s *spoolFlags, c place, sum *
 			}
 		}
 	}
-	if len(numbers) == 0 && given(s.flags, "block") {
+	_, rows, _ := waitingSeals(c.Contents)
+	sum.sealed += rows
+	if len(numbers) == 0 {
 		return 0
 	}
 	out, err := parquet.Open(parquet.Options{Dir: s.to, Collector: c.Collector, Now: p.now})
 	if err != nil {
-		return p.fail("spool", err)
+		return p.fail("spool", fmt.Errorf("export to %s; --to takes a directory of its own, not a store or spool in use: %w", s.to, err))
 	}
 	for _, n := range numbers {
 		b, err := spool.ReadBlock(c.dir, n)

@@ -160,11 +160,11 @@ func TestTopUsage(t *testing.T) {
 		"--all --since 1h":      "--all and --since exclude each other",
 		"--since 0s":            "--since 0s is not longer than nothing",
 		"--since -1h":           "--since -1h0m0s is not longer than nothing",
-		"--since yesterday":     `invalid value "yesterday" for flag -since: parse error`,
+		"--since yesterday":     `--since "yesterday" is not a duration, such as "10s" (ms, s, m, h)`,
 		"-n 0":                  "-n 0 is outside of 1 to 100000",
 		"-n 100001":             "-n 100001 is outside of 1 to 100000",
-		"--stream 65535":        `invalid value "65535" for flag -stream: it is not a stream, 0 to 65534`,
-		"--stream 1 --stream x": `invalid value "x" for flag -stream: it is not a stream, 0 to 65534`,
+		"--stream 65535":        `--stream "65535": it is not a stream, 0 to 65534`,
+		"--stream 1 --stream x": `--stream "x": it is not a stream, 0 to 65534`,
 		"more":                  `"more" is not a flag, and nothing else is taken`,
 	} {
 		code, stdout, stderr := runWith(t, topLibrary(), nil, append([]string{"top", "--dir", "d"}, strings.Fields(args)...)...)

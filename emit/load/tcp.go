@@ -69,7 +69,7 @@ func (s *stream) listen() {
 		}
 		h, why := wire.ParseHeader(b)
 		if why != wire.Accepted {
-			s.err = why
+			s.err = fmt.Errorf("load: what answers is no collector (%w); check the address", why)
 			return
 		}
 		if _, s.err = io.ReadFull(s.conn, b[wire.HeaderSize:h.Size]); s.err != nil {

@@ -30,6 +30,7 @@ type UDP struct {
 	sockets []int
 	next    []int // the next source of each flow
 	flow    int
+	refused int
 	burst   int
 	segment bool // bursts go as one send, cut by the kernel (GSO)
 
@@ -108,11 +109,18 @@ func (u *UDP) Beats(m *Maker, from, to int) error {
 
 func (u *UDP) write(socket int, b []byte) error {
 	_, err := unix.Write(socket, b)
-	return notTaken(err)
+	return u.notTaken(err)
 }
 
+// Refused is how many sends were told that nobody listens at the address. It is
+// known of a host that says so; one that does not looks like one that listens.
+func (u *UDP) Refused() int { return u.refused }
+
 // notTaken is nil for the errors that concern one datagram alone.
-func notTaken(err error) error {
+func (u *UDP) notTaken(err error) error {
+	if errors.Is(err, unix.ECONNREFUSED) {
+		u.refused++
+	}
 	if err == nil || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EINTR) {
 		return nil
 	}
@@ -135,7 +143,7 @@ func (u *UDP) sendBurst(m *Maker, n int) (int, error) {
 	if u.segment && n > 1 {
 		err := u.sendSegmented(u.sockets[flow], size)
 		if err == nil || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOPROTOOPT) {
-			return n, notTaken(err)
+			return n, u.notTaken(err)
 		}
 		u.segment = false // the kernel or the device cannot
 	}
@@ -150,7 +158,7 @@ func (u *UDP) sendBurst(m *Maker, n int) (int, error) {
 		k, _, errno := syscall.Syscall6(unix.SYS_SENDMMSG, uintptr(u.sockets[flow]),
 			uintptr(unsafe.Pointer(&u.messages[done])), uintptr(n-done), 0, 0, 0)
 		if errno != 0 {
-			if err := notTaken(errno); err != nil {
+			if err := u.notTaken(errno); err != nil {
 				return n, err
 			}
 			k = 1 // one that was not taken

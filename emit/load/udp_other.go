@@ -3,17 +3,20 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 )
 
 // UDP sends datagrams over several sockets, one system call each. It belongs to
 // one goroutine.
 type UDP struct {
-	conns  []*net.UDPConn
-	next   int
-	buffer []byte
+	conns   []*net.UDPConn
+	next    int
+	refused int
+	buffer  []byte
 }
 
 // UDPOptions say how datagrams go. Burst and GSO are for Linux.
@@ -41,7 +44,7 @@ func DialUDP(to netip.AddrPort, o UDPOptions) (*UDP, error) {
 func (u *UDP) Send(m *Maker, n int) error {
 	for range n {
 		u.buffer = m.Append(u.buffer[:0], u.next%len(m.sources))
-		_, _ = u.conns[u.next%len(u.conns)].Write(u.buffer) // what is not taken is lost on the way
+		u.write(u.conns[u.next%len(u.conns)])
 		u.next++
 	}
 	return nil
@@ -51,10 +54,21 @@ func (u *UDP) Send(m *Maker, n int) error {
 func (u *UDP) Beats(m *Maker, from, to int) error {
 	for s := from; s < to; s++ {
 		u.buffer = m.Beat(u.buffer[:0], s)
-		_, _ = u.conns[s%len(u.conns)].Write(u.buffer)
+		u.write(u.conns[s%len(u.conns)])
 	}
 	return nil
 }
+
+// write sends the buffer. What is not taken is lost on the way.
+func (u *UDP) write(c *net.UDPConn) {
+	if _, err := c.Write(u.buffer); errors.Is(err, syscall.ECONNREFUSED) {
+		u.refused++
+	}
+}
+
+// Refused is how many sends were told that nobody listens at the address. It is
+// known of a host that says so; one that does not looks like one that listens.
+func (u *UDP) Refused() int { return u.refused }
 
 // Close closes the sockets.
 func (u *UDP) Close() {

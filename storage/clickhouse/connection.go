@@ -72,13 +72,13 @@ func (d *dialer) dialOne(ctx context.Context, address string) (*connection, erro
 	plain := net.Dialer{KeepAliveConfig: keepAlive, Control: control}
 	socket, err := plain.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; is a server running at clickhouse.address?", err)
 	}
 	if secure != nil {
 		over := tls.Client(socket, secure)
 		if err := over.HandshakeContext(ctx); err != nil {
 			_ = socket.Close()
-			return nil, fmt.Errorf("TLS: %w", err)
+			return nil, fmt.Errorf("TLS: %w; is clickhouse.address its port for TLS (mostly 9440)?", err)
 		}
 		socket = over
 	}
@@ -88,6 +88,9 @@ func (d *dialer) dialOne(ctx context.Context, address string) (*connection, erro
 	})
 	if err != nil {
 		_ = socket.Close()
+		if _, answered := ch.AsException(err); !answered {
+			err = fmt.Errorf("%w; is clickhouse.address its port of the native protocol (mostly 9000), not of HTTP or TLS?", err)
+		}
 		return nil, err
 	}
 	return &connection{client, socket, address}, nil

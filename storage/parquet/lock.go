@@ -20,7 +20,7 @@ func lock(dir string, shared bool) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("parquet: %w", err)
+		return nil, fmt.Errorf("parquet: write to the directory of parquet.dir: %w", err)
 	}
 	how := syscall.LOCK_EX
 	if shared {

@@ -71,7 +71,7 @@ func open(o Options, d disk) (*Store, error) {
 		err = makeDir(d, s.dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("parquet: %w", err)
+		return nil, fmt.Errorf("parquet: make the directory of parquet.dir: %w", err)
 	}
 	if s.lock, err = lock(s.dir, o.Shared); err != nil {
 		return nil, err

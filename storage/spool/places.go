@@ -33,7 +33,7 @@ const doorWait = 10 * time.Second
 // processes were there before this one.
 func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err error) {
 	if err := (systemFiles{}).MakeDir(o.Dir); err != nil {
-		return nil, nil, nil, fmt.Errorf("spool: make the directory: %w", err)
+		return nil, nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
 	door, err := knock(filepath.Join(o.Dir, doorName))
 	if err != nil {

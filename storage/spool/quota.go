@@ -36,7 +36,7 @@ func (s *Spool) openQuota(used int64) error {
 	q.reserve = f
 	if err := q.settle(); err != nil {
 		_ = f.Close()
-		return fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: make room there or set a smaller size: %w", q.max, s.o.Dir, err)
+		return fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: make room there or set a smaller spool.size_max: %w", q.max, s.o.Dir, err)
 	}
 	return nil
 }

@@ -129,7 +129,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	o.fill()
 	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}}
 	if err := s.files.MakeDir(o.Dir); err != nil {
-		return nil, nil, fmt.Errorf("spool: make the directory: %w", err)
+		return nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
 	lock, err := s.takeLock()
 	if errors.Is(err, errHeld) {

@@ -159,7 +159,7 @@ func address(key string, to *string) setting {
 				return fmt.Errorf(`%s is not an address, such as "127.0.0.1:8420" or "[::]:8420"`, quote(text))
 			}
 			if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-				return fmt.Errorf("%s has no port, 0 to 65535", quote(text))
+				return fmt.Errorf("%s has no port from 0 to 65535", quote(text))
 			}
 			*to = text
 			return nil
