@@ -97,6 +97,7 @@ func (h *heirs) grumble() {
 // takeOver adopts the places that no process has, once all elders have gone. It
 // says whether nobody else can know a source that is not known here.
 func (h *heirs) takeOver() bool {
+	h.elders = slices.DeleteFunc(h.elders, h.settled)
 	for _, place := range h.elders {
 		if h.holds(place) {
 			continue
@@ -124,6 +125,13 @@ func (h *heirs) takeOver() bool {
 		}
 	}
 	return all
+}
+
+// settled says whether another heir is done with an elder's place. The next who
+// takes it is a younger one, which may be waiting for this process.
+func (h *heirs) settled(place string) bool {
+	running, err := spool.Running(place)
+	return !running && err == nil && spool.Vacant(place)
 }
 
 // complain says why a place cannot be taken over, at most once in elderPatience.
@@ -158,6 +166,7 @@ func (h *heirs) adopt(place string) error {
 	d := h.d
 	s, recovered, err := spool.Open(spool.Options{
 		Dir: place, SizeMax: int64(d.config.Spool.SizeMax), Logger: d.logger, Metrics: metrics.NewSet(), Clock: time.Now,
+		LockWait: time.Second, // another heir may look at it just now
 	})
 	if err != nil {
 		return err
