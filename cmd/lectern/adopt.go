@@ -155,6 +155,16 @@ func (h *heirs) succeeded() bool {
 	})
 }
 
+// unpark gives parked blocks of others another try and returns how many there are.
+func (h *heirs) unpark() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.places {
+		n += s.Unpark()
+	}
+	return n
+}
+
 func (h *heirs) holds(place string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -193,9 +203,6 @@ func (h *heirs) settle(s *spool.Spool, recovered *spool.Recovered, window uint64
 			err = h.ctx.Err()
 		}
 	}
-	if err == nil && s.Blocks() > 0 {
-		err = errors.New("the store will never take some of its blocks; they stay for the next start")
-	}
 	if err == nil {
 		err = s.Retire()
 	} else {
@@ -217,12 +224,10 @@ func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
 		return err
 	}
 	defer store.Close()
-	if err := h.d.checkStore(h.ctx, s, store); err != nil {
-		return err
-	}
+	left := storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}
+	recovered.Rows, recovered.Books = nil, nil // what is in blocks is not kept in memory
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
-		Spool: s, Store: store,
-		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
+		Spool: s, Store: store, Recovered: left, Through: recovered.Last,
 		Metrics: h.d.set, Logger: h.d.logger,
 	})
 }

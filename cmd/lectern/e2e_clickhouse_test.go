@@ -421,3 +421,43 @@ func TestLeftoversIntoClickHouse(t *testing.T) {
 		t.Errorf("books: %s", out)
 	}
 }
+
+// What a daemon left that ClickHouse would not take is stored by the next one when
+// that is mended, which need not be started anew for it.
+func TestLeftoversUntilMended(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "spool.share = true\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\"")
+	elder := serveOn(t, config)
+	newcomer := serveOn(t, config)
+	if newcomer.metrics()["lectern_spool_adopted_total"] != 0 {
+		t.Fatal("it has taken over from a daemon that runs")
+	}
+	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	elder.emit("tcp", "--events", "1000", "--seed", "1")
+	_ = elder.command.Process.Kill()
+	<-elder.finished
+	eventually(t, "the new one tries", func() bool { return strings.Contains(newcomer.said(), "there is no table") })
+	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		answer, err := http.Post(newcomer.ops+"/retry", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] == "1000" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("what the elder left is not stored:\n%s", newcomer.said())
+		}
+	}
+	newcomer.stop()
+	if out := succeed(t, "books", "--config", config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
