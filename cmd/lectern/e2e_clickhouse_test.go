@@ -461,3 +461,20 @@ func TestLeftoversUntilMended(t *testing.T) {
 		t.Errorf("books: %s", out)
 	}
 }
+
+// A ClickHouse that takes connections and does not answer is away: the daemon
+// starts, counts, and stores when there are answers.
+func TestStartWhileClickHouseHangs(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	s.Fault(clickhousetest.Fault{Kind: clickhousetest.Silent, Table: clickhousetest.AnyQuery, Times: 1})
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.flush_interval = \"100ms\"\nwindow.ack_interval = \"50ms\""))
+	if !strings.Contains(d.said(), "the store does not answer") {
+		t.Errorf("it did not meet the silence:\n%s", d.said())
+	}
+	d.emit("tcp", "--events", "1000")
+	d.stop()
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
