@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/parquet"
 	"github.com/lectern/lectern/storage/spool"
 )
 
@@ -37,6 +39,11 @@ func testHeirs(t *testing.T, dir string, s *spool.Spool, elders []string) *heirs
 		collector: collector.New(collector.Options{Loops: 1, KeysMax: 1 << 10, SourcesMax: 1 << 10, Company: true, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler)}),
 	}
 	d.config.Spool.Dir, d.config.Spool.SizeMax = dir, 256<<20
+	var err error
+	if d.files, err = parquet.Open(parquet.Options{Dir: t.TempDir(), Collector: s.Collector(), Shared: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.files.Close() })
 	h := newHeirs(d, elders)
 	t.Cleanup(h.close)
 	return h
@@ -88,4 +95,49 @@ func TestElderPlaceGoesToYounger(t *testing.T) {
 	if err := fourth.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What is damaged in an adopted spool shows in the metrics that alarms look at.
+func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
+	dir := t.TempDir()
+	elder, _ := claimPlace(t, dir, dir)
+	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"))
+	h := testHeirs(t, dir, mine, elders)
+	for i := range 3 {
+		seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Stream: 1, Content: 7, Opens: 1}}}
+		number, err := elder.Seal(seal)
+		if err == nil && i < 2 {
+			err = elder.Freeze(seal.Rows, nil, seal.Window, number)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := elder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := filepath.Glob(filepath.Join(dir, "run-*"))
+	if err != nil || len(runs) != 2 {
+		t.Fatalf("there are the runs %v, %v", runs, err)
+	}
+	// One of which the index is gone, found at the start, and one of which a row
+	// has changed, found when it is read.
+	if err := os.Truncate(runs[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(runs[1], os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("damaged"), 200); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !h.takeOver() {
+		t.Fatal("it is not alone")
+	}
+	shown := h.d.set.GetOrCreateCounter("lectern_spool_set_aside_total")
+	eventually(t, "both files are found out", func() bool { return shown.Get() == 2 })
 }
