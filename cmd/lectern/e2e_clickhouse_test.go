@@ -478,3 +478,36 @@ func TestStartWhileClickHouseHangs(t *testing.T) {
 		t.Errorf("books: %s", out)
 	}
 }
+
+// A daemon that cannot start beside another leaves no place behind at each try: the
+// other one empties it, though the store is out of order for that too.
+func TestFailingStartsLeaveNothing(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	dir := filepath.Join(t.TempDir(), "spool")
+	config := onClickHouse(t, s, dir, "spool.share = true")
+	elder := serveOn(t, config)
+	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(dir, "1")
+	for range 2 {
+		if _, stderr, code := lectern(t, nil, "serve", "--config", config); code != 1 || !strings.Contains(stderr, "there is no table") {
+			t.Fatalf("exit %d: %s", code, stderr)
+		}
+		eventually(t, "the place is vacant", func() bool {
+			_, err := os.Stat(filepath.Join(place, "vacant"))
+			return err == nil
+		})
+		if _, err := os.Stat(filepath.Join(place, "reserve")); err == nil {
+			t.Error("the reserve of the place is kept")
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "2")); err == nil {
+		t.Error("there is a second place")
+	}
+	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	elder.stop()
+}
