@@ -33,6 +33,8 @@ type Spool interface {
 	// Stored lets go of a block, and Park passes it over until the next start.
 	Stored(number uint64) error
 	Park(number uint64)
+	// Blocks is how many blocks are not stored, parked ones included.
+	Blocks() int
 	// Wait gets a token when Oldest may have something new.
 	Wait() <-chan struct{}
 }
@@ -83,11 +85,17 @@ func NewGatherer(o GathererOptions) *Gatherer {
 	}
 	g.register(o.Metrics)
 	g.show(o.Metrics)
-	g.take(&o.Recovered, o.Through)
+	g.recover()
 	g.working.Go(func() { g.freezeAll(ctx) })
 	g.working.Go(func() { g.ship(ctx) })
 	g.working.Go(func() { g.merge(ctx) })
 	return g
+}
+
+// recover takes what was sealed before, and keeps no second copy of it.
+func (g *Gatherer) recover() {
+	g.take(&g.o.Recovered, g.o.Through)
+	g.o.Recovered = Seal{}
 }
 
 // Room is how many more rows may come.

@@ -110,6 +110,7 @@ type shelfSpool struct {
 	fails   bool          // seals and freezes
 	slow    time.Duration // a freeze
 	blocks  []*Block
+	parked  []*Block
 	last    uint64
 	opened  uint64
 	through uint64
@@ -190,14 +191,32 @@ func (s *shelfSpool) Oldest() (*Block, bool, error) {
 }
 
 func (s *shelfSpool) Stored(number uint64) error {
-	s.Park(number)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blocks = slices.DeleteFunc(s.blocks, func(b *Block) bool { return b.Number == number })
 	return nil
 }
 
 func (s *shelfSpool) Park(number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blocks = slices.DeleteFunc(s.blocks, func(b *Block) bool { return b.Number == number })
+	i := slices.IndexFunc(s.blocks, func(b *Block) bool { return b.Number == number })
+	s.parked = append(s.parked, s.blocks[i])
+	s.blocks = slices.Delete(s.blocks, i, i+1)
+}
+
+// unpark gives the parked blocks another try.
+func (s *shelfSpool) unpark() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blocks, s.parked = append(s.parked, s.blocks...), nil
+	s.wake <- struct{}{}
+}
+
+func (s *shelfSpool) Blocks() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blocks) + len(s.parked)
 }
 
 func (s *shelfSpool) CheckStore(last uint64) error {

@@ -30,7 +30,13 @@ type heirs struct {
 	failed time.Time // or that a place cannot be taken over
 
 	mu     sync.Mutex // protects places
-	places map[string]*spool.Spool
+	places map[string]adopted
+}
+
+// adopted is a place that was taken over.
+type adopted struct {
+	*spool.Spool
+	set *metrics.Set // what it counts by itself
 }
 
 // An elder's end is looked for more often than other places, whose sources no
@@ -42,7 +48,7 @@ const (
 )
 
 func newHeirs(d *daemon, elders []string) *heirs {
-	h := &heirs{d: d, elders: elders, since: time.Now(), places: make(map[string]*spool.Spool)}
+	h := &heirs{d: d, elders: elders, since: time.Now(), places: make(map[string]adopted)}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.total = d.set.NewCounter("lectern_spool_adopted_total")
 	d.set.NewGauge("lectern_spool_adopted_blocks", func() float64 { return float64(h.blocks()) })
@@ -80,13 +86,14 @@ func (h *heirs) watch(ctx context.Context, alone bool) {
 		if !alone {
 			h.grumble()
 		}
+		h.count()
 	}
 }
 
 // grumble says now and then that clients wait.
 func (h *heirs) grumble() {
 	now := time.Now()
-	if now.Sub(h.since) < elderPatience || now.Sub(h.warned) < elderPatience {
+	if len(h.elders) == 0 || now.Sub(h.since) < elderPatience || now.Sub(h.warned) < elderPatience {
 		return
 	}
 	h.warned = now
@@ -97,6 +104,7 @@ func (h *heirs) grumble() {
 // takeOver adopts the places that no process has, once all elders have gone. It
 // says whether nobody else can know a source that is not known here.
 func (h *heirs) takeOver() bool {
+	h.elders = slices.DeleteFunc(h.elders, h.settled)
 	for _, place := range h.elders {
 		if h.holds(place) {
 			continue
@@ -126,6 +134,13 @@ func (h *heirs) takeOver() bool {
 	return all
 }
 
+// settled says whether another heir is done with an elder's place. The next who
+// takes it is a younger one, which may be waiting for this process.
+func (h *heirs) settled(place string) bool {
+	running, err := spool.Running(place)
+	return !running && err == nil && spool.Vacant(place)
+}
+
 // complain says why a place cannot be taken over, at most once in elderPatience.
 func (h *heirs) complain(place string, err error) {
 	if now := time.Now(); now.Sub(h.failed) >= elderPatience {
@@ -147,45 +162,72 @@ func (h *heirs) succeeded() bool {
 	})
 }
 
+// unpark gives parked blocks of others another try and returns how many there are.
+func (h *heirs) unpark() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.places {
+		n += s.Unpark()
+	}
+	return n
+}
+
 func (h *heirs) holds(place string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.places[place] != nil
+	_, ok := h.places[place]
+	return ok
 }
 
 // adopt takes over one place.
 func (h *heirs) adopt(place string) error {
 	d := h.d
+	set := metrics.NewSet()
 	s, recovered, err := spool.Open(spool.Options{
-		Dir: place, SizeMax: int64(d.config.Spool.SizeMax), Logger: d.logger, Metrics: metrics.NewSet(), Clock: time.Now,
+		Dir: place, SizeMax: int64(d.config.Spool.SizeMax), Logger: d.logger, Metrics: set, Clock: time.Now,
+		LockWait: time.Second, // another heir may look at it just now
 	})
 	if err != nil {
 		return err
 	}
 	window := d.collector.Adopt(recovered.Sources)
 	h.mu.Lock()
-	h.places[place] = s
+	h.places[place] = adopted{s, set}
 	h.mu.Unlock()
 	h.total.Inc()
 	d.logger.Info("the spool of another process is taken over", "spool", place, "collector", fmt.Sprintf("%016x", s.Collector()),
 		"sources", len(recovered.Sources), "seals", recovered.Seals, "runs", recovered.Runs)
+	recovered.Sources = nil // they are the collector's now
 	h.working.Go(func() { h.settle(s, recovered, window) })
 	return nil
+}
+
+// count adds what was found damaged in adopted spools to what this process shows
+// of its own.
+func (h *heirs) count() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range h.places {
+		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_set_aside_total"} {
+			found := a.set.GetOrCreateCounter(name)
+			n := int64(found.Get())
+			found.AddInt64(-n)
+			h.d.set.GetOrCreateCounter(name).AddInt64(n)
+		}
+	}
 }
 
 // settle brings all that an adopted spool holds to the store. When its sources
 // are durable here, too, nothing needs it any more.
 func (h *heirs) settle(s *spool.Spool, recovered *spool.Recovered, window uint64) {
 	err := h.ship(s, recovered)
+	h.count()
 	for err == nil && !h.d.collector.Sealed(window) {
 		select {
 		case <-time.After(elderInterval):
 		case <-h.ctx.Done():
 			err = h.ctx.Err()
 		}
-	}
-	if err == nil && s.Blocks() > 0 {
-		err = errors.New("the store will never take some of its blocks; they stay for the next start")
 	}
 	if err == nil {
 		err = s.Retire()
@@ -208,12 +250,10 @@ func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
 		return err
 	}
 	defer store.Close()
-	if err := h.d.checkStore(h.ctx, s, store); err != nil {
-		return err
-	}
+	left := storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}
+	recovered.Rows, recovered.Books = nil, nil // what is in blocks is not kept in memory
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
-		Spool: s, Store: store,
-		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
+		Spool: s, Store: store, Recovered: left, Through: recovered.Last,
 		Metrics: h.d.set, Logger: h.d.logger,
 	})
 }

@@ -421,3 +421,93 @@ func TestLeftoversIntoClickHouse(t *testing.T) {
 		t.Errorf("books: %s", out)
 	}
 }
+
+// What a daemon left that ClickHouse would not take is stored by the next one when
+// that is mended, which need not be started anew for it.
+func TestLeftoversUntilMended(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "spool.share = true\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\"")
+	elder := serveOn(t, config)
+	newcomer := serveOn(t, config)
+	if newcomer.metrics()["lectern_spool_adopted_total"] != 0 {
+		t.Fatal("it has taken over from a daemon that runs")
+	}
+	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	elder.emit("tcp", "--events", "1000", "--seed", "1")
+	_ = elder.command.Process.Kill()
+	<-elder.finished
+	eventually(t, "the new one tries", func() bool { return strings.Contains(newcomer.said(), "there is no table") })
+	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		answer, err := http.Post(newcomer.ops+"/retry", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] == "1000" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("what the elder left is not stored:\n%s", newcomer.said())
+		}
+	}
+	newcomer.stop()
+	if out := succeed(t, "books", "--config", config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
+
+// A ClickHouse that takes connections and does not answer is away: the daemon
+// starts, counts, and stores when there are answers.
+func TestStartWhileClickHouseHangs(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	s.Fault(clickhousetest.Fault{Kind: clickhousetest.Silent, Table: clickhousetest.AnyQuery, Times: 1})
+	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.flush_interval = \"100ms\"\nwindow.ack_interval = \"50ms\""))
+	if !strings.Contains(d.said(), "the store does not answer") {
+		t.Errorf("it did not meet the silence:\n%s", d.said())
+	}
+	d.emit("tcp", "--events", "1000")
+	d.stop()
+	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
+		t.Errorf("books: %s", out)
+	}
+}
+
+// A daemon that cannot start beside another leaves no place behind at each try: the
+// other one empties it, though the store is out of order for that too.
+func TestFailingStartsLeaveNothing(t *testing.T) {
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	tables(t, s)
+	dir := filepath.Join(t.TempDir(), "spool")
+	config := onClickHouse(t, s, dir, "spool.share = true")
+	elder := serveOn(t, config)
+	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(dir, "1")
+	for range 2 {
+		if _, stderr, code := lectern(t, nil, "serve", "--config", config); code != 1 || !strings.Contains(stderr, "there is no table") {
+			t.Fatalf("exit %d: %s", code, stderr)
+		}
+		eventually(t, "the place is vacant", func() bool {
+			_, err := os.Stat(filepath.Join(place, "vacant"))
+			return err == nil
+		})
+		if _, err := os.Stat(filepath.Join(place, "reserve")); err == nil {
+			t.Error("the reserve of the place is kept")
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "2")); err == nil {
+		t.Error("there is a second place")
+	}
+	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	elder.stop()
+}

@@ -211,7 +211,7 @@ func (o *ops) ready(w http.ResponseWriter, _ *http.Request) {
 // retry gives parked blocks another try, once a person has mended what they
 // failed at.
 func (o *ops) retry(w http.ResponseWriter, _ *http.Request) {
-	n := o.daemon.spool.Unpark()
+	n := o.daemon.spool.Unpark() + o.daemon.heirs.unpark()
 	o.daemon.logger.Info("parked blocks are tried again", "blocks", n)
 	fmt.Fprintf(w, "%d blocks are tried again\n", n)
 }

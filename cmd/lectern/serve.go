@@ -113,7 +113,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	d.ops.start()
 	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.address(),
 		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
-	if !alone {
+	if !alone && len(elders) > 0 {
 		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
 	}
 

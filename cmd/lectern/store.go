@@ -43,10 +43,16 @@ func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 	return clickhouse.Open(o)
 }
 
+// storeStartMax is how long a start waits for the store: one that hangs is away,
+// since events come meanwhile.
+const storeStartMax = 5 * time.Second
+
 // checkStore refuses a spool that is an older copy, and tables that cannot keep
 // the promise. Where the store is away, the daemon counts and spools, and both
 // are found out at the first contact, before anything is stored.
 func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.Store) error {
+	ctx, cancel := context.WithTimeout(ctx, storeStartMax)
+	defer cancel()
 	last, err := store.LastNumber(ctx)
 	if errors.Is(err, storage.ErrAway) {
 		d.logger.Warn("the store does not answer; what is counted stays in the spool until it does", "error", err)

@@ -66,6 +66,9 @@ func (s *Store) mergeHour(ctx context.Context, t table, folder string, files []s
 	var mine []entry
 	for _, file := range files {
 		e, err := readEntry(s.disk, t, filepath.Join(folder, file))
+		if n, _ := parseName(file); err != nil && n.collector != s.named && s.others {
+			continue // its own process merges it, or has done so just now
+		}
 		if err != nil {
 			return err
 		}

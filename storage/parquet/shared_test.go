@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,5 +91,62 @@ func TestSharedDirectory(t *testing.T) {
 	}
 	if err := alone.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A file of another collector that cannot be read says nothing of the numbers of
+// this one, nor keeps it from merging; one that its process has just removed is
+// no news.
+func TestUnreadableFileOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	var log strings.Builder
+	open := func(collector uint64, o Options) *Store {
+		t.Helper()
+		o.Dir, o.Collector, o.Logger = dir, collector, slog.New(slog.NewTextHandler(&log, nil))
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	other := open(0xA, Options{Shared: true})
+	mustStore(t, other, smallBlock(0xA, 500, 1))
+	folder := filepath.Join(dir, "reads", "day=2024-10-04")
+	damaged := filepath.Join(folder, "20241004T03-c000000000000000a-000000000500.parquet")
+	if err := os.WriteFile(damaged, []byte("PAR1 no more"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mine := open(0xB, Options{Shared: true})
+	if n := last(t, mine); n != 0 {
+		t.Errorf("the last number is %d, of another collector", n)
+	}
+	if !strings.Contains(log.String(), damaged) {
+		t.Error("nobody is told of the damaged file")
+	}
+	mustStore(t, mine, smallBlock(0xB, 1, 1))
+	mustStore(t, mine, smallBlock(0xB, 2, 1))
+	if err := mine.Merge(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "20241004T03-c000000000000000b-000000000001-000000000002.parquet")); err != nil {
+		t.Error("the files are not merged:", err)
+	}
+
+	// As a listing shows a file that goes before it is looked at.
+	log.Reset()
+	if err := os.Remove(damaged); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("gone", damaged); err != nil {
+		t.Fatal(err)
+	}
+	third := open(0xC, Options{Shared: true})
+	if n := last(t, third); n != 0 || log.Len() > 0 {
+		t.Errorf("the last number is %d; it says %s", n, log.String())
+	}
+	for _, s := range []*Store{other, mine, third} {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -161,11 +161,16 @@ func (s *Store) recoverDay(t table, folder string) error {
 		}
 		e, err := readEntry(s.disk, t, path)
 		if err != nil {
-			// Storing goes on; who reads is told. The number may be one of
-			// ours, so it is not given again.
-			s.log.Error("parquet: a file cannot be read", "error", err)
 			n, _ := parseName(f.Name())
-			s.last = max(s.last, n.last)
+			if n.collector != s.named && s.others && errors.Is(err, fs.ErrNotExist) {
+				continue // its own process has merged it
+			}
+			// Storing goes on; who reads is told. The number is not given again
+			// where it may be one of ours.
+			s.log.Error("parquet: a file cannot be read", "error", err)
+			if n.collector == s.named {
+				s.last = max(s.last, n.last)
+			}
 			continue
 		}
 		if e.collector == s.collector {

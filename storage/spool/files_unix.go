@@ -97,6 +97,21 @@ func (systemFiles) Lock(path string) (io.Closer, error) {
 	return nil, err
 }
 
+// locked says whether somebody has a lock. It asks for a shared one, so that who
+// only looks is never taken for an owner by others who look.
+func (systemFiles) locked(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
 type systemFile struct{ *os.File }
 
 func (f systemFile) Size() (int64, error) {

@@ -57,17 +57,14 @@ func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err 
 	switch {
 	case len(elders) > 0 && !share:
 		return nil, nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own, or set spool.share for a hand-over", elders[0])
-	case len(elders) == 0:
-		o.LockWait = time.Second // a running daemon may look at it just now
-	default:
-		i := slices.IndexFunc(free, Vacant)
-		if i >= 0 {
+	case len(elders) > 0:
+		if i := slices.IndexFunc(free, Vacant); i >= 0 {
 			o.Dir = free[i]
-			o.LockWait = time.Second
 		} else {
 			o.Dir = unusedPlace(o.Dir)
 		}
 	}
+	o.LockWait = time.Second // a running daemon may look at it just now
 	s, r, err = Open(o)
 	return s, r, elders, err
 }
@@ -119,14 +116,11 @@ func unusedPlace(dir string) string {
 
 // Running says whether a process has a place.
 func Running(place string) (bool, error) {
-	lock, err := systemFiles{}.Lock(filepath.Join(place, lockName))
-	if errors.Is(err, errHeld) {
-		return true, nil
-	}
+	running, err := systemFiles{}.locked(filepath.Join(place, lockName))
 	if err != nil {
 		return false, fmt.Errorf("spool: lock %s: %w", place, err)
 	}
-	return false, lock.Close()
+	return running, nil
 }
 
 // Vacant says whether nothing is in a place that no process has: it was never

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -152,5 +153,60 @@ func TestPlacesAtOnce(t *testing.T) {
 	}
 	if len(behind) != n || len(places) != n {
 		t.Errorf("%d places, as many elders as %v", len(places), behind)
+	}
+}
+
+// Who only looks whether a process has a place is not taken for one: an heir would
+// believe a dead process's place to be somebody's, and that it knows all sources.
+func TestLookIsNoOwner(t *testing.T) {
+	place := t.TempDir()
+	look, err := os.Create(filepath.Join(place, lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	if err := syscall.Flock(int(look.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if running, err := Running(place); running || err != nil {
+		t.Errorf("running: %t, %v", running, err)
+	}
+	if err := syscall.Flock(int(look.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if running, err := Running(place); !running || err != nil {
+		t.Errorf("with an owner it is running: %t, %v", running, err)
+	}
+}
+
+// lookedAt is a file system on which others look at each directory that was just
+// made.
+type lookedAt struct{ systemFiles }
+
+func (f lookedAt) MakeDir(dir string) error {
+	err := f.systemFiles.MakeDir(dir)
+	look, failed := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if failed != nil {
+		return failed
+	}
+	if failed := syscall.Flock(int(look.Fd()), syscall.LOCK_SH); failed != nil {
+		return failed
+	}
+	time.AfterFunc(50*time.Millisecond, func() { _ = look.Close() })
+	return err
+}
+
+// A new place is waited for while somebody looks at it.
+func TestNewPlaceIsLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	elder, _ := mustClaim(t, dir, true, dir)
+	defer elder.Close()
+	o := Options{Dir: dir, SizeMax: 4 << 20, LogSize: 1 << 20, Files: lookedAt{}, Metrics: metrics.NewSet(), Clock: time.Now}
+	s, _, _, err := Claim(o, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -242,6 +242,10 @@ func TestProblems(t *testing.T) {
 		{"[window]\nack_interval = 1\n", `:2: window.ack_interval: wants a duration in quotes, such as "10s" (ms, s, m, h); got the integer 1`},
 		{"[storage]\ndriver = 1\n", `:2: storage.driver: wants one of "parquet", "clickhouse"; got the integer 1`},
 		{"[log]\nlevel = 1\n", `:2: log.level: wants one of "debug", "info", "warn", "error"; got the integer 1`},
+		{"[clickhouse]\npassword = 12345\n", `:2: clickhouse.password: wants a string, in quotes`},
+		{"[clickhouse]\npassword = 1.5\n", `:2: clickhouse.password: wants a string, in quotes`},
+		{"[clickhouse]\npassword = secret\n", `:2: cannot be read: one string in quotes is wanted`},
+		{"clickhouse.password=\"a\\secret\"\n", `:1: cannot be read: one string in quotes is wanted`},
 		{"[parquet]\ndir = 1\n", `:2: parquet.dir: wants a string; got the integer 1`},
 
 		// Values.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,6 +87,9 @@ func (l *loader) readFile(explicit bool) {
 			// The library's own line is one too many where a line ends too early.
 			p.Line = 1 + strings.Count(text[:min(max(0, perr.Position.Start), len(text))], "\n")
 			p.Message = strings.ReplaceAll(perr.Message, "\n", `\n`)
+			if secretLine.MatchString(strings.Split(text, "\n")[p.Line-1]) {
+				p.Message = "cannot be read: one string in quotes is wanted" // the library shows what it found
+			}
 		}
 		l.problems = append(l.problems, p)
 		return
@@ -103,6 +107,9 @@ func (l *loader) readFile(explicit bool) {
 		}
 	}
 }
+
+// secretLine is a line of which nothing is shown.
+var secretLine = regexp.MustCompile(`password["']?\s*=`)
 
 // readText reads a file that is not larger than a configuration can be.
 func readText(path string) (string, error) {
@@ -169,6 +176,9 @@ func (l *loader) settle(name string, err error) {
 
 // take sets the key to a TOML value.
 func (s *setting) take(raw any) error {
+	if _, ok := raw.(string); !ok && s.secret {
+		return fmt.Errorf("wants %s, in quotes", s.wants) // what it got is not shown
+	}
 	switch v := raw.(type) {
 	case string:
 		if s.takes&asString != 0 {

@@ -9,6 +9,8 @@ type setting struct {
 	takes types
 	set   func(text string) error // leaves the value alone when it fails
 	show  func() string           // as it would stand in config.toml
+
+	secret bool // no message shows what it was set to
 }
 
 // types are the TOML types that a key may have.

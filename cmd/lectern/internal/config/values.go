@@ -247,7 +247,7 @@ func name(key string, to *string) setting {
 // secret is a text that is never shown.
 func secret(key string, to *clickhouse.Secret) setting {
 	return setting{
-		key: key, wants: "a string", takes: asString,
+		key: key, wants: "a string", takes: asString, secret: true,
 		set: func(text string) error {
 			*to = clickhouse.Secret(text)
 			return nil

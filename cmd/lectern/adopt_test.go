@@ -1,0 +1,143 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/collector"
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/parquet"
+	"github.com/lectern/lectern/storage/spool"
+)
+
+// claimPlace opens a place below dir, as a daemon that starts does.
+func claimPlace(t *testing.T, dir, place string) (s *spool.Spool, elders []string) {
+	t.Helper()
+	s, _, elders, err := spool.Claim(spool.Options{Dir: dir, SizeMax: 256 << 20, Metrics: metrics.NewSet(), Clock: time.Now}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if s.Dir() != place {
+		t.Fatalf("it has %s, want %s", s.Dir(), place)
+	}
+	return s, elders
+}
+
+// testHeirs are those of a daemon that has s.
+func testHeirs(t *testing.T, dir string, s *spool.Spool, elders []string) *heirs {
+	t.Helper()
+	d := &daemon{
+		config: &config.Config{}, logger: slog.New(slog.DiscardHandler), set: metrics.NewSet(), spool: s,
+		collector: collector.New(collector.Options{Loops: 1, KeysMax: 1 << 10, SourcesMax: 1 << 10, Company: true, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler)}),
+	}
+	d.config.Spool.Dir, d.config.Spool.SizeMax = dir, 256<<20
+	var err error
+	if d.files, err = parquet.Open(parquet.Options{Dir: t.TempDir(), Collector: s.Collector(), Shared: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.files.Close() })
+	h := newHeirs(d, elders)
+	t.Cleanup(h.close)
+	return h
+}
+
+// A place that an elder adopted and is done with may go to a fourth, which waits
+// for the third: the third does not wait for it.
+func TestElderPlaceGoesToYounger(t *testing.T) {
+	dir := t.TempDir()
+	first, _ := claimPlace(t, dir, dir)
+	second, _ := claimPlace(t, dir, filepath.Join(dir, "1"))
+	third, elders := claimPlace(t, dir, filepath.Join(dir, "2"))
+	if !slices.Equal(elders, []string{dir, second.Dir()}) {
+		t.Fatalf("the elders are %v", elders)
+	}
+	h := testHeirs(t, dir, third, elders)
+	seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Sources: []storage.Source{{ID: 9, Next: 5, End: 7, Session: true}}}
+	if _, err := first.Seal(seal); err != nil {
+		t.Fatal(err)
+	}
+	alone := func(want bool, when string) {
+		t.Helper()
+		if got := h.takeOver(); got != want {
+			t.Fatalf("%s, it is alone: %t", when, got)
+		}
+	}
+	alone(false, "with two elders")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alone(false, "with one elder, which has the other's place to adopt")
+	adopted, _, err := spool.Open(spool.Options{Dir: dir, SizeMax: 256 << 20, Metrics: metrics.NewSet(), Clock: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone(false, "with one elder, which adopts")
+	if err := adopted.Retire(); err != nil {
+		t.Fatal(err)
+	}
+	alone(false, "with one elder, which has adopted")
+	fourth, elders := claimPlace(t, dir, dir)
+	if !slices.Equal(elders, []string{second.Dir(), third.Dir()}) {
+		t.Fatalf("the fourth's elders are %v", elders)
+	}
+	if err := second.Retire(); err != nil {
+		t.Fatal(err)
+	}
+	alone(true, "with none but a younger one")
+	if err := fourth.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is damaged in an adopted spool shows in the metrics that alarms look at.
+func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
+	dir := t.TempDir()
+	elder, _ := claimPlace(t, dir, dir)
+	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"))
+	h := testHeirs(t, dir, mine, elders)
+	for i := range 3 {
+		seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Stream: 1, Content: 7, Opens: 1}}}
+		number, err := elder.Seal(seal)
+		if err == nil && i < 2 {
+			err = elder.Freeze(seal.Rows, nil, seal.Window, number)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := elder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := filepath.Glob(filepath.Join(dir, "run-*"))
+	if err != nil || len(runs) != 2 {
+		t.Fatalf("there are the runs %v, %v", runs, err)
+	}
+	// One of which the index is gone, found at the start, and one of which a row
+	// has changed, found when it is read.
+	if err := os.Truncate(runs[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(runs[1], os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("damaged"), 200); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !h.takeOver() {
+		t.Fatal("it is not alone")
+	}
+	shown := h.d.set.GetOrCreateCounter("lectern_spool_set_aside_total")
+	eventually(t, "both files are found out", func() bool { return shown.Get() == 2 })
+}
