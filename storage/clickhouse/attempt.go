@@ -29,6 +29,9 @@ type server interface {
 	running(ctx context.Context, prefix string) (bool, error)
 	// up is how long the server has been running, rounded down to seconds.
 	up(ctx context.Context) (time.Duration, error)
+	// hidden says that the table has rows, and no receipt of any block among
+	// those that this user may see.
+	hidden(ctx context.Context) (bool, error)
 	// replicated says that the table is one of several replicas.
 	replicated() bool
 	// last is the largest number of a receipt of this collector.
@@ -90,6 +93,17 @@ func (s *Store) bring(ctx context.Context, b *storage.Block, a *attempt) (storag
 		ready, err := s.mayRenew(ctx, b, a)
 		if err != nil {
 			return s.failed(err)
+		}
+		if ready {
+			// Or every block would be sent again and again.
+			hidden, err := s.server.hidden(ctx)
+			if err != nil {
+				return s.failed(err)
+			}
+			if hidden {
+				return storage.Never, fmt.Errorf("clickhouse: block %d was answered with success, and no receipt of any block can be read: "+
+					"let the user see the rows of stream %d, which a row policy may hide, then have it tried again", b.Number, streamReserved)
+			}
 		}
 		if !ready {
 			return storage.Retry, fmt.Errorf("clickhouse: block %d was answered with success and has no receipt: its token may be spent; it gets another when it is sure that no insert of it is under way", b.Number)

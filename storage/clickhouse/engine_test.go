@@ -316,3 +316,26 @@ func TestTopAgainstMap(t *testing.T) {
 		}
 	}
 }
+
+// A table with rows and no receipt among them is one whose receipts this user
+// cannot see.
+func TestHidden(t *testing.T) {
+	server, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	want := func(hidden bool) {
+		t.Helper()
+		if err := s.server.prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.server.hidden(t.Context()); got != hidden || err != nil {
+			t.Errorf("%v, %v, want %v", got, err, hidden)
+		}
+	}
+	want(false) // it is new
+	if err := server.Exec("INSERT INTO lectern.reads (stream, minute, content, user, opens) VALUES (1, '2024-10-04 00:00:00', 1, 1, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	want(true)
+	stored(t, s, randomBlock(rand.New(rand.NewPCG(1, 1)), 1, 10))
+	want(false)
+}

@@ -108,6 +108,15 @@ func (n *native) last(ctx context.Context) (last uint64, err error) {
 	return last, err
 }
 
+func (n *native) hidden(ctx context.Context) (bool, error) {
+	var receipts, rows uint64
+	some := func(is string) string {
+		return fmt.Sprintf("assumeNotNull((SELECT count() FROM (SELECT 1 FROM %s WHERE stream %s %d LIMIT 1)))", n.o.name("reads"), is, streamReserved)
+	}
+	err := n.c.row(ctx, n.o.AnswerMax, "SELECT "+some("=")+", "+some("!="), &receipts, &rows)
+	return rows > 0 && receipts == 0, err
+}
+
 func (n *native) running(ctx context.Context, prefix string) (bool, error) {
 	var count uint64
 	err := n.c.row(ctx, n.o.AnswerMax, "SELECT count() FROM system.processes WHERE startsWith(query_id, "+text(prefix)+")", &count)

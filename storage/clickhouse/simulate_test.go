@@ -33,6 +33,7 @@ type fake struct {
 	late     []lateInsert
 	quiet    bool // nothing goes wrong any more
 	replicas bool
+	policy   bool // receipts cannot be read
 	inserts  int
 	booked   map[uint64]uint64 // one above the largest generation
 	dropped  bool
@@ -116,6 +117,8 @@ func (f *fake) prepare(context.Context) error {
 	f.dropped = false
 	return f.flaky()
 }
+func (f *fake) hidden(context.Context) (bool, error) { return f.policy && len(f.parts) > 0, f.flaky() }
+
 func (f *fake) drop()            { f.dropped = true }
 func (f *fake) replicated() bool { return f.replicas }
 
@@ -130,6 +133,7 @@ func (f *fake) receipts(_ context.Context, b *storage.Block) (mine, others uint6
 	err = f.flaky()
 	for _, p := range f.parts {
 		switch {
+		case f.policy:
 		case p.number == b.Number && p.checksum == b.Checksum:
 			mine++
 		case p.number == b.Number:
@@ -388,6 +392,21 @@ func TestAnswers(t *testing.T) {
 		if f.times(5) != 1 || s.meters.renewed.Get() != 1 {
 			t.Errorf("%d times, %d renewed", f.times(5), s.meters.renewed.Get())
 		}
+	})
+	t.Run("receipts that cannot be read", func(t *testing.T) {
+		f, s := quiet()
+		f.policy = true
+		store(f, s, storage.Retry, "has no receipt")
+		f.pass(time.Hour)
+		for range 5 {
+			store(f, s, storage.Never, "a row policy may hide")
+			f.pass(time.Hour)
+		}
+		if f.times(5) != 1 || f.inserts != 1 {
+			t.Errorf("%d times, %d inserts", f.times(5), f.inserts)
+		}
+		f.policy = false
+		store(f, s, storage.Stored, "")
 	})
 	t.Run("on a replica no token is renewed", func(t *testing.T) {
 		f, s := quiet()
