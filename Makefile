@@ -74,7 +74,7 @@ down: ## stop them; their data stays in volumes
 	IMAGE=$(IMAGE) $(COMPOSE) down
 
 .PHONY: test
-test: format vet staticcheck vulnerabilities clickhouse-engine network-tools test-kube ## all checks and tests, with the race detector (7 min)
+test: format vet staticcheck vulnerabilities clickhouse-engine network-tools test-kube ## all checks and tests, with the race detector (6 min)
 	$(GO) test -race -shuffle=on -timeout 20m ./...
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 

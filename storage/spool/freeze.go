@@ -174,7 +174,7 @@ func (w *runWriter) flush() error {
 // blocks and gives the file its name. The merged runs are not in the list
 // afterwards.
 func (w *runWriter) publish(failed error, window storage.Window, through uint64, merged []*run) error {
-	r, err := w.finish(failed, window, through, merged)
+	err := w.finish(failed, window, through, merged)
 	_ = w.f.Close() // Sync said what there is to say
 	if err != nil {
 		w.s.quota.written(w.held, 0)
@@ -182,13 +182,11 @@ func (w *runWriter) publish(failed error, window storage.Window, through uint64,
 		if err := w.s.quota.settle(); err != nil {
 			w.s.warn("room on the disk is not reserved", err)
 		}
-		return err
 	}
-	w.s.quota.written(w.held, r.size)
-	return nil
+	return err
 }
 
-func (w *runWriter) finish(failed error, window storage.Window, through uint64, merged []*run) (*run, error) {
+func (w *runWriter) finish(failed error, window storage.Window, through uint64, merged []*run) error {
 	err := failed
 	if err == nil && !w.open && len(w.blocks) == 0 {
 		err = w.begin(0) // for the books
@@ -200,7 +198,7 @@ func (w *runWriter) finish(failed error, window storage.Window, through uint64, 
 		err = w.f.Sync() // the bulk, before anybody is kept waiting
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s := w.s
 	s.dirMu.Lock()
@@ -216,11 +214,13 @@ func (w *runWriter) finish(failed error, window storage.Window, through uint64, 
 		r.replaced = append(r.replaced, fileSize{m.name, m.size})
 	}
 	if err := w.head(r); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.rename(w.temp, r.name.String()); err != nil {
-		return nil, err
+		return err
 	}
+	// As long as nobody else knows the run: it may be stored and gone at once.
+	s.quota.written(w.held, r.size)
 	s.mu.Lock()
 	s.last = r.name.last
 	for _, m := range merged {
@@ -232,7 +232,7 @@ func (w *runWriter) finish(failed error, window storage.Window, through uint64, 
 		// It is there; nothing is built on it before a later sync succeeds.
 		s.warn("the name of a run is not durable yet", err)
 	}
-	return r, nil
+	return nil
 }
 
 // head writes the index and the header, and makes all durable.
