@@ -25,6 +25,31 @@ func freezeOne(t *testing.T, s *Spool, n int) {
 	}
 }
 
+// shipAll stores all blocks, and returns how many there were, with how many
+// events in their rows and sent in their books.
+func shipAll(t *testing.T, s *Spool) (blocks, events, sent uint64) {
+	t.Helper()
+	for ; ; blocks++ {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return blocks, events, sent
+		}
+		for i := range b.Rows.Len() {
+			row := b.Rows.Row(i)
+			events += row.Events()
+		}
+		for _, k := range b.Books {
+			sent += k.Sent
+		}
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // An outage costs disk by distinct keys.
 func TestMergeKeepsDiskByKeys(t *testing.T) {
 	m := newMemory(1)
@@ -46,26 +71,7 @@ func TestMergeKeepsDiskByKeys(t *testing.T) {
 	if size > 24*one {
 		t.Errorf("501 runs of the same keys take %d bytes, one takes %d", size, one)
 	}
-	events, sent := uint64(0), uint64(0)
-	for {
-		b, ok, err := s.Oldest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !ok {
-			break
-		}
-		for i := range b.Rows.Len() {
-			row := b.Rows.Row(i)
-			events += row.Events()
-		}
-		for _, k := range b.Books {
-			sent += k.Sent
-		}
-		if err := s.Stored(b.Number); err != nil {
-			t.Fatal(err)
-		}
-	}
+	_, events, sent := shipAll(t, s)
 	if events != 50100 || sent != 50100 {
 		t.Errorf("%d events and %d in the books, want 50100", events, sent)
 	}
@@ -155,23 +161,7 @@ func TestMergedRunsThatStay(t *testing.T) {
 	}
 	m.fault = nil
 	s.tidy()
-	var blocks, events uint64
-	for ; ; blocks++ {
-		b, ok, err := s.Oldest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !ok {
-			break
-		}
-		for i := range b.Rows.Len() {
-			row := b.Rows.Row(i)
-			events += row.Events()
-		}
-		if err := s.Stored(b.Number); err != nil {
-			t.Fatal(err)
-		}
-	}
+	blocks, events, _ := shipAll(t, s)
 	if blocks != 1 || events != 8 {
 		t.Errorf("%d blocks with %d events are shipped, want 1 with 8", blocks, events)
 	}
