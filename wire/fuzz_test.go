@@ -75,6 +75,14 @@ func checkBody(t *testing.T, body []byte) {
 		if why != wantWhy || !slices.Equal(got, want) {
 			t.Fatalf("%d events of % x: %+v (%v), want %+v (%v)", count, body, got, why, want, wantWhy)
 		}
+		// The same with something behind the body, which is not read in the same way.
+		for _, behind := range []byte{0, 0x11, 0x99, 0xFF} {
+			long := append(bytes.Clone(body), bytes.Repeat([]byte{behind}, 64)...)
+			got, why := wire.DecodeEvents(make([]wire.Event, count), long[:len(body)], count)
+			if why != wantWhy || !slices.Equal(got, want) {
+				t.Fatalf("%d events of % x, in front of %x: %+v (%v), want %+v (%v)", count, body, behind, got, why, want, wantWhy)
+			}
+		}
 	}
 }
 
