@@ -119,13 +119,17 @@ func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 	}
 	lectern.warm(makers[2])
 	cost := make([][]float64, len(all))
+	on := cpus(t)
+	defer onCPU(t, on...)
 	for round := range rounds + 2 {
 		for i, d := range all {
 			d.hold()
+			onCPU(t, on[0])
 			before := makers[i].Frames
 			if err := senders[i].Send(makers[i], l.datagrams); err != nil {
 				t.Fatal(err)
 			}
+			onCPU(t, on[len(on)-1])
 			n := int(makers[i].Frames - before)
 			if spent := d.drain(n); round >= 2 { // the first rounds warm buffers up
 				cost[i] = append(cost[i], float64(spent.Nanoseconds())/float64(n))
@@ -143,6 +147,41 @@ func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 	event := median(cost[2]) / float64(perEvent)
 	fmt.Fprintf(out, "%-34s %9.0f %9.0f %9.0f %8.2f %8.2f %9.1f %9.1f\n", l.name,
 		median(cost[0]), median(cost[1]), median(cost[2]), ratio(2, 0), ratio(2, 1), event, 1e3/event)
+}
+
+// cpus are those that the process may use.
+func cpus(t *testing.T) (all []int) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := 0; len(all) < set.Count(); cpu++ {
+		if set.IsSet(cpu) {
+			all = append(all, cpu)
+		}
+	}
+	return all
+}
+
+// onCPU moves all threads to these CPUs. Each buffer is filled on one and drained on
+// another: the kernel gives a datagram's memory back to the CPU that took it, with
+// an interrupt to it now and then, and who happens to drain on the sender's would
+// be spared that.
+func onCPU(t *testing.T, cpus ...int) {
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range threads {
+		id, _ := strconv.Atoi(e.Name())
+		if err := unix.SchedSetaffinity(id, &set); err != nil && err != unix.ESRCH { // it may have ended
+			t.Fatalf("a thread to CPU %v: %v", cpus, err)
+		}
+	}
 }
 
 func median(x []float64) float64 {
