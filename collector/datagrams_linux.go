@@ -45,6 +45,7 @@ type receiver struct {
 	control []byte
 	buffer  []byte
 	ids     [batchDatagrams]uint64 // of a batch's sources, to foresee them
+	merges  merges
 }
 
 // open makes the buffers and sets the socket up. It returns the receive buffer
@@ -70,8 +71,7 @@ func (r *receiver) open(socket, receiveBuffer int) (granted int, err error) {
 			return 0, err
 		}
 	}
-	// Kernels before 5.0 do not know it, and need not.
-	_ = unix.SetsockoptInt(socket, unix.IPPROTO_UDP, udpGRO, 1)
+	r.merges.ask(socket, true)
 	granted, err = unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	// The kernel doubles what it is asked for, to pay for its own bookkeeping.
 	return granted / 2, err
@@ -123,6 +123,7 @@ func (s *shard) drain(fd, batches int) (dry bool) {
 			s.received(i)
 			s.yield()
 		}
+		r.merges.weigh(fd, int(n))
 		if n < batchDatagrams {
 			return true
 		}
@@ -158,6 +159,7 @@ func (s *shard) received(i int) {
 		return
 	}
 	for segment > 0 && len(b) > segment {
+		s.udp.merges.seen = true
 		s.admit(b[:segment])
 		b = b[segment:]
 	}
