@@ -44,7 +44,7 @@ type receiver struct {
 	vectors []unix.Iovec
 	control []byte
 	buffer  []byte
-	ids     [batchDatagrams]uint64 // of a batch's sources, to foresee them
+	ahead   foresight
 	merges  merges
 }
 
@@ -120,6 +120,9 @@ func (s *shard) drain(fd, batches int) (dry bool) {
 		s.tick()
 		s.foresee(int(n))
 		for i := range r.headers[:n] {
+			if i+fetchAhead < int(n) {
+				r.ahead.fetch(i + fetchAhead)
+			}
 			s.received(i)
 			s.yield()
 		}
@@ -131,17 +134,17 @@ func (s *shard) drain(fd, batches int) (dry bool) {
 	return false
 }
 
-// foresee has the sources of a batch read ahead.
+// foresee has the sources of a batch of n looked for ahead.
 func (s *shard) foresee(n int) {
+	r := &s.udp
 	if s.sources.live.Load() < foreseeFrom {
+		r.ahead.blind(n)
 		return
 	}
-	r := &s.udp
-	ids := r.ids[:0]
-	for i := range r.headers[:n] {
-		ids = append(ids, wire.PeekSource((*[wire.HeaderSize]byte)(r.buffer[i*bufferStride:])))
+	for i := range n {
+		r.ahead.see(i, (*[wire.HeaderSize]byte)(r.buffer[i*bufferStride:]))
 	}
-	s.sources.foresee(ids)
+	r.ahead.look(s.sources, n)
 }
 
 // received takes one buffer of the batch: a datagram, or several of one sender
@@ -158,12 +161,14 @@ func (s *shard) received(i int) {
 		s.refuse(wire.RefusedTruncated)
 		return
 	}
+	s.guess, s.guessID = s.udp.ahead.guesses[i], s.udp.ahead.ids[i]
 	for segment > 0 && len(b) > segment {
 		s.udp.merges.seen = true
 		s.admit(b[:segment])
 		b = b[segment:]
 	}
 	s.admit(b)
+	s.guess = nil
 }
 
 // segment reads the control message of UDP_GRO; 0 where there is none.

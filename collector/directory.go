@@ -3,6 +3,7 @@ package collector
 import (
 	"iter"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 )
@@ -12,6 +13,7 @@ import (
 // foresees reads without it.
 type directory struct {
 	seed  [2]uint64
+	stone *quarry
 	index atomic.Pointer[index]
 	slots int      // taken of the slabs, free ones among them
 	used  int      // entries of the index
@@ -30,11 +32,33 @@ const slabSources = 64
 
 type slab [slabSources]source
 
+// quarry is where slabs come from: large blocks of memory, with large pages where
+// the kernel has some.
+type quarry struct {
+	mu   sync.Mutex
+	rest []slab
+}
+
+// quarryBlock is the size of a block in bytes. What is not touched of it takes no
+// memory.
+const quarryBlock = 16 << 20
+
+func (q *quarry) take() *slab {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.rest) == 0 {
+		q.rest = preferHuge(make([]slab, quarryBlock/unsafe.Sizeof(slab{})))
+	}
+	s := &q.rest[0]
+	q.rest = q.rest[1:]
+	return s
+}
+
 // entriesMin is the size of the smallest index.
 const entriesMin = 64
 
-func (d *directory) init(seed [2]uint64) {
-	d.seed = seed
+func (d *directory) init(seed [2]uint64, stone *quarry) {
+	d.seed, d.stone = seed, stone
 	d.index.Store(&index{entries: make([]uint64, entriesMin)})
 }
 
@@ -79,7 +103,7 @@ func (d *directory) add(id uint64) *source {
 		n, d.free = d.free[last], d.free[:last]
 	} else {
 		if d.slots%slabSources == 0 {
-			x = &index{x.entries, append(x.slabs[:len(x.slabs):len(x.slabs)], new(slab))}
+			x = &index{x.entries, append(x.slabs[:len(x.slabs):len(x.slabs)], d.stone.take())}
 			d.index.Store(x)
 		}
 		d.slots++
@@ -147,28 +171,27 @@ func (d *directory) all() iter.Seq[*source] {
 	}
 }
 
-// foreseeEntry has an entry of the index read ahead.
-func (d *directory) foreseeEntry(hash uint64) {
+// entry is the place in the index where an id with this hash is looked for
+// first, whatever is there by now.
+func (d *directory) entry(hash uint64) *uint64 {
 	x := d.index.Load()
-	prefetch(unsafe.Pointer(&x.entries[x.home(hash)]), 1)
+	return &x.entries[x.home(hash)]
 }
 
-// foreseeSource has the source read ahead that this hash very likely belongs to.
-func (d *directory) foreseeSource(hash uint64) {
+// guess is the source that this hash very likely belongs to, nil where there is
+// none. Its id may be another, and only who has the lock may look.
+func (d *directory) guess(hash uint64) *source {
 	x := d.index.Load()
 	for at := x.home(hash); ; at = (at + 1) & uint64(len(x.entries)-1) {
 		e := atomic.LoadUint64(&x.entries[at])
+		if e == 0 {
+			return nil
+		}
 		if e>>32 == hash>>32 && uint32(e) != 0 {
 			if n := uint32(e) - 1; int(n/slabSources) < len(x.slabs) {
-				prefetch(unsafe.Pointer(x.slot(n)), sourceLines)
+				return x.slot(n)
 			}
-			return
-		}
-		if e == 0 {
-			return
+			return nil
 		}
 	}
 }
-
-// sourceLines is how many lines of the cache a source may touch.
-const sourceLines = int(unsafe.Sizeof(source{})+63) / 64

@@ -16,7 +16,7 @@ func TestDirectoryAgainstMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for round := range 20 {
 		var d directory
-		d.init([2]uint64{r.Uint64(), r.Uint64() | 1})
+		d.init([2]uint64{r.Uint64(), r.Uint64() | 1}, new(quarry))
 		want := map[uint64]uint64{}
 		ids := uint64(1) << (2 + round/2)
 		for step := range 20_000 {
@@ -34,8 +34,10 @@ func TestDirectoryAgainstMap(t *testing.T) {
 				*d.add(id) = source{id: id, state: state{end: uint64(step)}, used: true}
 				want[id] = uint64(step)
 			}
-			d.foreseeEntry(hashSource(d.seed, id))
-			d.foreseeSource(hashSource(d.seed, id))
+			_ = d.entry(hashSource(d.seed, id))
+			if src, known := d.guess(hashSource(d.seed, id)), d.known(id); known != nil && src != known {
+				t.Fatalf("round %d: source %d is guessed to be %+v, is %+v", round, id, src, known)
+			}
 		}
 		got := map[uint64]uint64{}
 		for src := range d.all() {

@@ -88,7 +88,11 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 
 	st := s.sources.of(h.Source)
 	st.Lock()
-	src := s.sources.find(st, h.Source, h.Position, h.Stream)
+	var guess *source
+	if s.guessID == h.Source {
+		guess = s.guess
+	}
+	src := s.sources.find(st, guess, h.Source, h.Position, h.Stream)
 	if src == nil {
 		st.Unlock()
 		if session {

@@ -40,6 +40,11 @@ type shard struct {
 	now, oldest, newest int64
 	lastTraffic         int64 // Unix milliseconds of the last wake-up that brought something
 
+	// Where the source with this id very likely is, nil where nobody knows: of
+	// the datagram that is being taken.
+	guess   *source
+	guessID uint64
+
 	sources *sources
 	cuts    *cutter
 	clock   func() time.Time

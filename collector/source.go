@@ -119,8 +119,9 @@ type stripe struct {
 
 func newSources(most int) *sources {
 	s := &sources{max: int64(most), seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}}
+	stone := new(quarry)
 	for i := range s.stripe {
-		s.stripe[i].init(s.seed)
+		s.stripe[i].init(s.seed, stone)
 	}
 	return s
 }
@@ -130,8 +131,11 @@ func (s *sources) of(id uint64) *stripe { return &s.stripe[hashSource(s.seed, id
 
 // find returns the source with this id, making it at this position if it is
 // new; nil if there is no room. The stripe is locked by the caller, and the
-// pointer is good until it unlocks.
-func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
+// pointer is good until it unlocks. The guess is nil or was made for this id.
+func (s *sources) find(st *stripe, guess *source, id, position uint64, stream uint16) *source {
+	if guess != nil && guess.id == id && guess.used {
+		return guess
+	}
 	if src := st.known(id); src != nil {
 		return src
 	}
@@ -145,24 +149,6 @@ func (s *sources) find(st *stripe, id, position uint64, stream uint16) *source {
 		s.middle.Add(1)
 	}
 	return src
-}
-
-// foreseeFrom is how many live sources make it worth while to foresee: fewer
-// stand in the processor's own cache anyway.
-const foreseeFrom = 128
-
-// foresee has the memory of sources read before it is needed, so that the
-// misses of the cache of a whole batch of datagrams go on at once. It takes no
-// lock: what it finds is a guess that costs nothing when it is wrong.
-func (s *sources) foresee(ids []uint64) {
-	for _, id := range ids {
-		hash := hashSource(s.seed, id)
-		s.stripe[hash>>58%stripes].foreseeEntry(hash)
-	}
-	for _, id := range ids {
-		hash := hashSource(s.seed, id)
-		s.stripe[hash>>58%stripes].foreseeSource(hash)
-	}
 }
 
 // restore takes what a former process knew. Which frames it had taken is known

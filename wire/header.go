@@ -111,9 +111,11 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 	return h, Accepted
 }
 
-// PeekSource reads what would be the source of a frame that begins with b,
-// whatever else b may be. It helps to look ahead, and proves nothing.
-func PeekSource(b *[HeaderSize]byte) uint64 { return binary.LittleEndian.Uint64(b[16:]) }
+// Peek reads what would be the source and the sequence of a frame that begins
+// with b, whatever else b may be. It helps to look ahead, and proves nothing.
+func Peek(b *[HeaderSize]byte) (source, sequence uint64) {
+	return binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+}
 
 // Body returns the body of the whole frame b, whose header is h: without the
 // header and, in a sealed frame, without the tag.
