@@ -130,7 +130,7 @@ func BenchmarkCutRows(b *testing.B) {
 		for range keys / len(events) {
 			for i := range events {
 				events[i] = wire.Event{Content: r.Uint64(), User: r.Uint64()}
-				moments[i] = moment{minute: 29_000_000, stream: 1}
+				moments[i] = periodOf(29_000_000, 1).at(0)
 			}
 			t.count(events, moments)
 		}

@@ -356,13 +356,48 @@ func TestEventTime(t *testing.T) {
 		{"past what a row can say", 0, 0, time.UnixMilli(wire.TimeMax), at(0), 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBench(1, func(o *Options) { o.LateMax, o.FutureMax = c.late, c.future })
-			b.receive(0, frameOf(1, 9, 0, 0, c.frame, opens(1)...))
-			b.want(t, 1, storage.Book{Sent: 1, Accepted: 1, Clamped: c.clamped}, 0)
-			if r := b.rows[0]; r.First != c.want.UnixMilli() || int64(r.Minute) != c.want.Unix()/60*60 {
-				t.Errorf("first %v in minute %v, want %v", time.UnixMilli(r.First).UTC(), time.Unix(int64(r.Minute), 0).UTC(), c.want)
+			for _, n := range []uint64{1, 2 * nearFrom} { // few wait for others, many do not
+				b := newBench(1, func(o *Options) { o.LateMax, o.FutureMax = c.late, c.future })
+				b.receive(0, frameOf(1, 9, 0, 0, c.frame, opens(int(n))...))
+				b.want(t, 1, storage.Book{Sent: n, Accepted: n, Clamped: n * c.clamped}, 0)
+				for _, r := range b.rows {
+					if r.First != c.want.UnixMilli() || int64(r.Minute) != c.want.Unix()/60*60 {
+						t.Errorf("first %v in minute %v, want %v", time.UnixMilli(r.First).UTC(), time.Unix(int64(r.Minute), 0).UTC(), c.want)
+					}
+				}
 			}
 		})
+	}
+}
+
+// A limit may fall inside a frame, whose keys are known in the minute on both
+// sides of it.
+func TestLimitInsideFrame(t *testing.T) {
+	for _, limit := range []time.Duration{-48 * time.Hour, 5 * time.Minute} {
+		b := newBench(1, nil)
+		bound := epoch.Add(limit)
+		want := map[key]storage.Row{}
+		var clamped, sequence uint64
+		for _, ahead := range []int64{0, -8} { // milliseconds
+			start := bound.UnixMilli() + ahead
+			events := opens(2 * nearFrom)
+			for i := range events {
+				events[i].Content %= 4
+				if ahead != 0 {
+					events[i].At = uint32(i)
+				}
+				at := start + int64(events[i].At)
+				if late := limit < 0 && at < bound.UnixMilli(); late || limit > 0 && at > bound.UnixMilli() {
+					at = epoch.UnixMilli()
+					clamped++
+				}
+				tabulate(want, &events[i], 1, at)
+			}
+			b.receive(0, frameOf(1, 9, sequence, sequence*uint64(len(events)), time.UnixMilli(start), events...))
+			sequence++
+		}
+		b.want(t, 1, storage.Book{Sent: 4 * nearFrom, Accepted: 4 * nearFrom, Clamped: clamped}, 0)
+		sameRows(t, b.rows, want)
 	}
 }
 
@@ -372,10 +407,12 @@ func TestFrameOverMinutes(t *testing.T) {
 	start := time.Date(2026, 3, 13, 23, 59, 59, 999e6, time.UTC)
 	want := map[key]storage.Row{}
 	var events []wire.Event
-	for _, ms := range []uint32{0, 1, 60_000, 60_001, wire.AtMax} {
-		e := wire.Event{Content: 1, User: 2, At: ms, Dwell: 7}
-		events = append(events, e)
-		tabulate(want, &e, 1, start.UnixMilli()+int64(ms))
+	for n := range uint64(2 * nearFrom) {
+		for _, ms := range []uint32{0, 1, 60_000, 60_001, wire.AtMax} {
+			e := wire.Event{Content: 1, User: n / 4, At: ms, Dwell: 7}
+			events = append(events, e)
+			tabulate(want, &e, 1, start.UnixMilli()+int64(ms))
+		}
 	}
 	b.receive(0, frameOf(1, 9, 0, 0, start, events...))
 	b.cuts.cut(causeTime)
@@ -523,7 +560,7 @@ func simulate(t *testing.T, r *rand.Rand) {
 	for range 3000 {
 		s := senders[r.IntN(len(senders))]
 		f := &sent{from: s, number: s.sequence, at: epoch.Add(time.Duration(r.IntN(1e9)) * time.Microsecond)}
-		for range r.IntN(20) {
+		for range r.IntN([]int{3, 20, 100}[r.IntN(3)]) {
 			f.events = append(f.events, randomEvent(r, 1<<(4*r.IntN(5))))
 		}
 		f.frame = frameOf(s.stream, s.id, s.sequence, s.position, f.at, f.events...)

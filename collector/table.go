@@ -13,14 +13,13 @@ import (
 type slot struct {
 	content  uint64
 	user     uint64
+	period   period
 	dwell    uint64
-	minute   uint32 // minutes since 1970
 	kinds    [wire.Kinds]uint32
 	first    uint16 // milliseconds into the minute
 	last     uint16
-	stream   uint16
 	progress uint8
-	_        [9]byte
+	_        [7]byte
 }
 
 const millisPerMinute = 60_000
@@ -70,7 +69,7 @@ func newTable(slots int) *table {
 		limit: n / 8 * 7,
 		seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
 		// A stream that no event has.
-		nobody: slot{stream: wire.StreamReserved},
+		nobody: slot{period: periodOf(0, wire.StreamReserved)},
 	}
 }
 
@@ -80,12 +79,23 @@ func (t *table) free() int { return t.limit - t.used }
 // crowded says that a cut is due: three quarters of the slots are used.
 func (t *table) crowded() bool { return t.used >= len(t.slots)/4*3 }
 
-// moment is when an event happened, and to which stream.
-type moment struct {
-	minute uint32 // since 1970
-	offset uint16 // milliseconds into that minute
-	stream uint16
-}
+// period is a minute of a stream: minutes since 1970, then 16 bits of the
+// stream. It is what a key has beside the two ids.
+type period uint64
+
+func periodOf(minute uint32, stream uint16) period { return period(minute)<<16 | period(stream) }
+
+func (p period) minute() uint32 { return uint32(p >> 16) }
+func (p period) stream() uint16 { return uint16(p) }
+
+// moment is when an event happened: a period, then 16 bits of milliseconds into
+// its minute.
+type moment uint64
+
+func (p period) at(offset uint16) moment { return moment(p)<<16 | moment(offset) }
+
+func (m moment) period() period { return period(m >> 16) }
+func (m moment) offset() uint16 { return uint16(m) }
 
 // lookahead is how many events are counted at a time: first their tags are
 // read, then their slots, one load not waiting for the other, so that several
@@ -105,45 +115,101 @@ func (t *table) count(events []wire.Event, moments []moment) {
 
 // countSome adds 1 to lookahead events.
 func (t *table) countSome(events []wire.Event, moments []moment) {
-	a := &t.ahead
+	a, tags, slots, mask, far := &t.ahead, t.tags, t.slots, t.mask, !t.near()
 	moments = moments[:len(events)]
 	for i := range events {
-		h := t.hash(&events[i], moments[i])
+		h := t.hash(&events[i], moments[i].period())
 		a.hashes[i%lookahead] = h
-		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&t.tags[t.group(h)]))
+		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&tags[group(h)&mask]))
 	}
-	prefetchEach(&a.lines[0], len(events))
+	if far {
+		prefetchEach(&a.lines[0], len(events))
+	}
 	for i := range events {
-		at, known := t.guess(a.hashes[i%lookahead])
-		s := &t.slots[at]
+		// The slot that the key has, or will get, in nearly every case. Written
+		// out: the compiler makes a call of it otherwise.
+		h := a.hashes[i%lookahead]
+		g := group(h) & mask
+		word := tags[g]
+		found := matches(word, tag(h))
+		likely := found
+		if found == 0 {
+			likely = empties(word)
+		}
+		s := &slots[g*groupSlots+uint64(bits.TrailingZeros64(likely)/8)%groupSlots]
 		a.lines[i%lookahead] = uintptr(unsafe.Pointer(s))
-		if !known {
+		if found == 0 {
 			s = &t.nobody
 		}
 		a.slots[i%lookahead] = s
 	}
-	prefetchEach(&a.lines[0], len(events))
+	if far {
+		prefetchEach(&a.lines[0], len(events))
+	}
 	for i := range events {
 		e, m, s := &events[i], moments[i], a.slots[i%lookahead]
-		if s.content != e.Content || s.user != e.User || s.minute != m.minute || s.stream != m.stream {
+		if s.content != e.Content || s.user != e.User || s.period != m.period() {
 			s = t.slot(a.hashes[i%lookahead], e, m)
 		}
-		s.add(e, m.offset)
+		s.add(e, m.offset())
 	}
 }
 
-// hash mixes a key with two multiplications that keep both halves (the way of
-// wyhash): 128 bits of ids, and the rest.
-func (t *table) hash(e *wire.Event, m moment) uint64 {
-	hi, lo := bits.Mul64(e.Content^t.seed[0], e.User^t.seed[1]^(uint64(m.minute)<<16|uint64(m.stream))*0x9E3779B97F4A7C15)
-	hi, lo = bits.Mul64(hi^lo^t.seed[1], 0xD6E8FEB86659FD93)
-	return hi ^ lo
+// nearMax is how many keys stand in the processor's own cache with their tags:
+// half a MiB.
+const nearMax = 4096
+
+// near says that the table is small enough for countNear.
+func (t *table) near() bool { return t.used < nearMax }
+
+// countNear is count for a table that is near, and events of one frame: p is
+// the minute in which the frame's time is, and offset the milliseconds into it.
+// It stops in front of an event that it cannot count, since its at is above most
+// or its key is not where it is looked for first, and returns how many it has
+// counted. There is no call in the loop: that keeps it in registers.
+func (t *table) countNear(events []wire.Event, p period, offset, most uint32) int {
+	tags, slots, mask := t.tags, t.slots, t.mask
+	content, user := t.seed[0], t.salt(p)
+	for i := range events {
+		e := &events[i]
+		if e.At > most {
+			return i
+		}
+		h := mix(e.Content^content, e.User^user)
+		g := group(h) & mask
+		found := matches(tags[g], tag(h))
+		if found == 0 {
+			return i
+		}
+		s := &slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
+		if s.content != e.Content || s.user != e.User || s.period != p {
+			return i
+		}
+		s.add(e, uint16(offset+e.At))
+	}
+	return len(events)
 }
 
-// group and tag are the two parts of a hash.
-func (t *table) group(hash uint64) uint64 { return hash >> 7 & t.mask }
+// hash is that of an event's key.
+func (t *table) hash(e *wire.Event, p period) uint64 {
+	return mix(e.Content^t.seed[0], e.User^t.salt(p))
+}
 
-func tag(hash uint64) uint64 { return hash&0x7F | tagUsed }
+// salt is what the ids of this period are hashed with.
+func (t *table) salt(p period) uint64 { return t.seed[1] ^ uint64(p)*0x9E3779B97F4A7C15 }
+
+// mix mixes two numbers with a multiplication that keeps both halves (the way of
+// wyhash), and spreads what comes of it to the upper bits with another.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return (hi ^ lo) * 0xD6E8FEB86659FD93
+}
+
+// group and tag are the two parts of a hash, of which the upper bits are the
+// best: a tag, and a group that still has to be cut to the table.
+func group(hash uint64) uint64 { return hash << 7 >> 32 }
+
+func tag(hash uint64) uint64 { return hash>>57 | tagUsed }
 
 // matches has a bit set in each byte of a group's tags that may be this tag.
 // Sometimes one more is set, of another used slot.
@@ -155,24 +221,13 @@ func matches(tags, tag uint64) uint64 {
 // empties has a bit set in each byte of a group's tags whose slot is empty.
 func empties(tags uint64) uint64 { return ^tags & (everyByte * 0x80) }
 
-// guess is the slot that a key has, or will get, in nearly every case, and
-// whether it is used.
-func (t *table) guess(hash uint64) (at uint64, used bool) {
-	g := t.group(hash)
-	m := matches(t.tags[g], tag(hash))
-	if used = m != 0; !used {
-		m = empties(t.tags[g])
-	}
-	return g*groupSlots + uint64(bits.TrailingZeros64(m)/8)%groupSlots, used
-}
-
 // slot is the slot of an event's key, an empty one taken for it if it had none.
 func (t *table) slot(hash uint64, e *wire.Event, m moment) *slot {
-	for g := t.group(hash); ; g = (g + 1) & t.mask {
+	for g := group(hash) & t.mask; ; g = (g + 1) & t.mask {
 		tags := t.tags[g]
 		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
 			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
-			if s.content == e.Content && s.user == e.User && s.minute == m.minute && s.stream == m.stream {
+			if s.content == e.Content && s.user == e.User && s.period == m.period() {
 				return s
 			}
 		}
@@ -181,7 +236,7 @@ func (t *table) slot(hash uint64, e *wire.Event, m moment) *slot {
 			t.tags[g] |= tag(hash) << (8 * at)
 			t.used++
 			s := &t.slots[g*groupSlots+at]
-			*s = slot{content: e.Content, user: e.User, minute: m.minute, stream: m.stream, first: m.offset, last: m.offset}
+			*s = slot{content: e.Content, user: e.User, period: m.period(), first: m.offset(), last: m.offset()}
 			return s
 		}
 	}
@@ -208,9 +263,9 @@ func (t *table) appendRows(dst []storage.Row) []storage.Row {
 }
 
 func (s *slot) row() storage.Row {
-	start := int64(s.minute) * millisPerMinute
+	start := int64(s.period.minute()) * millisPerMinute
 	return storage.Row{
-		Stream: s.stream, Minute: s.minute * 60, Content: s.content, User: s.user,
+		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user,
 		Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
 		Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
 		Dwell: s.dwell, Progress: s.progress,

@@ -90,7 +90,7 @@ func TestTableAgainstMap(t *testing.T) {
 				e.Content, e.User = 0, 0
 			}
 			stream, minute, offset := uint16(r.IntN(3)), 29_000_000+r.Uint32N(3), uint16(r.IntN(60_000))
-			table.count([]wire.Event{e}, []moment{{minute, offset, stream}})
+			table.count([]wire.Event{e}, []moment{periodOf(minute, stream).at(offset)})
 			tabulate(want, &e, stream, int64(minute)*60_000+int64(offset))
 		}
 		if len(want) != table.limit {
@@ -103,12 +103,52 @@ func TestTableAgainstMap(t *testing.T) {
 	}
 }
 
+// TestCountNearAgainstMap has a small table full again and again, so that what
+// was in its slots before is found by whoever looks there.
+func TestCountNearAgainstMap(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	table := newTable(64)
+	const minute, offset, most = 29_000_000, 10_000, 20_000
+	counted := 0
+	for range 200 {
+		want := map[key]storage.Row{}
+		for table.free() > 0 {
+			events := make([]wire.Event, 1+r.IntN(30))
+			for i := range events {
+				events[i] = randomEvent(r, 12)
+				events[i].At %= most + 10
+			}
+			for len(events) > 0 && table.free() > 0 {
+				n := table.countNear(events, periodOf(minute, 7), offset, most)
+				for i := range n {
+					tabulate(want, &events[i], 7, minute*60_000+offset+int64(events[i].At))
+				}
+				counted += n
+				if events = events[n:]; len(events) == 0 {
+					break
+				}
+				if e := &events[0]; e.At <= most {
+					table.count(events[:1], []moment{periodOf(minute, 7).at(uint16(offset + e.At))})
+					tabulate(want, e, 7, minute*60_000+offset+int64(e.At))
+				}
+				events = events[1:]
+			}
+		}
+		sameRows(t, table.appendRows(nil), want)
+	}
+	if counted == 0 {
+		t.Error("no event was counted")
+	}
+}
+
 func TestTableCountDoesNotAllocate(t *testing.T) {
 	table := newTable(4096)
 	e := wire.Event{Content: 1}
 	if n := testing.AllocsPerRun(1000, func() {
 		e.User = (e.User + 1) % 3000
-		table.count([]wire.Event{e}, []moment{{29_000_000, 5, 1}})
+		table.count([]wire.Event{e}, []moment{periodOf(29_000_000, 1).at(5)})
 	}); n != 0 {
 		t.Errorf("%v allocations an event", n)
 	}
