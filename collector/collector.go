@@ -135,6 +135,8 @@ func (c *Collector) boot(s *shard) error {
 	go func() {
 		err := gnet.Rotate(s, []string{"udp://" + c.address, "tcp://" + c.address},
 			gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithReuseAddr(true),
+			// For passOn: OnTick, and the way that Register may be called from outside.
+			gnet.WithTicker(true), gnet.WithLoadBalancing(gnet.LeastConnections),
 			gnet.WithTCPKeepAlive(time.Minute), gnet.WithLogger(c.notes))
 		close(s.stopped)
 		if err == nil {

@@ -61,21 +61,30 @@ const lingerMax = 2 * time.Second
 // descriptors from descriptorsKept.
 const lingerersMax = descriptorsKept / 4
 
-// OnOpen takes a connection, or closes it where there is no room.
+// OnOpen takes a connection, or passes it on, or closes it where there is no room.
 func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
+	var connected int64 // 0 where that has been looked at
+	most := int64(s.limits.ConnectionsMax)
+	if n, ok := c.Context().(*newcomer); ok {
+		n.opened = true
+	} else {
+		connected = s.cuts.connected.Add(1)
+		if connected <= most && s.passOn(c) {
+			return nil, gnet.Close // our descriptor of it
+		}
+		s.held.Add(1)
+	}
 	s.tally.opened++
 	k := &connection{conn: c, shard: s, lastByte: s.now, at: len(s.conns.list)}
 	s.conns.list = append(s.conns.list, k)
 	c.SetContext(k)
 	if s.leaving {
-		s.cuts.connected.Add(1)
 		k.leaving = true
 		return nil, gnet.Close
 	}
-	connected, most := s.cuts.connected.Add(1), int64(s.limits.ConnectionsMax)
 	if connected <= most {
 		return nil, gnet.None
 	}
@@ -92,10 +101,11 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
 	k, ok := c.Context().(*connection)
 	if !ok {
-		return gnet.None
+		return gnet.None // it was passed on
 	}
 	s.Lock()
 	defer s.Unlock()
+	s.held.Add(-1)
 	k.closed = true
 	if k.session {
 		s.cuts.sessions.leave(k)

@@ -3,6 +3,7 @@ package collector
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -45,6 +46,9 @@ type shard struct {
 	guess   *source
 	guessID uint64
 
+	ready atomic.Bool  // the loop runs, and connections may be passed on to it
+	held  atomic.Int64 // connections, and those on their way from other loops
+
 	sources *sources
 	cuts    *cutter
 	clock   func() time.Time
@@ -83,6 +87,12 @@ func (s *shard) OnBoot(e gnet.Engine) gnet.Action {
 		return gnet.Shutdown
 	}
 	return gnet.None
+}
+
+// OnTick is called by gnet when the loop runs, and would be called again.
+func (s *shard) OnTick() (delay time.Duration, action gnet.Action) {
+	s.ready.Store(true)
+	return math.MaxInt64, gnet.None
 }
 
 // tick reads the clock.
