@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -296,9 +297,17 @@ func (g *Gatherer) merge(ctx context.Context) {
 	}
 }
 
+// byKey sorts rows by their key. With a function of two rows, as slices has it,
+// each comparison would copy both.
+type byKey []Row
+
+func (b byKey) Len() int           { return len(b) }
+func (b byKey) Less(i, j int) bool { return CompareKeys(&b[i], &b[j]) < 0 }
+func (b byKey) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+
 // mergeRows sorts rows by key and adds up those of the same key, in place.
 func mergeRows(rows []Row) []Row {
-	slices.SortFunc(rows, func(a, b Row) int { return CompareKeys(&a, &b) })
+	sort.Sort(byKey(rows))
 	n := 0
 	for i := range rows {
 		if n > 0 && CompareKeys(&rows[n-1], &rows[i]) == 0 && rows[n-1].fits(&rows[i]) {
