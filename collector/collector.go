@@ -124,6 +124,10 @@ func (c *Collector) Full() bool { return c.cuts.full.Load() }
 // about a second ago, unless one hangs. No disk and no sink has a part in it.
 func (c *Collector) Heartbeat() time.Time { return time.UnixMilli(c.beat.Load()) }
 
+// readBuffer is how much is read from a connection at once: several frames, so that
+// few stand across two reads and have to be copied together.
+const readBuffer = 256 << 10
+
 // boot starts one loop and waits until it runs, or cannot.
 func (c *Collector) boot(s *shard) error {
 	ran := false // OnBoot is called inside Rotate
@@ -137,7 +141,7 @@ func (c *Collector) boot(s *shard) error {
 			gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithReuseAddr(true),
 			// For passOn: OnTick, and the way that Register may be called from outside.
 			gnet.WithTicker(true), gnet.WithLoadBalancing(gnet.LeastConnections),
-			gnet.WithTCPKeepAlive(time.Minute), gnet.WithLogger(c.notes))
+			gnet.WithReadBufferCap(readBuffer), gnet.WithTCPKeepAlive(time.Minute), gnet.WithLogger(c.notes))
 		close(s.stopped)
 		if err == nil {
 			err = errors.New("the event loop ended")
