@@ -50,6 +50,12 @@ func TestBenchIngest(t *testing.T) {
 		}
 		l.run(t, os.Stdout, rounds)
 	}
+	fmt.Fprintf(os.Stdout, "\nOne loop, and one on each CPU: CPU nanoseconds a datagram, and millions of events a second by the clock\n\n")
+	for _, l := range ingestLoads {
+		if l.grows && strings.Contains(l.name, only) {
+			l.grow(t, os.Stdout, rounds)
+		}
+	}
 	fmt.Fprintf(os.Stdout, "\nCPU nanoseconds a byte, of streams; the first column is read(2) in a loop\n\n")
 	for _, l := range tcpLoads {
 		if strings.Contains(l.name, only) {
@@ -63,25 +69,26 @@ type ingestLoad struct {
 	name      string
 	shape     load.Shape
 	udp       load.UDPOptions
-	datagrams int // a round
+	datagrams int  // a round
+	grows     bool // is measured with more loops, too
 }
 
 const ingestSize = 1400 // bytes of a full datagram
 
 var ingestLoads = []ingestLoad{
-	{"one event, 1 source", load.Shape{Sources: 1, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 1, Burst: 16}, 16000},
-	{"one event, 1k sources", load.Shape{Sources: 1000, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
-	{"one event, 1k sources, 1M keys", load.Shape{Sources: 1000, Keys: 1e6, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
-	{"one event, 1M sources", load.Shape{Sources: 1e6, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
-	{"one event, 1M sources, 1M keys", load.Shape{Sources: 1e6, Keys: 1e6, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000},
-	{"full, 1 flow, 1k keys", load.Shape{Sources: 1, Keys: 1000}, load.UDPOptions{Flows: 1, Burst: 44, GSO: true}, 8800},
-	{"full, 64 flows, 1k keys", load.Shape{Sources: 64, Keys: 1000}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
-	{"full, 64 flows no GSO, 1k keys", load.Shape{Sources: 64, Keys: 1000}, load.UDPOptions{Flows: 64, Burst: 1}, 8192},
-	{"full, 1 flow, 1M keys", load.Shape{Sources: 1, Keys: 1e6}, load.UDPOptions{Flows: 1, Burst: 44, GSO: true}, 8800},
-	{"full, 64 flows, 1M keys", load.Shape{Sources: 64, Keys: 1e6}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
-	{"full, 64 flows, 1M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 1e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
-	{"full, 64 flows, 10M keys", load.Shape{Sources: 64, Keys: 10e6}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
-	{"full, 64 flows, 10M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 10e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192},
+	{"one event, 1 source", load.Shape{Sources: 1, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 1, Burst: 16}, 16000, false},
+	{"one event, 1k sources", load.Shape{Sources: 1000, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000, true},
+	{"one event, 1k sources, 1M keys", load.Shape{Sources: 1000, Keys: 1e6, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000, false},
+	{"one event, 1M sources", load.Shape{Sources: 1e6, Keys: 1000, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000, false},
+	{"one event, 1M sources, 1M keys", load.Shape{Sources: 1e6, Keys: 1e6, Events: 1}, load.UDPOptions{Flows: 64, Burst: 1}, 16000, true},
+	{"full, 1 flow, 1k keys", load.Shape{Sources: 1, Keys: 1000}, load.UDPOptions{Flows: 1, Burst: 44, GSO: true}, 8800, false},
+	{"full, 64 flows, 1k keys", load.Shape{Sources: 64, Keys: 1000}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192, true},
+	{"full, 64 flows no GSO, 1k keys", load.Shape{Sources: 64, Keys: 1000}, load.UDPOptions{Flows: 64, Burst: 1}, 8192, false},
+	{"full, 1 flow, 1M keys", load.Shape{Sources: 1, Keys: 1e6}, load.UDPOptions{Flows: 1, Burst: 44, GSO: true}, 8800, false},
+	{"full, 64 flows, 1M keys", load.Shape{Sources: 64, Keys: 1e6}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192, true},
+	{"full, 64 flows, 1M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 1e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192, false},
+	{"full, 64 flows, 10M keys", load.Shape{Sources: 64, Keys: 10e6}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192, false},
+	{"full, 64 flows, 10M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 10e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192, false},
 }
 
 // drainer is a receiver that can be held.
@@ -100,7 +107,7 @@ func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lectern := newHeldLectern(t, l)
+	lectern := newHeldLectern(t, l, 1)
 	all := []drainer{bare, newBareGnet(t), lectern}
 	var makers []*load.Maker
 	var senders []*load.UDP
@@ -147,6 +154,44 @@ func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 	event := median(cost[2]) / float64(perEvent)
 	fmt.Fprintf(out, "%-34s %9.0f %9.0f %9.0f %8.2f %8.2f %9.1f %9.1f\n", l.name,
 		median(cost[0]), median(cost[1]), median(cost[2]), ratio(2, 0), ratio(2, 1), event, 1e3/event)
+}
+
+// grow measures the load with one loop, and with one on each CPU, which drain
+// their sockets at the same time.
+func (l *ingestLoad) grow(t *testing.T, out io.Writer, rounds int) {
+	l.shape.Stream, l.shape.Size, l.shape.Seed = 1, ingestSize, 1
+	loops := [2]int{1, runtime.NumCPU()}
+	var cost, rate [2][]float64
+	for i := range loops {
+		h := newHeldLectern(t, l, loops[i])
+		m, err := load.NewMaker(l.shape)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := load.DialUDP(h.address(), l.udp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.warm(m)
+		for round := range rounds + 2 {
+			h.hold()
+			before := m.Frames
+			if err := s.Send(m, 2*l.datagrams); err != nil {
+				t.Fatal(err)
+			}
+			n := int(m.Frames - before)
+			start := time.Now()
+			if spent := h.drain(n); round >= 2 {
+				cost[i] = append(cost[i], float64(spent.Nanoseconds())/float64(n))
+				rate[i] = append(rate[i], 1e3*float64(n*m.PerFrame())/float64(time.Since(start).Nanoseconds()))
+			}
+		}
+		s.Close()
+		h.stop()
+	}
+	fmt.Fprintf(out, "%-34s %9.0f %9.0f %8.2f    %9.1f %9.1f %8.2f\n", l.name,
+		median(cost[0]), median(cost[1]), median(cost[1])/median(cost[0]),
+		median(rate[0]), median(rate[1]), median(rate[1])/median(rate[0]))
 }
 
 // cpus are those that the process may use.
@@ -334,7 +379,7 @@ func (b *bareGnet) drain(n int) time.Duration {
 	return cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) - start
 }
 
-// heldLectern is a collector with one loop, whose cuts go nowhere.
+// heldLectern is a collector whose cuts go nowhere.
 type heldLectern struct {
 	*Collector
 	want uint64
@@ -347,10 +392,10 @@ func (nowhere) Room() int                { return 1 << 40 }
 func (nowhere) Seal(*storage.Seal) error { return nil }
 func (nowhere) Retry() error             { return nil }
 
-func newHeldLectern(t *testing.T, l *ingestLoad) *heldLectern {
+func newHeldLectern(t *testing.T, l *ingestLoad, loops int) *heldLectern {
 	c := New(Options{
-		Address: "127.0.0.1:0", Loops: 1, ReceiveBuffer: ingestBuffer, CutInterval: time.Hour, CreditMax: 4 * tcpRound,
-		KeysMax: 2 * l.shape.Keys, SourcesMax: max(1000, l.shape.Sources), ConnectionsMax: 10,
+		Address: "127.0.0.1:0", Loops: loops, ReceiveBuffer: ingestBuffer, CutInterval: time.Hour, CreditMax: 4 * tcpRound,
+		KeysMax: 2 * l.shape.Keys * loops, SourcesMax: max(1000, l.shape.Sources), ConnectionsMax: 10,
 		LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,
 		Sink: nowhere{}, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	})
@@ -360,46 +405,63 @@ func newHeldLectern(t *testing.T, l *ingestLoad) *heldLectern {
 	return &heldLectern{Collector: c}
 }
 
-// warm makes all keys and sources live.
+// warm makes all keys live in each loop, and all sources.
 func (h *heldLectern) warm(m *load.Maker) {
-	s := h.shards[0]
-	s.Lock()
-	defer s.Unlock()
-	s.tick()
 	var b []byte
-	source, sources := 0, h.options.SourcesMax
-	if sources = min(sources, h.options.SourcesMax); m.PerFrame() > 1 {
+	source, sources := 0, min(m.Sources(), h.options.SourcesMax)
+	if m.PerFrame() > 1 {
 		sources = 64
 	}
-	for n := 0; n < 3*h.options.KeysMax/2 || source < sources; n += m.PerFrame() {
-		b = m.Append(b[:0], source%m.Sources())
-		s.datagram(b)
-		source++
+	keys := 3 * h.options.KeysMax / len(h.shards) / 2
+	for _, s := range h.shards {
+		s.Lock()
+		s.tick()
+		for n := 0; n < keys || source < sources; n += m.PerFrame() {
+			b = m.Append(b[:0], source%m.Sources())
+			s.datagram(b)
+			source++
+		}
+		s.Unlock()
 	}
-	h.want = s.tally.frames[overUDP]
+	h.want = h.total().frames[overUDP]
+}
+
+// total is what all loops have counted.
+func (h *heldLectern) total() (sum tally) {
+	for _, s := range h.shards {
+		s.Lock()
+		sum.add(&s.tally)
+		s.Unlock()
+	}
+	return sum
 }
 
 func (h *heldLectern) address() netip.AddrPort { return netip.MustParseAddrPort(h.Address()) }
 func (h *heldLectern) stop()                   { _ = h.Stop(context.Background()) }
-func (h *heldLectern) hold()                   { h.shards[0].Lock() }
+
+func (h *heldLectern) hold() {
+	for _, s := range h.shards {
+		s.Lock()
+	}
+}
 
 func (h *heldLectern) drain(n int) time.Duration {
-	s := h.shards[0]
 	h.want += uint64(n)
 	start := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID)
-	s.Unlock()
+	for _, s := range h.shards {
+		s.Unlock()
+	}
+	var sum tally
 	for range 20000 {
 		time.Sleep(500 * time.Microsecond)
-		s.Lock()
-		taken, accepted, sent := s.tally.frames[overUDP], s.tally.accepted, s.tally.sent
-		s.Unlock()
-		if taken >= h.want {
-			spent := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) - start
-			if taken > h.want || accepted != sent || s.tally.refusedFrames != [wire.Refusals]uint64{} {
-				panic(fmt.Sprintf("%d frames of %d, %d events of %d; refused %v", taken, h.want, accepted, sent, s.tally.refusedFrames))
-			}
-			return spent
+		if sum = h.total(); sum.frames[overUDP] < h.want {
+			continue
 		}
+		spent := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) - start
+		if sum.frames[overUDP] > h.want || sum.accepted != sum.sent || sum.refusedFrames != [wire.Refusals]uint64{} {
+			panic(fmt.Sprintf("%d frames of %d, %d events of %d; refused %v", sum.frames[overUDP], h.want, sum.accepted, sum.sent, sum.refusedFrames))
+		}
+		return spent
 	}
-	panic(fmt.Sprintf("lectern has taken %d of %d datagrams", s.tally.frames[overUDP], h.want))
+	panic(fmt.Sprintf("lectern has taken %d of %d datagrams", sum.frames[overUDP], h.want))
 }

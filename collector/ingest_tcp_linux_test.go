@@ -49,7 +49,7 @@ type tcpTaker interface {
 }
 
 func (l *tcpLoad) run(t *testing.T, out io.Writer, rounds int) {
-	h := newHeldLectern(t, &ingestLoad{shape: load.Shape{Keys: l.keys}})
+	h := newHeldLectern(t, &ingestLoad{shape: load.Shape{Keys: l.keys}}, 1)
 	all := []tcpTaker{newBareReader(t), newBareStream(t), (*streamLectern)(h)}
 	cost := make([][]float64, len(all))
 	senders := make([]*tcpSender, len(all))
