@@ -9,6 +9,11 @@ import (
 	"github.com/panjf2000/gnet/v2"
 )
 
+// underwayMax is how many connections may be on their way from loop to loop at a
+// time. Each takes up to three descriptors more meanwhile, of descriptorsKept;
+// when many connect at once, some stay where they are.
+const underwayMax = descriptorsKept / 8
+
 // newcomer is a connection on its way from the loop whose socket accepted it to
 // the one that keeps it.
 type newcomer struct{ opened bool }
@@ -28,11 +33,16 @@ func (s *shard) passOn(c gnet.Conn) bool {
 	if to == s || s.leaving {
 		return false
 	}
+	if s.cuts.underway.Add(1) > underwayMax {
+		s.cuts.underway.Add(-1)
+		return false
+	}
 	to.held.Add(1)
 	n := new(newcomer)
 	opened, err := to.enroll(c, n)
 	if err != nil { // it can stay
 		to.held.Add(-1)
+		s.cuts.underway.Add(-1)
 		return false
 	}
 	go func() {
@@ -40,6 +50,7 @@ func (s *shard) passOn(c gnet.Conn) bool {
 			to.held.Add(-1)
 			s.cuts.connected.Add(-1)
 		}
+		s.cuts.underway.Add(-1)
 	}()
 	return true
 }

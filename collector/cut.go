@@ -46,6 +46,7 @@ type cutter struct {
 	clock   func() time.Time
 
 	connected atomic.Int64 // TCP clients on all shards
+	underway  atomic.Int64 // of these, from one shard to another
 	company   atomic.Bool  // another process may know sources that are not known here
 	ending    atomic.Bool  // sessions are to send nothing more
 	sessions  sessions
