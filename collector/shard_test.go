@@ -320,6 +320,38 @@ func TestSourceKeepsItsStream(t *testing.T) {
 	}
 }
 
+// What is foreseen of a source is a guess: another's place, one that was let go
+// of, and one that is taken again are all found to be wrong.
+func TestGuessIsChecked(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		guess func(s *shard) *source
+	}{
+		{"another", func(s *shard) *source { return s.sources.of(8).known(8) }},
+		{"let go of", func(s *shard) *source {
+			st := s.sources.of(0)
+			src := st.add(0)
+			st.remove(src)
+			return src
+		}},
+		{"none", func(*shard) *source { return nil }},
+	} {
+		b := newBench(1, nil)
+		s := b.shards[0]
+		b.receive(0, frameOf(1, 8, 0, 0, epoch, opens(2)...))
+		s.guess = c.guess(s)
+		for sequence := range uint64(3) { // 0 is an id like any other
+			s.guessID = 0
+			b.receive(0, frameOf(2, 0, sequence, sequence*3, epoch, opens(3)...))
+		}
+		b.want(t, 2, storage.Book{Sent: 9, Accepted: 9}, 0)
+		b.want(t, 1, storage.Book{Sent: 2, Accepted: 2}, 0)
+		if n := s.sources.live.Load(); n != 2 {
+			t.Errorf("%s: %d live sources, want 2", c.name, n)
+		}
+	}
+}
+
 func TestSourcesMax(t *testing.T) {
 	b := newBench(1, func(o *Options) { o.SourcesMax = 3; o.SourceIdleMax = time.Hour })
 	for source := range uint64(5) {
