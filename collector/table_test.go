@@ -143,6 +143,23 @@ func TestCountNearAgainstMap(t *testing.T) {
 	}
 }
 
+// Keys of many minutes and streams that collide in one process, where whoever
+// runs it can read its seed, do not collide in another.
+func TestChosenKeysDoNotCollide(t *testing.T) {
+	mine, theirs := newTable(64), newTable(64)
+	const keys = 10_000
+	var hashes [2]map[uint64]bool
+	hashes[0], hashes[1] = map[uint64]bool{}, map[uint64]bool{}
+	for i := range uint32(keys) {
+		p := periodOf(29_000_000+i/100, uint16(i%100))
+		e := wire.Event{Content: 1, User: mine.salt(p)}
+		hashes[0][mine.hash(&e, p)], hashes[1][theirs.hash(&e, p)] = true, true
+	}
+	if len(hashes[0]) != 1 || len(hashes[1]) < keys-1 {
+		t.Errorf("%d keys have %d hashes where they were chosen, want 1, and %d elsewhere, want as many as keys", keys, len(hashes[0]), len(hashes[1]))
+	}
+}
+
 func TestTableCountDoesNotAllocate(t *testing.T) {
 	table := newTable(4096)
 	e := wire.Event{Content: 1}
