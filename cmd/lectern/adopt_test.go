@@ -141,3 +141,13 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	shown := h.d.set.GetOrCreateCounter("lectern_spool_set_aside_total")
 	eventually(t, "both files are found out", func() bool { return shown.Get() == 2 })
 }
+
+// eventually waits for what other processes bring about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came to this: %s", what)
+		}
+	}
+}

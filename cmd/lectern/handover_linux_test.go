@@ -341,13 +341,3 @@ func TestHandoverWithoutASharedSpool(t *testing.T) {
 	}
 	t.Logf("%d added, %d acknowledged, %d unsure", added, s.Acked, s.Unsure)
 }
-
-// eventually waits for what other processes bring about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came to this: %s", what)
-		}
-	}
-}
