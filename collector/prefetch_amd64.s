@@ -1,17 +1,5 @@
 #include "textflag.h"
 
-// func prefetch(p unsafe.Pointer, lines int)
-TEXT ·prefetch(SB), NOSPLIT, $0-16
-	MOVQ p+0(FP), AX
-	MOVQ lines+8(FP), CX
-
-next:
-	PREFETCHT0 (AX)
-	ADDQ $64, AX
-	DECQ CX
-	JNZ  next
-	RET
-
 // func prefetchEach(p *uintptr, n int)
 TEXT ·prefetchEach(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX

@@ -1,17 +1,5 @@
 #include "textflag.h"
 
-// func prefetch(p unsafe.Pointer, lines int)
-TEXT ·prefetch(SB), NOSPLIT, $0-16
-	MOVD p+0(FP), R0
-	MOVD lines+8(FP), R1
-
-next:
-	PRFM (R0), PLDL1KEEP
-	ADD  $64, R0
-	SUB  $1, R1
-	CBNZ R1, next
-	RET
-
 // func prefetchEach(p *uintptr, n int)
 TEXT ·prefetchEach(SB), NOSPLIT, $0-16
 	MOVD p+0(FP), R0

@@ -2,10 +2,5 @@
 
 package collector
 
-import "unsafe"
-
-// prefetch does nothing where there is no instruction for it that we know.
-func prefetch(unsafe.Pointer, int) {}
-
-// prefetchEach likewise.
+// prefetchEach does nothing where there is no instruction for it that we know.
 func prefetchEach(*uintptr, int) {}
