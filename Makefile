@@ -98,7 +98,7 @@ format: # fails where gofmt would change something
 .PHONY: vet
 vet:
 	$(GO) vet ./...
-	GOOS=darwin $(GO) vet ./collector ./wire ./emit ./storage
+	GOOS=darwin $(GO) vet ./...
 
 .PHONY: staticcheck
 staticcheck:

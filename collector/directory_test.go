@@ -2,8 +2,10 @@ package collector
 
 import (
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"unsafe"
 )
@@ -46,6 +48,86 @@ func TestDirectoryAgainstMap(t *testing.T) {
 		if !maps.Equal(got, want) || d.used != len(want) {
 			t.Fatalf("round %d: %d sources (%d entries), want %d", round, len(got), d.used, len(want))
 		}
+	}
+}
+
+// TestGuessesAgainstMap finds sources by guesses, most of which are old: their
+// source was let go of since, and another may be where it was. Beside is a plain
+// map.
+func TestGuessesAgainstMap(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	const ids = 8 * stripes // 0 among them, which is what a free slot has
+	s := newSources(ids)
+	want := map[uint64]uint64{}
+	guesses := map[uint64]*source{}
+	old := 0
+	for step := range uint64(200_000) {
+		id := r.Uint64N(ids)
+		if r.IntN(16) == 0 {
+			id = 0
+		}
+		st := s.of(id)
+		switch r.IntN(4) {
+		case 0:
+			guesses[id] = st.guess(hashSource(s.seed, id))
+		case 1:
+			if src := st.known(id); src != nil {
+				st.remove(src)
+				s.live.Add(-1)
+				delete(want, id)
+			}
+		default:
+			src := s.find(st, guesses[id], id, 0, 1)
+			if src == nil || !src.used || src.id != id || src.end != want[id] || src != st.known(id) {
+				t.Fatalf("step %d: source %d is %+v, want end %d", step, id, src, want[id])
+			}
+			if guesses[id] != nil && guesses[id] != src {
+				old++
+			}
+			src.end, want[id] = step, step
+		}
+	}
+	if old == 0 {
+		t.Error("no guess was wrong")
+	}
+}
+
+// Guesses are made without a lock while sources come and go: for the race
+// detector.
+func TestGuessesWhileSourcesChange(t *testing.T) {
+	const ids = 100 * stripes
+	s := newSources(ids)
+	var looking sync.WaitGroup
+	stop := make(chan struct{})
+	looking.Go(func() {
+		for id := uint64(0); ; id = (id + 1) % ids {
+			hash := hashSource(s.seed, id)
+			st := &s.stripe[hash>>58%stripes]
+			_, _ = st.entry(hash), st.guess(hash)
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for range 10 {
+		for id := range uint64(ids) {
+			st := s.of(id)
+			st.Lock()
+			s.find(st, nil, id, 0, 1)
+			st.Unlock()
+		}
+		for n := range stripes {
+			s.forget(n, math.MaxInt64, math.MaxInt64)
+		}
+	}
+	close(stop)
+	looking.Wait()
+	if n := s.live.Load(); n != 0 {
+		t.Errorf("%d live sources, want none", n)
 	}
 }
 

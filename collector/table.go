@@ -39,7 +39,7 @@ type table struct {
 	mask  uint64 // groups - 1
 	used  int
 	limit int // keys at the most, so that probes stay short
-	seed  [2]uint64
+	seed  [3]uint64
 
 	ahead  ahead
 	nobody slot // of no event's key
@@ -67,7 +67,7 @@ func newTable(slots int) *table {
 		slots: preferHuge(make([]slot, n)),
 		mask:  uint64(n/groupSlots - 1),
 		limit: n / 8 * 7,
-		seed:  [2]uint64{rand.Uint64(), rand.Uint64()},
+		seed:  [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64() | 1},
 		// A stream that no event has.
 		nobody: slot{period: periodOf(0, wire.StreamReserved)},
 	}
@@ -195,8 +195,10 @@ func (t *table) hash(e *wire.Event, p period) uint64 {
 	return mix(e.Content^t.seed[0], e.User^t.salt(p))
 }
 
-// salt is what the ids of this period are hashed with.
-func (t *table) salt(p period) uint64 { return t.seed[1] ^ uint64(p)*0x9E3779B97F4A7C15 }
+// salt is what the user of this period is hashed with. Its factor is of the seed,
+// too: with one that everybody knows, users could be chosen that take back what
+// sets minutes and streams apart, and all of them would collide.
+func (t *table) salt(p period) uint64 { return t.seed[1] ^ uint64(p)*t.seed[2] }
 
 // mix mixes two numbers with a multiplication that keeps both halves (the way of
 // wyhash), and spreads what comes of it to the upper bits with another.

@@ -110,28 +110,32 @@ func TestCountNearAgainstMap(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	table := newTable(64)
-	const minute, offset, most = 29_000_000, 10_000, 20_000
+	const offset, most = 10_000, 20_000
 	counted := 0
 	for range 200 {
+		// Other keys share a group and a tag each time.
+		table.seed = [3]uint64{r.Uint64(), r.Uint64(), r.Uint64() | 1}
 		want := map[key]storage.Row{}
 		for table.free() > 0 {
+			minute, stream := 29_000_000+r.Uint32N(2), uint16(r.IntN(2))
+			p, start := periodOf(minute, stream), int64(minute)*60_000+offset
 			events := make([]wire.Event, 1+r.IntN(30))
 			for i := range events {
-				events[i] = randomEvent(r, 12)
+				events[i] = randomEvent(r, 6)
 				events[i].At %= most + 10
 			}
 			for len(events) > 0 && table.free() > 0 {
-				n := table.countNear(events, periodOf(minute, 7), offset, most)
+				n := table.countNear(events, p, offset, most)
 				for i := range n {
-					tabulate(want, &events[i], 7, minute*60_000+offset+int64(events[i].At))
+					tabulate(want, &events[i], stream, start+int64(events[i].At))
 				}
 				counted += n
 				if events = events[n:]; len(events) == 0 {
 					break
 				}
 				if e := &events[0]; e.At <= most {
-					table.count(events[:1], []moment{periodOf(minute, 7).at(uint16(offset + e.At))})
-					tabulate(want, e, 7, minute*60_000+offset+int64(e.At))
+					table.count(events[:1], []moment{p.at(uint16(offset + e.At))})
+					tabulate(want, e, stream, start+int64(e.At))
 				}
 				events = events[1:]
 			}
@@ -140,6 +144,23 @@ func TestCountNearAgainstMap(t *testing.T) {
 	}
 	if counted == 0 {
 		t.Error("no event was counted")
+	}
+}
+
+// Keys of many minutes and streams that collide in one process, where whoever
+// runs it can read its seed, do not collide in another.
+func TestChosenKeysDoNotCollide(t *testing.T) {
+	mine, theirs := newTable(64), newTable(64)
+	const keys = 10_000
+	var hashes [2]map[uint64]bool
+	hashes[0], hashes[1] = map[uint64]bool{}, map[uint64]bool{}
+	for i := range uint32(keys) {
+		p := periodOf(29_000_000+i/100, uint16(i%100))
+		e := wire.Event{Content: 1, User: mine.salt(p)}
+		hashes[0][mine.hash(&e, p)], hashes[1][theirs.hash(&e, p)] = true, true
+	}
+	if len(hashes[0]) != 1 || len(hashes[1]) < keys-1 {
+		t.Errorf("%d keys have %d hashes where they were chosen, want 1, and %d elsewhere, want as many as keys", keys, len(hashes[0]), len(hashes[1]))
 	}
 }
 
