@@ -45,7 +45,7 @@ type receiver struct {
 	control []byte
 	buffer  []byte
 	ahead   foresight
-	merges  merges
+	gro     gro
 }
 
 // open makes the buffers and sets the socket up. It returns the receive buffer
@@ -71,7 +71,7 @@ func (r *receiver) open(socket, receiveBuffer int) (granted int, err error) {
 			return 0, err
 		}
 	}
-	r.merges.ask(socket, true)
+	r.gro.ask(socket, true)
 	granted, err = unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	// The kernel doubles what it is asked for, to pay for its own bookkeeping.
 	return granted / 2, err
@@ -126,7 +126,7 @@ func (s *shard) drain(fd, batches int) (dry bool) {
 			s.received(i)
 			s.yield()
 		}
-		r.merges.weigh(fd, int(n))
+		r.gro.weigh(fd, int(n))
 		if n < batchDatagrams {
 			return true
 		}
@@ -163,7 +163,7 @@ func (s *shard) received(i int) {
 	}
 	s.guess, s.guessID = s.udp.ahead.guesses[i], s.udp.ahead.ids[i]
 	for segment > 0 && len(b) > segment {
-		s.udp.merges.seen = true
+		s.udp.gro.seen = true
 		s.admit(b[:segment])
 		b = b[segment:]
 	}

@@ -13,7 +13,7 @@ import (
 // foresees reads without it.
 type directory struct {
 	seed  [2]uint64
-	stone *quarry
+	arena *arena
 	index atomic.Pointer[index]
 	slots int      // taken of the slabs, free ones among them
 	used  int      // entries of the index
@@ -32,33 +32,33 @@ const slabSources = 64
 
 type slab [slabSources]source
 
-// quarry is where slabs come from: large blocks of memory, with large pages where
+// arena is where slabs come from: large blocks of memory, with large pages where
 // the kernel has some.
-type quarry struct {
+type arena struct {
 	mu   sync.Mutex
 	rest []slab
 }
 
-// quarryBlock is the size of a block in bytes. What is not touched of it takes no
+// arenaBlock is the size of a block in bytes. What is not touched of it takes no
 // memory.
-const quarryBlock = 16 << 20
+const arenaBlock = 16 << 20
 
-func (q *quarry) take() *slab {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.rest) == 0 {
-		q.rest = preferHuge(make([]slab, quarryBlock/unsafe.Sizeof(slab{})))
+func (a *arena) take() *slab {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.rest) == 0 {
+		a.rest = preferHuge(make([]slab, arenaBlock/unsafe.Sizeof(slab{})))
 	}
-	s := &q.rest[0]
-	q.rest = q.rest[1:]
+	s := &a.rest[0]
+	a.rest = a.rest[1:]
 	return s
 }
 
 // entriesMin is the size of the smallest index.
 const entriesMin = 64
 
-func (d *directory) init(seed [2]uint64, stone *quarry) {
-	d.seed, d.stone = seed, stone
+func (d *directory) init(seed [2]uint64, from *arena) {
+	d.seed, d.arena = seed, from
 	d.index.Store(&index{entries: make([]uint64, entriesMin)})
 }
 
@@ -103,7 +103,7 @@ func (d *directory) add(id uint64) *source {
 		n, d.free = d.free[last], d.free[:last]
 	} else {
 		if d.slots%slabSources == 0 {
-			x = &index{x.entries, append(x.slabs[:len(x.slabs):len(x.slabs)], d.stone.take())}
+			x = &index{x.entries, append(x.slabs[:len(x.slabs):len(x.slabs)], d.arena.take())}
 			d.index.Store(x)
 		}
 		d.slots++

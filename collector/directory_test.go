@@ -18,7 +18,7 @@ func TestDirectoryAgainstMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for round := range 20 {
 		var d directory
-		d.init([2]uint64{r.Uint64(), r.Uint64() | 1}, new(quarry))
+		d.init([2]uint64{r.Uint64(), r.Uint64() | 1}, new(arena))
 		want := map[uint64]uint64{}
 		ids := uint64(1) << (2 + round/2)
 		for step := range 20_000 {

@@ -119,9 +119,9 @@ type stripe struct {
 
 func newSources(most int) *sources {
 	s := &sources{max: int64(most), seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}}
-	stone := new(quarry)
+	slabs := new(arena)
 	for i := range s.stripe {
-		s.stripe[i].init(s.seed, stone)
+		s.stripe[i].init(s.seed, slabs)
 	}
 	return s
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// TestMerges asks the kernel what it was told: merging is off after a while in
+// TestGRO asks the kernel what it was told: merging is off after a while in
 // which nothing was merged, tried again later, and stays where it is of use.
-func TestMerges(t *testing.T) {
+func TestGRO(t *testing.T) {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -20,7 +20,7 @@ func TestMerges(t *testing.T) {
 	if err := unix.SetsockoptInt(socket, unix.IPPROTO_UDP, udpGRO, 1); err != nil {
 		t.Skipf("DID NOT RUN: the kernel has no UDP_GRO: %v", err)
 	}
-	var m merges
+	var m gro
 	m.ask(socket, true)
 	now := func(want int) {
 		t.Helper()
@@ -35,20 +35,20 @@ func TestMerges(t *testing.T) {
 		}
 	}
 	now(1)
-	batches(mergeTrial-batchDatagrams, false)
+	batches(groTrial-batchDatagrams, false)
 	now(1)
-	batches(10*mergeTrial, true)
+	batches(10*groTrial, true)
 	now(1)
-	batches(mergeTrial-batchDatagrams, false)
+	batches(groTrial-batchDatagrams, false)
 	now(1)
 	batches(batchDatagrams, false)
 	now(0)
-	batches(mergePause-batchDatagrams, false)
+	batches(groPause-batchDatagrams, false)
 	now(0)
 	batches(batchDatagrams, false)
 	now(1)
 	batches(batchDatagrams, true)
-	batches(mergeTrial-batchDatagrams, false)
+	batches(groTrial-batchDatagrams, false)
 	now(1)
 	batches(batchDatagrams, false)
 	now(0)
@@ -94,7 +94,7 @@ func TestMergedWhileTurnedOff(t *testing.T) {
 		for !s.drain(in, batchesMax) {
 		}
 	}
-	const singles, merged = mergeTrial, 10
+	const singles, merged = groTrial, 10
 	for n := range uint64(singles) {
 		if n%(singles/4) == 0 {
 			drain() // a full buffer would lose some
@@ -111,8 +111,8 @@ func TestMergedWhileTurnedOff(t *testing.T) {
 	}
 	send(slices.Concat(frames...))
 	drain()
-	if s.udp.merges.on || s.tally.datagrams != singles+1 {
-		t.Fatalf("%d datagrams, merging is on: %v; want one that was merged as it was turned off", s.tally.datagrams, s.udp.merges.on)
+	if s.udp.gro.on || s.tally.datagrams != singles+1 {
+		t.Fatalf("%d datagrams, merging is on: %v; want one that was merged as it was turned off", s.tally.datagrams, s.udp.gro.on)
 	}
 	b.want(t, 1, storage.Book{Sent: singles + 2*merged, Accepted: singles + 2*merged}, 0)
 	send(slices.Concat(frames...))
