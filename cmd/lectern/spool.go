@@ -268,14 +268,17 @@ func verifyPlace(b *strings.Builder, c *spool.Contents, below string) {
 		if l.Torn > 0 {
 			fmt.Fprintf(b, ", and %d bytes of a write that was cut off or goes on now", l.Torn)
 		}
-		verdict(b, l.Damage)
+		verdict(b, l.Damage, l.Unread)
 	}
 	for _, r := range c.Runs {
 		fmt.Fprintf(b, "%s%s: %d blocks", below, r.Name, len(r.Blocks))
-		verdict(b, r.Damage)
+		verdict(b, r.Damage, r.Unread)
 		for _, block := range r.Blocks {
 			if block.Damage != "" {
 				fmt.Fprintf(b, "  block %d is DAMAGED: %s\n", block.Number, block.Damage)
+			}
+			if block.Unread != "" {
+				fmt.Fprintf(b, "  block %d is UNREADABLE now: %s\n", block.Number, block.Unread)
 			}
 		}
 	}
@@ -284,11 +287,14 @@ func verifyPlace(b *strings.Builder, c *spool.Contents, below string) {
 	}
 }
 
-func verdict(w io.Writer, damage string) {
-	if damage == "" {
-		fmt.Fprintln(w, ", good")
-	} else {
+func verdict(w io.Writer, damage, unread string) {
+	switch {
+	case damage != "":
 		fmt.Fprintln(w, ", DAMAGED: "+damage)
+	case unread != "":
+		fmt.Fprintln(w, ", UNREADABLE now, which says nothing of what it holds: "+unread)
+	default:
+		fmt.Fprintln(w, ", good")
 	}
 }
 
