@@ -203,10 +203,27 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 		t.Fatal("it is not alone")
 	}
 	eventually(t, "the spool is refused", func() bool { return shown(t, h.d.set, "lectern_spool_refused") == 1 })
+	eventually(t, "a person can have it", func() bool {
+		running, err := spool.Running(dir)
+		return !running && err == nil
+	})
+	if !h.takeOver() {
+		t.Error("it is taken over again")
+	}
 	if got := shown(t, h.d.set, "lectern_spool_blocks"); got != 1 {
 		t.Errorf("%v blocks wait, as it is shown", got)
 	}
 	if got := shown(t, h.d.set, "lectern_spool_oldest_seconds"); got < 3600 || got > time.Since(since).Seconds() {
 		t.Errorf("the oldest waits for %v s, as it is shown", got)
+	}
+	moved := filepath.Join(dir, "renewed-1")
+	if out := succeed(t, "spool", "renew", "--dir", dir); !strings.Contains(out, moved) {
+		t.Errorf("renew says %s", out)
+	}
+	if !spool.Vacant(dir) {
+		t.Error("the place is not vacant")
+	}
+	if out := succeed(t, "spool", "export", "--dir", moved, "--to", t.TempDir()); !strings.HasPrefix(out, "1 blocks with 1 rows") {
+		t.Errorf("export says %s", out)
 	}
 }

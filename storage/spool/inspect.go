@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -130,19 +129,18 @@ func inspect(files Files, dir string) (*Contents, error) {
 
 func (c *Contents) inspectLog(f File, e Entry, ends map[string]int64) LogContents {
 	l := LogContents{Entry: e}
-	var b [logHeaderSize]byte
-	var h logHeader
-	_, err := f.ReadAt(b[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		l.Unread = readError("the header", err).Error()
+	id, _ := parseLogName(e.Name)
+	h, err := readLogHeader(f, id)
+	if err != nil {
+		l.Damage, l.Unread = verdict(err)
+	}
+	switch {
+	case err == nil:
+		c.Collector = h.collector
+		ends[logName(h.previous)] = int64(h.previousEnd)
+	case !errors.Is(err, errHeaderLost):
 		return l
 	}
-	if err != nil || !h.decode(b[:]) || logName(h.id) != e.Name {
-		l.Damage = "the header is damaged"
-		return l
-	}
-	c.Collector = h.collector
-	ends[logName(h.previous)] = int64(h.previousEnd)
 	in := &logReader{f: f, nonce: h.nonce, limit: e.Size, at: logHeaderSize}
 	if end, ok := ends[e.Name]; ok && end >= logHeaderSize && end <= e.Size {
 		in.limit, in.exact = end, true

@@ -37,6 +37,9 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: list the directory: %w", err)
 	}
+	if err := s.checkRenewed(entries); err != nil {
+		return nil, err
+	}
 	if err := s.occupy(entries); err != nil {
 		return nil, err
 	}
@@ -63,6 +66,7 @@ func (s *Spool) recover() (*Recovered, error) {
 			return nil, r.unread(logName(l.id), err)
 		}
 	}
+	r.skipNumbers()
 	if err := s.openQuota(r.used); err != nil {
 		return nil, err
 	}
@@ -140,14 +144,16 @@ func (r *recovery) findLog(e Entry) error {
 		return err
 	}
 	defer f.Close()
-	var b [logHeaderSize]byte
-	_, err = f.ReadAt(b[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return readError("the header", err)
-	}
-	if err != nil || !l.header.decode(b[:]) || l.header.id != id {
-		r.lost(e.Name, "its header is damaged")
+	l.header, err = readLogHeader(f, id)
+	switch {
+	case errors.Is(err, errHeaderLost):
+		l.damaged, l.header.collector = true, r.s.collector
+		r.report(e.Name, err.Error())
+	case errors.Is(err, errDamaged):
+		r.lost(e.Name, err.Error())
 		return nil
+	case err != nil:
+		return err
 	}
 	l.nonce = l.header.nonce
 	r.logs = append(r.logs, l)
@@ -313,8 +319,10 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 		s.o.Logger.Warn("spool: the last write before the stop was cut off; it was not acknowledged", "file", s.path(logName(l.id)), "bytes", in.bad)
 	}
 	if in.damaged {
+		if !l.damaged {
+			r.report(logName(l.id), "records are missing or their checksums are wrong")
+		}
 		l.damaged = true
-		r.report(logName(l.id), "records are missing or their checksums are wrong")
 	}
 	s.logs = append(s.logs, &l.logFile)
 	return nil
@@ -403,6 +411,23 @@ func (r *recovery) begin() error {
 	r.release()
 	r.skipFrozen()
 	return nil
+}
+
+// skipNumbers sees to it that no block number is given twice where the newest log,
+// which alone surely knows the last one, cannot be read at all. While that was the
+// newest, fewer than 2^32 were given: each is of a block with at least a row or a
+// book, and a log has room for some millions. Seals of older logs are another
+// matter, as they may be in blocks that are stored: CheckStore will tell.
+func (r *recovery) skipNumbers() {
+	s := r.s
+	newest := s.nextLog - 1
+	const perLog, most = 1 << 32, 1 << 31
+	if newest == 0 || newest >= most || r.out.Seals > 0 || r.holding || slices.ContainsFunc(r.logs, func(l *foundLog) bool { return l.id == newest }) {
+		return
+	}
+	s.last = max(s.last, newest*perLog)
+	s.o.Logger.Error("spool: the newest log is lost: what it sealed that was in no block is missing, its sources are not known, "+
+		"and the numbers of blocks go on far behind all that it may have given", "dir", s.o.Dir, "log", logName(newest), "block", s.last)
 }
 
 // skipFrozen has seals numbered behind all that are frozen, also where the
