@@ -19,6 +19,11 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 	g.recover()
 	o.Recovered = Seal{}
 	wait := retryFirst
+	// Before there are new blocks: their numbers would be those of others, and the
+	// next process would take them for the spool's own.
+	if err := g.checkStore(ctx); g.refused {
+		return err
+	}
 	for {
 		// A disk without room for what is frozen has some when a block is stored.
 		failed := g.freeze()
