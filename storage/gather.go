@@ -65,7 +65,8 @@ type Gatherer struct {
 	window   Window
 	through  uint64 // the last seal that is in them
 
-	checked bool // the store's numbers fit the spool's; the shipper has it to itself
+	checked bool // the store's numbers fit the spool's; the shipper has it to itself,
+	refused bool // and this, that they do not
 
 	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
 	number uint64 // of held, if the spool has it

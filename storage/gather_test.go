@@ -260,7 +260,7 @@ func TestStoreIsCheckedAtFirstContact(t *testing.T) {
 			if want := int(42 - last); len(s.blocks) != want {
 				t.Errorf("last number %d: %d blocks are stored, want %d", last, len(s.blocks), want)
 			}
-			if refused := g.meters.refused.Load(); refused != (last > 41) {
+			if refused := g.meters.refused.Get() == 1; refused != (last > 41) {
 				t.Errorf("last number %d: refused is %t", last, refused)
 			}
 		})

@@ -10,13 +10,20 @@ import (
 // brings all that its spool holds to the store, however long that takes. o.Store
 // is for the collector of that spool. It returns nil when the spool has no block
 // left, and ctx's error when that ends first: blocks that the store will not take
-// are tried again when the spool has a token for Wait. It does not close the store.
+// are tried again when the spool has a token for Wait. Where the store's numbers
+// do not fit the spool's it returns the error that says so: that takes a person,
+// who can do nothing while this process has the spool. It does not close the store.
 func ShipLeftover(ctx context.Context, o GathererOptions) error {
 	g := &Gatherer{o: o, books: make(map[uint16]*Book), due: make(chan struct{}, 1)}
 	g.register(o.Metrics)
 	g.recover()
 	o.Recovered = Seal{}
 	wait := retryFirst
+	// Before there are new blocks: their numbers would be those of others, and the
+	// next process would take them for the spool's own.
+	if err := g.checkStore(ctx); g.refused {
+		return err
+	}
 	for {
 		// A disk without room for what is frozen has some when a block is stored.
 		failed := g.freeze()
@@ -29,6 +36,9 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 			if done, err = g.shipOldest(ctx); done {
 				wait = retryFirst
 			}
+		}
+		if g.refused {
+			return err
 		}
 		var again <-chan time.Time
 		var retry <-chan struct{}

@@ -62,6 +62,16 @@ func TestLeftoverIsParkedUntilRetry(t *testing.T) {
 	})
 }
 
+// Where the store has seen later numbers than the spool knows of, no block is made
+// of what was sealed: it would get the number of another.
+func TestLeftoverOfAnOlderCopy(t *testing.T) {
+	s, spool := &shelf{last: 7}, newShelfSpool(6)
+	o := leftover(s, spool, []Row{{Content: 1, Opens: 3}})
+	if err := ShipLeftover(t.Context(), o); err == nil || spool.Blocks() != 0 || len(s.blocks) != 0 {
+		t.Errorf("%d blocks were made and %d stored: %v", spool.Blocks(), len(s.blocks), err)
+	}
+}
+
 // roomy is a spool without room for another block while it has one.
 type roomy struct{ *shelfSpool }
 

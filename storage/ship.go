@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -118,13 +117,24 @@ func (g *Gatherer) checkStore(ctx context.Context) error {
 		return err
 	}
 	if err := g.o.Spool.CheckStore(last); err != nil {
-		g.meters.refused.Store(true)
+		g.refuse(true)
 		g.o.Logger.Error("this spool may not store its blocks; they stay in it", "error", err)
 		return err
 	}
-	g.meters.refused.Store(false)
+	g.refuse(false)
 	g.checked = true
 	return nil
+}
+
+// refuse counts the spool among those that may not store, or takes it off.
+func (g *Gatherer) refuse(refused bool) {
+	switch {
+	case refused && !g.refused:
+		g.meters.refused.Inc()
+	case !refused && g.refused:
+		g.meters.refused.Dec()
+	}
+	g.refused = refused
 }
 
 func (g *Gatherer) stored(b *Block) {
@@ -144,11 +154,12 @@ type meters struct {
 	blocks, rows, events            *metrics.Counter // stored
 	retries, parked, freezeFailures *metrics.Counter
 	elapsed                         *metrics.Summary
-	refused                         atomic.Bool // the spool is an older copy, as the store knows
+	refused                         *metrics.Gauge // spools that are older copies, as the store knows
 }
 
 func (g *Gatherer) register(set *metrics.Set) {
-	// The leftovers of other processes count with what is our own.
+	// The leftovers of other processes count with what is our own: an alarm looks
+	// at all of it.
 	g.meters = &meters{
 		blocks:         set.GetOrCreateCounter("lectern_blocks_stored_total"),
 		rows:           set.GetOrCreateCounter("lectern_rows_stored_total"),
@@ -157,17 +168,12 @@ func (g *Gatherer) register(set *metrics.Set) {
 		parked:         set.GetOrCreateCounter("lectern_blocks_parked_total"),
 		freezeFailures: set.GetOrCreateCounter("lectern_freeze_failures_total"),
 		elapsed:        set.GetOrCreateSummary("lectern_block_store_seconds"),
+		refused:        set.GetOrCreateGauge("lectern_spool_refused", nil),
 	}
 }
 
 // show registers what only the Gatherer of this process's own cuts has.
 func (g *Gatherer) show(set *metrics.Set) {
-	set.NewGauge("lectern_spool_refused", func() float64 {
-		if g.meters.refused.Load() {
-			return 1
-		}
-		return 0
-	})
 	set.NewGauge("lectern_rows_waiting", func() float64 { return float64(g.waiting()) })
 	set.NewGauge("lectern_rows_waiting_max", func() float64 { return float64(g.o.RowsWaitingMax) })
 }

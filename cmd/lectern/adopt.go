@@ -52,7 +52,20 @@ func newHeirs(d *daemon, elders []string) *heirs {
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.total = d.set.NewCounter("lectern_spool_adopted_total")
 	d.set.NewGauge("lectern_spool_adopted_blocks", func() float64 { return float64(h.blocks()) })
+	// What waits is one number, whoever sealed it: an alarm looks at it.
+	d.set.NewGauge("lectern_spool_blocks", func() float64 { return float64(d.spool.Blocks() + h.blocks()) })
+	d.set.NewGauge("lectern_spool_oldest_seconds", func() float64 { return max(d.spool.Age(), h.age()).Seconds() })
 	return h
+}
+
+// age is for how long the oldest block of others has waited.
+func (h *heirs) age() (age time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.places {
+		age = max(age, s.Age())
+	}
+	return age
 }
 
 // blocks is how many blocks of others wait for the store.

@@ -2,9 +2,12 @@ package main
 
 import (
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,4 +143,87 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	}
 	shown := h.d.set.GetOrCreateCounter("lectern_spool_set_aside_total")
 	eventually(t, "both files are found out", func() bool { return shown.Get() == 2 })
+}
+
+// shown is the value of a metric, as a scrape has it; NaN where it has none.
+func shown(t *testing.T, set *metrics.Set, name string) float64 {
+	t.Helper()
+	var b strings.Builder
+	set.WritePrometheus(&b)
+	for line := range strings.Lines(b.String()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	return math.NaN()
+}
+
+// What waits in an adopted spool, and since when, and that the store may not have
+// it, shows in the metrics that alarms look at.
+func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
+	dir := t.TempDir()
+	elder, _ := claimPlace(t, dir, dir)
+	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"))
+	h := testHeirs(t, dir, mine, elders)
+	since := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	seal := &storage.Seal{
+		Window: storage.Window{Start: since.UnixMilli(), End: since.UnixMilli() + 1000},
+		Rows:   []storage.Row{{Stream: 1, Content: 7, Opens: 1}},
+	}
+	number, err := elder.Seal(seal)
+	if err == nil {
+		err = elder.Freeze(seal.Rows, nil, seal.Window, number)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The store has a later block of the elder's: its spool is an older copy.
+	store, err := h.d.files.Beside(elder.Collector())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := &storage.Block{Collector: elder.Collector(), Number: 5, Window: seal.Window}
+	later.Rows.Append(&seal.Rows[0])
+	if answer, err := store.Store(t.Context(), later); answer != storage.Stored {
+		t.Fatal(answer, err)
+	}
+	for _, name := range []string{"lectern_spool_blocks", "lectern_spool_oldest_seconds"} {
+		if got := shown(t, h.d.set, name); got != 0 {
+			t.Errorf("before, %s is %v", name, got)
+		}
+	}
+	if err := elder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !h.takeOver() {
+		t.Fatal("it is not alone")
+	}
+	eventually(t, "the spool is refused", func() bool { return shown(t, h.d.set, "lectern_spool_refused") == 1 })
+	eventually(t, "a person can have it", func() bool {
+		running, err := spool.Running(dir)
+		return !running && err == nil
+	})
+	if !h.takeOver() {
+		t.Error("it is taken over again")
+	}
+	if got := shown(t, h.d.set, "lectern_spool_blocks"); got != 1 {
+		t.Errorf("%v blocks wait, as it is shown", got)
+	}
+	if got := shown(t, h.d.set, "lectern_spool_oldest_seconds"); got < 3600 || got > time.Since(since).Seconds() {
+		t.Errorf("the oldest waits for %v s, as it is shown", got)
+	}
+	moved := filepath.Join(dir, "renewed-1")
+	if out := succeed(t, "spool", "renew", "--dir", dir); !strings.Contains(out, moved) {
+		t.Errorf("renew says %s", out)
+	}
+	if !spool.Vacant(dir) {
+		t.Error("the place is not vacant")
+	}
+	if out := succeed(t, "spool", "export", "--dir", moved, "--to", t.TempDir()); !strings.HasPrefix(out, "1 blocks with 1 rows") {
+		t.Errorf("export says %s", out)
+	}
 }

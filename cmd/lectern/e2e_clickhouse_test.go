@@ -511,3 +511,23 @@ func TestFailingStartsLeaveNothing(t *testing.T) {
 	}
 	elder.stop()
 }
+
+// The engine of ClickHouse reads the files of the Parquet store as they are.
+func TestClickHouseReadsParquet(t *testing.T) {
+	if os.Getenv("LECTERN_TEST_CLICKHOUSE") != "" {
+		t.Skip("that server does not see this machine's files")
+	}
+	s := clickhousetest.Start(t, clickhousetest.Options{})
+	dir := filepath.Join(t.TempDir(), "parquet")
+	d := serveOn(t, configure(t, dir, ""))
+	d.emit("tcp", "--events", "20000")
+	d.stop()
+	for query, want := range map[string]string{
+		"SELECT sum(opens + reads + finishes + saves + shares) FROM file('%s/reads/*/*.parquet', 'Parquet')": "20000",
+		"SELECT sum(accepted) FROM file('%s/ledger/*/*.parquet', 'Parquet')":                                 "20000",
+	} {
+		if got := s.Query(fmt.Sprintf(query, dir)); len(got) != 1 || got[0][0] != want {
+			t.Errorf("%s: %v, want %s", query, got, want)
+		}
+	}
+}

@@ -24,6 +24,7 @@ Usage:
   lectern spool verify [--config FILE] [--dir DIR]
   lectern spool export --to DIR [--block N] [--config FILE] [--dir DIR]
   lectern spool init [--owner UID:GID] [--config FILE] [--dir DIR]
+  lectern spool renew [--config FILE] [--dir DIR]
 
   ls       what waits: the seals that are in no block yet, and the blocks that
            wait for the store, with their age
@@ -34,9 +35,13 @@ Usage:
   init     makes the directory where it is missing, for its owner alone, and
            gives it, and all that is in it, to --owner: for an init container,
            as root with the capabilities CHOWN and FOWNER. It may run again
+  renew    moves what the spool holds to a directory in it, renewed-1 or the
+           next: for a spool from which "lectern serve" says that nothing may be
+           stored. The next start begins a new one; clients over TCP that the old
+           one knew are refused as forgotten. No daemon may have it meanwhile
 
 Below the directory may be places of several daemons, which followed each other:
-all of them are looked into.
+ls, verify and export look into all of them, renew into the one of --dir.
 
 Flags:
 
@@ -44,8 +49,8 @@ Flags:
                    and where there is none the built-in defaults)
   --dir DIR        the spool in this directory instead
 
-Nothing is changed but by init, so it is safe beside a running daemon, and after a
-dead one.
+Nothing is changed but by init and renew, so the others are safe beside a running
+daemon, and after a dead one.
 
 Exit status: 0 when all was read and nothing is damaged; 1 when something is, or
 cannot be read; 2 when the arguments make no sense.
@@ -75,6 +80,7 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 		"verify": func() int { return p.spoolVerify(s) },
 		"export": func() int { return p.spoolExport(ctx, s) },
 		"init":   func() int { return p.spoolInit(s) },
+		"renew":  func() int { return p.spoolRenew(s) },
 	}
 	action := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -87,9 +93,9 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	exporting := action == "export"
 	switch {
 	case do == nil && action == "":
-		return p.usage("spool", errors.New("say what to do: ls, verify, export or init"))
+		return p.usage("spool", errors.New("say what to do: ls, verify, export, init or renew"))
 	case do == nil:
-		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify, export and init%s", action, didYouMean(action, "ls", "verify", "export", "init")))
+		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify, export, init and renew%s", action, didYouMean(action, "ls", "verify", "export", "init", "renew")))
 	case exporting && s.to == "":
 		return p.usage("spool", errors.New("export needs --to DIR"))
 	case !exporting && (given(s.flags, "to") || given(s.flags, "block")):
@@ -268,14 +274,17 @@ func verifyPlace(b *strings.Builder, c *spool.Contents, below string) {
 		if l.Torn > 0 {
 			fmt.Fprintf(b, ", and %d bytes of a write that was cut off or goes on now", l.Torn)
 		}
-		verdict(b, l.Damage)
+		verdict(b, l.Damage, l.Unread)
 	}
 	for _, r := range c.Runs {
 		fmt.Fprintf(b, "%s%s: %d blocks", below, r.Name, len(r.Blocks))
-		verdict(b, r.Damage)
+		verdict(b, r.Damage, r.Unread)
 		for _, block := range r.Blocks {
 			if block.Damage != "" {
 				fmt.Fprintf(b, "  block %d is DAMAGED: %s\n", block.Number, block.Damage)
+			}
+			if block.Unread != "" {
+				fmt.Fprintf(b, "  block %d is UNREADABLE now: %s\n", block.Number, block.Unread)
 			}
 		}
 	}
@@ -284,12 +293,24 @@ func verifyPlace(b *strings.Builder, c *spool.Contents, below string) {
 	}
 }
 
-func verdict(w io.Writer, damage string) {
-	if damage == "" {
-		fmt.Fprintln(w, ", good")
-	} else {
+func verdict(w io.Writer, damage, unread string) {
+	switch {
+	case damage != "":
 		fmt.Fprintln(w, ", DAMAGED: "+damage)
+	case unread != "":
+		fmt.Fprintln(w, ", UNREADABLE now, which says nothing of what it holds: "+unread)
+	default:
+		fmt.Fprintln(w, ", good")
 	}
+}
+
+// spoolRenew is `lectern spool renew`.
+func (p *process) spoolRenew(s *spoolFlags) int {
+	moved, files, err := spool.Renew(s.dir)
+	if err != nil {
+		return p.fail("spool", err)
+	}
+	return p.print("spool", fmt.Sprintf("%d files are in %s now; `lectern spool ls --dir %s` says what they hold. The next start begins a new spool in %s.\n", files, moved, moved, s.dir))
 }
 
 // spoolExport is `lectern spool export`.

@@ -31,15 +31,18 @@ type entry struct {
 // opened is an entry with its file open.
 type opened struct {
 	entry
-	file    *os.File
-	parquet *parquet.File
+	file     *os.File
+	parquet  *parquet.File
+	footnote footnote // the zero value where there is none
 }
 
 func (o *opened) Close() error { return o.file.Close() }
 
+var errDamaged = errors.New("is damaged or was not written by lectern")
+
 // damaged is an error of a file that cannot be understood.
 func damaged(path string, why any) error {
-	return fmt.Errorf("parquet: %s is damaged or was not written by lectern (%v): move it out of the directory, or put back a good copy", path, why)
+	return fmt.Errorf("parquet: %s %w (%v): move it out of the directory, or put back a good copy", path, errDamaged, why)
 }
 
 // guard calls f and makes errors of the panics that the library has for bytes
@@ -71,9 +74,19 @@ func (o *opened) readMetadata(t table) (err error) {
 	if o.info, err = o.file.Stat(); err != nil {
 		return fmt.Errorf("parquet: %w", err)
 	}
-	o.parquet, err = parquet.OpenFile(o.file, o.info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	footed, err := o.readFooter()
 	if err != nil {
+		return err
+	}
+	o.parquet, err = parquet.OpenFile(footed, o.info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return o.fault(err)
+	}
+	if err := o.checkChunks(); err != nil {
 		return damaged(o.path, err)
+	}
+	if _, noted := o.parquet.Lookup(metaFooter); noted && o.footnote.at == 0 {
+		return damaged(o.path, "the checksum of its footer is damaged")
 	}
 	if !parquet.EqualNodes(o.parquet.Schema(), t.schema()) {
 		return damaged(o.path, "its columns are not those of "+string(t))

@@ -363,7 +363,7 @@ func (l *ledgerSource) fill() error {
 	n, err := l.reader.Read(l.rows)
 	l.at, l.filled = 0, n
 	if err != nil && !errors.Is(err, io.EOF) {
-		return damaged(l.of.path, err)
+		return l.of.fault(err)
 	}
 	return nil
 }

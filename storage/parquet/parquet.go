@@ -13,6 +13,10 @@
 // The hour, YYYYMMDDTHH in UTC, is that in which the block's window ended. Rows
 // lie under the day of their minutes, books under the day of their window's end.
 //
+// Checksums cover every byte of a file: metaSum's its pages, and a footnote, between
+// what other programs read and what they read first, the indexes and the footer.
+// The latter is looked at before the library for Parquet sees anything of a file.
+//
 // A file's metadata says which blocks it holds, and that alone counts: where
 // all blocks of a file are in other files too, as after a crash in the middle
 // of a merge, it is not read. Files with other names, and those of other

@@ -112,14 +112,8 @@ func TestDamagedFiles(t *testing.T) {
 			if err := os.WriteFile(path, bad, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			// Nearly all are noticed; some bytes, like a minimum in the
-			// statistics, nobody reads.
-			books, err := r.Books(t.Context())
-			if err != nil && !strings.Contains(err.Error(), dir) {
-				t.Errorf("%v", err)
-			}
-			if data := len(whole) / 3; err == nil && at < data && (len(books) != 1 || books[0].Stored != 7 || books[0].Accepted != 7) {
-				t.Errorf("%s with byte %d changed: %+v", tree, at, books)
+			if books, err := r.Books(t.Context()); err == nil || !strings.Contains(err.Error(), dir) {
+				t.Errorf("%s with byte %d changed: %+v, %v", tree, at, books, err)
 			}
 			if _, err := r.Top(t.Context(), storage.TopQuery{Limit: 3}); err != nil && !strings.Contains(err.Error(), dir) {
 				t.Errorf("%v", err)

@@ -165,7 +165,7 @@ func (s *scan) fill() error {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return damaged(s.of.path, err)
+			return s.of.fault(err)
 		}
 	}
 	s.left -= int64(s.rows)

@@ -165,6 +165,9 @@ func (s *Store) recoverDay(t table, folder string) error {
 			if n.collector != s.named && s.others && errors.Is(err, fs.ErrNotExist) {
 				continue // its own process has merged it
 			}
+			if n.collector == s.named && !errors.Is(err, errDamaged) {
+				return err // it has blocks that would be stored again
+			}
 			// Storing goes on; who reads is told. The number is not given again
 			// where it may be one of ours.
 			s.log.Error("parquet: a file cannot be read", "error", err)

@@ -31,8 +31,8 @@ func (s *summed) Write(b []byte) (int, error) {
 // many bytes that is.
 func (s *summed) String() string { return fmt.Sprintf("%08x of %d", s.sum, s.length) }
 
-// verify compares a file with its checksum. Files of before there was one have
-// none.
+// verify compares a file with its checksums, so that no byte of it is another than
+// was written. Files of before there was one have none.
 func (o *opened) verify() error {
 	want, ok := o.parquet.Lookup(metaSum)
 	if !ok {
@@ -45,10 +45,10 @@ func (o *opened) verify() error {
 	}
 	got := summed{Writer: io.Discard}
 	if _, err := io.Copy(&got, io.NewSectionReader(o.file, 0, length)); err != nil {
-		return fmt.Errorf("parquet: read %s: %w", o.path, err)
+		return o.fault(err)
 	}
 	if got.String() != want {
 		return damaged(o.path, fmt.Sprintf("its checksum is %s, and %s is wanted", got.String(), want))
 	}
-	return nil
+	return o.checkIndexes(length)
 }

@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 
@@ -48,7 +49,14 @@ func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put fu
 		return err
 	}
 	out.SetKeyValueMetadata(metaSum, sum.String())
+	out.SetKeyValueMetadata(metaFooter, "1")
+	pages := sum.length
+	var tail bytes.Buffer
+	sum.Writer = &tail
 	if err := out.Close(); err != nil {
+		return err
+	}
+	if err := writeFooter(buffer, pages, tail.Bytes()); err != nil {
 		return err
 	}
 	return buffer.Flush()

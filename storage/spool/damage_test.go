@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -608,5 +609,105 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 	m.kill()
 	if _, r := mustOpen(t, o); len(r.SetAside) > 0 || len(r.Rows) != 0 && r.Rows[0].Content == 1 {
 		t.Errorf("a block that is stored is counted again: %+v", r)
+	}
+}
+
+// A read that the disk refuses is no damage, whichever it is: a start with it is
+// refused, and the next one has everything.
+func TestUnreadableAtStart(t *testing.T) {
+	for fail, more := 1, true; more; fail++ {
+		m := newMemory(1)
+		o := testOptions(m)
+		o.LogSize = 1 << 10
+		s, _ := mustOpen(t, o)
+		for i := range uint64(6) {
+			mustSeal(t, s, testSeal(i+1))
+		}
+		if err := s.Freeze([]storage.Row{row(1), row(2)}, nil, storage.Window{}, 2); err != nil {
+			t.Fatal(err)
+		}
+		mustSeal(t, s, testSeal(7))
+		m.kill()
+		before := m.names("")
+		left := fail
+		m.unread = func(op) error {
+			if left--; left == 0 {
+				return errUnread
+			}
+			return nil
+		}
+		_, r, err := Open(o2(o))
+		if more = left <= 0; more && (!errors.Is(err, errUnread) || !strings.Contains(err.Error(), "/spool/")) {
+			t.Fatalf("read %d fails: recovered %+v, %v", fail, r, err)
+		}
+		m.kill()
+		if after := m.names(""); more && !slices.Equal(before, after) {
+			t.Errorf("read %d fails: of %v is left %v", fail, before, after)
+		}
+		s, r = mustOpen(t, o2(o))
+		if r.Last != 7 || len(r.Rows) != 5 || r.Runs != 1 || len(r.SetAside) > 0 || r.Torn > 0 || s.LastNumber() != 1 {
+			t.Fatalf("after read %d failed: recovered %+v, last number %d", fail, r, s.LastNumber())
+		}
+		if !more && fail < 10 {
+			t.Errorf("a start has only %d reads", fail)
+		}
+	}
+}
+
+// A block that the disk does not give now is neither damaged nor in the way of
+// others, and comes when it is given.
+func TestUnreadableBlock(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	for i := range uint64(2) {
+		mustSeal(t, s, testSeal(i+1))
+		if err := s.Freeze([]storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := m.names("run-")[0]
+	m.unread = func(o op) error {
+		if o.name == first {
+			return errUnread
+		}
+		return nil
+	}
+	b, ok, err := s.Oldest()
+	if err != nil || !ok || b.Number != 2 {
+		t.Fatalf("got block %+v, %v", b, err)
+	}
+	if err := s.Stored(2); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.Oldest(); ok || !errors.Is(err, errUnread) || !strings.Contains(err.Error(), "block 1 in /spool/"+first) {
+		t.Errorf("with nothing else: %t, %v", ok, err)
+	}
+	c, err := inspect(m, "/spool")
+	if err != nil || !c.Damaged() || c.Runs[0].Unread == "" || c.Runs[0].Damage != "" || c.Logs[0].Damage != "" {
+		t.Errorf("inspected %+v, %v", c, err)
+	}
+	m.unread = nil
+	if b, ok, err = s.Oldest(); err != nil || !ok || b.Number != 1 || s.meters.setAside.Get() != 0 {
+		t.Errorf("then block %+v, %v, and %d files are set aside", b, err, s.meters.setAside.Get())
+	}
+}
+
+// A run that a person has renamed, since the disk does not give it, keeps its
+// numbers.
+func TestRenamedRunKeepsItsNumbers(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	mustSeal(t, s, testSeal(1))
+	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	m.kill()
+	run := m.names("run-")[0]
+	if err := m.Rename(run, run+badSuffix); err != nil {
+		t.Fatal(err)
+	}
+	s, r := mustOpen(t, o2(testOptions(m)))
+	if s.LastNumber() != 1 || len(r.Rows) != 0 {
+		t.Errorf("recovered %+v, last number %d", r, s.LastNumber())
 	}
 }

@@ -3,8 +3,10 @@ package spool
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"strconv"
 	"strings"
 
@@ -60,6 +62,32 @@ func (h *logHeader) encode(b []byte) {
 	le.PutUint64(b[40:], h.previousEnd)
 	le.PutUint64(b[48:], uint64(h.created))
 	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+}
+
+// errHeaderLost says that a log can be read all the same: the first record of
+// every log knows the nonce.
+var errHeaderLost = fmt.Errorf("%w: the header; its records are read without it", errDamaged)
+
+// readLogHeader reads the header of a log. With errHeaderLost it returns all but
+// the collector, and the end of the log before, which are lost.
+func readLogHeader(f File, id uint64) (h logHeader, err error) {
+	var b [logHeaderSize + recordHeaderSize]byte
+	n, err := f.ReadAt(b[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return h, readError("the header", err)
+	}
+	if n >= logHeaderSize && h.decode(b[:]) {
+		if h.id != id {
+			return h, damage("the header is that of %s", logName(h.id))
+		}
+		return h, nil
+	}
+	var first recordHeader
+	nonce := le.Uint64(b[logHeaderSize+8:])
+	if n == len(b) && first.decode(b[logHeaderSize:], nonce) && first.kind == kindSnapshot {
+		return logHeader{id: id, nonce: nonce}, errHeaderLost
+	}
+	return h, damage("the header")
 }
 
 func (h *logHeader) decode(b []byte) bool {

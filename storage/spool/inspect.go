@@ -19,18 +19,18 @@ type Contents struct {
 	Bad       []Entry // files that were set aside
 }
 
-// Damaged says whether anything is, or was set aside.
+// Damaged says whether anything is, or was set aside, or could not be read.
 func (c *Contents) Damaged() bool {
 	if len(c.Bad) > 0 {
 		return true
 	}
 	for _, l := range c.Logs {
-		if l.Damage != "" {
+		if l.Damage+l.Unread != "" {
 			return true
 		}
 	}
 	for _, r := range c.Runs {
-		if r.Damage != "" || slices.ContainsFunc(r.Blocks, func(b BlockContents) bool { return b.Damage != "" }) {
+		if r.Damage+r.Unread != "" || slices.ContainsFunc(r.Blocks, func(b BlockContents) bool { return b.Damage+b.Unread != "" }) {
 			return true
 		}
 	}
@@ -43,6 +43,7 @@ type LogContents struct {
 	Records []RecordContents
 	Torn    int64  // bytes of a write that was cut off, or that goes on just now
 	Damage  string // empty: none
+	Unread  string // why the disk did not give it, which says nothing of what it holds; empty: it did
 }
 
 // RecordContents is one record of a log file. Rows, Books, Sources and Forgotten
@@ -69,6 +70,7 @@ type RunContents struct {
 	Replaced []string // runs that were merged into it
 	Blocks   []BlockContents
 	Damage   string // of header or index; empty: none
+	Unread   string // as in LogContents, of header or index
 }
 
 // BlockContents is a block of a run, counts and all.
@@ -79,6 +81,7 @@ type BlockContents struct {
 	Books  int
 	Length int64  // bytes
 	Damage string // empty: none
+	Unread string // as in LogContents
 }
 
 // Inspect reads a spool directory, checks every checksum in it, and changes
@@ -126,14 +129,18 @@ func inspect(files Files, dir string) (*Contents, error) {
 
 func (c *Contents) inspectLog(f File, e Entry, ends map[string]int64) LogContents {
 	l := LogContents{Entry: e}
-	var b [logHeaderSize]byte
-	var h logHeader
-	if _, err := f.ReadAt(b[:], 0); err != nil || !h.decode(b[:]) || logName(h.id) != e.Name {
-		l.Damage = "the header is damaged"
+	id, _ := parseLogName(e.Name)
+	h, err := readLogHeader(f, id)
+	if err != nil {
+		l.Damage, l.Unread = verdict(err)
+	}
+	switch {
+	case err == nil:
+		c.Collector = h.collector
+		ends[logName(h.previous)] = int64(h.previousEnd)
+	case !errors.Is(err, errHeaderLost):
 		return l
 	}
-	c.Collector = h.collector
-	ends[logName(h.previous)] = int64(h.previousEnd)
 	in := &logReader{f: f, nonce: h.nonce, limit: e.Size, at: logHeaderSize}
 	if end, ok := ends[e.Name]; ok && end >= logHeaderSize && end <= e.Size {
 		in.limit, in.exact = end, true
@@ -144,7 +151,9 @@ func (c *Contents) inspectLog(f File, e Entry, ends map[string]int64) LogContent
 		if !ok {
 			break
 		}
-		if buf, ok = in.body(at, buf); !ok {
+		if buf, ok = in.body(at, buf); in.err != nil {
+			break
+		} else if !ok {
 			continue
 		}
 		r, ok := recordContents(&in.header, buf[recordHeaderSize:])
@@ -152,9 +161,12 @@ func (c *Contents) inspectLog(f File, e Entry, ends map[string]int64) LogContent
 		r.At = at
 		l.Records = append(l.Records, r)
 	}
+	if in.err != nil {
+		l.Unread = in.err.Error()
+	}
 	if in.damaged {
 		l.Damage = "records are missing or their checksums are wrong"
-	} else {
+	} else if in.err == nil {
 		l.Torn = in.bad
 	}
 	return l
@@ -182,7 +194,7 @@ func (c *Contents) inspectRun(f File, e Entry, name runName) RunContents {
 	out := RunContents{Entry: e, Through: name.through}
 	r, h, err := readRun(f, e.Size, name)
 	if err != nil {
-		out.Damage = err.Error()
+		out.Damage, out.Unread = verdict(err)
 		return out
 	}
 	c.Collector = h.collector
@@ -201,12 +213,20 @@ func (c *Contents) inspectRun(f File, e Entry, name runName) RunContents {
 			_, err = in.books()
 		}
 		if err != nil {
-			block.Damage = err.Error()
+			block.Damage, block.Unread = verdict(err)
 			err = nil
 		}
 		out.Blocks = append(out.Blocks, block)
 	}
 	return out
+}
+
+// verdict tells damage from a disk that does not give what it has.
+func verdict(err error) (damage, unread string) {
+	if errors.Is(err, errDamaged) {
+		return err.Error(), ""
+	}
+	return "", err.Error()
 }
 
 // ReadBlock reads one block from a spool directory and changes nothing. Runs

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"hash/crc32"
 )
 
@@ -14,16 +16,21 @@ type logReader struct {
 	at      int64
 	bad     int64 // bytes that are no record, since the last one that was
 	damaged bool  // there was a record behind such bytes, or limit was not reached
+	err     error // a read failed: it is not known what else there is
 	header  recordHeader
 	window  []byte // of the search for the next record
 }
 
 const searchSize = 256 << 10
 
-// next finds the next header. Its record begins at the offset returned.
+// next finds the next header. Its record begins at the offset returned. Without
+// one, err says whether that is the end.
 func (r *logReader) next() (at int64, ok bool) {
-	if at, ok = r.try(r.at); !ok {
+	if at, ok = r.try(r.at); !ok && r.err == nil {
 		at, ok = r.search(r.at)
+	}
+	if r.err != nil {
+		return 0, false
 	}
 	if !ok {
 		r.damaged = r.damaged || r.exact && (r.bad > 0 || r.at < r.limit)
@@ -43,10 +50,22 @@ func (r *logReader) try(at int64) (int64, bool) {
 	if at+recordHeaderSize > r.limit {
 		return 0, false
 	}
-	if _, err := r.f.ReadAt(b[:], at); err != nil {
+	if err := r.read(b[:], at); err != nil {
 		return 0, false
 	}
 	return at, r.accept(b[:], at)
+}
+
+// read fills b, and keeps an error that says nothing of the contents.
+func (r *logReader) read(b []byte, at int64) error {
+	_, err := r.f.ReadAt(b, at)
+	if err == nil {
+		return nil
+	}
+	if err = readError(fmt.Sprintf("the log at byte %d", at), err); !errors.Is(err, errDamaged) {
+		r.err = err
+	}
+	return err
 }
 
 // accept says whether a record that fits the file begins with b.
@@ -63,7 +82,7 @@ func (r *logReader) search(from int64) (int64, bool) {
 	lastUsed := int64(-1)
 	for at := from; at+recordHeaderSize <= r.limit; {
 		b := r.window[:min(int64(len(r.window)), r.limit-at)]
-		if _, err := r.f.ReadAt(b, at); err != nil {
+		if err := r.read(b, at); err != nil {
 			r.damaged = true
 			return 0, false
 		}
@@ -86,14 +105,18 @@ func (r *logReader) search(from int64) (int64, bool) {
 }
 
 // body reads the body of the record that next found, into the room behind a
-// header in buf. The record counts as bad where the checksum is wrong.
+// header in buf. The record counts as bad where the checksum is wrong; err says
+// whether it is another matter.
 func (r *logReader) body(at int64, buf []byte) ([]byte, bool) {
 	n := recordHeaderSize + int(r.header.length)
 	if cap(buf) < n {
 		buf = make([]byte, n, n+8)
 	}
 	buf = buf[:n]
-	_, err := r.f.ReadAt(buf, at)
+	err := r.read(buf, at)
+	if r.err != nil {
+		return buf, false
+	}
 	if err != nil || crc32.Checksum(buf[recordHeaderSize:], castagnoli) != r.header.crc {
 		r.bad += recordSize(int(r.header.length))
 		return buf, false

@@ -28,6 +28,7 @@ type memory struct {
 	capacity int            // bytes of all files; 0: no end
 	crashAt  int            // the process is dead from this step on; 0: never
 	fault    func(op) error // asked before each such operation; nil: never
+	unread   func(op) error // asked before each read; nil: never
 }
 
 type op struct {
@@ -98,7 +99,7 @@ func (m *memory) dying() bool { return m.crashAt > 0 && m.steps == m.crashAt }
 
 // kill ends the process: what it wrote stays visible.
 func (m *memory) kill() {
-	m.locked, m.crashAt, m.fault = false, 0, nil
+	m.locked, m.crashAt, m.fault, m.unread = false, 0, nil, nil
 }
 
 // powerLoss ends the machine: of what was not synced, anything may be left.
@@ -267,6 +268,11 @@ type memoryFile struct {
 func (f *memoryFile) ReadAt(b []byte, at int64) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	if f.m.unread != nil {
+		if err := f.m.unread(op{"read", f.name, f.m.steps}); err != nil {
+			return 0, err
+		}
+	}
 	if at >= int64(len(f.n.data)) {
 		if len(b) == 0 {
 			return 0, nil

@@ -26,15 +26,15 @@ func (s *Spool) Merge(ctx context.Context) error {
 			return nil
 		}
 		err := s.mergeRuns(ctx, runs)
-		damaged := errors.Is(err, errDamaged)
+		unread := errors.Is(err, errDamaged) || errors.Is(err, errRead)
 		s.mu.Lock()
 		for _, r := range runs {
 			r.merging = false
-			r.tried = r.tried || damaged // not again: Oldest will find the damage and report it
+			r.tried = r.tried || unread // not again: Oldest will find it out and report it
 		}
 		s.mu.Unlock()
 		s.token()
-		if damaged {
+		if unread {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -191,7 +191,7 @@ func (c *cursor) readBooks(sums *[]storage.Book) error {
 	at := e.at + int64(e.rows)*rowSize
 	b := make([]byte, e.at+e.length-at)
 	if _, err := c.f.ReadAt(b, at); err != nil && len(b) > 0 {
-		return damage("cannot be read: %v", err)
+		return readError("the books", err)
 	}
 	books, ok := getBooks(b, e.books)
 	if !ok {

@@ -31,10 +31,6 @@ func (s *Spool) register(set *metrics.Set) {
 	// Bytes of all files that hold something, and the bound of them.
 	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.quota.bytes()) })
 	set.NewGauge("lectern_spool_size_max_bytes", func() float64 { return float64(s.o.SizeMax) })
-	// Age of the oldest block that is not stored: now less its window's start.
-	set.NewGauge("lectern_spool_oldest_seconds", s.oldestSeconds)
-	// Blocks that are frozen and not stored, parked ones included.
-	set.NewGauge("lectern_spool_blocks", func() float64 { return float64(s.Blocks()) })
 }
 
 // unregister takes everything out of the set, so that the directory can be
@@ -43,13 +39,15 @@ func (s *Spool) unregister() {
 	for _, name := range []string{
 		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
 		"lectern_spool_set_aside_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_size_max_bytes",
-		"lectern_spool_oldest_seconds", "lectern_spool_blocks",
 	} {
 		s.meters.set.UnregisterMetric(name)
 	}
 }
 
-func (s *Spool) oldestSeconds() float64 {
+// Age is for how long the oldest block that is not stored has waited, parked and
+// unreadable ones included: now less the start of its window. It is 0 where
+// there is none.
+func (s *Spool) Age() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var oldest int64
@@ -61,7 +59,7 @@ func (s *Spool) oldestSeconds() float64 {
 	if oldest == 0 {
 		return 0
 	}
-	return max(0, float64(s.o.Clock().UnixMilli()-oldest)/1000)
+	return max(0, s.o.Clock().Sub(time.UnixMilli(oldest)))
 }
 
 // quiet keeps a failure that goes on from filling the log.

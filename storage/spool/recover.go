@@ -37,6 +37,9 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: list the directory: %w", err)
 	}
+	if err := s.checkRenewed(entries); err != nil {
+		return nil, err
+	}
 	if err := s.occupy(entries); err != nil {
 		return nil, err
 	}
@@ -54,11 +57,16 @@ func (s *Spool) recover() (*Recovered, error) {
 	r.dropReplaced()
 	r.linkLogs()
 	for _, l := range r.logs {
-		r.scan(l)
+		if err := r.scan(l); err != nil {
+			return nil, r.unread(logName(l.id), err)
+		}
 	}
 	for i, l := range r.logs {
-		r.replay(l, i == len(r.logs)-1)
+		if err := r.replay(l, i == len(r.logs)-1); err != nil {
+			return nil, r.unread(logName(l.id), err)
+		}
 	}
+	r.skipNumbers()
 	if err := s.openQuota(r.used); err != nil {
 		return nil, err
 	}
@@ -99,19 +107,33 @@ func (r *recovery) find(entries []Entry) error {
 		switch _, isLog := parseLogName(e.Name); {
 		case e.Name == "reserve":
 			e.Size = 0
-		case bad:
+		case bad: // perhaps renamed by a person: its numbers are not given again
+			if n, ok := parseRunName(name); ok {
+				s.last, s.through = max(s.last, n.last), max(s.through, n.through)
+			}
 		case isLog:
 			err = r.findLog(e)
 		case strings.HasPrefix(e.Name, "run-"):
 			err = r.findRun(e)
 		}
 		if err != nil {
-			return fmt.Errorf("spool: %s: %w", s.path(e.Name), err)
+			return r.unread(e.Name, err)
 		}
 		r.used += e.Size
 	}
 	s.nextLog++
 	return nil
+}
+
+// unread is the error of a start that cannot go on. A file that the disk does not
+// give is not taken for damaged: what it holds would be given up, and its numbers
+// be given again.
+func (r *recovery) unread(name string, err error) error {
+	if !errors.Is(err, errRead) {
+		return fmt.Errorf("spool: %s: %w", r.s.path(name), err)
+	}
+	return fmt.Errorf("spool: %s: %w. Start again; if it stays so, look at the disk, and rename the file to %s to start without what it holds",
+		r.s.path(name), err, name+badSuffix)
 }
 
 func (r *recovery) findLog(e Entry) error {
@@ -122,11 +144,16 @@ func (r *recovery) findLog(e Entry) error {
 		return err
 	}
 	defer f.Close()
-	var b [logHeaderSize]byte
-	_, err = f.ReadAt(b[:], 0)
-	if err != nil || !l.header.decode(b[:]) || l.header.id != id {
-		r.lost(e.Name, "its header is damaged")
+	l.header, err = readLogHeader(f, id)
+	switch {
+	case errors.Is(err, errHeaderLost):
+		l.damaged, l.header.collector = true, r.s.collector
+		r.report(e.Name, err.Error())
+	case errors.Is(err, errDamaged):
+		r.lost(e.Name, err.Error())
 		return nil
+	case err != nil:
+		return err
 	}
 	l.nonce = l.header.nonce
 	r.logs = append(r.logs, l)
@@ -146,6 +173,9 @@ func (r *recovery) findRun(e Entry) error {
 	}
 	defer f.Close()
 	found, h, err := readRun(f, e.Size, name)
+	if err != nil && !errors.Is(err, errDamaged) {
+		return err
+	}
 	if err != nil {
 		s.through = max(s.through, name.through) // its seals are not counted again: a store may have them
 		r.lost(e.Name, err.Error())
@@ -210,25 +240,24 @@ func (r *recovery) linkLogs() {
 }
 
 // open returns a reader of a log's records.
-func (r *recovery) open(l *foundLog) (*logReader, io.Closer) {
+func (r *recovery) open(l *foundLog) (*logReader, io.Closer, error) {
 	f, err := r.s.files.Open(r.s.path(logName(l.id)))
 	if err != nil {
-		l.damaged = true
-		return nil, nil
+		return nil, nil, err
 	}
-	return &logReader{f: f, nonce: l.nonce, limit: l.end, exact: l.exact, at: logHeaderSize}, f
+	return &logReader{f: f, nonce: l.nonce, limit: l.end, exact: l.exact, at: logHeaderSize}, f, nil
 }
 
 // scan reads the records' headers for what they say of runs.
-func (r *recovery) scan(l *foundLog) {
-	in, f := r.open(l)
-	if in == nil {
-		return
+func (r *recovery) scan(l *foundLog) error {
+	in, f, err := r.open(l)
+	if err != nil {
+		return err
 	}
 	defer f.Close()
 	for {
 		if _, ok := in.next(); !ok {
-			return
+			return in.err
 		}
 		r.s.through = max(r.s.through, in.header.through)
 		r.s.last = max(r.s.last, in.header.last)
@@ -236,12 +265,11 @@ func (r *recovery) scan(l *foundLog) {
 }
 
 // replay takes the records of a log in their order.
-func (r *recovery) replay(l *foundLog, last bool) {
+func (r *recovery) replay(l *foundLog, last bool) error {
 	s := r.s
-	in, f := r.open(l)
-	if in == nil {
-		r.report(logName(l.id), "it cannot be opened")
-		return
+	in, f, err := r.open(l)
+	if err != nil {
+		return err
 	}
 	defer f.Close()
 	end := int64(logHeaderSize) // behind the last good record that is surely durable
@@ -253,7 +281,9 @@ func (r *recovery) replay(l *foundLog, last bool) {
 		}
 		r.release()
 		end = good // there was a later write, so what is before it is durable
-		if s.buf, ok = in.body(at, s.buf); !ok {
+		if s.buf, ok = in.body(at, s.buf); in.err != nil {
+			break
+		} else if !ok {
 			continue
 		}
 		good = in.at
@@ -277,6 +307,9 @@ func (r *recovery) replay(l *foundLog, last bool) {
 			}
 		}
 	}
+	if in.err != nil {
+		return in.err
+	}
 	if !last {
 		end = good
 	}
@@ -286,10 +319,13 @@ func (r *recovery) replay(l *foundLog, last bool) {
 		s.o.Logger.Warn("spool: the last write before the stop was cut off; it was not acknowledged", "file", s.path(logName(l.id)), "bytes", in.bad)
 	}
 	if in.damaged {
+		if !l.damaged {
+			r.report(logName(l.id), "records are missing or their checksums are wrong")
+		}
 		l.damaged = true
-		r.report(logName(l.id), "records are missing or their checksums are wrong")
 	}
 	s.logs = append(s.logs, &l.logFile)
+	return nil
 }
 
 // gap reports seals that are nowhere.
@@ -377,6 +413,23 @@ func (r *recovery) begin() error {
 	return nil
 }
 
+// skipNumbers sees to it that no block number is given twice where the newest log,
+// which alone surely knows the last one, cannot be read at all. While that was the
+// newest, fewer than 2^32 were given: each is of a block with at least a row or a
+// book, and a log has room for some millions. Seals of older logs are another
+// matter, as they may be in blocks that are stored: CheckStore will tell.
+func (r *recovery) skipNumbers() {
+	s := r.s
+	newest := s.nextLog - 1
+	const perLog, most = 1 << 32, 1 << 31
+	if newest == 0 || newest >= most || r.out.Seals > 0 || r.holding || slices.ContainsFunc(r.logs, func(l *foundLog) bool { return l.id == newest }) {
+		return
+	}
+	s.last = max(s.last, newest*perLog)
+	s.o.Logger.Error("spool: the newest log is lost: what it sealed that was in no block is missing, its sources are not known, "+
+		"and the numbers of blocks go on far behind all that it may have given", "dir", s.o.Dir, "log", logName(newest), "block", s.last)
+}
+
 // skipFrozen has seals numbered behind all that are frozen, also where the
 // records of these are damaged or gone: a seal of such a number would count as
 // frozen at the next start.
@@ -412,8 +465,10 @@ func (r *recovery) readCollector(entries []Entry) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("spool: read %s: %w", s.path("collector"), err)
 	}
-	id, files := r.collectorOfFiles(entries)
+	id, files, err := r.collectorOfFiles(entries)
 	switch {
+	case err != nil:
+		return err
 	case id != 0:
 		s.o.Logger.Warn("spool: the collector id was lost and is taken from the other files", "dir", s.o.Dir, "collector", strconv.FormatUint(id, 16))
 	case files:
@@ -455,7 +510,7 @@ func (r *recovery) readText(name string) (text string, born int64, err error) {
 
 // collectorOfFiles returns the id that the headers say, and whether there are
 // files at all.
-func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool) {
+func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool, err error) {
 	for _, e := range entries {
 		_, isLog := parseLogName(e.Name)
 		_, isRun := parseRunName(e.Name)
@@ -465,21 +520,24 @@ func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool) {
 		files = true
 		f, err := r.s.files.Open(r.s.path(e.Name))
 		if err != nil {
-			continue
+			return 0, true, r.unread(e.Name, err)
 		}
 		var b [runHeaderSize]byte
-		_, _ = f.ReadAt(b[:], 0) // a header that is not whole fails its checksum
+		_, err = f.ReadAt(b[:], 0)
 		_ = f.Close()
+		if err != nil && !errors.Is(err, io.EOF) { // a header that is not whole fails its checksum
+			return 0, true, r.unread(e.Name, readError("the header", err))
+		}
 		var l logHeader
 		var h runHeader
 		if isLog && l.decode(b[:]) {
-			return l.collector, true
+			return l.collector, true, nil
 		}
 		if isRun && h.decode(b[:]) {
-			return h.collector, true
+			return h.collector, true, nil
 		}
 	}
-	return 0, files
+	return 0, files, nil
 }
 
 func (s *Spool) writeCollector() error {

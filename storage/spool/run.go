@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/bits"
 
 	"github.com/lectern/lectern/storage"
@@ -64,10 +65,23 @@ func (r *run) set(i int, state blockState) {
 	r.states[i] = state
 }
 
-var errDamaged = errors.New("damaged")
+var (
+	errDamaged = errors.New("damaged")
+	errRead    = errors.New("cannot be read now")
+)
 
 func damage(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(format, args...))
+}
+
+// readError is the error of a read. Where a file ends too early it is damaged;
+// whatever else the kernel says is about the disk at this moment, and not about
+// what the file holds.
+func readError(what string, err error) error {
+	if errors.Is(err, io.EOF) {
+		return damage("%s: the file ends too early", what)
+	}
+	return fmt.Errorf("%s %w: %w", what, errRead, err)
 }
 
 // readRun reads the header and the index of a run file.
@@ -77,7 +91,7 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 	}
 	var b [runHeaderSize]byte
 	if _, err := f.ReadAt(b[:], 0); err != nil {
-		return nil, nil, damage("the header cannot be read: %v", err)
+		return nil, nil, readError("the header", err)
 	}
 	var h runHeader
 	if !h.decode(b[:]) {
@@ -92,7 +106,7 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 	}
 	index := make([]byte, length)
 	if _, err := f.ReadAt(index, int64(h.indexAt)); err != nil {
-		return nil, &h, damage("the index cannot be read: %v", err)
+		return nil, &h, readError("the index", err)
 	}
 	if crc32.Checksum(index, castagnoli) != h.indexCRC {
 		return nil, &h, damage("the index's checksum is wrong")
@@ -161,7 +175,7 @@ func newChunks(f File, e *blockEntry) *chunks {
 func (c *chunks) next() ([]byte, error) {
 	n := min(int64(len(c.buf)), c.left)
 	if _, err := c.f.ReadAt(c.buf[:n], c.at); err != nil {
-		return nil, damage("cannot be read: %v", err)
+		return nil, readError("the rows", err)
 	}
 	c.crc = crc32.Update(c.crc, castagnoli, c.buf[:n])
 	c.at += n
@@ -174,7 +188,7 @@ func (c *chunks) next() ([]byte, error) {
 func (c *chunks) books() ([]storage.Book, error) {
 	b := make([]byte, c.e.at+c.e.length-c.at)
 	if _, err := c.f.ReadAt(b, c.at); err != nil && len(b) > 0 {
-		return nil, damage("cannot be read: %v", err)
+		return nil, readError("the books", err)
 	}
 	if crc32.Update(c.crc, castagnoli, b) != c.e.crc {
 		return nil, damage("the checksum is wrong")

@@ -1,34 +1,45 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/lectern/lectern/storage"
 )
 
 // Oldest returns the oldest block that is neither stored nor parked, false where
 // there is none. The block is the caller's. It is the same one again until
-// Stored or Park, with the same bytes for ever. One that cannot be read is
-// reported and passed over; its file stays.
+// Stored or Park, with the same bytes for ever. One that is damaged is reported
+// and passed over; its file stays. One that the disk does not give now is passed
+// over until the next call, and where there is no other, that is the error.
 func (s *Spool) Oldest() (*storage.Block, bool, error) {
+	var unread []*run
+	var failed error
 	for {
 		if err := s.settleNames(); err != nil {
 			return nil, false, err
 		}
-		r, i := s.take()
+		r, i := s.take(unread)
 		if r == nil {
-			return nil, false, nil
+			return nil, false, failed
 		}
+		number := r.name.first + uint64(i)
 		b, err := s.load(r, i)
 		if err == nil {
 			return b, true, nil
 		}
 		if !errors.Is(err, errDamaged) {
-			return nil, false, err
+			err = fmt.Errorf("spool: block %d in %s: %w", number, s.path(r.name.String()), err)
+			failed = cmp.Or(failed, err)
+			if unread = append(unread, r); len(unread) == unreadMax {
+				return nil, false, failed
+			}
+			s.warn("a block cannot be read now; those behind it go on, and it will be tried again", err)
+			continue
 		}
-		number := r.name.first + uint64(i)
 		s.o.Logger.Error("spool: a block cannot be read and is passed over; its file is kept as .bad when the others of it are stored",
 			"block", number, "file", s.path(r.name.String()), "rows", r.blocks[i].rows, "error", err)
 		s.mu.Lock()
@@ -44,6 +55,10 @@ func (s *Spool) Oldest() (*storage.Block, bool, error) {
 		}
 	}
 }
+
+// unreadMax bounds the reads that fail in one call: each may take a dying disk
+// some seconds.
+const unreadMax = 4
 
 // settleNames makes the names of runs durable where an earlier attempt failed.
 func (s *Spool) settleNames() error {
@@ -64,12 +79,13 @@ func (s *Spool) settleNames() error {
 	return nil
 }
 
-// take finds the oldest block that may be stored, and marks its run as tried.
-func (s *Spool) take() (*run, int) {
+// take finds the oldest block that may be stored and is not in unread, and marks
+// its run as tried.
+func (s *Spool) take(unread []*run) (*run, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.runs {
-		if !r.durable || r.merging || len(r.replaced) > 0 {
+		if !r.durable || r.merging || len(r.replaced) > 0 || slices.Contains(unread, r) {
 			continue
 		}
 		for i, state := range r.states {
@@ -89,7 +105,7 @@ func (s *Spool) load(r *run, i int) (*storage.Block, error) {
 		return nil, damage("the file is gone")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("spool: open a run: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	return loadBlock(f, r, i, s.collector)

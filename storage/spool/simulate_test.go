@@ -49,7 +49,8 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("first seed %d; %v", first, ops)
 	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze failed", "stored", "unsure", "retry", "parked",
-		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room"} {
+		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room",
+		"unread start", "unread block"} {
 		if sims >= 100 && ops[what] == 0 {
 			t.Errorf("no simulation had: %s", what)
 		}
@@ -192,6 +193,20 @@ func (w *world) fault() {
 	}
 }
 
+// errUnread is what a disk says that does not give what it has.
+var errUnread = errors.New("input/output error")
+
+// unread makes one of the next reads fail, once.
+func (w *world) unread(within int) {
+	left := 1 + w.rng.IntN(within)
+	w.disk.unread = func(op) error {
+		if left--; left == 0 {
+			return errUnread
+		}
+		return nil
+	}
+}
+
 // reboot kills the process, or the machine.
 func (w *world) reboot() {
 	if w.rng.IntN(2) == 0 {
@@ -211,7 +226,11 @@ func (w *world) reopen(quiet bool) {
 		if !quiet && w.rng.IntN(4) == 0 { // a start may be interrupted as well
 			w.disk.crashAt = w.disk.steps + 1 + w.rng.IntN(12)
 		}
+		if !quiet && w.rng.IntN(4) == 0 {
+			w.unread(40)
+		}
 		s, r, err := Open(w.o)
+		w.disk.unread = nil
 		if w.disk.crashAt > 0 && w.disk.steps >= w.disk.crashAt {
 			if w.rng.IntN(2) == 0 {
 				w.disk.powerLoss()
@@ -221,6 +240,10 @@ func (w *world) reopen(quiet bool) {
 			continue
 		}
 		w.disk.crashAt = 0
+		if errors.Is(err, errUnread) {
+			w.counts["unread start"]++
+			continue
+		}
 		if err != nil {
 			w.t.Fatalf("open: %v", err)
 		}
@@ -505,7 +528,14 @@ func (w *world) freeze() {
 }
 
 func (w *world) ship() {
+	if w.rng.IntN(8) == 0 {
+		w.unread(4)
+	}
 	b, ok, err := w.s.Oldest()
+	w.disk.unread = nil
+	if errors.Is(err, errUnread) {
+		w.counts["unread block"]++
+	}
 	if err != nil || !ok {
 		return
 	}
@@ -544,7 +574,11 @@ func (w *world) ship() {
 
 func (w *world) merge() {
 	runs := len(w.s.runs)
+	if w.rng.IntN(4) == 0 {
+		w.unread(20)
+	}
 	err := w.s.Merge(w.t.Context())
+	w.disk.unread = nil
 	if err == nil && len(w.s.runs) < runs {
 		w.counts["merge"]++
 	}

@@ -201,9 +201,11 @@ func (s *Spool) CheckStore(last uint64) error {
 	if last <= mine {
 		return nil
 	}
-	return fmt.Errorf("spool: the store has block %d of collector %016x, and %s knows of %d only: the directory is an older copy or was damaged. "+
-		"Move it away and start again: a new directory gets a new collector id. What the old one holds and the store does not can be exported from it",
-		last, s.collector, s.o.Dir, mine)
+	return fmt.Errorf("spool: the store has block %d of collector %016x, and %s knows of %d only: the directory is an older copy, or its newest records are damaged. "+
+		"What it holds may be stored already, so nothing of it is. If another process has the original, use that. "+
+		"Else run `lectern spool verify`, and `lectern spool renew --dir %s` while no process has it: that moves what it holds to a directory in it, "+
+		"from which `lectern spool export` writes the blocks, and the next start gets a new collector id",
+		last, s.collector, s.o.Dir, mine, s.o.Dir)
 }
 
 // Dir is the directory, which Claim may have chosen.

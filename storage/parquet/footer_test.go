@@ -1,0 +1,261 @@
+package parquet
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// filesOf has the bytes of a file of each table.
+func filesOf(tb testing.TB) map[table][]byte {
+	tb.Helper()
+	b := smallBlock(7, 3, 1, 2, 3, 4, 5)
+	b.Books[0].Refused = []storage.Refused{{Reason: "size", Events: 1, Frames: 1}}
+	var rows, books bytes.Buffer
+	if err := encodeReads(&rows, b); err != nil {
+		tb.Fatal(err)
+	}
+	if err := encodeLedger(&books, b); err != nil {
+		tb.Fatal(err)
+	}
+	return map[table][]byte{reads: rows.Bytes(), ledger: books.Bytes()}
+}
+
+// without is a file as it was before there were footnotes: the same rows, written
+// by the library alone.
+func without(tb testing.TB, t table, file []byte) []byte {
+	tb.Helper()
+	in, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := parquet.NewWriter(&out, t.schema(), parquet.Compression(codec),
+		parquet.KeyValueMetadata(metaCollector, hex(7)), parquet.KeyValueMetadata(metaBlocks, "3"))
+	for _, g := range in.RowGroups() {
+		if _, err := parquet.CopyRows(w, g.Rows()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// readAll reads a file as a merge does, and returns how many rows it has.
+func readAll(t table, path string) (n int, err error) {
+	o, err := openRows(realDisk{}, t, path)
+	if err != nil {
+		return 0, err
+	}
+	defer o.Close()
+	if t == ledger {
+		l := newLedgerSource(o)
+		defer l.close()
+		for {
+			row, err := l.next()
+			if row == nil || err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	s := newScan(o, allColumns...)
+	defer s.close()
+	for {
+		if err := s.next(); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return n, err
+		}
+		n += s.rows
+	}
+}
+
+// There is no byte of a file that can be another than was written, unnoticed; and
+// of its end, none that the library sees before that.
+func TestEveryByteIsChecked(t *testing.T) {
+	for of, file := range filesOf(t) {
+		path := filepath.Join(t.TempDir(), "20241004T03-000000000003.parquet")
+		if n, err := readFile(t, of, path, file); err != nil || n == 0 {
+			t.Fatalf("%s: %d rows, %v", of, n, err)
+		}
+		o, err := openEntry(realDisk{}, of, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := int(o.footnote.at)
+		_ = o.Close()
+		if end := o.footnote.end(); end != int64(len(file)) || at == 0 {
+			t.Fatalf("%s: the footnote at %d ends the file at %d, it has %d bytes", of, at, end, len(file))
+		}
+		for i := range file {
+			bad := slices.Clone(file)
+			bad[i] ^= 1 << (i % 8)
+			if _, err := readFile(t, of, path, bad); !errors.Is(err, errDamaged) {
+				t.Errorf("%s with byte %d of %d changed: %v", of, i, len(file), err)
+			}
+			if i < at {
+				continue
+			}
+			if _, err := readEntry(realDisk{}, of, path); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "footer") && !strings.Contains(err.Error(), "its end") {
+				t.Errorf("%s with byte %d of %d changed, opened: %v", of, i, len(file), err)
+			}
+		}
+		for length := range file {
+			if _, err := readFile(t, of, path, file[:length]); !errors.Is(err, errDamaged) {
+				t.Errorf("%s with %d of %d bytes: %v", of, length, len(file), err)
+			}
+		}
+		// The footnote cut out, so that the file looks like an older one.
+		cut := slices.Concat(file[:at], file[at+footnoteSize:])
+		if _, err := readFile(t, of, path, cut); !errors.Is(err, errDamaged) {
+			t.Errorf("%s without its footnote: %v", of, err)
+		}
+	}
+}
+
+func readFile(t *testing.T, of table, path string, content []byte) (int, error) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return readAll(of, path)
+}
+
+// A file of before there were footnotes is read, and its footer is in the form of
+// one before the library sees it.
+func TestFileWithoutFootnote(t *testing.T) {
+	for of, file := range filesOf(t) {
+		path := filepath.Join(t.TempDir(), "20241004T03-000000000003.parquet")
+		old := without(t, of, file)
+		if n, err := readFile(t, of, path, old); err != nil || n == 0 {
+			t.Errorf("%s: %d rows, %v", of, n, err)
+		}
+		start := len(old) - endSize - int(old[len(old)-8]) - int(old[len(old)-7])<<8
+		for length := range len(old) - endSize - start {
+			if checkThrift(old[start:start+length]) == nil {
+				t.Errorf("%s: %d bytes of a footer are a whole one", of, length)
+			}
+		}
+		for _, fill := range []byte{0, 0xff, 0x1c, 0x9c} { // of a sector that was lost
+			bad := slices.Clone(old)
+			for i := start; i < len(bad)-endSize; i++ {
+				bad[i] = fill
+			}
+			if _, err := readFile(t, of, path, bad); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "its footer") {
+				t.Errorf("%s with a footer of %#x: %v", of, fill, err)
+			}
+		}
+	}
+}
+
+// A disk that does not give a file now has not damaged it: the error says so, and
+// a start of the process that wrote it is refused.
+func TestUnreadableFile(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	mustStore(t, s, smallBlock(s.Collector(), 1, 1))
+	_ = s.Close()
+	for fail := range 2 {
+		_, err := open(Options{Dir: dir}, &closedDisk{left: fail})
+		if err == nil || errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "cannot be read now") {
+			t.Errorf("with file %d unreadable: %v", fail, err)
+		}
+	}
+	s = mustOpen(t, dir)
+	if last(t, s) != 1 {
+		t.Errorf("last number %d", last(t, s))
+	}
+}
+
+// closedDisk gives a file of which no byte can be read, after left others.
+type closedDisk struct {
+	realDisk
+	left int
+}
+
+func (d *closedDisk) Open(path string) (*os.File, error) {
+	f, err := d.realDisk.Open(path)
+	if d.left--; d.left != -1 || err != nil {
+		return f, err
+	}
+	_ = f.Close()
+	// A directory can be opened, and gives EISDIR to who reads it.
+	return os.Open(filepath.Dir(path))
+}
+
+// An older file whose footer names another codec than the one that it was written
+// with is refused: the library would make room until there is none.
+func TestOtherCodec(t *testing.T) {
+	for of, file := range filesOf(t) {
+		in, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		w := parquet.NewWriter(&out, of.schema(), parquet.Compression(&parquet.Lz4Raw),
+			parquet.KeyValueMetadata(metaCollector, hex(7)), parquet.KeyValueMetadata(metaBlocks, "3"))
+		if _, err := parquet.CopyRows(w, in.RowGroups()[0].Rows()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "20241004T03-000000000003.parquet")
+		if _, err := readFile(t, of, path, out.Bytes()); !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "LZ4") {
+			t.Errorf("%s: %v", of, err)
+		}
+	}
+}
+
+// FuzzFile reads any bytes as a file of both tables: an error, and no more.
+func FuzzFile(f *testing.F) {
+	for of, file := range filesOf(f) {
+		f.Add(file)
+		f.Add(without(f, of, file))
+	}
+	path := filepath.Join(f.TempDir(), "20241004T03-000000000003.parquet")
+	f.Fuzz(func(t *testing.T, file []byte) {
+		if err := os.WriteFile(path, file, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, of := range []table{reads, ledger} {
+			_, _ = readAll(of, path)
+		}
+	})
+}
+
+// FuzzFooter puts any bytes in the place of an older file's footer, behind its
+// pages.
+func FuzzFooter(f *testing.F) {
+	var heads [][]byte
+	for _, of := range []table{reads, ledger} {
+		old := without(f, of, filesOf(f)[of])
+		start := len(old) - endSize - int(old[len(old)-8]) - int(old[len(old)-7])<<8
+		f.Add(uint8(len(heads)), old[start:len(old)-endSize])
+		heads = append(heads, old[:start])
+	}
+	path := filepath.Join(f.TempDir(), "20241004T03-000000000003.parquet")
+	f.Fuzz(func(t *testing.T, of uint8, footer []byte) {
+		if len(footer) > 1<<16-1 {
+			return
+		}
+		end := []byte{byte(len(footer)), byte(len(footer) >> 8), 0, 0, 'P', 'A', 'R', '1'}
+		if err := os.WriteFile(path, slices.Concat(heads[of%2], footer, end), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = readAll([]table{reads, ledger}[of%2], path)
+	})
+}

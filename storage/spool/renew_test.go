@@ -1,0 +1,252 @@
+package spool
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// storeAll brings all blocks to a store, and returns the last number.
+func storeAll(t *testing.T, s *Spool) (last uint64) {
+	t.Helper()
+	for {
+		b, ok, err := s.Oldest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return last
+		}
+		if err := s.Stored(b.Number); err != nil {
+			t.Fatal(err)
+		}
+		last = b.Number
+	}
+}
+
+// frozen seals a row and freezes it.
+func frozen(t *testing.T, s *Spool, content uint64) {
+	t.Helper()
+	n := mustSeal(t, s, testSeal(content))
+	if err := s.Freeze([]storage.Row{row(content)}, nil, storage.Window{Start: 1, End: 2}, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A log of which the header alone is damaged loses nothing, the only one of a
+// place included.
+func TestOnlyHeaderIsDamaged(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	frozen(t, s, 1)
+	frozen(t, s, 2)
+	store := storeAll(t, s)
+	mustSeal(t, s, testSeal(3))
+	if logs, runs := m.names("log-"), m.names("run-"); len(logs) != 1 || len(runs) != 0 {
+		t.Fatalf("there are %v and %v", logs, runs)
+	}
+	m.kill()
+	clear(m.now[logName(1)].data[:logHeaderSize])
+	c, err := inspect(m, "/spool")
+	if err != nil || c.Logs[0].Damage == "" || len(c.Logs[0].Records) < 4 {
+		t.Errorf("inspected %+v, %v", c, err)
+	}
+	s, r := mustOpen(t, testOptions(m))
+	if !slices.Equal(r.SetAside, []string{logName(1)}) || len(r.Rows) != 1 || r.Rows[0] != row(3) || len(r.Sources) != 3 || r.Last != 3 || s.LastNumber() != store {
+		t.Errorf("recovered %+v, last number %d", r, s.LastNumber())
+	}
+	if err := s.CheckStore(store); err != nil {
+		t.Error(err)
+	}
+	if err := s.Freeze(r.Rows, r.Books, r.Window, r.Last); err != nil {
+		t.Fatal(err)
+	}
+	if logs := m.names("log-"); !slices.Equal(logs, []string{logName(1) + badSuffix, logName(2)}) {
+		t.Errorf("there are %v", logs)
+	}
+}
+
+// A place of which the only log is lost, again and again, starts all the same, and
+// gives no number twice.
+func TestOnlyLogIsLost(t *testing.T) {
+	m := newMemory(1)
+	s, _ := mustOpen(t, testOptions(m))
+	store := uint64(0)
+	for i := range uint64(4) {
+		frozen(t, s, 2*i+1)
+		frozen(t, s, 2*i+2)
+		if i == 2 { // one that waits loses nothing
+			b, ok, err := s.Oldest()
+			if err != nil || !ok || b.Number <= store {
+				t.Fatalf("block %+v, %v, the store has %d", b, err, store)
+			}
+			store = b.Number
+			if err := s.Stored(b.Number); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			last := storeAll(t, s)
+			if last <= store {
+				t.Fatalf("number %d was given, the store has %d", last, store)
+			}
+			store = last
+		}
+		mustSeal(t, s, testSeal(100))
+		runs := len(m.names("run-"))
+		m.kill()
+		logs := slices.DeleteFunc(m.names("log-"), func(n string) bool { return strings.HasSuffix(n, badSuffix) })
+		if len(logs) != 1 {
+			t.Fatalf("there are %v", logs)
+		}
+		clear(m.now[logs[0]].data[:sector])
+		d := &dump{}
+		o := testOptions(m)
+		o.Logger = d.logger()
+		var r *Recovered
+		s, r = mustOpen(t, o)
+		if !slices.Equal(r.SetAside, logs) || len(r.Rows)+len(r.Sources) != 0 || r.Runs != runs || !strings.Contains(d.String(), "the newest log is lost") {
+			t.Errorf("recovered %+v\n%s", r, d)
+		}
+		if err := s.CheckStore(store); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := s.LastNumber()
+	m.kill()
+	if s, r := mustOpen(t, testOptions(m)); s.LastNumber() != last || len(r.SetAside) != 0 {
+		t.Errorf("the next start recovered %+v, last number %d, was %d", r, s.LastNumber(), last)
+	}
+}
+
+// Where seals of an older log are there and the newest log is lost, they may be
+// stored already: the store knows. Renew is the way on then.
+func TestRenew(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir()
+	s, _ := mustOpen(t, o)
+	id := s.Collector()
+	frozen(t, s, 1)
+	waits, ok, err := s.Oldest()
+	if err != nil || !ok {
+		t.Fatal(err)
+	}
+	s.Park(waits.Number)
+	mustSeal(t, s, testSeal(2))
+	older, err := os.ReadFile(filepath.Join(o.Dir, logName(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.log.broken = true
+	frozen(t, s, 3)
+	store := storeAll(t, s)
+	if store == 0 {
+		t.Fatal("nothing was stored")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// As if the process had died before it removed the older log.
+	if err := os.WriteFile(filepath.Join(o.Dir, logName(1)), older, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newest, err := os.OpenFile(filepath.Join(o.Dir, logName(2)), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = newest.WriteAt(make([]byte, sector), 0)
+		_ = newest.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, r := mustOpen(t, o)
+	err = s.CheckStore(store)
+	if r.Seals == 0 || err == nil || !strings.Contains(err.Error(), "lectern spool renew --dir "+o.Dir) {
+		t.Fatalf("recovered %+v; %v", r, err)
+	}
+	if _, _, err := Renew(o.Dir); err == nil || !strings.Contains(err.Error(), "process that runs") {
+		t.Errorf("a spool in use was renewed: %v", err)
+	}
+	_ = s.Close()
+	had := held(t, o.Dir)
+	moved, files, err := Renew(o.Dir)
+	if err != nil || moved != filepath.Join(o.Dir, "renewed-1") || files != len(had) || !slices.Equal(held(t, moved), had) {
+		t.Fatalf("%d files are in %s of %v: %v", files, moved, had, err)
+	}
+	if b, err := ReadBlock(moved, waits.Number); err != nil || b.Checksum != waits.Checksum {
+		t.Errorf("the block that waited is %+v, %v", b, err)
+	}
+	s, r = mustOpen(t, o)
+	defer s.Close()
+	if s.Collector() == id || len(r.Rows)+len(r.Sources)+r.Runs != 0 {
+		t.Errorf("collector %x, was %x; recovered %+v", s.Collector(), id, r)
+	}
+	if _, _, err := Renew(t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no spool") {
+		t.Errorf("nothing was renewed: %v", err)
+	}
+}
+
+// held lists the files that Renew moves.
+func held(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if n := e.Name(); n == "collector" || strings.HasPrefix(n, "log-") || strings.HasPrefix(n, "run-") {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// A Renew that is cut off after any file is finished by the next, and no start
+// takes what is left for a spool.
+func TestRenewCutOff(t *testing.T) {
+	for done := range 4 {
+		o := testOptions(nil)
+		o.Dir = t.TempDir()
+		s, _ := mustOpen(t, o)
+		frozen(t, s, 1)
+		mustSeal(t, s, testSeal(2))
+		_ = s.Close()
+		had := held(t, o.Dir)
+		if len(had) != 3 {
+			t.Fatalf("there is %v", had)
+		}
+		list, err := os.ReadDir(o.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := renewedName(o.Dir, list)
+		if err == nil {
+			err = os.Mkdir(filepath.Join(o.Dir, name), 0o700)
+		}
+		for _, file := range had[:done] {
+			if err == nil {
+				err = os.Rename(filepath.Join(o.Dir, file), filepath.Join(o.Dir, name, file))
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Open(o); err == nil || !strings.Contains(err.Error(), "spool renew --dir "+o.Dir+" ") && !strings.Contains(err.Error(), "spool renew --dir "+o.Dir+"`") {
+			t.Fatalf("with %d files moved it was opened: %v", done, err)
+		}
+		moved, files, err := Renew(o.Dir)
+		if err != nil || files != len(had)-done || !slices.Equal(held(t, moved), had) {
+			t.Fatalf("with %d files moved: %d more, %v, %v", done, files, held(t, moved), err)
+		}
+		s, r := mustOpen(t, o)
+		if len(r.Rows)+r.Runs != 0 {
+			t.Errorf("recovered %+v", r)
+		}
+		_ = s.Close()
+		if moved, _, err := Renew(o.Dir); err != nil || filepath.Base(moved) != "renewed-2" {
+			t.Errorf("the second time: %s, %v", moved, err)
+		}
+	}
+}
