@@ -64,7 +64,10 @@ type Gatherer struct {
 	window   Window
 	through  uint64 // the last seal that is in them
 
-	checked bool // the store's numbers fit the spool's; the shipper has it to itself
+	checked bool // the store's numbers fit the spool's; the shipper has this and the next to itself
+	// complaint is why blocks wait, as it was last logged, and complained when.
+	complaint  string
+	complained time.Time
 
 	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
 	number uint64 // of held, if the spool has it

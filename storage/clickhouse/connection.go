@@ -46,7 +46,7 @@ func (d *dialer) dial(ctx context.Context) (*connection, error) {
 		d.next = (d.next + 1) % len(d.o.Addresses)
 	}
 	for _, err := range failed {
-		if classify(err) != definite {
+		if is, _ := classify(err); is != barred {
 			// One that is away may be the one that would have us.
 			return nil, errors.New(errors.Join(failed...).Error())
 		}
