@@ -84,7 +84,7 @@ func (d *dialer) dialOne(ctx context.Context, address string) (*connection, erro
 	}
 	client, err := ch.Connect(ctx, socket, ch.Options{
 		Database: "", User: o.User, Password: password.Reveal(), ClientName: "lectern",
-		Compression: compressions[o.Compression], ReadTimeout: ch.NoTimeout, HandshakeTimeout: o.DialTimeout,
+		Settings: settings, Compression: compressions[o.Compression], ReadTimeout: ch.NoTimeout, HandshakeTimeout: o.DialTimeout,
 	})
 	if err != nil {
 		_ = socket.Close()
