@@ -65,8 +65,11 @@ type Gatherer struct {
 	window   Window
 	through  uint64 // the last seal that is in them
 
-	checked bool // the store's numbers fit the spool's; the shipper has it to itself,
-	refused bool // and this, that they do not
+	// The shipper has what follows to itself.
+	checked    bool      // the store's numbers fit the spool's,
+	refused    bool      // and this, that they do not
+	complaint  string    // why blocks wait, as it was last logged
+	complained time.Time // when that was
 
 	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
 	number uint64 // of held, if the spool has it

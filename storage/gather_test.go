@@ -1,12 +1,14 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -387,6 +389,53 @@ func TestGathererParks(t *testing.T) {
 		if len(s.blocks) != 1 || s.blocks[0].Number != 2 {
 			t.Fatal("the block behind the parked one is not stored")
 		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// What bars all blocks parks none: it is said once a minute, as an error, and they
+// go on by themselves, in their order, when it is mended.
+func TestGathererIsBarred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := "wrong password"
+		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, fmt.Errorf("%w: %s", ErrBarred, why) }}
+		spool := newShelfSpool(0)
+		var log bytes.Buffer
+		g := NewGatherer(GathererOptions{
+			Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: 1000,
+			Metrics: metrics.NewSet(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		for range 2 {
+			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(11 * time.Second)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		s.mu.Lock()
+		if n := strings.Count(log.String(), "level=ERROR"); n < 30 || n > 61 || n != strings.Count(log.String(), why) {
+			t.Errorf("in an hour it was said %d times:\n%s", n, log.String())
+		}
+		log.Reset()
+		why = "no such table" // another reason is said at once
+		s.mu.Unlock()
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		s.mu.Lock()
+		if !strings.Contains(log.String(), why) {
+			t.Errorf("it was not said: %s", log.String())
+		}
+		s.answer = nil
+		s.mu.Unlock()
+		time.Sleep(31 * time.Second)
+		s.mu.Lock()
+		if len(spool.parked) > 0 || len(s.blocks) != 2 || s.blocks[0].Number != 1 {
+			t.Errorf("%d blocks are parked, %d are stored", len(spool.parked), len(s.blocks))
+		}
+		s.mu.Unlock()
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}

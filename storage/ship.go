@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -92,6 +94,7 @@ func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
 		if err := g.o.Spool.Stored(b.Number); err != nil {
 			g.o.Logger.Warn("a stored block could not be let go of; after a restart it is stored again, which changes nothing", "block", b.Number, "error", err)
 		}
+		g.complaint = ""
 		return true, nil
 	case Never:
 		g.meters.parked.Inc()
@@ -100,8 +103,24 @@ func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
 		return true, nil
 	}
 	g.meters.retries.Inc()
-	g.o.Logger.Warn("a block is not stored yet; it will be tried again", "block", b.Number, "rows", b.Rows.Len(), "error", err)
+	g.complain("a block is not stored yet; it will be tried again", err, "block", b.Number, "rows", b.Rows.Len())
 	return false, err
+}
+
+// complainAgain is how long nothing more is said of the same trouble.
+const complainAgain = time.Minute
+
+// complain logs why blocks wait: a new reason at once, the same one again when it
+// has been some time. One that wants a person is an error.
+func (g *Gatherer) complain(text string, err error, about ...any) {
+	if why := err.Error(); why != g.complaint || time.Since(g.complained) >= complainAgain {
+		g.complaint, g.complained = why, time.Now()
+		level := slog.LevelWarn
+		if errors.Is(err, ErrBarred) {
+			level = slog.LevelError
+		}
+		g.o.Logger.Log(context.Background(), level, text, append(about, "error", err)...)
+	}
 }
 
 // checkStore sees to it that no block goes to a store that has seen its number
@@ -113,7 +132,7 @@ func (g *Gatherer) checkStore(ctx context.Context) error {
 	}
 	last, err := g.o.Store.LastNumber(ctx)
 	if err != nil {
-		g.o.Logger.Warn("the store cannot be asked for its last block; nothing goes to it before that, and it will be tried again", "error", err)
+		g.complain("the store cannot be asked for its last block; nothing goes to it before that, and it will be tried again", err)
 		return err
 	}
 	if err := g.o.Spool.CheckStore(last); err != nil {

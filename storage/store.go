@@ -24,13 +24,14 @@ const (
 type Store interface {
 	// Store brings one block to its table and returns Stored only when it is
 	// durable there. Storing a block again that is there already is harmless.
-	// The error says why the answer is not Stored. The block is only read, and
+	// The error says why the answer is not Stored; Never is for what concerns
+	// this block alone, and not ErrBarred. The block is only read, and
 	// not kept after the return. One call at a time.
 	Store(ctx context.Context, b *Block) (Answer, error)
 	// LastNumber is the largest number of this collector's blocks that the
 	// store has ever seen, 0 for none: numbering goes on behind it. An error
-	// that is ErrAway says that the store may answer later; any other needs a
-	// person.
+	// that is ErrAway says that the store may answer later; any other, such as
+	// ErrBarred, needs a person.
 	LastNumber(ctx context.Context) (uint64, error)
 	// Close lets go of what the store holds. No call follows it.
 	Close() error
@@ -38,6 +39,11 @@ type Store interface {
 
 // ErrAway says that a store cannot be asked now.
 var ErrAway = errors.New("the store is away")
+
+// ErrBarred says that a store takes no block at all until somebody mends an
+// account, a right or a table. No block is the cause: all are tried again, and go
+// on by themselves then.
+var ErrBarred = errors.New("the store takes nothing until this is mended")
 
 // Reader answers questions about what is stored. Any goroutine may call it, also
 // while another process writes.

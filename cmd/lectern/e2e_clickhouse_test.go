@@ -351,13 +351,13 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// A block that ClickHouse will not take is parked, and shown; the others go on
-// when it is mended, and it too when somebody says so.
-func TestParkedUntilRetry(t *testing.T) {
+// A block that ClickHouse will not take is parked, and shown; the others go on,
+// and it too when it is mended and somebody says so. What bars all blocks parks
+// none: they go on by themselves.
+func TestParkedAndBarred(t *testing.T) {
 	s := clickhousetest.Start(t, clickhousetest.Options{})
 	tables(t, s)
 	d := serveOn(t, onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\""))
-	d.emit("tcp", "--events", "1000", "--seed", "1")
 	until := func(metric string, want float64) {
 		t.Helper()
 		for end := time.Now().Add(time.Minute); d.metrics()[metric] < want; time.Sleep(50 * time.Millisecond) {
@@ -366,21 +366,36 @@ func TestParkedUntilRetry(t *testing.T) {
 			}
 		}
 	}
+	exec := func(sql string) {
+		t.Helper()
+		if err := s.Exec(sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.emit("tcp", "--events", "1000", "--seed", "1")
 	until("lectern_events_stored_total", 1000)
-	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
-		t.Fatal(err)
-	}
+
+	exec("RENAME TABLE lectern.reads TO lectern.elsewhere")
 	d.emit("tcp", "--events", "1000", "--seed", "2")
-	until("lectern_blocks_parked_total", 1)
-	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
-		t.Fatal(err)
+	until(`lectern_clickhouse_barred_total{reason="tables"}`, 2)
+	if m := d.metrics(); m["lectern_blocks_parked_total"] != 0 || m["lectern_events_stored_total"] != 1000 {
+		t.Errorf("%v blocks are parked, %v events are stored", m["lectern_blocks_parked_total"], m["lectern_events_stored_total"])
 	}
+	exec("RENAME TABLE lectern.elsewhere TO lectern.reads")
+	until("lectern_events_stored_total", 2000)
+
+	exec("ALTER TABLE lectern.reads ADD CONSTRAINT none CHECK opens > 1000000")
+	d.emit("tcp", "--events", "1000", "--seed", "3")
+	until("lectern_blocks_parked_total", 1)
+	exec("ALTER TABLE lectern.reads DROP CONSTRAINT none")
+	d.emit("tcp", "--events", "1000", "--seed", "4")
+	until("lectern_events_stored_total", 3000)
 	answer, err := http.Post(d.ops+"/retry", "", nil)
 	if err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("POST /retry: %v, %v", answer, err)
 	}
 	_ = answer.Body.Close()
-	until("lectern_events_stored_total", 2000)
+	until("lectern_events_stored_total", 4000)
 	d.stop()
 	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
 		t.Errorf("books: %s", out)

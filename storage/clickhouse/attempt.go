@@ -101,8 +101,8 @@ func (s *Store) bring(ctx context.Context, b *storage.Block, a *attempt) (storag
 				return s.failed(err)
 			}
 			if hidden {
-				return storage.Never, fmt.Errorf("clickhouse: block %d was answered with success, and no receipt of any block can be read: "+
-					"let the user see the rows of stream %d, which a row policy may hide, then have it tried again", b.Number, streamReserved)
+				return s.failed(&problem{fmt.Sprintf("block %d was answered with success, and no receipt of any block can be read", b.Number),
+					fmt.Sprintf("let the user see the rows of stream %d, which a row policy may hide", streamReserved)})
 			}
 		}
 		if !ready {
@@ -133,7 +133,7 @@ func (s *Store) book(ctx context.Context, b *storage.Block, a *attempt) (storage
 		return storage.Stored, nil
 	}
 	if err := s.server.book(ctx, b, a.generation); err != nil {
-		return s.failed(err)
+		return s.refused(ctx, err)
 	}
 	if a.generation > 0 {
 		booked, err := s.server.generation(ctx, b)
@@ -157,7 +157,7 @@ func (s *Store) send(ctx context.Context, b *storage.Block, a *attempt) (storage
 	if err != nil {
 		a.began, a.given = began, s.o.Clock()
 		s.meters.unsure.Inc()
-		return s.failed(err)
+		return s.refused(ctx, err)
 	}
 	if found, answer, err := s.look(ctx, b); found || err != nil {
 		return answer, err
@@ -209,11 +209,26 @@ func (s *Store) mayRenew(ctx context.Context, b *storage.Block, a *attempt) (boo
 	return started.After(a.began), nil
 }
 
-// failed is the answer to an error, after which the connection is closed.
+// failed is the answer to an error of a connection or of a question, after which
+// the connection is closed. None of these is about the block.
 func (s *Store) failed(err error) (storage.Answer, error) {
 	s.server.drop()
-	if classify(err) == definite {
-		return storage.Never, err
+	if is, reason := classify(err); is == barred {
+		s.meters.barred[reason].Inc()
+		err = fmt.Errorf("%w: %w", storage.ErrBarred, err)
 	}
 	return storage.Retry, err
+}
+
+// refused is the answer to an error of an insert. The block is the cause only
+// where the tables are still such as they were when the connection was made.
+func (s *Store) refused(ctx context.Context, err error) (storage.Answer, error) {
+	if is, _ := classify(err); is != faulty {
+		return s.failed(err)
+	}
+	s.server.drop()
+	if why := s.server.prepare(ctx); why != nil {
+		return s.failed(why)
+	}
+	return storage.Never, err
 }

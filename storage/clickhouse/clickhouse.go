@@ -70,6 +70,11 @@ func (o *Options) fill() error {
 	if len(o.Addresses) == 0 {
 		return errors.New("clickhouse: no address: set clickhouse.address")
 	}
+	for _, address := range o.Addresses {
+		if MoreThanAddress(address) {
+			return errors.New("clickhouse: clickhouse.address wants host:port alone: a user and a password go to clickhouse.user and clickhouse.password_file")
+		}
+	}
 	if o.Database == "" {
 		o.Database = "default"
 	}
@@ -93,6 +98,10 @@ func (o *Options) fill() error {
 	}
 	return nil
 }
+
+// MoreThanAddress says that a text is more than host:port, as a URL is, so that
+// there may be a password in it. No message may repeat it.
+func MoreThanAddress(text string) bool { return strings.ContainsAny(text, "@/?&=") }
 
 // password is what the file holds now, so that one can be changed under a
 // running daemon.

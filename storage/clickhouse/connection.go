@@ -46,7 +46,7 @@ func (d *dialer) dial(ctx context.Context) (*connection, error) {
 		d.next = (d.next + 1) % len(d.o.Addresses)
 	}
 	for _, err := range failed {
-		if classify(err) != definite {
+		if is, _ := classify(err); is != barred {
 			// One that is away may be the one that would have us.
 			return nil, errors.New(errors.Join(failed...).Error())
 		}
@@ -84,7 +84,7 @@ func (d *dialer) dialOne(ctx context.Context, address string) (*connection, erro
 	}
 	client, err := ch.Connect(ctx, socket, ch.Options{
 		Database: "", User: o.User, Password: password.Reveal(), ClientName: "lectern",
-		Compression: compressions[o.Compression], ReadTimeout: ch.NoTimeout, HandshakeTimeout: o.DialTimeout,
+		Settings: settings, Compression: compressions[o.Compression], ReadTimeout: ch.NoTimeout, HandshakeTimeout: o.DialTimeout,
 	})
 	if err != nil {
 		_ = socket.Close()

@@ -3,8 +3,10 @@ package clickhouse
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,21 +72,125 @@ func TestFaults(t *testing.T) {
 	books(t, o, blocks)
 }
 
-// An answer that the same insert would get again parks the block. After the mend
-// it is stored.
-func TestDefiniteErrors(t *testing.T) {
+// What is wrong with the account or the tables parks no block, wherever it shows:
+// it is counted by its reason, and the block is stored when it is mended.
+func TestBarred(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed(t), 4))
 	server, o := started(t, clickhousetest.Options{})
 	s := opened(t, o)
-	b := randomBlock(r, 1, 100)
-	for _, code := range []proto.Error{proto.ErrUnknownTable, proto.ErrNoSuchColumnInTable, proto.ErrTypeMismatch, proto.ErrAccessDenied, proto.ErrAuthenticationFailed} {
-		server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: "reads", Times: 1, Code: int32(code)})
-		if answer, err := s.Store(t.Context(), b); answer != storage.Never || err == nil {
-			t.Errorf("%v: answer %d, %v", code, answer, err)
+	number := uint64(0)
+	var blocks []*storage.Block
+	for code, reason := range barredErrors {
+		before := s.meters.barred[reason].Get()
+		for _, table := range []string{"reads", "ledger", clickhousetest.AnyQuery} {
+			number++
+			b := randomBlock(r, number, 10)
+			server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: table, Times: 1, Code: int32(code)})
+			if answer, err := s.Store(t.Context(), b); answer != storage.Retry || !errors.Is(err, storage.ErrBarred) {
+				t.Errorf("%v, of %q: answer %d, %v", code, table, answer, err)
+			}
+			stored(t, s, b)
+			blocks = append(blocks, b)
+		}
+		if n := s.meters.barred[reason].Get() - before; n != 3 {
+			t.Errorf("%v was counted as %s %d times, want 3", code, reason, n)
 		}
 	}
+	expect(t, server, blocks...)
+}
+
+// A wrong password, and tables that will not do, bar a daemon that is at work
+// until they are right again.
+func TestBarredWhileAtWork(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 10))
+	const password = "a-s3cret"
+	server, o := started(t, clickhousetest.Options{User: "writer", Password: password})
+	o.Password, o.PasswordFile = "", filepath.Join(t.TempDir(), "password")
+	set := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(o.PasswordFile, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(password)
+	s := opened(t, o)
+	blocks := []*storage.Block{randomBlock(r, 1, 10), randomBlock(r, 2, 10), randomBlock(r, 3, 10)}
+	barred := func(b *storage.Block, says, reason string) {
+		t.Helper()
+		before := s.meters.barred[reason].Get()
+		for range 2 {
+			if answer, err := s.Store(t.Context(), b); answer != storage.Retry || !errors.Is(err, storage.ErrBarred) || !strings.Contains(err.Error(), says) {
+				t.Errorf("answer %d, %v; want %q", answer, err, says)
+			}
+		}
+		if n := s.meters.barred[reason].Get() - before; n != 2 {
+			t.Errorf("%s was counted %d times, want 2", reason, n)
+		}
+	}
+	stored(t, s, blocks[0])
+
+	set("not-" + password)
+	s.server.drop()
+	barred(blocks[1], "AUTHENTICATION_FAILED", "login")
+	set(password)
+	stored(t, s, blocks[1])
+
+	if err := server.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	s.server.drop()
+	barred(blocks[2], "there is no table", "tables")
+	if err := server.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
+		t.Fatal(err)
+	}
+	stored(t, s, blocks[2])
+	expect(t, server, blocks...)
+}
+
+// Values that the server does not take park their block, and no other; but where
+// it is the table that has changed, none.
+func TestFaultyBlocks(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 11))
+	server, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	b := randomBlock(r, 1, 100)
+	for _, code := range faultyErrors {
+		for _, table := range []string{"reads", "ledger"} {
+			server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: table, Times: 1, Code: int32(code)})
+			if answer, err := opened(t, o).Store(t.Context(), b); answer != storage.Never || err == nil {
+				t.Errorf("%v, of %s: answer %d, %v", code, table, answer, err)
+			}
+		}
+		// Of a question it says nothing of the block.
+		server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: clickhousetest.AnyQuery, Times: 1, Code: int32(code)})
+		if answer, err := opened(t, o).Store(t.Context(), b); answer != storage.Retry || err == nil {
+			t.Errorf("%v, of a question: answer %d, %v", code, answer, err)
+		}
+	}
+	exec := func(sql string) {
+		t.Helper()
+		if err := server.Exec(sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	exec("ALTER TABLE lectern.reads ADD CONSTRAINT one CHECK stream != 65535 OR user != 1")
+	if answer, err := s.Store(t.Context(), b); answer != storage.Never || !strings.Contains(fmt.Sprint(err), "VIOLATED_CONSTRAINT") {
+		t.Errorf("answer %d, %v", answer, err)
+	}
+	next := randomBlock(r, 2, 100)
+	stored(t, s, next)
+	exec("ALTER TABLE lectern.reads DROP CONSTRAINT one")
 	stored(t, s, b)
-	expect(t, server, b)
+
+	last := randomBlock(r, 3, 100)
+	exec("ALTER TABLE lectern.ledger MODIFY COLUMN sent UInt32")
+	server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: "reads", Times: 1, Code: int32(proto.ErrCannotConvertType)})
+	if answer, err := s.Store(t.Context(), last); answer != storage.Retry || !errors.Is(err, storage.ErrBarred) || !strings.Contains(err.Error(), "the column sent") {
+		t.Errorf("answer %d, %v", answer, err)
+	}
+	exec("ALTER TABLE lectern.ledger MODIFY COLUMN sent UInt64")
+	stored(t, s, last)
+	expect(t, server, b, next, last)
 }
 
 // At the end of a shutdown's patience an insert in flight is left to the server:

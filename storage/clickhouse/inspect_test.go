@@ -118,6 +118,21 @@ func TestSeveralAddressesNeedReplicas(t *testing.T) {
 	}
 }
 
+// A user and a password in the address are refused, and not shown.
+func TestPasswordInAddress(t *testing.T) {
+	for _, address := range []string{"u:s3cret@127.0.0.1:1", "u:s3cret@127.0.0.1", "clickhouse://u:s3cret@127.0.0.1:1/lectern", "127.0.0.1:1?password=s3cret"} {
+		o := Options{Addresses: []string{"127.0.0.1:1", address}}
+		_, open := Open(o)
+		_, reader := OpenReader(o)
+		_, apply := Apply(t.Context(), o, Schema{})
+		for _, err := range []error{open, reader, apply} {
+			if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "clickhouse.password_file") {
+				t.Errorf("%s: %v", address, err)
+			}
+		}
+	}
+}
+
 // Wrong credentials need a person; the password is in no message. TLS is checked
 // against the given authority, and a server without it is not taken.
 func TestCredentialsAndTLS(t *testing.T) {

@@ -70,6 +70,8 @@ var insertSettings = []ch.Setting{
 	{Key: "max_insert_threads", Value: "1", Important: true},
 	{Key: "optimize_on_insert", Value: "0", Important: true},
 	{Key: "insert_deduplicate", Value: "1", Important: true},
+	{Key: "deduplicate_insert", Value: "enable"},        // stronger than insert_deduplicate since 26.2
+	{Key: "use_strict_insert_block_limits", Value: "0"}, // or max_insert_block_size would make several parts
 }
 
 func (n *native) insert(ctx context.Context, b *storage.Block, token string) error {

@@ -8,47 +8,98 @@ import (
 	"github.com/ClickHouse/ch-go/proto"
 )
 
-// outcome is what an error says of an insert.
+// outcome is what an error says, of a connection, a question or an insert. The
+// table of docs/ARCHITECTURE.md has the errors of each.
 type outcome int
 
 const (
-	unsure   outcome = iota // nobody knows whether it is there
+	unsure   outcome = iota // nobody knows whether the insert is there
 	pressure                // it is not there, and will be taken later
-	definite                // it is not there, and needs a person
+	barred                  // nothing of this collector is taken until somebody mends its account or the tables
+	faulty                  // the server does not take what is in the block
 )
 
-// definiteErrors are answers that the same insert would get again.
-var definiteErrors = []proto.Error{
-	proto.ErrUnknownTable, proto.ErrUnknownDatabase, proto.ErrNoSuchColumnInTable, proto.ErrUnknownIdentifier,
-	proto.ErrTypeMismatch, proto.ErrThereIsNoColumn, proto.ErrNotFoundColumnInBlock, proto.ErrNumberOfColumnsDoesntMatch,
-	proto.ErrIllegalColumn, proto.ErrUnknownSetting, proto.ErrSyntaxError, proto.ErrReadonly, proto.ErrCannotConvertType,
-	proto.ErrUnknownUser, proto.ErrWrongPassword, proto.ErrRequiredPassword, proto.ErrIPAddressNotAllowed,
-	proto.ErrAccessDenied, proto.ErrAuthenticationFailed,
+// The reasons for which a collector is barred, as lectern_clickhouse_barred_total
+// has them.
+const (
+	barredLogin    = "login"
+	barredRights   = "rights"
+	barredSettings = "settings"
+	barredTables   = "tables"
+)
+
+// barredErrors are about the account, its settings or the tables. Every block
+// would get the same answer, so that none is the cause.
+var barredErrors = map[proto.Error]string{
+	proto.ErrUnknownUser:                barredLogin,
+	proto.ErrWrongPassword:              barredLogin,
+	proto.ErrRequiredPassword:           barredLogin,
+	proto.ErrIPAddressNotAllowed:        barredLogin,
+	proto.ErrAuthenticationFailed:       barredLogin,
+	proto.ErrUserExpired:                barredLogin,
+	proto.ErrAccessDenied:               barredRights,
+	proto.ErrDatabaseAccessDenied:       barredRights,
+	proto.ErrUnknownRole:                barredRights,
+	proto.ErrSetNonGrantedRole:          barredRights,
+	proto.ErrFunctionNotAllowed:         barredRights,
+	proto.ErrQueryIsProhibited:          barredRights,
+	proto.ErrReadonly:                   barredRights,
+	proto.ErrReadonlySetting:            barredSettings,
+	proto.ErrSettingConstraintViolation: barredSettings,
+	proto.ErrUnknownSetting:             barredSettings,
+	proto.ErrSyntaxError:                barredSettings,
+	proto.ErrTooManyRows:                barredSettings,
+	proto.ErrTooManyBytes:               barredSettings,
+	proto.ErrTooManyRowsOrBytes:         barredSettings,
+	proto.ErrUnknownDatabase:            barredTables,
+	proto.ErrUnknownTable:               barredTables,
+	proto.ErrTableIsDropped:             barredTables,
+	proto.ErrNoSuchColumnInTable:        barredTables,
+	proto.ErrThereIsNoColumn:            barredTables,
+	proto.ErrUnknownIdentifier:          barredTables,
+	proto.ErrNotFoundColumnInBlock:      barredTables,
+	proto.ErrNumberOfColumnsDoesntMatch: barredTables,
+	proto.ErrIllegalColumn:              barredTables,
+}
+
+// faultyErrors are about values, so that another block may well be taken.
+var faultyErrors = []proto.Error{
+	proto.ErrTypeMismatch, proto.ErrCannotConvertType, proto.ErrViolatedConstraint, proto.ErrFunctionThrowIfValueIsNonZero,
+	proto.ErrArgumentOutOfBound, proto.ErrValueIsOutOfRangeOfDataType, proto.ErrIncorrectData, proto.ErrDecimalOverflow,
+	proto.ErrCannotInsertNullInOrdinaryColumn,
 }
 
 // pressureErrors are thrown before anything is written.
 var pressureErrors = []proto.Error{
 	proto.ErrTooManyParts, proto.ErrMemoryLimitExceeded, proto.ErrTableIsReadOnly, proto.ErrTooManySimultaneousQueries,
-	proto.ErrNotEnoughSpace,
+	proto.ErrNotEnoughSpace, proto.ErrQuotaExceeded, proto.ErrUserSessionLimitExceeded, proto.ErrServerOverloaded,
 }
 
-// classify judges an error. A server's exception may be lost behind a broken
-// pipe, so that what is no exception says nothing.
-func classify(err error) outcome {
+// classify judges an error, and says why where that is barred. A server's
+// exception may be lost behind a broken pipe, so that what is no exception says
+// nothing.
+func classify(err error) (o outcome, reason string) {
 	if p := new(problem); errors.As(err, &p) {
-		return definite
+		return barred, barredTables
 	}
 	e, ok := ch.AsException(err)
-	switch {
-	case ok && slices.Contains(definiteErrors, e.Code):
-		return definite
-	case ok && slices.Contains(pressureErrors, e.Code):
-		return pressure
+	if !ok {
+		return unsure, ""
 	}
-	return unsure
+	if reason = barredErrors[e.Code]; reason != "" {
+		return barred, reason
+	}
+	switch {
+	case slices.Contains(faultyErrors, e.Code):
+		return faulty, ""
+	case slices.Contains(pressureErrors, e.Code):
+		return pressure, ""
+	}
+	return unsure, ""
 }
 
-// problem is what is wrong with a table, and the statement that mends it.
+// problem is what is wrong with the tables, or with what can be seen of them, and
+// the statement that mends it.
 type problem struct{ what, mend string }
 
 func (p *problem) Error() string {

@@ -186,7 +186,7 @@ func (f *fake) insert(_ context.Context, b *storage.Block, token string) error {
 	if !f.quiet {
 		// Half of them go well.
 		what = []string{"clean", "clean", "clean", "clean", "clean", "clean", "clean", "clean",
-			"cut before", "cut after", "late", "slow", "killed before", "token spent", "killed after", "lie", "pressure", "definite", "power"}[f.r.IntN(19)]
+			"cut before", "cut after", "late", "slow", "killed before", "token spent", "killed after", "lie", "pressure", "barred", "faulty", "power"}[f.r.IntN(20)]
 	}
 	f.did[what]++
 	f.log("insert %s: %s", token, what)
@@ -227,8 +227,10 @@ func (f *fake) insert(_ context.Context, b *storage.Block, token string) error {
 		return nil
 	case "pressure":
 		return &ch.Exception{Code: proto.ErrTooManyParts}
-	default:
+	case "barred":
 		return &ch.Exception{Code: proto.ErrUnknownTable}
+	default:
+		return &ch.Exception{Code: proto.ErrViolatedConstraint}
 	}
 }
 
@@ -277,7 +279,7 @@ func TestSimulation(t *testing.T) {
 			t.Fatalf("run %d of seed %d:\n%s", run, n, strings.Join(f.story, "\n"))
 		}
 	}
-	for _, what := range []string{"clean", "cut before", "cut after", "late", "slow", "killed before", "token spent", "killed after", "power", "lie", "pressure", "definite"} {
+	for _, what := range []string{"clean", "cut before", "cut after", "late", "slow", "killed before", "token spent", "killed after", "power", "lie", "pressure", "barred", "faulty"} {
 		if did[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}
@@ -399,7 +401,7 @@ func TestAnswers(t *testing.T) {
 		store(f, s, storage.Retry, "has no receipt")
 		f.pass(time.Hour)
 		for range 5 {
-			store(f, s, storage.Never, "a row policy may hide")
+			store(f, s, storage.Retry, "a row policy may hide")
 			f.pass(time.Hour)
 		}
 		if f.times(5) != 1 || f.inserts != 1 {
@@ -448,7 +450,7 @@ func TestLastNumber(t *testing.T) {
 		t.Errorf("a lost connection: %v", err)
 	}
 	s.server = refusing{f, &problem{"no", "mend"}}
-	if _, err := s.LastNumber(t.Context()); errors.Is(err, storage.ErrAway) || err == nil {
+	if _, err := s.LastNumber(t.Context()); errors.Is(err, storage.ErrAway) || !errors.Is(err, storage.ErrBarred) {
 		t.Errorf("a table that will not do: %v", err)
 	}
 }

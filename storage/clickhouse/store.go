@@ -35,8 +35,9 @@ func open(o Options, s server) *Store {
 	}
 }
 
-// LastNumber implements storage.Store. An error that is not storage.ErrAway says
-// what is wrong with the tables or with the access to them, and what mends it.
+// LastNumber implements storage.Store. An error is storage.ErrAway, or it is
+// storage.ErrBarred and says what is wrong with the tables or with the access to
+// them, and what mends it.
 func (s *Store) LastNumber(ctx context.Context) (uint64, error) {
 	err := s.server.prepare(ctx)
 	var last uint64
@@ -46,8 +47,7 @@ func (s *Store) LastNumber(ctx context.Context) (uint64, error) {
 	if err == nil {
 		return last, nil
 	}
-	s.server.drop()
-	if classify(err) == definite {
+	if _, err = s.failed(err); errors.Is(err, storage.ErrBarred) {
 		return 0, err
 	}
 	return 0, fmt.Errorf("%w: %w", storage.ErrAway, err)

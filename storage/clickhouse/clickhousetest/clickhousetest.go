@@ -63,6 +63,9 @@ type Options struct {
 	Dir string
 	// User and Password are what a client has to give.
 	User, Password string
+	// Profile are the settings of the user's profile, as SET takes them: "a = 1,
+	// b = 'x'". They hold for the native protocol alone.
+	Profile string
 	// TLS makes the server speak TLS only, with the certificate CertificateFile.
 	TLS bool
 	// Trace is put before the command of the process, as "strace", "-f", ...
@@ -101,7 +104,7 @@ func Start(tb testing.TB, o Options) *Server {
 	if dir == "" {
 		dir = tb.TempDir()
 	}
-	s.config = native.Config{Library: library, Dir: dir, User: s.options.User, Password: o.Password}
+	s.config = native.Config{Library: library, Dir: dir, User: s.options.User, Password: o.Password, Profile: o.Profile}
 	host := loopback()
 	s.config.Address = host + ":0"
 	if o.TLS {

@@ -208,6 +208,8 @@ func TestLoadFindsTheFile(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
+	const alone = `wants host:port alone, such as "127.0.0.1:9000" or "a:9000,b:9000"; a user and a password go to ` +
+		`clickhouse.user and clickhouse.password_file (or clickhouse.password). What it has is not shown`
 	for _, test := range []struct{ text, want string }{
 		// Syntax.
 		{"[listen]\nloops = \n", `:2: expected value but found '\n' instead`},
@@ -277,6 +279,12 @@ func TestProblems(t *testing.T) {
 		{"[storage]\ndriver = \"mysql\"\n", `:2: storage.driver: "mysql" is not one of "parquet", "clickhouse"`},
 		{"[clickhouse]\naddress = \"a:9000,b\"\n", `:2: clickhouse.address: "b" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
 		{"[clickhouse]\naddress = \":9000\"\n", `:2: clickhouse.address: ":9000" has no host`},
+		{"[clickhouse]\naddress = \"u:secret@h:9000\"\n", `:2: clickhouse.address: ` + alone},
+		{"[clickhouse]\naddress = \"u:secret@h\"\n", `:2: clickhouse.address: ` + alone},
+		{"[clickhouse]\naddress = \"a:9000,u:se,cret@h:9000\"\n", `:2: clickhouse.address: ` + alone},
+		{"[clickhouse]\naddress = \"clickhouse://u:se/cret@h:9000/lectern\"\n", `:2: clickhouse.address: ` + alone},
+		{"[clickhouse]\naddress = \"h:9000?username=u&password=secret\"\n", `:2: clickhouse.address: ` + alone},
+		{"[clickhouse]\naddress = u:secret@h:9000\n", `:2: cannot be read: one string in quotes is wanted`},
 		{"[clickhouse]\ndatabase = \"\"\n", `:2: clickhouse.database: "" is not a name`},
 		{"[clickhouse]\ntls = true\n", `:2: clickhouse.tls: wants one of "off", "on"; got true`},
 		{"[clickhouse]\nretention = \"1h\"\n", `:2: clickhouse.retention: 1h is out of range: 24h to 876000h, or 0s for no limit`},

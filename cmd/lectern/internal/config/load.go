@@ -108,8 +108,9 @@ func (l *loader) readFile(explicit bool) {
 	}
 }
 
-// secretLine is a line of which nothing is shown.
-var secretLine = regexp.MustCompile(`password["']?\s*=`)
+// secretLine is a line of which nothing is shown. What stands before an @ may be
+// the password of an address.
+var secretLine = regexp.MustCompile(`password["']?\s*=|@`)
 
 // readText reads a file that is not larger than a configuration can be.
 func readText(path string) (string, error) {

@@ -216,6 +216,10 @@ func addresses(key string, to *string) setting {
 	s.wants = `a string, such as "127.0.0.1:9000" or "a:9000,b:9000"`
 	check := s.set
 	s.set = func(text string) error {
+		if clickhouse.MoreThanAddress(text) {
+			return errors.New(`wants host:port alone, such as "127.0.0.1:9000" or "a:9000,b:9000"; a user and a password go to ` +
+				`clickhouse.user and clickhouse.password_file (or clickhouse.password). What it has is not shown`)
+		}
 		for _, part := range strings.Split(text, ",") {
 			if err := check(part); err != nil {
 				return err

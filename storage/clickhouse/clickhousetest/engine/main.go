@@ -50,7 +50,7 @@ func serve(text string) error {
 		os.Exit(0)
 	}()
 	options := native.Options{Address: config.Address, User: config.User, Password: config.Password,
-		Staging: filepath.Join(config.Dir, "staging")}
+		Staging: filepath.Join(config.Dir, "staging"), Profile: config.Profile}
 	if config.Certificate != "" {
 		pair, err := tls.LoadX509KeyPair(config.Certificate, config.Key)
 		if err != nil {

@@ -81,7 +81,7 @@ func (c *conn) hello() error {
 		return errors.Join(err, c.flush())
 	}
 	c.version = min(proto.Version, client.ProtocolVersion)
-	c.session = session{engine: c.server.engine, database: client.Database}
+	c.session = session{engine: c.server.engine, database: client.Database, profile: c.server.options.Profile}
 	hello := c.server.hello
 	hello.EncodeAware(&c.out, c.version)
 	if err := c.flush(); err != nil {

@@ -14,6 +14,7 @@ type Config struct {
 	Address          string // of the native protocol
 	User, Password   string
 	Certificate, Key string // PEM files; empty: no TLS
+	Profile          string // settings that each query begins with, as SET takes them
 }
 
 // Ready is what that process says when it serves.

@@ -21,6 +21,7 @@ type Options struct {
 	User, Password string
 	TLS            *tls.Config // nil: none
 	Staging        string      // the directory for blocks on their way into the engine
+	Profile        string      // settings that each query begins with, as SET takes them; empty: none
 }
 
 // A Server listens, and has a goroutine for each connection.

@@ -17,6 +17,7 @@ import (
 type session struct {
 	engine   *chdb.Engine
 	database string
+	profile  string   // settings, as SET takes them
 	before   []string // the statements SET and USE that came
 }
 
@@ -39,9 +40,24 @@ func (s *session) prepare(conn *chdb.Conn, settings []proto.Setting, parameters 
 			return err
 		}
 	}
+	if s.profile != "" {
+		if _, err := conn.Query("SET "+s.profile, "TSV"); err != nil {
+			return err
+		}
+	}
 	for _, sql := range s.before {
 		if _, err := conn.Query(sql, "TSV"); err != nil {
 			return err
+		}
+	}
+	// All at once, for speed, where the engine knows them.
+	var all []string
+	for _, set := range settings {
+		all = append(all, set.Key+" = "+quoteText(set.Value))
+	}
+	if len(all) > 0 {
+		if _, err := conn.Query("SET "+strings.Join(all, ", "), "TSV"); err == nil {
+			settings = nil
 		}
 	}
 	for _, set := range settings {
