@@ -191,15 +191,17 @@ const waitingMax = 2 * lookahead
 // limits allow, so the arrival's counts. The events stand behind those that
 // wait.
 func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
-	if len(events) >= nearFrom && s.table.near() {
-		return s.countNear(h, events)
-	}
-	if len(events) <= waitingMax-s.waiting {
+	switch {
+	case len(events) >= nearFrom && s.table.near():
+		events = events[s.countNear(h, events):]
+	case len(events) <= waitingMax-s.waiting:
 		clamped = s.when(s.moments[s.waiting:][:len(events)], h, events)
 		s.waiting += len(events)
 		return clamped
 	}
-	s.flush()
+	if len(events) > 0 {
+		s.flush() // its moments are wanted
+	}
 	for len(events) > 0 {
 		n := min(len(events), waitingMax)
 		clamped += s.when(s.moments[:n], h, events)
@@ -213,23 +215,23 @@ func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
 // wait for others, where the table is near.
 const nearFrom = 16
 
-// countNear is count for a table that stands in the processor's own cache: no
-// event need wait.
-func (s *shard) countNear(h *wire.Header, events []wire.Event) (clamped uint64) {
+// countNear counts events of a frame in a table that stands in the processor's
+// own cache, up to the first that is in another minute than the frame's time, or
+// outside of the limits, and returns how many.
+func (s *shard) countNear(h *wire.Header, events []wire.Event) int {
 	p, offset := periodOf(uint32(h.Time/millisPerMinute), h.Stream), uint32(h.Time%millisPerMinute)
-	// Up to this at an event is in the frame's own minute, and within the limits.
-	most := min(s.newest-h.Time, int64(millisPerMinute-1-offset))
-	for {
-		if most >= 0 && h.Time >= s.oldest {
-			events = events[s.table.countNear(events, p, offset, uint32(most)):]
+	most := min(s.newest-h.Time, int64(millisPerMinute-1-offset)) // of at
+	if most < 0 || h.Time < s.oldest {
+		return 0
+	}
+	for n := 0; ; n++ {
+		n += s.table.countNear(events[n:], p, offset, uint32(most))
+		if n == len(events) || int64(events[n].At) > most {
+			return n
 		}
-		if len(events) == 0 {
-			return clamped
-		}
-		var m [1]moment
-		clamped += s.when(m[:], h, events)
-		s.table.count(events[:1], m[:])
-		events = events[1:]
+		// A new key, or one that is not where it is looked for first.
+		m := p.at(uint16(offset + events[n].At))
+		s.table.count(events[n:n+1], []moment{m})
 	}
 }
 
