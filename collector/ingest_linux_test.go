@@ -91,6 +91,10 @@ var ingestLoads = []ingestLoad{
 	{"full, 64 flows, 10M keys Zipf 1.1", load.Shape{Sources: 64, Keys: 10e6, Zipf: 1.1}, load.UDPOptions{Flows: 64, Burst: 8, GSO: true}, 8192, false},
 }
 
+// ingestTime is what all frames carry: now, or a little before, in a minute that
+// their events do not leave.
+func ingestTime() time.Time { return time.Now().Truncate(time.Minute) }
+
 // drainer is a receiver that can be held.
 type drainer interface {
 	address() netip.AddrPort
@@ -117,6 +121,7 @@ func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		m.Tick(ingestTime())
 		s, err := load.DialUDP(d.address(), l.udp)
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +173,7 @@ func (l *ingestLoad) grow(t *testing.T, out io.Writer, rounds int) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		m.Tick(ingestTime())
 		s, err := load.DialUDP(h.address(), l.udp)
 		if err != nil {
 			t.Fatal(err)

@@ -95,6 +95,7 @@ func newTCPSender(t *testing.T, address string, keys int, acks bool) *tcpSender 
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.Tick(ingestTime())
 	s := &tcpSender{count: m.PerFrame()}
 	for n := 0; n < 2*keys || len(s.frames) < 64; n += m.PerFrame() {
 		s.frames = append(s.frames, m.Append(nil, 0))
