@@ -203,6 +203,9 @@ func (w *runWriter) finish(failed error, window storage.Window, through uint64, 
 	s := w.s
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
+	if err := s.noteUnchecked(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	first := s.last + 1
 	s.mu.Unlock()

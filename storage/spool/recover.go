@@ -67,6 +67,9 @@ func (s *Spool) recover() (*Recovered, error) {
 		}
 	}
 	r.skipNumbers()
+	if err := r.readUnchecked(); err != nil {
+		return nil, err
+	}
 	if err := s.openQuota(r.used); err != nil {
 		return nil, err
 	}
@@ -105,7 +108,7 @@ func (r *recovery) find(entries []Entry) error {
 		}
 		var err error
 		switch _, isLog := parseLogName(e.Name); {
-		case e.Name == "reserve":
+		case e.Name == "reserve", e.Name == uncheckedName:
 			e.Size = 0
 		case bad: // perhaps renamed by a person: its numbers are not given again
 			if n, ok := parseRunName(name); ok {

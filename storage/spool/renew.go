@@ -81,7 +81,7 @@ func belongs(e fs.DirEntry) bool {
 	name := e.Name()
 	_, isLog := parseLogName(name)
 	_, isRun := parseRunName(name)
-	return e.Type().IsRegular() && (isLog || isRun || name == "collector")
+	return e.Type().IsRegular() && (isLog || isRun || name == "collector" || name == uncheckedName)
 }
 
 // renewedName is where the files go: where an earlier call was moving them, else

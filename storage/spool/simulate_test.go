@@ -390,8 +390,27 @@ func (w *world) give(b *storage.Block) {
 	w.tried[b.Number] = h.Sum64()
 }
 
+// ask compares with the store once a process, before anything goes there.
+func (w *world) ask() bool {
+	if w.s.checked {
+		return true
+	}
+	var last uint64
+	for number := range w.store {
+		last = max(last, number)
+	}
+	err := w.s.CheckStore(last)
+	if err != nil && strings.Contains(err.Error(), "older copy") {
+		w.fail("%v", err)
+	}
+	return err == nil
+}
+
 // storeOne stores the oldest block.
 func (w *world) storeOne() {
+	if !w.ask() {
+		return
+	}
 	b, ok, err := w.s.Oldest()
 	if err != nil || !ok {
 		return
@@ -528,6 +547,9 @@ func (w *world) freeze() {
 }
 
 func (w *world) ship() {
+	if !w.ask() {
+		return
+	}
 	if w.rng.IntN(8) == 0 {
 		w.unread(4)
 	}
@@ -590,6 +612,9 @@ func (w *world) end() {
 	w.disk.kill()
 	w.reopen(true)
 	w.freeze()
+	if !w.ask() {
+		w.t.Fatal("the spool cannot be compared with the store")
+	}
 	for {
 		b, ok, err := w.s.Oldest()
 		if err != nil {

@@ -91,10 +91,13 @@ type Spool struct {
 	pending bool   // buf holds a seal that could not be written
 	closed  bool
 
-	dirMu sync.Mutex // protects the directory and the fields below
-	dirty bool       // its changes are not all durable
-	logs  []*logFile // in order, the written one included
-	temps uint64     // counts the temporary names
+	dirMu   sync.Mutex // protects the directory and the fields below
+	dirty   bool       // its changes are not all durable
+	logs    []*logFile // in order, the written one included
+	temps   uint64     // counts the temporary names
+	base    uint64     // the last block number given before any that no store was asked about; CheckStore compares with it
+	noted   bool       // and there is a file that says so
+	checked bool       // CheckStore had no objection
 
 	mu       sync.Mutex // protects the fields below
 	runs     []*run     // ordered by their first number
@@ -195,11 +198,14 @@ func (s *Spool) Opened() uint64 { return s.opened }
 // CheckStore compares with the last number that the store has seen of this
 // collector, before this process has stored anything. An error says that the
 // directory is an older copy, whose numbers were given to other blocks already:
-// nothing may be stored from it.
+// nothing may be stored from it, nor by a later process, however many blocks are
+// made meanwhile.
 func (s *Spool) CheckStore(last uint64) error {
-	mine := s.Opened()
+	s.dirMu.Lock()
+	defer s.dirMu.Unlock()
+	mine := s.base
 	if last <= mine {
-		return nil
+		return s.passed()
 	}
 	return fmt.Errorf("spool: the store has block %d of collector %016x, and %s knows of %d only: the directory is an older copy, or its newest records are damaged. "+
 		"What it holds may be stored already, so nothing of it is. If another process has the original, use that. "+

@@ -26,6 +26,9 @@ func mustOpen(t *testing.T, o Options) (*Spool, *Recovered) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.CheckStore(0); err != nil { // a store that has nothing objects to nothing
+		t.Fatal(err)
+	}
 	return s, r
 }
 

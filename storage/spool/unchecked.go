@@ -1,0 +1,79 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// uncheckedName is a file that is there while block numbers have been given that
+// no store was compared with before. It says the last number before these. Without
+// it the next start would take them for its own proof: an older copy that made
+// blocks while the store was away would pass CheckStore, and its rows be stored
+// twice.
+const uncheckedName = "unchecked"
+
+// readUnchecked finds the number that CheckStore compares with.
+func (r *recovery) readUnchecked() error {
+	s := r.s
+	s.base = s.last
+	text, _, err := r.readText(uncheckedName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return r.unread(uncheckedName, readError("the file", err))
+	}
+	var collector, number uint64
+	if n, err := fmt.Sscanf(text, "%016x\n%016x\n", &collector, &number); n != 2 || err != nil {
+		s.o.Logger.Warn("spool: a file is damaged and is not looked at", "file", s.path(uncheckedName))
+		return nil
+	}
+	if collector == s.collector {
+		s.base, s.noted = min(s.base, number), true
+	}
+	return nil
+}
+
+// noteUnchecked notes that the next number is given without a word of the store.
+// The rename that gives the number makes it durable before. The caller has dirMu.
+func (s *Spool) noteUnchecked() error {
+	if s.checked || s.noted {
+		return nil
+	}
+	f, temp, err := s.create()
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(fmt.Appendf(nil, "%016x\n%016x\n", s.collector, s.base), 0); err == nil {
+		err = f.Sync()
+	}
+	_ = f.Close() // Sync said what there is to say
+	if err == nil {
+		err = s.rename(temp, uncheckedName)
+	}
+	if err != nil {
+		s.discard(temp)
+		return fmt.Errorf("note that no store was asked: %w", err)
+	}
+	s.noted = true
+	return nil
+}
+
+// passed lets go of the note, for good before anything is stored. The caller has
+// dirMu.
+func (s *Spool) passed() error {
+	s.checked = s.checked || !s.noted
+	if s.checked {
+		return nil
+	}
+	if err := s.files.Remove(s.path(uncheckedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.dirty = true
+	if err := s.syncDir(); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.checked, s.noted = true, false
+	return nil
+}

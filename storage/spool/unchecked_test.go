@@ -1,0 +1,77 @@
+package spool
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// An older copy that makes blocks while the store is away is refused at the next
+// start as well: the numbers that it gave meanwhile prove nothing.
+func TestOlderCopyIsRefusedAfterBlocks(t *testing.T) {
+	dir := t.TempDir()
+	const inStore = 3 // which the directory does not know of
+	for start := range 3 {
+		s, _, err := Open(Options{Dir: dir, SizeMax: 1 << 30, LogSize: 1 << 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			seal := &Seal{Rows: []storage.Row{{Minute: 60, Content: 1, Opens: 1}}, Window: storage.Window{Start: 1, End: 2}}
+			n, err := s.Seal(seal)
+			if err == nil {
+				err = s.Freeze(seal.Rows, nil, seal.Window, n)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.CheckStore(inStore); err == nil || !strings.Contains(err.Error(), "older copy") {
+			t.Errorf("start %d, with block %d: the store's block %d says %v", start, s.LastNumber(), inStore, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Blocks made while the store is away are stored later, and no start after that is
+// refused for them, also when they take several.
+func TestBlocksOfAnOutagePass(t *testing.T) {
+	dir := t.TempDir()
+	var inStore uint64
+	for start := range 6 {
+		s, _, err := Open(Options{Dir: dir, SizeMax: 1 << 30, LogSize: 1 << 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal := &Seal{Rows: []storage.Row{{Minute: 60, Content: 1, Opens: 1}}, Window: storage.Window{Start: 1, End: 2}}
+		n, err := s.Seal(seal)
+		if err == nil {
+			err = s.Freeze(seal.Rows, nil, seal.Window, n)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start >= 2 { // the store is there
+			if err := s.CheckStore(inStore); err != nil {
+				t.Fatalf("start %d: %v", start, err)
+			}
+			b, ok, err := s.Oldest()
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			inStore = b.Number
+			if err := s.Stored(b.Number); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if inStore != 4 {
+		t.Errorf("the last block in the store is %d", inStore)
+	}
+}
