@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -709,5 +710,55 @@ func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 	s, r := mustOpen(t, o2(testOptions(m)))
 	if s.LastNumber() != 1 || len(r.Rows) != 0 {
 		t.Errorf("recovered %+v, last number %d", r, s.LastNumber())
+	}
+}
+
+// However many blocks the disk does not give, those behind them go on, and they do
+// when it gives them.
+func TestManyUnreadableBlocks(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	now := time.UnixMilli(1)
+	o.Clock = func() time.Time { return now }
+	s, _ := mustOpen(t, o)
+	const bad = 2*unreadMax + 1
+	for i := range uint64(bad + 2) {
+		mustSeal(t, s, testSeal(i+1))
+		if err := s.Freeze([]storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := m.names("run-")[:bad]
+	m.unread = func(o op) error {
+		if slices.Contains(names, o.name) {
+			return errUnread
+		}
+		return nil
+	}
+	next := func() (number uint64) {
+		for range bad {
+			if b, ok, err := s.Oldest(); ok {
+				return b.Number
+			} else if !errors.Is(err, errUnread) {
+				t.Fatal(err)
+			}
+		}
+		return 0
+	}
+	for want := uint64(bad + 1); want <= bad+2; want++ {
+		if got := next(); got != want {
+			t.Fatalf("block %d is the oldest that can be read, not %d", got, want)
+		}
+		if err := s.Stored(want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok, err := s.Oldest(); ok || err == nil {
+		t.Errorf("with nothing that can be read: %t, %v", ok, err)
+	}
+	m.unread = nil
+	now = now.Add(time.Hour)
+	if got := next(); got != 1 {
+		t.Errorf("then block %d", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -16,7 +17,8 @@ import (
 // and passed over; its file stays. One that the disk does not give now is passed
 // over until the next call, and where there is no other, that is the error.
 func (s *Spool) Oldest() (*storage.Block, bool, error) {
-	var unread []*run
+	unread := s.skipped()
+	most := len(unread) + unreadMax
 	var failed error
 	for {
 		if err := s.settleNames(); err != nil {
@@ -24,6 +26,9 @@ func (s *Spool) Oldest() (*storage.Block, bool, error) {
 		}
 		r, i := s.take(unread)
 		if r == nil {
+			if s.skip(nil) && failed == nil {
+				failed = fmt.Errorf("spool: all blocks of %s that wait %w", s.o.Dir, errRead)
+			}
 			return nil, false, failed
 		}
 		number := r.name.first + uint64(i)
@@ -34,7 +39,8 @@ func (s *Spool) Oldest() (*storage.Block, bool, error) {
 		if !errors.Is(err, errDamaged) {
 			err = fmt.Errorf("spool: block %d in %s: %w", number, s.path(r.name.String()), err)
 			failed = cmp.Or(failed, err)
-			if unread = append(unread, r); len(unread) == unreadMax {
+			if unread = append(unread, r); len(unread) == most {
+				s.skip(unread)
 				return nil, false, failed
 			}
 			s.warn("a block cannot be read now; those behind it go on, and it will be tried again", err)
@@ -57,8 +63,34 @@ func (s *Spool) Oldest() (*storage.Block, bool, error) {
 }
 
 // unreadMax bounds the reads that fail in one call: each may take a dying disk
-// some seconds.
-const unreadMax = 4
+// some seconds. The next calls go on behind them, for unreadFor or until there is
+// nothing behind.
+const (
+	unreadMax = 4
+	unreadFor = time.Minute
+)
+
+// skipped returns the runs that are not tried now.
+func (s *Spool) skipped() []*run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.o.Clock().Sub(s.skippedAt).Abs() >= unreadFor { // or the clock was set back
+		s.unread = nil
+	}
+	return slices.Clone(s.unread)
+}
+
+// skip sets which runs are not tried for some time, and says whether there were any.
+func (s *Spool) skip(unread []*run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	had := len(s.unread) > 0
+	if !had {
+		s.skippedAt = s.o.Clock()
+	}
+	s.unread = unread
+	return had
+}
 
 // settleNames makes the names of runs durable where an earlier attempt failed.
 func (s *Spool) settleNames() error {

@@ -108,6 +108,9 @@ type Spool struct {
 	waiting  []sealRows // seals with rows above through
 	held     bool       // as pending
 	snapshot int64      // bytes of a snapshot
+
+	unread    []*run // that the disk does not give, and Oldest does not try now
+	skippedAt time.Time
 }
 
 // marks are what every record says.
