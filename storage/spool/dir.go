@@ -19,6 +19,29 @@ func (s *Spool) create() (f File, temp string, err error) {
 	return f, temp, err
 }
 
+// twoNumbers is the text of the files collector and unchecked.
+func twoNumbers(a, b uint64) []byte { return fmt.Appendf(nil, "%016x\n%016x\n", a, b) }
+
+// writeText writes a small file and gives it its name, in place of one that was
+// there. The caller has dirMu.
+func (s *Spool) writeText(name string, text func(File) []byte) error {
+	f, temp, err := s.create()
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(text(f), 0); err == nil {
+		err = f.Sync()
+	}
+	_ = f.Close() // Sync said what there is to say
+	if err == nil {
+		err = s.rename(temp, name)
+	}
+	if err != nil {
+		s.discard(temp)
+	}
+	return err
+}
+
 // discard removes a temporary file; what is left over, the next start removes.
 func (s *Spool) discard(temp string) { _ = s.files.Remove(s.path(temp)) }
 

@@ -131,11 +131,16 @@ func Vacant(place string) bool {
 	}
 	list, err := os.ReadDir(place)
 	return err == nil && !slices.ContainsFunc(list, func(e fs.DirEntry) bool {
-		name := e.Name()
-		_, isLog := parseLogName(name)
-		_, isRun := parseRunName(name)
-		return isLog || isRun || name == "collector"
+		return holds(e.Name())
 	})
+}
+
+// holds says whether a name is of what makes a place one that is used: its id, a
+// log or a run.
+func holds(name string) bool {
+	_, isLog := parseLogName(name)
+	_, isRun := parseRunName(name)
+	return isLog || isRun || name == "collector"
 }
 
 // Retire closes a spool of which every block is stored and every source is known

@@ -546,17 +546,10 @@ func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool, err
 func (s *Spool) writeCollector() error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	f, temp, err := s.create()
-	if err == nil {
+	err := s.writeText("collector", func(f File) []byte {
 		birth, _ := f.Birth()
-		if _, err = f.WriteAt(fmt.Appendf(nil, "%016x\n%016x\n", s.collector, uint64(birth)), 0); err == nil {
-			err = f.Sync()
-		}
-		_ = f.Close()
-	}
-	if err == nil {
-		err = s.rename(temp, "collector")
-	}
+		return twoNumbers(s.collector, uint64(birth))
+	})
 	if err == nil {
 		err = s.syncDir()
 	}

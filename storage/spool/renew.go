@@ -78,10 +78,7 @@ func renew(place string) (moved string, files int, err error) {
 // belongs says whether a file is of what a spool holds. Its reserve and what was
 // being written hold nothing: the next Open sees to them.
 func belongs(e fs.DirEntry) bool {
-	name := e.Name()
-	_, isLog := parseLogName(name)
-	_, isRun := parseRunName(name)
-	return e.Type().IsRegular() && (isLog || isRun || name == "collector" || name == uncheckedName)
+	return e.Type().IsRegular() && (holds(e.Name()) || e.Name() == uncheckedName)
 }
 
 // renewedName is where the files go: where an earlier call was moving them, else

@@ -41,19 +41,8 @@ func (s *Spool) noteUnchecked() error {
 	if s.checked || s.noted {
 		return nil
 	}
-	f, temp, err := s.create()
+	err := s.writeText(uncheckedName, func(File) []byte { return twoNumbers(s.collector, s.base) })
 	if err != nil {
-		return err
-	}
-	if _, err = f.WriteAt(fmt.Appendf(nil, "%016x\n%016x\n", s.collector, s.base), 0); err == nil {
-		err = f.Sync()
-	}
-	_ = f.Close() // Sync said what there is to say
-	if err == nil {
-		err = s.rename(temp, uncheckedName)
-	}
-	if err != nil {
-		s.discard(temp)
 		return fmt.Errorf("note that no store was asked: %w", err)
 	}
 	s.noted = true
