@@ -104,7 +104,7 @@ func TestGuessesWhileSourcesChange(t *testing.T) {
 	looking.Go(func() {
 		for id := uint64(0); ; id = (id + 1) % ids {
 			hash := hashSource(s.seed, id)
-			st := &s.stripe[hash>>58%stripes]
+			st := s.ofHash(hash)
 			_, _ = st.entry(hash), st.guess(hash)
 			select {
 			case <-stop:

@@ -40,11 +40,11 @@ func (f *foresight) look(s *sources, n int) {
 	for i, id := range f.ids[:n] {
 		h := hashSource(s.seed, id)
 		f.hashes[i] = h
-		f.lines[i] = uintptr(unsafe.Pointer(s.stripe[h>>58%stripes].entry(h)))
+		f.lines[i] = uintptr(unsafe.Pointer(s.ofHash(h).entry(h)))
 	}
 	prefetchEach(&f.lines[0], n)
 	for i, h := range f.hashes[:n] {
-		f.guesses[i] = s.stripe[h>>58%stripes].guess(h)
+		f.guesses[i] = s.ofHash(h).guess(h)
 	}
 	for i := range min(n, fetchAhead) {
 		f.fetch(i)

@@ -127,7 +127,10 @@ func newSources(most int) *sources {
 }
 
 // of returns the stripe of a source.
-func (s *sources) of(id uint64) *stripe { return &s.stripe[hashSource(s.seed, id)>>58%stripes] }
+func (s *sources) of(id uint64) *stripe { return s.ofHash(hashSource(s.seed, id)) }
+
+// ofHash is of for who has hashed the id already.
+func (s *sources) ofHash(hash uint64) *stripe { return &s.stripe[hash>>58%stripes] }
 
 // find returns the source with this id, making it at this position if it is
 // new; nil if there is no room. The stripe is locked by the caller, and the
