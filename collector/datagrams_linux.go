@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lectern/lectern/storage/pages"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -55,7 +56,7 @@ func (r *receiver) open(socket, receiveBuffer int) (granted int, err error) {
 	r.headers = make([]mmsghdr, batchDatagrams)
 	r.vectors = make([]unix.Iovec, batchDatagrams)
 	r.control = make([]byte, batchDatagrams*controlSize)
-	r.buffer = hugeBytes(batchDatagrams * bufferStride)
+	r.buffer = pages.HugeBytes(batchDatagrams * bufferStride)
 	for i := range r.headers {
 		r.vectors[i].Base = &r.buffer[i*bufferStride]
 		r.vectors[i].SetLen(datagramBuffer)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/lectern/lectern/storage/pages"
 )
 
 // directory finds sources by their id: an index by open addressing, and the
@@ -47,7 +49,7 @@ func (a *arena) take() *slab {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.rest) == 0 {
-		a.rest = preferHuge(make([]slab, arenaBlock/unsafe.Sizeof(slab{})))
+		a.rest = pages.PreferHuge(make([]slab, arenaBlock/unsafe.Sizeof(slab{})))
 	}
 	s := &a.rest[0]
 	a.rest = a.rest[1:]

@@ -3,6 +3,7 @@ package collector
 import (
 	"unsafe"
 
+	"github.com/lectern/lectern/storage/pages"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -42,7 +43,7 @@ func (f *foresight) look(s *sources, n int) {
 		f.hashes[i] = h
 		f.lines[i] = uintptr(unsafe.Pointer(s.ofHash(h).entry(h)))
 	}
-	prefetchEach(&f.lines[0], n)
+	pages.Prefetch(&f.lines[0], n)
 	for i, h := range f.hashes[:n] {
 		f.guesses[i] = s.ofHash(h).guess(h)
 	}
@@ -60,7 +61,7 @@ func (f *foresight) fetch(i int) {
 	if src := f.guesses[i]; src != nil {
 		at := uintptr(unsafe.Pointer(src))
 		lines := [sourceLines]uintptr{at, at + 64, at + unsafe.Offsetof(src.window) + unsafe.Offsetof(src.window.ring) + uintptr(8*f.words[i])}
-		prefetchEach(&lines[0], sourceLines)
+		pages.Prefetch(&lines[0], sourceLines)
 	}
 }
 

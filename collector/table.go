@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/pages"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -43,6 +44,13 @@ type table struct {
 
 	ahead  ahead
 	nobody slot // of no event's key
+	memory memory
+}
+
+// memory keeps what a table's slices point to.
+type memory struct {
+	tags  *pages.Memory[uint64]
+	slots *pages.Memory[slot]
 }
 
 // ahead is what is known of the events that are being counted.
@@ -60,11 +68,14 @@ const (
 
 // newTable returns a table of at least this many slots, rounded up to a power
 // of two.
-func newTable(slots int) *table {
-	n := 1 << bits.Len(uint(max(slots, groupSlots)-1))
+func newTable(size int) *table {
+	n := 1 << bits.Len(uint(max(size, groupSlots)-1))
+	tags, slots := pages.Make[uint64](n/groupSlots), pages.Make[slot](n)
 	return &table{
-		tags:  preferHuge(make([]uint64, n/groupSlots)),
-		slots: preferHuge(make([]slot, n)),
+		memory: memory{tags, slots},
+
+		tags:  tags.Slice,
+		slots: slots.Slice,
 		mask:  uint64(n/groupSlots - 1),
 		limit: n / 8 * 7,
 		seed:  [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64() | 1},
@@ -123,7 +134,7 @@ func (t *table) countSome(events []wire.Event, moments []moment) {
 		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&tags[group(h)&mask]))
 	}
 	if far {
-		prefetchEach(&a.lines[0], len(events))
+		pages.Prefetch(&a.lines[0], len(events))
 	}
 	for i := range events {
 		// The slot that the key has, or will get, in nearly every case. Written
@@ -144,7 +155,7 @@ func (t *table) countSome(events []wire.Event, moments []moment) {
 		a.slots[i%lookahead] = s
 	}
 	if far {
-		prefetchEach(&a.lines[0], len(events))
+		pages.Prefetch(&a.lines[0], len(events))
 	}
 	for i := range events {
 		e, m, s := &events[i], moments[i], a.slots[i%lookahead]

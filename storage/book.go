@@ -1,5 +1,7 @@
 package storage
 
+import "reflect"
+
 // Window is the span of time, by the collector's clock in Unix milliseconds,
 // in which what a block or a book says was received: [Start, End).
 type Window struct{ Start, End int64 }
@@ -43,6 +45,14 @@ func (b *Book) RefusedEvents() uint64 {
 // Balanced says whether every event sent is accounted for.
 func (b *Book) Balanced() bool {
 	return int64(b.Sent) == int64(b.Accepted)+int64(b.RefusedEvents())+int64(b.Shed)+b.Lost
+}
+
+// zero says that nothing is in it.
+func (b *Book) zero() bool {
+	refused := b.Refused
+	empty := *b
+	empty.Stream, empty.Refused = 0, nil
+	return len(refused) == 0 && reflect.ValueOf(empty).IsZero()
 }
 
 // Add adds another book of the same stream.

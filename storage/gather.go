@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -20,10 +19,13 @@ type Spool interface {
 	Seal(*Seal) (number uint64, err error)
 	// Retry writes the seal that an earlier Seal could not.
 	Retry() error
-	// Room is how many rows another seal may bring.
+	// Room is how many rows another seal may bring, and Crowded says that those
+	// that wait in memory should become blocks, so that there is more.
 	Room() int
-	// Freeze turns what the seals up to through brought into blocks.
-	Freeze(rows []Row, books []Book, w Window, through uint64) error
+	Crowded() bool
+	// Freeze turns rows, which belong to those of the mark that no earlier call
+	// had, into blocks, and books with them. It leaves rows to the caller.
+	Freeze(rows *Minutes, books []Book, w Window, m Mark) error
 	// Merge adds up runs that wait for the store.
 	Merge(ctx context.Context) error
 	// Oldest is the oldest block that waits, if any does.
@@ -40,30 +42,43 @@ type Spool interface {
 	Wait() <-chan struct{}
 }
 
+// Mark says which rows are in blocks: those of the seals up to Through and of
+// minutes before Before, in Unix seconds; All is every minute. From one Mark to the
+// next neither number is less, but after one of All.
+type Mark struct{ Through, Before uint64 }
+
+// Recovered is what was sealed before and is in no block.
+type Recovered struct {
+	Rows   *Minutes // nil: none; the Gatherer's from then on
+	Books  []Book   // one a stream
+	Window Window
+	Mark   Mark // Through is the last seal that is in it, Before that of the last Mark
+}
+
 // GathererOptions configure a Gatherer.
 type GathererOptions struct {
 	Spool          Spool
 	Store          Store
-	FlushInterval  time.Duration // the longest that rows wait before they are frozen
+	FlushInterval  time.Duration // between two flushes; from a minute on, of whole minutes
+	Settle         time.Duration // how long after its end a minute is flushed
 	RowsWaitingMax int           // rows that may be in memory
-	Recovered      Seal          // what was sealed before and never frozen; its rows are the Gatherer's
-	Through        uint64        // number of the last of these seals
+	Recovered      Recovered
 	Metrics        *metrics.Set
 	Logger         *slog.Logger
 }
 
-// Gatherer has each cut sealed, adds the rows of several cuts up, has blocks made
-// of them, and brings the blocks to the store, oldest first, each until it is
-// there.
+// Gatherer has each cut sealed, adds up the rows of all cuts by minute, has blocks
+// made of minutes that are over, and brings the blocks to the store, oldest first,
+// each until it is there.
 type Gatherer struct {
 	o GathererOptions
 
-	mu       sync.Mutex // protects the fields below
-	rows     []Row
-	freezing int // rows that are no longer in rows, and not known to be in blocks
-	books    map[uint16]*Book
-	window   Window
-	through  uint64 // the last seal that is in them
+	mu      sync.Mutex // protects the fields below
+	rows    *Minutes
+	books   map[uint16]*Book
+	window  Window
+	mark    Mark   // Through is the last seal that is in rows and books
+	pending *flush // on its way into blocks, or could not be written yet
 
 	// The shipper has what follows to itself.
 	checked    bool      // the store's numbers fit the spool's,
@@ -85,22 +100,26 @@ type Gatherer struct {
 func NewGatherer(o GathererOptions) *Gatherer {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gatherer{
-		o: o, books: make(map[uint16]*Book),
-		due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
+		o: o, due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
 	}
 	g.register(o.Metrics)
 	g.show(o.Metrics)
 	g.recover()
-	g.working.Go(func() { g.freezeAll(ctx) })
+	g.working.Go(func() { g.flushEach(ctx) })
 	g.working.Go(func() { g.ship(ctx) })
 	g.working.Go(func() { g.merge(ctx) })
 	return g
 }
 
-// recover takes what was sealed before, and keeps no second copy of it.
+// recover takes what was sealed before.
 func (g *Gatherer) recover() {
-	g.take(&g.o.Recovered, g.o.Through)
-	g.o.Recovered = Seal{}
+	r := &g.o.Recovered
+	g.rows, g.books, g.window, g.mark = r.Rows, make(map[uint16]*Book), r.Window, r.Mark
+	if g.rows == nil {
+		g.rows = NewMinutes()
+	}
+	g.addBooks(r.Books)
+	g.o.Recovered = Recovered{}
 }
 
 // Room is how many more rows may come.
@@ -112,7 +131,11 @@ func (g *Gatherer) Room() int {
 func (g *Gatherer) waiting() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.rows) + g.freezing
+	n := g.rows.Len()
+	if g.pending != nil {
+		n += g.pending.rows.Len()
+	}
+	return n
 }
 
 // Seal makes a cut durable and takes its rows and books. One goroutine calls it
@@ -162,22 +185,27 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 		g.window.Start = seal.Window.Start
 	}
 	g.window.End = max(g.window.End, seal.Window.End)
-	g.rows = append(g.rows, seal.Rows...)
-	for i := range seal.Books {
-		b := &seal.Books[i]
+	g.rows.Add(seal.Rows)
+	g.addBooks(seal.Books)
+	g.mark.Through = number
+	if g.rows.Len() >= g.o.RowsWaitingMax/2 || g.o.Spool.Crowded() {
+		select {
+		case g.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// addBooks adds books to those that wait. The caller has mu, or is alone.
+func (g *Gatherer) addBooks(books []Book) {
+	for i := range books {
+		b := &books[i]
 		if mine, ok := g.books[b.Stream]; ok {
 			mine.Add(b)
 		} else {
 			c := *b
 			c.Refused = slices.Clone(b.Refused)
 			g.books[b.Stream] = &c
-		}
-	}
-	g.through = number
-	if len(g.rows) >= BlockRowsMax {
-		select {
-		case g.due <- struct{}{}:
-		default:
 		}
 	}
 }
@@ -199,7 +227,7 @@ func (g *Gatherer) Close(ctx context.Context) error {
 	defer stop()
 	g.working.Wait()
 	g.cancel()
-	err := g.freeze()
+	err := g.flushAll()
 	if err == nil {
 		g.shipLast(ctx)
 	}
@@ -207,73 +235,6 @@ func (g *Gatherer) Close(ctx context.Context) error {
 		err = fmt.Errorf("close the store: %w", closed)
 	}
 	return err
-}
-
-// freezeAll freezes what waits every FlushInterval, or when it is enough.
-func (g *Gatherer) freezeAll(ctx context.Context) {
-	tick := time.NewTicker(g.o.FlushInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-g.due:
-		case <-g.closed:
-			return
-		case <-ctx.Done():
-			return
-		}
-		if err := g.freeze(); err != nil {
-			g.meters.freezeFailures.Inc()
-			g.o.Logger.Error("the rows that wait could not be written as blocks; they stay in the log and in memory, and it will be tried again", "error", err)
-		}
-	}
-}
-
-// freeze makes blocks of all that waits.
-func (g *Gatherer) freeze() error {
-	g.mu.Lock()
-	rows, window, books, through := g.rows, g.window, g.books, g.through
-	g.rows, g.books, g.freezing = nil, make(map[uint16]*Book), len(rows)
-	if len(rows) == 0 && len(books) == 0 {
-		g.mu.Unlock()
-		return nil
-	}
-	g.window = Window{Start: window.End} // its end is that of what comes, whatever the clock said before
-	g.mu.Unlock()
-	rows = mergeRows(rows)
-	if err := g.o.Spool.Freeze(rows, sortedBooks(books), window, through); err != nil {
-		g.putBack(rows, books, window)
-		return err
-	}
-	g.mu.Lock()
-	g.freezing = 0
-	g.mu.Unlock()
-	return nil
-}
-
-func sortedBooks(books map[uint16]*Book) []Book {
-	out := make([]Book, 0, len(books))
-	for _, b := range books {
-		out = append(out, *b)
-	}
-	slices.SortFunc(out, func(a, b Book) int { return int(a.Stream) - int(b.Stream) })
-	return out
-}
-
-// putBack takes back what could not be frozen, before what came meanwhile.
-func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.rows, g.freezing = append(rows, g.rows...), 0
-	for stream, b := range g.books {
-		if mine, ok := books[stream]; ok {
-			mine.Add(b)
-		} else {
-			books[stream] = b
-		}
-	}
-	g.books = books
-	g.window = Window{Start: min(w.Start, g.window.Start), End: max(w.End, g.window.End)}
 }
 
 // merge adds up what waits for the store, after each FlushInterval.
@@ -299,27 +260,4 @@ func (g *Gatherer) merge(ctx context.Context) {
 			g.o.Logger.Warn("the blocks that wait for the store could not be merged; it will be tried again", "error", err)
 		}
 	}
-}
-
-// byKey sorts rows by their key. With a function of two rows, as slices has it,
-// each comparison would copy both.
-type byKey []Row
-
-func (b byKey) Len() int           { return len(b) }
-func (b byKey) Less(i, j int) bool { return CompareKeys(&b[i], &b[j]) < 0 }
-func (b byKey) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
-
-// mergeRows sorts rows by key and adds up those of the same key, in place.
-func mergeRows(rows []Row) []Row {
-	sort.Sort(byKey(rows))
-	n := 0
-	for i := range rows {
-		if n > 0 && CompareKeys(&rows[n-1], &rows[i]) == 0 && rows[n-1].fits(&rows[i]) {
-			rows[n-1].Add(&rows[i])
-			continue
-		}
-		rows[n] = rows[i]
-		n++
-	}
-	return rows[:n]
 }

@@ -115,7 +115,7 @@ type shelfSpool struct {
 	parked  []*Block
 	last    uint64
 	opened  uint64
-	through uint64
+	mark    Mark
 	wake    chan struct{}
 }
 
@@ -149,30 +149,33 @@ func (s *shelfSpool) Retry() error {
 
 func (s *shelfSpool) Room() int { return 1 << 40 }
 
-func (s *shelfSpool) Freeze(rows []Row, books []Book, w Window, through uint64) error {
+func (s *shelfSpool) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
 	time.Sleep(s.slow) // in synctest's time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails {
 		return errors.New("disk full")
 	}
-	if through > s.seals || through < s.through {
-		return fmt.Errorf("through %d after %d, of %d seals", through, s.through, s.seals)
+	if m.Through > s.seals || m.Through < s.mark.Through || m.Before < s.mark.Before && s.mark.Before != All {
+		return fmt.Errorf("mark %+v after %+v, of %d seals", m, s.mark, s.seals)
 	}
-	s.through = through
-	for len(rows) > 0 || len(books) > 0 {
+	s.mark = m
+	var b *Block
+	begin := func(day uint32) {
 		s.last++
-		b := &Block{Number: s.last, Window: w, Books: books}
+		b = &Block{Number: s.last, Window: w, Books: books, Day: day}
 		books = nil
-		if len(rows) > 0 {
-			b.Day = rows[0].Day()
-		}
-		n := 0
-		for ; n < min(len(rows), 10_000) && rows[n].Day() == b.Day; n++ {
-			b.Rows.Append(&rows[n])
-		}
-		rows = rows[n:]
 		s.blocks = append(s.blocks, b)
+	}
+	_ = rows.Each(func(r *Row) error {
+		if b == nil || b.Day != r.Day() || b.Rows.Len() == 10_000 {
+			begin(r.Day())
+		}
+		b.Rows.Append(r)
+		return nil
+	})
+	if len(books) > 0 {
+		begin(0)
 	}
 	select {
 	case s.wake <- struct{}{}:
@@ -180,6 +183,8 @@ func (s *shelfSpool) Freeze(rows []Row, books []Book, w Window, through uint64) 
 	}
 	return nil
 }
+
+func (s *shelfSpool) Crowded() bool { return false }
 
 func (s *shelfSpool) Merge(context.Context) error { return nil }
 

@@ -14,10 +14,10 @@ import (
 // do not fit the spool's it returns the error that says so: that takes a person,
 // who can do nothing while this process has the spool. It does not close the store.
 func ShipLeftover(ctx context.Context, o GathererOptions) error {
-	g := &Gatherer{o: o, books: make(map[uint16]*Book), due: make(chan struct{}, 1)}
+	g := &Gatherer{o: o, due: make(chan struct{}, 1)}
 	g.register(o.Metrics)
 	g.recover()
-	o.Recovered = Seal{}
+	o.Recovered = Recovered{}
 	wait := retryFirst
 	// Before there are new blocks: their numbers would be those of others, and the
 	// next process would take them for the spool's own.
@@ -26,9 +26,9 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 	}
 	for {
 		// A disk without room for what is frozen has some when a block is stored.
-		failed := g.freeze()
+		failed := g.flushAll()
 		if failed != nil {
-			g.meters.freezeFailures.Inc()
+			g.meters.flushFailures.Inc()
 			o.Logger.Error("what another process had sealed could not be written as blocks; it stays in the log, and it will be tried again", "error", failed)
 		}
 		done, err := true, error(nil)

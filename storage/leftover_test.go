@@ -17,9 +17,15 @@ func leftover(s Store, spool *shelfSpool, rows []Row) GathererOptions {
 	spool.seals = 1
 	return GathererOptions{
 		Spool: spool, Store: s, FlushInterval: time.Hour, RowsWaitingMax: 1000,
-		Recovered: Seal{Window: Window{Start: 1, End: 2}, Rows: rows}, Through: 1,
+		Recovered: Recovered{Window: Window{Start: 1, End: 2}, Rows: minutesOf(rows...), Mark: Mark{Through: 1}},
 		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	}
+}
+
+func minutesOf(rows ...Row) *Minutes {
+	m := NewMinutes()
+	m.Add(rows)
+	return m
 }
 
 // What the store will not take is not given up: it is tried again when somebody
@@ -75,11 +81,11 @@ func TestLeftoverOfAnOlderCopy(t *testing.T) {
 // roomy is a spool without room for another block while it has one.
 type roomy struct{ *shelfSpool }
 
-func (s roomy) Freeze(rows []Row, books []Book, w Window, through uint64) error {
+func (s roomy) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
 	if s.Blocks() > 0 {
 		return errors.New("no space left on device")
 	}
-	return s.shelfSpool.Freeze(rows, books, w, through)
+	return s.shelfSpool.Freeze(rows, books, w, m)
 }
 
 // Blocks that are there go to the store though there is no room to freeze what is
@@ -88,7 +94,7 @@ func TestLeftoverMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, spool := &shelf{}, newShelfSpool(0)
 		o := leftover(s, spool, []Row{{Content: 1, Opens: 3}})
-		if err := spool.Freeze([]Row{{Content: 2, Opens: 4}}, nil, Window{Start: 1, End: 2}, 0); err != nil {
+		if err := spool.Freeze(minutesOf(Row{Content: 2, Opens: 4}), nil, Window{Start: 1, End: 2}, Mark{Before: All}); err != nil {
 			t.Fatal(err)
 		}
 		o.Spool = roomy{spool}
@@ -118,8 +124,10 @@ func TestRecoveredRowsAreLetGo(t *testing.T) {
 				for i := range rows {
 					rows[i] = Row{Content: uint64(i), Opens: 1}
 				}
-				runtime.AddCleanup(&rows[0], func(struct{}) { close(gone) }, struct{}{})
 				o := leftover(&shelf{away: ErrAway}, newShelfSpool(0), rows)
+				for _, table := range o.Recovered.Rows.tables {
+					runtime.AddCleanup(table, func(struct{}) { close(gone) }, struct{}{})
+				}
 				o.FlushInterval = time.Millisecond
 				return o
 			}

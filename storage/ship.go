@@ -170,24 +170,25 @@ func (g *Gatherer) stored(b *Block) {
 
 // meters are the metrics of docs/METRICS.md that tell of blocks.
 type meters struct {
-	blocks, rows, events            *metrics.Counter // stored
-	retries, parked, freezeFailures *metrics.Counter
-	elapsed                         *metrics.Summary
-	refused                         *metrics.Gauge // spools that are older copies, as the store knows
+	blocks, rows, events                  *metrics.Counter // stored
+	retries, parked, early, flushFailures *metrics.Counter
+	elapsed                               *metrics.Summary
+	refused                               *metrics.Gauge // spools that are older copies, as the store knows
 }
 
 func (g *Gatherer) register(set *metrics.Set) {
 	// The leftovers of other processes count with what is our own: an alarm looks
 	// at all of it.
 	g.meters = &meters{
-		blocks:         set.GetOrCreateCounter("lectern_blocks_stored_total"),
-		rows:           set.GetOrCreateCounter("lectern_rows_stored_total"),
-		events:         set.GetOrCreateCounter("lectern_events_stored_total"),
-		retries:        set.GetOrCreateCounter("lectern_block_retries_total"),
-		parked:         set.GetOrCreateCounter("lectern_blocks_parked_total"),
-		freezeFailures: set.GetOrCreateCounter("lectern_freeze_failures_total"),
-		elapsed:        set.GetOrCreateSummary("lectern_block_store_seconds"),
-		refused:        set.GetOrCreateGauge("lectern_spool_refused", nil),
+		blocks:        set.GetOrCreateCounter("lectern_blocks_stored_total"),
+		rows:          set.GetOrCreateCounter("lectern_rows_stored_total"),
+		events:        set.GetOrCreateCounter("lectern_events_stored_total"),
+		retries:       set.GetOrCreateCounter("lectern_block_retries_total"),
+		parked:        set.GetOrCreateCounter("lectern_blocks_parked_total"),
+		early:         set.GetOrCreateCounter("lectern_flushes_early_total"),
+		flushFailures: set.GetOrCreateCounter("lectern_freeze_failures_total"),
+		elapsed:       set.GetOrCreateSummary("lectern_block_store_seconds"),
+		refused:       set.GetOrCreateGauge("lectern_spool_refused", nil),
 	}
 }
 

@@ -1,7 +1,7 @@
 #include "textflag.h"
 
-// func prefetchEach(p *uintptr, n int)
-TEXT ·prefetchEach(SB), NOSPLIT, $0-16
+// func Prefetch(p *uintptr, n int)
+TEXT ·Prefetch(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), AX
 	MOVQ n+8(FP), CX
 

@@ -1,7 +1,7 @@
 #include "textflag.h"
 
-// func prefetchEach(p *uintptr, n int)
-TEXT ·prefetchEach(SB), NOSPLIT, $0-16
+// func Prefetch(p *uintptr, n int)
+TEXT ·Prefetch(SB), NOSPLIT, $0-16
 	MOVD p+0(FP), R0
 	MOVD n+8(FP), R1
 

@@ -1,0 +1,136 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// flush is what goes from memory into blocks at once.
+type flush struct {
+	rows   *Minutes
+	books  []Book
+	window Window
+	mark   Mark
+}
+
+const minute = time.Minute
+
+// flushEach flushes every FlushInterval, or when too much waits.
+func (g *Gatherer) flushEach(ctx context.Context) {
+	timer := time.NewTimer(g.untilFlush(time.Now()))
+	defer timer.Stop()
+	for {
+		var err error
+		select {
+		case <-timer.C:
+			timer.Reset(g.untilFlush(time.Now()))
+			err = g.flush(g.over(time.Now()))
+		case <-g.due:
+			g.meters.early.Inc()
+			err = g.flush(All)
+		case <-g.closed:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			g.meters.flushFailures.Inc()
+			g.o.Logger.Error("the rows that wait could not be written as blocks; they stay in the log and in memory, and it will be tried again", "error", err)
+		}
+	}
+}
+
+// whole says that only minutes that are over are flushed.
+func (g *Gatherer) whole() bool { return g.o.FlushInterval >= minute }
+
+// untilFlush is how long after now the next flush is due: Settle behind the end of a
+// minute, where only whole ones are flushed.
+func (g *Gatherer) untilFlush(now time.Time) time.Duration {
+	interval := g.o.FlushInterval
+	if !g.whole() {
+		return interval
+	}
+	behind := time.Duration(now.Add(-g.o.Settle).UnixNano()) % interval
+	return interval - behind
+}
+
+// over is the minute before which all are over now: every minute, where whole ones
+// are not waited for.
+func (g *Gatherer) over(now time.Time) uint64 {
+	if !g.whole() {
+		return All
+	}
+	seconds := now.Add(-g.o.Settle).Unix()
+	return uint64(seconds - seconds%60)
+}
+
+// flushAll makes blocks of all that waits, and of what could not be written before.
+func (g *Gatherer) flushAll() error {
+	if err := g.flush(All); err != nil {
+		return err
+	}
+	return g.flush(All) // where the first call had what was left from before
+}
+
+// flush makes blocks of the rows of minutes that begin before the one given, or of
+// those that an earlier call could not write.
+func (g *Gatherer) flush(before uint64) error {
+	f := g.begin(before)
+	if f == nil {
+		return nil
+	}
+	if err := g.o.Spool.Freeze(f.rows, f.books, f.window, f.mark); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.pending = nil
+	g.mu.Unlock()
+	f.rows.Free()
+	return nil
+}
+
+// begin takes what is to be flushed out of what waits, nil for nothing.
+func (g *Gatherer) begin(before uint64) *flush {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pending != nil {
+		return g.pending
+	}
+	if before < g.mark.Before { // the clock was set back, or another process's was ahead
+		before = All
+	}
+	f := &flush{rows: g.rows.Take(before), window: g.window, mark: Mark{g.mark.Through, before}}
+	f.books = g.takeBooks()
+	if f.rows.Len() == 0 && len(f.books) == 0 {
+		return nil
+	}
+	if g.mark.Before = before; before == All {
+		g.mark.Before = 0
+	}
+	g.window = Window{Start: f.window.End} // its end is that of what comes, whatever the clock said before
+	g.pending = f
+	return f
+}
+
+// takeBooks takes the books that wait, ordered by stream. An event is accounted for
+// together with its row, so that what is stored adds up at any time: those of
+// minutes that go on stay in the books that go on.
+func (g *Gatherer) takeBooks() []Book {
+	open := g.rows.Events()
+	taken := make([]Book, 0, len(g.books))
+	for stream, b := range g.books {
+		stay := min(open[stream], b.Accepted, b.Sent)
+		b.Sent -= stay
+		b.Accepted -= stay
+		if !b.zero() {
+			taken = append(taken, *b)
+		}
+		delete(g.books, stream)
+		if stay > 0 {
+			g.books[stream] = &Book{Stream: stream, Sent: stay, Accepted: stay}
+		}
+	}
+	slices.SortFunc(taken, func(a, b Book) int { return int(a.Stream) - int(b.Stream) })
+	return taken
+}

@@ -1,0 +1,272 @@
+package storage
+
+import (
+	"cmp"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"unsafe"
+
+	"github.com/lectern/lectern/storage/pages"
+)
+
+// minuteTable adds up the rows of one minute of one stream: open addressing, no
+// pointers, half a line of the cache a row. What does not fit a slot stands beside
+// the slots as it came.
+type minuteTable struct {
+	period
+	seed   [2]uint64
+	memory *pages.Memory[minuteSlot]
+	slots  []minuteSlot
+	used   int
+	events uint64 // that the rows are
+	beside []Row  // that no slot can hold
+	sorted bool  // the first used slots are all, ordered by content and user; so is beside
+
+	hashes [addAhead]uint64
+	lines  [addAhead]uintptr
+}
+
+// minuteSlot is a row without its minute and stream.
+type minuteSlot struct {
+	content, user uint64
+	dwell         uint32
+	first, last   uint16 // milliseconds into the minute, and 1: 0 is an empty slot's
+	opens, reads  uint16
+	finishes      uint8
+	saves, shares uint8
+	progress      uint8
+}
+
+const (
+	minuteSlotsMin = 1 << 10
+	millisOfMinute = 60_000
+)
+
+// addAhead is how many rows are added at a time: the memory of all is asked for
+// before the first is looked for.
+const addAhead = 64
+
+func randomSeed() [2]uint64 { return [2]uint64{rand.Uint64(), rand.Uint64()} }
+
+// newMinuteTable returns a table with room for that many rows, and for more when
+// they come.
+func newMinuteTable(p period, seed [2]uint64, rows int) *minuteTable {
+	t := &minuteTable{period: p, seed: seed}
+	t.allocate(max(minuteSlotsMin, rows+rows/2))
+	return t
+}
+
+func (t *minuteTable) allocate(slots int) {
+	t.memory = pages.Make[minuteSlot](slots)
+	t.slots = t.memory.Slice
+}
+
+// free gives the memory back.
+func (t *minuteTable) free() {
+	t.memory.Free()
+	t.slots, t.beside, t.used = nil, nil, 0
+}
+
+// len is the number of rows, or one more for each that stands in a slot and beside.
+func (t *minuteTable) len() int { return t.used + len(t.beside) }
+
+// room says that n more rows leave the table empty enough for short searches.
+func (t *minuteTable) room(n int) bool { return t.used+n <= len(t.slots)/10*7 }
+
+// add adds rows of the table's period.
+func (t *minuteTable) add(rows []Row) {
+	for len(rows) > 0 {
+		n := min(len(rows), addAhead)
+		for !t.room(n) {
+			t.grow()
+		}
+		t.addSome(rows[:n])
+		rows = rows[n:]
+	}
+}
+
+// addSome adds 1 to addAhead rows, for which there is room.
+func (t *minuteTable) addSome(rows []Row) {
+	for i := range rows {
+		h := t.hash(rows[i].Content, rows[i].User)
+		t.hashes[i%addAhead] = h
+		t.lines[i%addAhead] = uintptr(unsafe.Pointer(&t.slots[t.home(h)]))
+	}
+	pages.Prefetch(&t.lines[0], len(rows))
+	for i := range rows {
+		r := &rows[i]
+		t.events += r.Events()
+		s, fits := t.pack(r)
+		if !fits {
+			t.beside = append(t.beside, *r)
+			continue
+		}
+		at := t.find(t.hashes[i%addAhead], s.content, s.user)
+		switch {
+		case at.first == 0:
+			*at = s
+			t.used++
+		case !at.add(&s):
+			t.beside = append(t.beside, *r)
+		}
+	}
+}
+
+// hash mixes an id with the other by a multiplication that keeps both halves (the
+// way of wyhash). It is seeded, so that nobody can choose ids that collide.
+func (t *minuteTable) hash(content, user uint64) uint64 {
+	hi, lo := bits.Mul64(content^t.seed[0], user^t.seed[1])
+	return (hi ^ lo) * 0xD6E8FEB86659FD93
+}
+
+// home is where a hash is looked for first.
+func (t *minuteTable) home(hash uint64) int {
+	hi, _ := bits.Mul64(hash, uint64(len(t.slots)))
+	return int(hi)
+}
+
+// find returns the slot of a key, an empty one where it has none.
+func (t *minuteTable) find(hash, content, user uint64) *minuteSlot {
+	for i := t.home(hash); ; {
+		s := &t.slots[i]
+		if s.content == content && s.user == user || s.first == 0 {
+			return s
+		}
+		if i++; i == len(t.slots) {
+			i = 0
+		}
+	}
+}
+
+// grow doubles the table.
+func (t *minuteTable) grow() {
+	old, from := t.memory, t.slots
+	t.allocate(2 * len(from))
+	for i := range from {
+		if s := &from[i]; s.first != 0 {
+			*t.find(t.hash(s.content, s.user), s.content, s.user) = *s
+		}
+	}
+	old.Free()
+}
+
+// pack puts a row into the form of a slot, and says whether it fits.
+func (t *minuteTable) pack(r *Row) (s minuteSlot, fits bool) {
+	start := int64(t.minute) * 1000
+	first, last := uint64(r.First-start), uint64(r.Last-start)
+	large := r.Dwell>>32 | uint64((r.Opens|r.Reads)>>16) | uint64((r.Finishes|r.Saves|r.Shares)>>8)
+	if large != 0 || first >= millisOfMinute || last >= millisOfMinute {
+		return s, false
+	}
+	return minuteSlot{
+		content: r.Content, user: r.User, dwell: uint32(r.Dwell), first: uint16(first) + 1, last: uint16(last) + 1,
+		opens: uint16(r.Opens), reads: uint16(r.Reads),
+		finishes: uint8(r.Finishes), saves: uint8(r.Saves), shares: uint8(r.Shares), progress: r.Progress,
+	}, true
+}
+
+// row is the opposite of pack.
+func (t *minuteTable) row(s *minuteSlot) Row {
+	start := int64(t.minute)*1000 - 1
+	return Row{
+		Content: s.content, User: s.user, Dwell: uint64(s.dwell), First: start + int64(s.first), Last: start + int64(s.last),
+		Minute: t.minute, Stream: t.stream, Opens: uint32(s.opens), Reads: uint32(s.reads),
+		Finishes: uint32(s.finishes), Saves: uint32(s.saves), Shares: uint32(s.shares), Progress: s.progress,
+	}
+}
+
+// add adds a slot of the same key, where the sums fit.
+func (s *minuteSlot) add(o *minuteSlot) bool {
+	dwell := uint64(s.dwell) + uint64(o.dwell)
+	opens, reads := uint32(s.opens)+uint32(o.opens), uint32(s.reads)+uint32(o.reads)
+	finishes, saves, shares := uint16(s.finishes)+uint16(o.finishes), uint16(s.saves)+uint16(o.saves), uint16(s.shares)+uint16(o.shares)
+	if dwell>>32|uint64((opens|reads)>>16)|uint64((finishes|saves|shares)>>8) != 0 {
+		return false
+	}
+	s.dwell, s.opens, s.reads = uint32(dwell), uint16(opens), uint16(reads)
+	s.finishes, s.saves, s.shares = uint8(finishes), uint8(saves), uint8(shares)
+	s.progress = max(s.progress, o.progress)
+	s.first, s.last = min(s.first, o.first), max(s.last, o.last)
+	return true
+}
+
+// sort moves the rows to the front and orders them by content and user. Nothing
+// can be added after it.
+func (t *minuteTable) sort() {
+	if t.sorted {
+		return
+	}
+	t.sorted = true
+	n := 0
+	for i := range t.slots {
+		if t.slots[i].first != 0 {
+			t.slots[n] = t.slots[i]
+			n++
+		}
+	}
+	sortSlots(t.slots[:n])
+	t.beside = mergeRows(t.beside)
+}
+
+// compareSlots orders as CompareKeys does within a minute of a stream.
+func compareSlots(a, b *minuteSlot) int {
+	if c := cmp.Compare(a.content, b.content); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.user, b.user)
+}
+
+// mergeRows sorts rows by key and adds up those of the same key, in place.
+func mergeRows(rows []Row) []Row {
+	slices.SortFunc(rows, func(a, b Row) int { return CompareKeys(&a, &b) })
+	n := 0
+	for i := range rows {
+		if n > 0 && CompareKeys(&rows[n-1], &rows[i]) == 0 && rows[n-1].fits(&rows[i]) {
+			rows[n-1].Add(&rows[i])
+			continue
+		}
+		rows[n] = rows[i]
+		n++
+	}
+	return rows[:n]
+}
+
+// cursor goes through a sorted table.
+type cursor struct {
+	t            *minuteTable
+	slot, beside int // behind the one that row is
+	row          Row
+}
+
+// next goes to the next row, the sum of a slot and of what stands beside it, and
+// says whether there was one.
+func (c *cursor) next() bool {
+	t := c.t
+	slot, beside := c.slot < t.used, c.beside < len(t.beside)
+	order := 0
+	switch {
+	case !slot && !beside:
+		return false
+	case slot && beside:
+		c.row = t.row(&t.slots[c.slot])
+		order = CompareKeys(&c.row, &t.beside[c.beside])
+	case beside:
+		order = 1
+	default:
+		c.row = t.row(&t.slots[c.slot])
+		order = -1
+	}
+	if order > 0 {
+		c.row = t.beside[c.beside]
+		c.beside++
+		return true
+	}
+	c.slot++
+	if order == 0 && c.row.fits(&t.beside[c.beside]) {
+		c.row.Add(&t.beside[c.beside])
+		c.beside++
+	}
+	return true
+}
+

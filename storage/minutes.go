@@ -1,0 +1,172 @@
+package storage
+
+import (
+	"container/heap"
+	"math"
+	"slices"
+)
+
+// Minutes adds up rows by their key until they are taken out in the order of
+// CompareKeys: a table for each minute of a stream. It belongs to one goroutine at
+// a time.
+type Minutes struct {
+	seed   [2]uint64
+	tables map[period]*minuteTable
+	recent *minuteTable // of the row before, which mostly is that of the next
+	last   period       // recent's
+	usual  map[uint16]int
+	rows   int
+}
+
+// period is a minute of a stream.
+type period struct {
+	minute uint32 // its start, Unix seconds
+	stream uint16
+}
+
+// NewMinutes returns an empty one.
+func NewMinutes() *Minutes {
+	return &Minutes{seed: randomSeed(), tables: make(map[period]*minuteTable), usual: make(map[uint16]int)}
+}
+
+// Len is the number of rows.
+func (m *Minutes) Len() int { return m.rows }
+
+// Add adds up rows, which it only reads.
+func (m *Minutes) Add(rows []Row) {
+	for len(rows) > 0 {
+		p := period{rows[0].Minute, rows[0].Stream}
+		n := 1
+		for n < len(rows) && rows[n].Minute == p.minute && rows[n].Stream == p.stream {
+			n++
+		}
+		t := m.table(p)
+		before := t.len()
+		t.add(rows[:n])
+		m.rows += t.len() - before
+		rows = rows[n:]
+	}
+}
+
+// table returns the table of a period, a new one of the size that the stream's
+// last whole minute had.
+func (m *Minutes) table(p period) *minuteTable {
+	if m.recent != nil && m.last == p {
+		return m.recent
+	}
+	t := m.tables[p]
+	if t == nil {
+		t = newMinuteTable(p, m.seed, m.usual[p.stream])
+		m.tables[p] = t
+	}
+	m.recent, m.last = t, p
+	return t
+}
+
+// Take takes out the rows of all minutes that begin before the one given, in Unix
+// seconds, and leaves the others.
+func (m *Minutes) Take(before uint64) *Minutes {
+	taken := &Minutes{seed: m.seed, tables: make(map[period]*minuteTable), usual: m.usual}
+	for p, t := range m.tables {
+		if uint64(p.minute) < before {
+			taken.tables[p] = t
+			taken.rows += t.len()
+			delete(m.tables, p)
+		}
+	}
+	m.rows -= taken.rows
+	m.recent = nil
+	clear(m.usual) // streams that are silent are forgotten
+	for p, t := range taken.tables {
+		m.usual[p.stream] = max(m.usual[p.stream], t.len())
+	}
+	return taken
+}
+
+// All is every minute, for Take.
+const All = math.MaxUint64
+
+// Events is how many events the rows of each stream are.
+func (m *Minutes) Events() map[uint16]uint64 {
+	events := make(map[uint16]uint64)
+	for p, t := range m.tables {
+		events[p.stream] += t.events
+	}
+	return events
+}
+
+// Each gives all rows to f, ordered by CompareKeys, until f returns an error,
+// which it returns. No key comes twice but where its counters would not fit into
+// one row. f must not keep the row. After it no more rows can be added.
+func (m *Minutes) Each(f func(*Row) error) error {
+	tables := make([]*minuteTable, 0, len(m.tables))
+	for _, t := range m.tables {
+		if t.len() > 0 {
+			tables = append(tables, t)
+		}
+	}
+	slices.SortFunc(tables, func(a, b *minuteTable) int {
+		x, y := Row{Minute: a.minute, Stream: a.stream}, Row{Minute: b.minute, Stream: b.stream}
+		return CompareKeys(&x, &y)
+	})
+	for len(tables) > 0 {
+		n := 1
+		for n < len(tables) && tables[n].stream == tables[0].stream && tables[n].minute/secondsPerDay == tables[0].minute/secondsPerDay {
+			n++
+		}
+		if err := eachOf(tables[:n], f); err != nil {
+			return err
+		}
+		tables = tables[n:]
+	}
+	return nil
+}
+
+// eachOf gives f the rows of several minutes of one stream and day: contents are in
+// order before minutes are.
+func eachOf(tables []*minuteTable, f func(*Row) error) error {
+	cursors := make(cursors, 0, len(tables))
+	for _, t := range tables {
+		t.sort()
+		c := &cursor{t: t}
+		if c.next() {
+			cursors = append(cursors, c)
+		}
+	}
+	heap.Init(&cursors)
+	for len(cursors) > 0 {
+		c := cursors[0]
+		if err := f(&c.row); err != nil {
+			return err
+		}
+		switch {
+		case !c.next():
+			heap.Pop(&cursors)
+		case len(cursors) > 1:
+			heap.Fix(&cursors, 0)
+		}
+	}
+	return nil
+}
+
+// Free gives the memory back; the Minutes is empty then.
+func (m *Minutes) Free() {
+	for _, t := range m.tables {
+		t.free()
+	}
+	clear(m.tables)
+	m.recent, m.rows = nil, 0
+}
+
+// cursors is a heap by the next row's key.
+type cursors []*cursor
+
+func (h cursors) Len() int           { return len(h) }
+func (h cursors) Less(i, j int) bool { return CompareKeys(&h[i].row, &h[j].row) < 0 }
+func (h cursors) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *cursors) Push(x any)        { *h = append(*h, x.(*cursor)) }
+func (h *cursors) Pop() any {
+	c := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return c
+}

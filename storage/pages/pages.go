@@ -1,0 +1,46 @@
+// Package pages has what large tables want from the machine: memory beside Go's
+// heap, in large pages where the kernel has some, and lines of the processor's
+// cache that are fetched before they are needed.
+package pages
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// besideHeap is the size from which a slice stands beside the heap, in bytes.
+const besideHeap = 1 << 20
+
+// Memory is one slice of zeros. A large one stands beside Go's heap, so that the
+// garbage collector's pace does not hang on it: it lets garbage grow to the size
+// of what is alive. It is given back by Free, or when nothing refers to the
+// Memory any more; Slice must not be used after that.
+type Memory[T any] struct {
+	Slice   []T
+	mapped  []byte
+	cleanup runtime.Cleanup
+}
+
+// Make returns n zeros of a type that holds no pointers.
+func Make[T any](n int) *Memory[T] {
+	var zero T
+	m := new(Memory[T])
+	if size := n * int(unsafe.Sizeof(zero)); size >= besideHeap {
+		if m.mapped = mapped(size); m.mapped != nil {
+			m.Slice = unsafe.Slice((*T)(unsafe.Pointer(&m.mapped[0])), n)
+			m.cleanup = runtime.AddCleanup(m, unmap, m.mapped)
+			return m
+		}
+	}
+	m.Slice = make([]T, n) // where the system has no memory to map, Go's own word for it
+	return m
+}
+
+// Free gives the memory back at once. The next call does nothing.
+func (m *Memory[T]) Free() {
+	if m.mapped != nil {
+		m.cleanup.Stop()
+		unmap(m.mapped)
+	}
+	m.Slice, m.mapped = nil, nil
+}

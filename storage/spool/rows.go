@@ -1,0 +1,225 @@
+package spool
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// FORMAT.md draws how rows are encoded: a row of one event takes little more than
+// the event did on the wire.
+
+const (
+	// rowSizeMax is the most bytes of a row, with its period in front.
+	rowSizeMax = periodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1
+
+	periodMark = 0xFF // in place of lengths: the period of the rows behind it follows
+	periodSize = 1 + 4 + 2
+
+	sameContent = 15 // length of a content that is that of the row before
+
+	shapeKinds    = 7      // bits of the kind, where the row is one event,
+	shapeCounters = 5      // or this: all counters follow
+	shapeLast     = 1 << 3 // last follows, it is not first
+	shapeDwell    = 4      // where the bytes of dwell are, 3 for a varint
+	shapeProgress = 1 << 6 // progress follows
+	shapeOutside  = 1 << 7 // first and last in full: one is outside of the minute
+
+	millisPerMinute = 60_000
+)
+
+// rowEncoder appends rows to buf. The zero value is ready.
+type rowEncoder struct {
+	buf     []byte
+	minute  uint32
+	stream  uint16
+	begun   bool // a period was written
+	content uint64
+}
+
+// add appends a row.
+func (e *rowEncoder) add(r *storage.Row) {
+	if !e.begun || r.Minute != e.minute || r.Stream != e.stream {
+		e.begun, e.minute, e.stream, e.content = true, r.Minute, r.Stream, 0
+		e.buf = le.AppendUint16(le.AppendUint32(append(e.buf, periodMark), r.Minute), r.Stream)
+	}
+	e.buf = slices.Grow(e.buf, rowSizeMax)
+	n := len(e.buf)
+	e.buf = e.buf[:n+e.encode(e.buf[n:n+rowSizeMax], r)]
+}
+
+// encode writes a row of the running period to b and returns its length.
+func (e *rowEncoder) encode(b []byte, r *storage.Row) int {
+	content := sameContent
+	n := 2
+	if r.Content != e.content {
+		content = byteLen(r.Content)
+		le.PutUint64(b[n:], r.Content)
+		n += content
+		e.content = r.Content
+	}
+	user := byteLen(r.User)
+	le.PutUint64(b[n:], r.User)
+	n += user
+	b[0] = byte(content<<4 | user)
+
+	shape, single := oneEvent(r)
+	if !single {
+		shape = shapeCounters
+		for _, c := range [...]uint32{r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares} {
+			n += binary.PutUvarint(b[n:], uint64(c))
+		}
+	}
+	start := int64(r.Minute) * 1000
+	switch first, last := uint64(r.First-start), uint64(r.Last-start); {
+	case first >= millisPerMinute || last >= millisPerMinute:
+		shape |= shapeOutside
+		le.PutUint64(b[n:], uint64(r.First))
+		le.PutUint64(b[n+8:], uint64(r.Last))
+		n += 16
+	case first == last:
+		le.PutUint16(b[n:], uint16(first))
+		n += 2
+	default:
+		shape |= shapeLast
+		le.PutUint16(b[n:], uint16(first))
+		le.PutUint16(b[n+2:], uint16(last))
+		n += 4
+	}
+	if r.Dwell <= math.MaxUint16 {
+		size := byteLen(r.Dwell)
+		shape |= byte(size << shapeDwell)
+		le.PutUint16(b[n:], uint16(r.Dwell))
+		n += size
+	} else {
+		shape |= 3 << shapeDwell
+		n += binary.PutUvarint(b[n:], r.Dwell)
+	}
+	if r.Progress > 0 {
+		shape |= shapeProgress
+		b[n] = r.Progress
+		n++
+	}
+	b[1] = shape
+	return n
+}
+
+// byteLen is the number of bytes of n without the zeros in front.
+func byteLen(n uint64) int {
+	return (bits.Len64(n) + 7) / 8
+}
+
+// oneEvent is the kind of the only event of a row.
+func oneEvent(r *storage.Row) (kind byte, ok bool) {
+	if r.Opens|r.Reads|r.Finishes|r.Saves|r.Shares != 1 || r.Events() != 1 {
+		return 0, false
+	}
+	return byte(r.Reads + 2*r.Finishes + 3*r.Saves + 4*r.Shares), true
+}
+
+// rowDecoder reads what a rowEncoder wrote. Whatever the bytes are, it reads no
+// others.
+type rowDecoder struct {
+	rest    []byte
+	minute  uint32
+	stream  uint16
+	begun   bool
+	content uint64
+}
+
+// next reads the next row into r, and says whether there is a good one.
+func (d *rowDecoder) next(r *storage.Row) bool {
+	if len(d.rest) >= rowSizeMax {
+		n := d.decode(d.rest, r)
+		d.rest = d.rest[max(0, n):]
+		return n > 0
+	}
+	// The last rows: with zeros behind, so that nothing is read beyond the end.
+	var b [rowSizeMax]byte
+	left := copy(b[:], d.rest)
+	n := d.decode(b[:], r)
+	if n <= 0 || n > left {
+		return false
+	}
+	d.rest = d.rest[n:]
+	return true
+}
+
+// decode reads a row, with its period where that is in front, and returns its
+// length, 0 where it is not good. b has rowSizeMax bytes at least.
+func (d *rowDecoder) decode(b []byte, r *storage.Row) int {
+	n := 0
+	if b[0] == periodMark {
+		d.begun, d.minute, d.stream, d.content = true, le.Uint32(b[1:]), le.Uint16(b[5:]), 0
+		n = periodSize
+	}
+	content, user, shape := int(b[n]>>4), int(b[n]&15), b[n+1]
+	n += 2
+	if !d.begun || content > 8 && content != sameContent || user > 8 || shape&shapeKinds > shapeCounters {
+		return 0
+	}
+	if content != sameContent {
+		d.content = le.Uint64(b[n:]) & mask(content)
+		n += content
+	}
+	*r = storage.Row{Content: d.content, User: le.Uint64(b[n:]) & mask(user), Minute: d.minute, Stream: d.stream}
+	n += user
+	if n = d.counters(b, n, shape, r); n == 0 {
+		return 0
+	}
+	start := int64(d.minute) * 1000
+	switch {
+	case shape&shapeOutside != 0:
+		r.First, r.Last = int64(le.Uint64(b[n:])), int64(le.Uint64(b[n+8:]))
+		n += 16
+	case shape&shapeLast != 0:
+		r.First, r.Last = start+int64(le.Uint16(b[n:])), start+int64(le.Uint16(b[n+2:]))
+		n += 4
+	default:
+		r.First = start + int64(le.Uint16(b[n:]))
+		r.Last = r.First
+		n += 2
+	}
+	if dwell := int(shape >> shapeDwell & 3); dwell < 3 {
+		r.Dwell = uint64(le.Uint16(b[n:])) & mask(dwell)
+		n += dwell
+	} else {
+		value, bytes := binary.Uvarint(b[n:])
+		if bytes <= 0 {
+			return 0
+		}
+		r.Dwell = value
+		n += bytes
+	}
+	if shape&shapeProgress != 0 {
+		r.Progress = b[n]
+		n++
+	}
+	return n
+}
+
+// counters reads the counters at n and returns what is behind them, 0 where one is
+// not good.
+func (d *rowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
+	var all [5]uint32
+	if kind := shape & shapeKinds; kind < shapeCounters {
+		all[kind] = 1
+	} else {
+		for i := range all {
+			value, size := binary.Uvarint(b[n:])
+			if size <= 0 || value > math.MaxUint32 {
+				return 0
+			}
+			all[i] = uint32(value)
+			n += size
+		}
+	}
+	r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares = all[0], all[1], all[2], all[3], all[4]
+	return n
+}
+
+// mask keeps so many bytes of a number.
+func mask(bytes int) uint64 { return 1<<(8*bytes) - 1 }

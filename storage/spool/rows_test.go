@@ -1,0 +1,143 @@
+package spool
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// anyRow draws rows with each number at and around the edges of its encoding.
+func anyRow(r *rand.Rand) storage.Row {
+	number := func() uint64 { return r.Uint64() >> r.IntN(64) * uint64(min(1, r.IntN(8))) }
+	minute := uint32(r.IntN(3)) * 60 * 500
+	at := int64(minute)*1000 + r.Int64N(millisPerMinute)
+	row := storage.Row{
+		Stream: uint16(r.IntN(2)), Minute: minute, Content: number(), User: number(), Dwell: number(),
+		Progress: uint8(r.IntN(101) * r.IntN(2)), First: at, Last: at,
+	}
+	counters := []*uint32{&row.Opens, &row.Reads, &row.Finishes, &row.Saves, &row.Shares}
+	switch r.IntN(3) {
+	case 0:
+		*counters[r.IntN(5)] = 1
+	case 1:
+		*counters[r.IntN(5)] = uint32(number())
+		*counters[r.IntN(5)] = uint32(number())
+	case 2:
+		*counters[r.IntN(5)] = math.MaxUint32
+	}
+	switch r.IntN(4) {
+	case 0:
+		row.Last = int64(minute)*1000 + millisPerMinute - 1
+	case 1:
+		row.First, row.Last = int64(r.Uint64()), int64(r.Uint64())
+	}
+	return row
+}
+
+// What comes out is what went in, and no byte less does.
+func TestRowsThereAndBack(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 300 {
+		var e rowEncoder
+		rows := make([]storage.Row, 1+r.IntN(60))
+		for i := range rows {
+			rows[i] = anyRow(r)
+			if i > 0 && r.IntN(2) == 0 {
+				rows[i].Content = rows[i-1].Content
+			}
+			before := len(e.buf)
+			e.add(&rows[i])
+			if n := len(e.buf) - before; n > rowSizeMax {
+				t.Fatalf("%d bytes for %+v, at most %d are promised", n, rows[i], rowSizeMax)
+			}
+		}
+		d := rowDecoder{rest: e.buf}
+		for i := range rows {
+			var got storage.Row
+			if !d.next(&got) || got != rows[i] {
+				t.Fatalf("row %d is %+v, want %+v", i, got, rows[i])
+			}
+		}
+		if len(d.rest) != 0 {
+			t.Fatalf("%d bytes are left", len(d.rest))
+		}
+		cut := e.buf[:r.IntN(len(e.buf))]
+		d = rowDecoder{rest: cut}
+		n := 0
+		for row := (storage.Row{}); d.next(&row); n++ {
+		}
+		if n >= len(rows) {
+			t.Fatalf("%d rows of %d came out of %d bytes of %d", n, len(rows), len(cut), len(e.buf))
+		}
+	}
+}
+
+// The reader of a minute takes little more than the event did.
+func TestRowSize(t *testing.T) {
+	const minute = 1_740_002_400
+	at := int64(minute)*1000 + 12_345
+	heartbeat := storage.Row{Stream: 1, Minute: minute, Content: math.MaxUint64, User: math.MaxUint64, Reads: 1, Dwell: 10_000, Progress: 50, First: at, Last: at}
+	var e rowEncoder
+	e.add(&heartbeat)
+	e.add(&heartbeat)
+	if n, want := len(e.buf), periodSize+23+15; n != want {
+		t.Errorf("two heartbeats take %d bytes, want %d", n, want)
+	}
+}
+
+// No bytes make the decoder read others, give up a row that it could not write, or
+// not end.
+func FuzzRows(f *testing.F) {
+	var e rowEncoder
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 8 {
+		row := anyRow(r)
+		e.add(&row)
+		f.Add(bytes.Clone(e.buf))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := rowDecoder{rest: bytes.Clone(b)}
+		for row := (storage.Row{}); d.next(&row); {
+			var again rowEncoder
+			again.add(&row)
+			back := rowDecoder{rest: again.buf}
+			var same storage.Row
+			if !back.next(&same) || same != row {
+				t.Fatalf("%+v comes back as %+v", row, same)
+			}
+		}
+	})
+}
+
+func BenchmarkRows(b *testing.B) {
+	rows := make([]storage.Row, 100_000)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range rows {
+		const minute = 1_740_002_400
+		at := int64(minute)*1000 + r.Int64N(60_000)
+		rows[i] = storage.Row{Stream: 1, Minute: minute, Content: r.Uint64(), User: r.Uint64(), Reads: 1, Dwell: 10_000, Progress: 50, First: at, Last: at}
+	}
+	var e rowEncoder
+	b.Run("encode", func(b *testing.B) {
+		for b.Loop() {
+			e = rowEncoder{buf: e.buf[:0]}
+			for i := range rows {
+				e.add(&rows[i])
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/row")
+	})
+	b.Run("decode", func(b *testing.B) {
+		for b.Loop() {
+			d := rowDecoder{rest: e.buf}
+			for row := (storage.Row{}); d.next(&row); {
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/row")
+	})
+}
