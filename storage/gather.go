@@ -64,6 +64,7 @@ type Gatherer struct {
 	books    map[uint16]*Book
 	window   Window
 	through  uint64 // the last seal that is in them
+	frozen   uint64 // the last one that the spool knows to be in blocks, or to have nothing for them
 
 	// The shipper has what follows to itself.
 	checked    bool      // the store's numbers fit the spool's,
@@ -234,7 +235,7 @@ func (g *Gatherer) freeze() error {
 	g.mu.Lock()
 	rows, window, books, through := g.rows, g.window, g.books, g.through
 	g.rows, g.books, g.freezing = nil, make(map[uint16]*Book), len(rows)
-	if len(rows) == 0 && len(books) == 0 {
+	if len(rows) == 0 && len(books) == 0 && through == g.frozen {
 		g.mu.Unlock()
 		return nil
 	}
@@ -246,7 +247,7 @@ func (g *Gatherer) freeze() error {
 		return err
 	}
 	g.mu.Lock()
-	g.freezing = 0
+	g.freezing, g.frozen = 0, through // also where there was nothing: the seals' log files can go
 	g.mu.Unlock()
 	return nil
 }
