@@ -84,7 +84,7 @@ func (g *Gatherer) flush(before uint64) error {
 		return err
 	}
 	g.mu.Lock()
-	g.pending = nil
+	g.pending, g.frozen = nil, f.mark.Through
 	g.mu.Unlock()
 	f.rows.Free()
 	return nil
@@ -102,7 +102,7 @@ func (g *Gatherer) begin(before uint64) *flush {
 	}
 	f := &flush{rows: g.rows.Take(before), window: g.window, mark: Mark{g.mark.Through, before}}
 	f.books = g.takeBooks()
-	if f.rows.Len() == 0 && len(f.books) == 0 {
+	if f.rows.Len() == 0 && len(f.books) == 0 && f.mark.Through == g.frozen {
 		return nil
 	}
 	if g.mark.Before = before; before == All {

@@ -79,6 +79,7 @@ type Gatherer struct {
 	window  Window
 	mark    Mark   // Through is the last seal that is in rows and books
 	pending *flush // on its way into blocks, or could not be written yet
+	frozen  uint64 // Through of the last mark that the spool knows
 
 	// The shipper has what follows to itself.
 	checked    bool      // the store's numbers fit the spool's,

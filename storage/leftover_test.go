@@ -18,7 +18,7 @@ func leftover(s Store, spool *shelfSpool, rows []Row) GathererOptions {
 	return GathererOptions{
 		Spool: spool, Store: s, FlushInterval: time.Hour, RowsWaitingMax: 1000,
 		Recovered: Recovered{Window: Window{Start: 1, End: 2}, Rows: minutesOf(rows...), Mark: Mark{Through: 1}},
-		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
+		Metrics:   metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -21,7 +21,7 @@ type minuteTable struct {
 	used   int
 	events uint64 // that the rows are
 	beside []Row  // that no slot can hold
-	sorted bool  // the first used slots are all, ordered by content and user; so is beside
+	sorted bool   // the first used slots are all, ordered by content and user; so is beside
 
 	hashes [addAhead]uint64
 	lines  [addAhead]uintptr
@@ -269,4 +269,3 @@ func (c *cursor) next() bool {
 	}
 	return true
 }
-

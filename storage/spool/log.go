@@ -137,7 +137,11 @@ func (s *Spool) sealedRows(number uint64, rows int) {
 func (s *Spool) put(kind uint32, number uint64, rec []byte) ([]byte, error) {
 	l := s.log
 	size := recordSize(len(rec) - recordHeaderSize)
-	if !l.broken && l.end+size <= l.size {
+	end := l.end + size
+	if kind == kindSeal {
+		end += s.marksSize()
+	}
+	if !l.broken && end <= l.size {
 		marks := s.marks()
 		rec = s.finish(rec, kind, number, l.nonce, marks)
 		_, err := l.file.WriteAt(rec[:size], l.end)
@@ -177,10 +181,12 @@ func (s *Spool) marks() marks {
 	return marks{s.through, s.last}
 }
 
-// covered notes that a record with these marks is durable.
+// covered notes that a record with these marks is durable, and how much room its
+// log has left.
 func (s *Spool) covered(m marks) {
 	s.mu.Lock()
 	s.durable = m
+	s.left = s.log.size - s.log.end - s.marksSize()
 	s.mu.Unlock()
 }
 

@@ -77,6 +77,7 @@ func (s *Spool) recover() (*Recovered, error) {
 		return nil, errors.Join(fmt.Errorf("spool: %w", err), s.quota.close())
 	}
 	r.setAside()
+	r.letGo()
 	s.tidy()
 	r.out.Sources = s.Sources()
 	r.out.Last = s.sealed
@@ -437,6 +438,18 @@ func (r *recovery) skipNumbers() {
 // records of these are damaged or gone: a seal of such a number would count as
 // frozen at the next start.
 func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.through) }
+
+// letGo has the seals count as frozen where they brought nothing that is to be:
+// their logs may fill the spool, and who freezes what waits would wait for it.
+func (r *recovery) letGo() {
+	s := r.s
+	if len(r.out.Rows)+len(r.out.Books) > 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frozen(s.sealed)
+}
 
 // setAside renames the files of which nothing could be read, now that what their
 // names say is in the new log.

@@ -108,6 +108,7 @@ type Spool struct {
 	waiting  []sealRows // seals with rows above through
 	held     bool       // as pending
 	snapshot int64      // bytes of a snapshot
+	left     int64      // bytes that seals may still take in the log that is written
 
 	unread    []*run // that the disk does not give, and Oldest does not try now
 	skippedAt time.Time

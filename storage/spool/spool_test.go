@@ -9,10 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/VictoriaMetrics/metrics"
+
 	"github.com/lectern/lectern/storage"
 )
 
-func init() { _ = slog.Default() }
+// The library keeps one goroutine for all summaries; it must not be born inside
+// a bubble of synctest.
+func init() { metrics.NewSet().NewSummary("x") }
 
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 
