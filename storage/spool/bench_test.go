@@ -61,7 +61,7 @@ func BenchmarkSeal(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.StopTimer()
-					if err := s.Freeze(nil, nil, storage.Window{}, s.sealed); err != nil {
+					if err := freezeRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 						b.Fatal(err)
 					}
 					if len(s.logs) > 1 {
@@ -75,7 +75,7 @@ func BenchmarkSeal(b *testing.B) {
 		}
 	}
 	b.Run("copy and checksum of 100000 rows", func(b *testing.B) {
-		from, to := make([]byte, 100_000*rowSize), make([]byte, 100_000*rowSize)
+		from, to := make([]byte, 100_000*67), make([]byte, 100_000*67)
 		for b.Loop() {
 			copy(to, from)
 			crc32.Checksum(to, castagnoli)
@@ -99,7 +99,7 @@ func BenchmarkFreeze(b *testing.B) {
 	}
 	var load time.Duration
 	for b.Loop() {
-		if err := s.Freeze(seal.Rows, nil, storage.Window{}, n); err != nil {
+		if err := freezeRows(s, seal.Rows, nil, storage.Window{}, n); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
@@ -134,7 +134,7 @@ func BenchmarkMerge(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		for range 8 {
-			if err := s.Freeze(seal.Rows, nil, storage.Window{}, n); err != nil {
+			if err := freezeRows(s, seal.Rows, nil, storage.Window{}, n); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -176,8 +176,8 @@ func BenchmarkOpen(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if len(r.Rows) != rows {
-			b.Fatalf("%d rows, want %d", len(r.Rows), rows)
+		if len(rowsOf(r)) != rows {
+			b.Fatalf("%d rows, want %d", len(rowsOf(r)), rows)
 		}
 		_ = s.Close()
 	}

@@ -93,7 +93,7 @@ func (w *world) play(script string) {
 		case 's':
 			w.seal()
 		case 'f':
-			w.freeze()
+			w.freeze(true)
 		case 'm':
 			w.merge()
 		case 't':

@@ -40,7 +40,7 @@ func TestTornTailIsCutAndCounted(t *testing.T) {
 	clear(n.data[at+100:]) // half of the last record did not reach the disk
 	o.Metrics = metrics.NewSet()
 	s, r := mustOpen(t, o)
-	if r.Torn < 100-7 || r.Torn > 400 || len(r.SetAside) != 0 || r.Last != 3 || len(r.Rows) != 3 {
+	if r.Torn < 100-7 || r.Torn > 400 || len(r.SetAside) != 0 || r.Last != 3 || len(rowsOf(r)) != 3 {
 		t.Errorf("recovered %+v", r)
 	}
 	if got := s.meters.torn.Get(); got != uint64(r.Torn) {
@@ -81,7 +81,7 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		d := &dump{}
 		o.Logger = d.logger()
 		s, r := mustOpen(t, o)
-		if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Torn != 0 || len(r.Rows) < 4 || len(r.Sources) < 4 {
+		if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Torn != 0 || len(rowsOf(r)) < 4 || len(r.Sources) < 4 {
 			t.Errorf("recovered %+v", r)
 		}
 		if !strings.Contains(d.String(), logName(1)) || !strings.Contains(d.String(), "first=3 last=3") {
@@ -90,16 +90,16 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		if got := s.meters.setAside.Get(); got != 1 {
 			t.Errorf("the metric says %d", got)
 		}
-		rows := r.Rows
+		rows := rowsOf(r)
 		slices.SortFunc(rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
-		if err := s.Freeze(rows, r.Books, r.Window, r.Last); err != nil {
+		if err := freezeRows(s, rows, r.Books, r.Window, r.Last); err != nil {
 			t.Fatal(err)
 		}
 		if got := m.names("log-"); len(got) != 2 || got[0] != logName(1)+badSuffix {
 			t.Errorf("after the rest is frozen there is %v", got)
 		}
 		m.kill()
-		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Runs != 1 || len(r.Rows) != 0 {
+		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Runs != 1 || len(rowsOf(r)) != 0 {
 			t.Errorf("the next start recovered %+v", r)
 		}
 	}
@@ -117,7 +117,7 @@ func TestOlderFileEndsEarly(t *testing.T) {
 	m.kill()
 	clear(m.now[logName(1)].data[at:])
 	_, r := mustOpen(t, testOptions(m))
-	if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Last != 3 || len(r.Rows) != 2 {
+	if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Last != 3 || len(rowsOf(r)) != 2 {
 		t.Errorf("recovered %+v", r)
 	}
 }
@@ -135,7 +135,7 @@ func TestRecordsOfOtherFilesAreNotRead(t *testing.T) {
 	m.kill()
 	copy(m.now[logName(1)].data[s.log.end:], other.now[logName(1)].data[at:o.log.end])
 	_, r := mustOpen(t, testOptions(m))
-	if r.Last != 1 || len(r.Rows) != 1 || r.Torn == 0 {
+	if r.Last != 1 || len(rowsOf(r)) != 1 || r.Torn == 0 {
 		t.Errorf("recovered %+v", r)
 	}
 }
@@ -146,7 +146,7 @@ func TestDamagedHeaders(t *testing.T) {
 	o := testOptions(m)
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
-	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, testSeal(2))
@@ -154,7 +154,7 @@ func TestDamagedHeaders(t *testing.T) {
 	run := m.names("run-")[0]
 	m.now[run].data[20] ^= 1
 	s, r := mustOpen(t, o2(o))
-	if !slices.Equal(r.SetAside, []string{run}) || r.Last != 2 || len(r.Rows) != 1 || s.LastNumber() != 1 {
+	if !slices.Equal(r.SetAside, []string{run}) || r.Last != 2 || len(rowsOf(r)) != 1 || s.LastNumber() != 1 {
 		t.Errorf("run: recovered %+v, last number %d", r, s.LastNumber())
 	}
 	if got := m.names("run-"); !slices.Equal(got, []string{run + badSuffix}) {
@@ -179,11 +179,11 @@ func TestDamagedBlock(t *testing.T) {
 	o.blockRows = 1
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
-	if err := s.Freeze([]storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
+	if err := freezeRows(s, []storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	run := m.names("run-")[0]
-	m.now[run].data[runHeaderSize+rowSize+5] ^= 1
+	m.now[run].data[runHeaderSize+periodSize+40] ^= 1
 	var got []uint64
 	for {
 		b, ok, err := s.Oldest()
@@ -260,10 +260,10 @@ func TestFailedSync(t *testing.T) {
 	mustSeal(t, s, testSeal(4))
 	m.powerLoss()
 	_, r := mustOpen(t, testOptions(m))
-	if r.Last != 4 || len(r.Rows) != 4 || len(r.SetAside) != 0 {
+	if r.Last != 4 || len(rowsOf(r)) != 4 || len(r.SetAside) != 0 {
 		t.Errorf("recovered %+v", r)
 	}
-	for i, got := range r.Rows {
+	for i, got := range rowsOf(r) {
 		if got.Content != uint64(i+1) {
 			t.Errorf("row %d is %+v", i, got)
 		}
@@ -291,7 +291,7 @@ func testQuota(t *testing.T, every uint64) {
 			frozen++
 			rows = append(rows, row(frozen))
 		}
-		if err := s.Freeze(rows, nil, storage.Window{}, s.sealed); err != nil {
+		if err := freezeRows(s, rows, nil, storage.Window{}, s.sealed); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -345,7 +345,7 @@ func testQuota(t *testing.T, every uint64) {
 			if s.quota.bytes() > o.SizeMax {
 				t.Errorf("%d bytes", s.quota.bytes())
 			}
-			if err := s.Freeze(nil, nil, storage.Window{}, s.sealed); err != nil {
+			if err := freezeRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 				t.Fatal(err)
 			}
 			s.tidy()
@@ -393,7 +393,7 @@ func TestBackupRestored(t *testing.T) {
 	store := uint64(0)
 	cycle := func() {
 		n := mustSeal(t, s, testSeal(1))
-		if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+		if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 			t.Fatal(err)
 		}
 		b, _, err := s.Oldest()
@@ -467,7 +467,7 @@ func TestInspect(t *testing.T) {
 	s, _ := mustOpen(t, o)
 	defer s.Close()
 	mustSeal(t, s, testSeal(1))
-	if err := s.Freeze([]storage.Row{row(1)}, testSeal(1).Books, storage.Window{Start: 1, End: 2}, 1); err != nil {
+	if err := freezeRows(s, []storage.Row{row(1)}, testSeal(1).Books, storage.Window{Start: 1, End: 2}, 1); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, testSeal(2))
@@ -525,7 +525,7 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 			for i := range uint64(3) {
 				third = s.log.end
 				n := mustSeal(t, s, testSeal(i+1))
-				if err := s.Freeze([]storage.Row{row(i + 1)}, nil, storage.Window{}, n); err != nil {
+				if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, n); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -540,7 +540,7 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 			}
 			mustSeal(t, s, testSeal(77)) // this one is acknowledged
 			m.kill()
-			if _, r = mustOpen(t, o2(o)); len(r.Rows) != 1 || r.Rows[0].Content != 77 {
+			if _, r = mustOpen(t, o2(o)); len(rowsOf(r)) != 1 || rowsOf(r)[0].Content != 77 {
 				t.Errorf("the seal that was acknowledged after the damage is not there: %+v", r)
 			}
 		})
@@ -555,7 +555,7 @@ func TestMarkThatWasNotSynced(t *testing.T) {
 		o := testOptions(m)
 		s, _ := mustOpen(t, o)
 		n := mustSeal(t, s, testSeal(1))
-		if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+		if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 			t.Fatal(err)
 		}
 		m.fault = func(o op) error {
@@ -591,14 +591,14 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 		return nil
 	}
 	large := testSeal(2)
-	for range 20 { // more than is left in the file
+	for range 60 { // more than is left in the file
 		large.Rows = append(large.Rows, row(2))
 	}
 	if _, err := s.Seal(large); err == nil {
 		t.Fatal("it is sealed, and a new file could not be begun")
 	}
 	m.fault = nil
-	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Stored(1); err != nil { // a mark, small enough for the old file
@@ -608,7 +608,7 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 		t.Fatalf("%v are left", names)
 	}
 	m.kill()
-	if _, r := mustOpen(t, o); len(r.SetAside) > 0 || len(r.Rows) != 0 && r.Rows[0].Content == 1 {
+	if _, r := mustOpen(t, o); len(r.SetAside) > 0 || len(rowsOf(r)) != 0 && rowsOf(r)[0].Content == 1 {
 		t.Errorf("a block that is stored is counted again: %+v", r)
 	}
 }
@@ -624,7 +624,7 @@ func TestUnreadableAtStart(t *testing.T) {
 		for i := range uint64(6) {
 			mustSeal(t, s, testSeal(i+1))
 		}
-		if err := s.Freeze([]storage.Row{row(1), row(2)}, nil, storage.Window{}, 2); err != nil {
+		if err := freezeRows(s, []storage.Row{row(1), row(2)}, nil, storage.Window{}, 2); err != nil {
 			t.Fatal(err)
 		}
 		mustSeal(t, s, testSeal(7))
@@ -646,7 +646,7 @@ func TestUnreadableAtStart(t *testing.T) {
 			t.Errorf("read %d fails: of %v is left %v", fail, before, after)
 		}
 		s, r = mustOpen(t, o2(o))
-		if r.Last != 7 || len(r.Rows) != 5 || r.Runs != 1 || len(r.SetAside) > 0 || r.Torn > 0 || s.LastNumber() != 1 {
+		if r.Last != 7 || len(rowsOf(r)) != 5 || r.Runs != 1 || len(r.SetAside) > 0 || r.Torn > 0 || s.LastNumber() != 1 {
 			t.Fatalf("after read %d failed: recovered %+v, last number %d", fail, r, s.LastNumber())
 		}
 		if !more && fail < 10 {
@@ -662,7 +662,7 @@ func TestUnreadableBlock(t *testing.T) {
 	s, _ := mustOpen(t, testOptions(m))
 	for i := range uint64(2) {
 		mustSeal(t, s, testSeal(i+1))
-		if err := s.Freeze([]storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
+		if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -699,7 +699,7 @@ func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 	m := newMemory(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
-	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	m.kill()
@@ -708,7 +708,7 @@ func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, r := mustOpen(t, o2(testOptions(m)))
-	if s.LastNumber() != 1 || len(r.Rows) != 0 {
+	if s.LastNumber() != 1 || len(rowsOf(r)) != 0 {
 		t.Errorf("recovered %+v, last number %d", r, s.LastNumber())
 	}
 }
@@ -724,7 +724,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 	const bad = 2*unreadMax + 1
 	for i := range uint64(bad + 2) {
 		mustSeal(t, s, testSeal(i+1))
-		if err := s.Freeze([]storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
+		if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -76,20 +76,9 @@ func (s *Spool) syncDir() error {
 		if r.unlinked {
 			r.replaced = nil
 		}
-		s.frozen(r.name.through)
+		s.cover(r.name.coverage)
 	}
 	return nil
-}
-
-// frozen notes that the seals up to through are in durable runs. The caller has
-// mu.
-func (s *Spool) frozen(through uint64) {
-	s.through = max(s.through, through)
-	n := 0
-	for n < len(s.waiting) && s.waiting[n].number <= s.through {
-		n++
-	}
-	s.waiting = append(s.waiting[:0], s.waiting[n:]...)
 }
 
 // tidy removes what nothing needs any more: runs that were merged, runs that are

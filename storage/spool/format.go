@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -25,9 +26,9 @@ var (
 
 const (
 	logHeaderSize    = 64
-	recordHeaderSize = 64
-	runHeaderSize    = 96
-	replacedSize     = 24
+	recordHeaderSize = 72
+	runHeaderSize    = 104
+	replacedSize     = 40
 	blockEntrySize   = 32
 
 	bodyMax = 1<<31 - 1 // bytes of a record's body
@@ -103,14 +104,14 @@ func (h *logHeader) decode(b []byte) bool {
 
 // recordHeader begins a record.
 type recordHeader struct {
-	kind    uint32
-	nonce   uint64
-	number  uint64
-	through uint64
-	last    uint64
-	length  uint32
-	crc     uint32 // of the body
-	time    int64
+	kind   uint32
+	nonce  uint64
+	number uint64
+	coverage
+	last   uint64
+	length uint32
+	crc    uint32 // of the body
+	time   int64
 }
 
 func (h *recordHeader) encode(b []byte) {
@@ -124,7 +125,9 @@ func (h *recordHeader) encode(b []byte) {
 	le.PutUint32(b[40:], h.length)
 	le.PutUint32(b[44:], h.crc)
 	le.PutUint64(b[48:], uint64(h.time))
-	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	le.PutUint64(b[56:], h.part)
+	le.PutUint32(b[64:], h.before)
+	le.PutUint32(b[68:], crc32.Checksum(b[:68], castagnoli))
 }
 
 // decode says whether b begins with the header of a record of the file with
@@ -133,12 +136,13 @@ func (h *recordHeader) decode(b []byte, nonce uint64) bool {
 	if !bytes.Equal(b[:4], recMagic) || le.Uint64(b[8:]) != nonce {
 		return false
 	}
-	if le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
+	if le.Uint32(b[68:]) != crc32.Checksum(b[:68], castagnoli) {
 		return false
 	}
 	*h = recordHeader{
-		kind: le.Uint32(b[4:]), nonce: nonce, number: le.Uint64(b[16:]), through: le.Uint64(b[24:]), last: le.Uint64(b[32:]),
-		length: le.Uint32(b[40:]), crc: le.Uint32(b[44:]), time: int64(le.Uint64(b[48:])),
+		kind: le.Uint32(b[4:]), nonce: nonce, number: le.Uint64(b[16:]), last: le.Uint64(b[32:]),
+		coverage: coverage{through: le.Uint64(b[24:]), part: le.Uint64(b[56:]), before: le.Uint32(b[64:])},
+		length:   le.Uint32(b[40:]), crc: le.Uint32(b[44:]), time: int64(le.Uint64(b[48:])),
 	}
 	return h.kind >= kindSnapshot && h.kind <= kindMark
 }
@@ -150,24 +154,41 @@ func padded(n int64) int64 { return (n + 7) &^ 7 }
 func recordSize(body int) int64 { return padded(recordHeaderSize + int64(body)) }
 
 // runName is what a run's file name says.
-type runName struct{ first, last, through uint64 }
+type runName struct {
+	first, last uint64
+	coverage
+}
 
 func (n runName) String() string {
-	return fmt.Sprintf("run-%016x-%016x-%016x", n.first, n.last, n.through)
+	return fmt.Sprintf("run-%016x-%016x-%016x-%016x-%016x", n.first, n.last, n.through, n.part, n.before)
 }
 
 // parseRunName reads the name of a run, with or without .bad.
 func parseRunName(name string) (n runName, ok bool) {
 	parts := strings.Split(strings.TrimSuffix(name, badSuffix), "-")
-	if len(parts) != 4 || parts[0] != "run" {
+	if len(parts) != 6 || parts[0] != "run" {
 		return n, false
 	}
-	for i, to := range []*uint64{&n.first, &n.last, &n.through} {
+	var before uint64
+	for i, to := range []*uint64{&n.first, &n.last, &n.through, &n.part, &before} {
 		if *to, ok = parseHex(parts[i+1]); !ok {
 			return n, false
 		}
 	}
-	return n, n.first > 0 && n.last >= n.first
+	n.before = uint32(before)
+	return n, n.first > 0 && n.last >= n.first && before <= math.MaxUint32
+}
+
+// appendRunName appends what a run's index says of another.
+func appendRunName(b []byte, n runName) []byte {
+	for _, v := range [...]uint64{n.first, n.last, n.through, n.part, uint64(n.before)} {
+		b = le.AppendUint64(b, v)
+	}
+	return b
+}
+
+func getRunName(b []byte) runName {
+	return runName{le.Uint64(b), le.Uint64(b[8:]), coverage{le.Uint64(b[16:]), le.Uint64(b[24:]), uint32(le.Uint64(b[32:]))}}
 }
 
 func logName(id uint64) string { return fmt.Sprintf("log-%016x", id) }
@@ -215,16 +236,18 @@ func (h *runHeader) encode(b []byte) {
 	le.PutUint32(b[72:], h.blocks)
 	le.PutUint32(b[76:], h.replaced)
 	le.PutUint32(b[80:], h.indexCRC)
-	le.PutUint32(b[92:], crc32.Checksum(b[:92], castagnoli))
+	le.PutUint32(b[84:], h.name.before)
+	le.PutUint64(b[88:], h.name.part)
+	le.PutUint32(b[100:], crc32.Checksum(b[:100], castagnoli))
 }
 
 func (h *runHeader) decode(b []byte) bool {
-	if !bytes.Equal(b[:8], runMagic) || le.Uint32(b[92:]) != crc32.Checksum(b[:92], castagnoli) {
+	if !bytes.Equal(b[:8], runMagic) || le.Uint32(b[100:]) != crc32.Checksum(b[:100], castagnoli) {
 		return false
 	}
 	*h = runHeader{
 		collector: le.Uint64(b[8:]),
-		name:      runName{le.Uint64(b[16:]), le.Uint64(b[24:]), le.Uint64(b[32:])},
+		name:      runName{le.Uint64(b[16:]), le.Uint64(b[24:]), coverage{le.Uint64(b[32:]), le.Uint64(b[88:]), le.Uint32(b[84:])}},
 		window:    storage.Window{Start: int64(le.Uint64(b[40:])), End: int64(le.Uint64(b[48:]))},
 		indexAt:   le.Uint64(b[56:]), created: int64(le.Uint64(b[64:])),
 		blocks: le.Uint32(b[72:]), replaced: le.Uint32(b[76:]), indexCRC: le.Uint32(b[80:]),

@@ -3,19 +3,19 @@ package spool
 import (
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"github.com/lectern/lectern/storage"
 )
 
-// Freeze writes what the seals up to through brought as numbered blocks, of one
-// day and at most storage.BlockRowsMax rows each, which wait for the store from
-// then on. rows are sorted by storage.CompareKeys and added up, and together
-// with books and w they are all of those seals that no earlier Freeze had. With
-// an error nothing was frozen, and the rows stay the caller's. Without rows and
-// books no block is made.
-func (s *Spool) Freeze(rows []storage.Row, books []storage.Book, w storage.Window, through uint64) error {
-	if err := s.checkThrough(through); err != nil {
+// Freeze writes rows as numbered blocks, of one day and at most
+// storage.BlockRowsMax rows each, which wait for the store from then on. Together
+// with books and w they are what the mark says and no earlier Freeze had. With an
+// error nothing was frozen. The rows stay the caller's. Without rows and books no
+// block is made.
+func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Window, m storage.Mark) error {
+	if err := s.checkMark(m); err != nil {
 		return err
 	}
 	for i := range books {
@@ -23,52 +23,61 @@ func (s *Spool) Freeze(rows []storage.Row, books []storage.Book, w storage.Windo
 			return err
 		}
 	}
-	if len(rows) == 0 && len(books) == 0 {
-		if err := s.freezeNothing(through); err != nil {
+	if rows.Len() == 0 && len(books) == 0 {
+		if err := s.freezeNothing(m); err != nil {
 			return err
 		}
 		s.tidy()
 		return nil
 	}
-	o, err := s.newRun(books, int64(len(rows))*rowSize+booksSize(books))
+	o, err := s.newRun(books, s.runSize(rows.Len())+booksSize(books))
 	if err == nil {
-		for i := range rows {
-			if err = o.row(&rows[i]); err != nil {
-				break
-			}
-		}
-		err = o.publish(err, w, through, nil)
+		err = o.publish(rows.Each(o.row), w, func() coverage { return s.after(m) }, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("spool: freeze %d rows of the seals up to %d: %w", len(rows), through, err)
+		return fmt.Errorf("spool: freeze %d rows of the seals up to %d: %w", rows.Len(), m.Through, err)
 	}
 	s.tidy()
 	s.token()
 	return nil
 }
 
-// checkThrough says whether through can be frozen.
-func (s *Spool) checkThrough(through uint64) error {
+// runSize is about what so many rows take in a run: no more than in their seals,
+// but for the counters of those that were added up.
+func (s *Spool) runSize(rows int) int64 {
+	const counters = 16
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return min(int64(rows)*rowSizeMax, waitingBytes(s.waiting)+int64(rows)*counters)
+}
+
+// checkMark says whether a mark can be frozen.
+func (s *Spool) checkMark(m storage.Mark) error {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	if s.closed {
 		return errClosed
 	}
-	if through > s.sealed {
-		return fmt.Errorf("spool: seal %d cannot be frozen, the last one is %d", through, s.sealed)
+	if m.Through > s.sealed {
+		return fmt.Errorf("spool: seal %d cannot be frozen, the last one is %d", m.Through, s.sealed)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if parted := m.Before != storage.All && s.parted(s.part); m.Through < s.part || m.Before > math.MaxUint32 && m.Before != storage.All || parted && m.Before < uint64(s.before) {
+		return fmt.Errorf("spool: seal %d before minute %d cannot be frozen behind seal %d before minute %d", m.Through, m.Before, s.part, s.before)
 	}
 	return nil
 }
 
-// freezeNothing notes that the seals up to through have nothing to store.
-func (s *Spool) freezeNothing(through uint64) error {
+// freezeNothing notes that nothing is to be stored of what a mark says.
+func (s *Spool) freezeNothing(m storage.Mark) error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	if err := s.syncDir(); err != nil { // what was frozen before is in through then
+	if err := s.syncDir(); err != nil { // what was frozen before is covered then
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.mu.Lock()
-	s.frozen(through)
+	s.cover(s.after(m))
 	s.mu.Unlock()
 	return nil
 }
@@ -78,9 +87,9 @@ type runWriter struct {
 	s      *Spool
 	f      File
 	temp   string
-	held   int64 // bytes of the quota
-	buf    []byte
-	at     int64 // where buf goes in the file
+	held   int64      // bytes of the quota
+	rows   rowEncoder // of the block that is written; its buf is what is not in the file yet
+	at     int64      // where that goes
 	books  []storage.Book
 	block  blockEntry // the one that is written
 	open   bool       // there is one
@@ -95,7 +104,7 @@ const (
 // newRun begins a run of about that many bytes, with these books.
 func (s *Spool) newRun(books []storage.Book, size int64) (*runWriter, error) {
 	w := &runWriter{s: s, held: size + runOverhead, at: runHeaderSize, books: books}
-	w.buf = make([]byte, 0, min(writeSize, size)+rowSize)
+	w.rows.buf = make([]byte, 0, min(writeSize, size)+rowSizeMax)
 	if err := s.quota.hold(w.held); err != nil {
 		s.warn("room for a run", err)
 	}
@@ -117,10 +126,8 @@ func (w *runWriter) row(r *storage.Row) error {
 		}
 	}
 	w.block.rows++
-	n := len(w.buf)
-	w.buf = slices.Grow(w.buf, rowSize)[:n+rowSize]
-	putRow(w.buf[n:], r)
-	if len(w.buf) < writeSize {
+	w.rows.add(r)
+	if len(w.rows.buf) < writeSize {
 		return nil
 	}
 	return w.flush()
@@ -132,6 +139,7 @@ func (w *runWriter) begin(day uint32) error {
 		return err
 	}
 	w.block = blockEntry{at: w.at, day: day}
+	w.rows = rowEncoder{buf: w.rows.buf}
 	w.open = true
 	return nil
 }
@@ -144,7 +152,7 @@ func (w *runWriter) end() error {
 	if len(w.blocks) == 0 {
 		w.block.books = uint32(len(w.books))
 		for i := range w.books {
-			w.buf = appendBook(w.buf, &w.books[i])
+			w.rows.buf = appendBook(w.rows.buf, &w.books[i])
 		}
 	}
 	if err := w.flush(); err != nil {
@@ -158,23 +166,24 @@ func (w *runWriter) end() error {
 
 // flush writes what belongs to the block that is written.
 func (w *runWriter) flush() error {
-	w.block.crc = crc32.Update(w.block.crc, castagnoli, w.buf)
-	if _, err := w.f.WriteAt(w.buf, w.at); err != nil {
+	b := w.rows.buf
+	w.block.crc = crc32.Update(w.block.crc, castagnoli, b)
+	if _, err := w.f.WriteAt(b, w.at); err != nil {
 		return err
 	}
-	w.at += int64(len(w.buf))
-	w.buf = w.buf[:0]
-	if cap(w.buf) > 2*writeSize { // the books were long
-		w.buf = make([]byte, 0, writeSize+rowSize)
+	w.at += int64(len(b))
+	w.rows.buf = b[:0]
+	if cap(b) > 2*writeSize { // the books were long
+		w.rows.buf = make([]byte, 0, writeSize+rowSizeMax)
 	}
 	return nil
 }
 
 // publish ends the run, or gives it up where failed is not nil: it numbers the
-// blocks and gives the file its name. The merged runs are not in the list
-// afterwards.
-func (w *runWriter) publish(failed error, window storage.Window, through uint64, merged []*run) error {
-	err := w.finish(failed, window, through, merged)
+// blocks and gives the file its name. covers is asked, with mu held, what runs
+// cover with this one. The merged runs are not in the list afterwards.
+func (w *runWriter) publish(failed error, window storage.Window, covers func() coverage, merged []*run) error {
+	err := w.finish(failed, window, covers, merged)
 	_ = w.f.Close() // Sync said what there is to say
 	if err != nil {
 		w.s.quota.written(w.held, 0)
@@ -186,7 +195,7 @@ func (w *runWriter) publish(failed error, window storage.Window, through uint64,
 	return err
 }
 
-func (w *runWriter) finish(failed error, window storage.Window, through uint64, merged []*run) error {
+func (w *runWriter) finish(failed error, window storage.Window, covers func() coverage, merged []*run) error {
 	err := failed
 	if err == nil && !w.open && len(w.blocks) == 0 {
 		err = w.begin(0) // for the books
@@ -207,10 +216,10 @@ func (w *runWriter) finish(failed error, window storage.Window, through uint64, 
 		return err
 	}
 	s.mu.Lock()
-	first := s.last + 1
+	first, all := s.last+1, covers()
 	s.mu.Unlock()
 	r := &run{
-		name:   runName{first, first + uint64(len(w.blocks)) - 1, through},
+		name:   runName{first, first + uint64(len(w.blocks)) - 1, all},
 		window: window, blocks: w.blocks, states: make([]blockState, len(w.blocks)), left: len(w.blocks),
 	}
 	for _, m := range merged {
@@ -242,7 +251,7 @@ func (w *runWriter) finish(failed error, window storage.Window, through uint64, 
 func (w *runWriter) head(r *run) error {
 	index := make([]byte, 0, len(r.replaced)*replacedSize+len(r.blocks)*blockEntrySize)
 	for _, f := range r.replaced {
-		index = le.AppendUint64(le.AppendUint64(le.AppendUint64(index, f.name.first), f.name.last), f.name.through)
+		index = appendRunName(index, f.name)
 	}
 	for i := range r.blocks {
 		n := len(index)

@@ -181,8 +181,10 @@ func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
 		r.Sources = len(sources)
 	case kindSeal:
 		var s sealBody
-		s, ok = parseSeal(body)
-		r.Rows, r.Books = len(s.rows)/rowSize, int(s.books)
+		if s, ok = parseSeal(body); ok {
+			_, ok = rowsIn(s.rows, s.count)
+		}
+		r.Rows, r.Books = s.count, int(s.books)
 		r.Sources, r.Forgotten = len(s.sources)/sourceSize, len(s.forgotten)/8
 	default:
 		ok = true
@@ -205,16 +207,8 @@ func (c *Contents) inspectRun(f File, e Entry, name runName) RunContents {
 	for i := range r.blocks {
 		b := &r.blocks[i]
 		block := BlockContents{Number: name.first + uint64(i), Day: b.day, Rows: int(b.rows), Books: int(b.books), Length: b.length}
-		in := newChunks(f, b)
-		for in.left > 0 && err == nil {
-			_, err = in.next()
-		}
-		if err == nil {
-			_, err = in.books()
-		}
-		if err != nil {
+		if _, err := loadBlock(f, r, i, h.collector); err != nil {
 			block.Damage, block.Unread = verdict(err)
-			err = nil
 		}
 		out.Blocks = append(out.Blocks, block)
 	}

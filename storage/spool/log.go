@@ -36,7 +36,11 @@ func (s *Spool) Seal(seal *Seal) (uint64, error) {
 	if err := checkSeal(seal); err != nil {
 		return 0, err
 	}
-	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal)
+	s.rows.encode(seal.Rows)
+	if n := sealSize(seal, &s.rows); n > bodyMax {
+		return 0, fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
+	}
+	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.rows)
 	number := s.sealed + 1
 	if err := s.writeSeal(); err != nil {
 		s.meters.failures.Inc()
@@ -85,9 +89,6 @@ func checkSeal(seal *Seal) error {
 			return err
 		}
 	}
-	if n := sealSize(seal); n > bodyMax {
-		return fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
-	}
 	return nil
 }
 
@@ -116,17 +117,17 @@ func (s *Spool) writeSeal() error {
 	}
 	body.apply(s.sources)
 	s.sealed = number
-	s.sealedRows(number, len(body.rows)/rowSize)
+	s.sealedRows(number, &body, s.rows.newest)
 	s.meters.seals.Inc()
 	return nil
 }
 
 // sealedRows keeps account of what waits to be frozen.
-func (s *Spool) sealedRows(number uint64, rows int) {
+func (s *Spool) sealedRows(number uint64, body *sealBody, newest uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rows > 0 && number > s.through {
-		s.waiting = append(s.waiting, sealRows{number, rows})
+	if body.count > 0 && number > s.through {
+		s.waiting = append(s.waiting, sealRows{number, body.count, len(body.rows), newest})
 	}
 	s.snapshot = int64(len(s.sources)) * sourceSize
 }
@@ -167,7 +168,7 @@ func (s *Spool) finish(rec []byte, kind uint32, number, nonce uint64, m marks) [
 	n := len(rec)
 	body := rec[recordHeaderSize:]
 	h := recordHeader{
-		kind: kind, nonce: nonce, number: number, through: m.through, last: m.last,
+		kind: kind, nonce: nonce, number: number, coverage: m.coverage, last: m.last,
 		length: uint32(len(body)), crc: crc32.Checksum(body, castagnoli), time: s.o.Clock().UnixMilli(),
 	}
 	h.encode(rec)
@@ -178,7 +179,7 @@ func (s *Spool) finish(rec []byte, kind uint32, number, nonce uint64, m marks) [
 func (s *Spool) marks() marks {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return marks{s.through, s.last}
+	return marks{s.coverage, s.last}
 }
 
 // covered notes that a record with these marks is durable, and how much room its

@@ -17,7 +17,7 @@ const mergeBytesMax = 256 << 20
 // Merge adds up waiting runs that no store has seen, as long as there are eight
 // of about the same size, so that an outage costs disk by distinct keys. It may
 // run beside everything else, and meanwhile Oldest passes over the runs in
-// question. It takes memory for a few thousand rows. When ctx ends it gives up
+// question. It takes the memory of a block of each. When ctx ends it gives up
 // what it has not finished and returns nil.
 func (s *Spool) Merge(ctx context.Context) error {
 	for {
@@ -66,7 +66,7 @@ func (s *Spool) pickMerge() []*run {
 		for _, m := range class {
 			size += m.size
 		}
-		if size > s.quota.free()-s.o.LogSize-s.snapshot-int64(rowsWaiting(s.waiting))*rowSize {
+		if size > s.quota.free()-s.o.LogSize-s.snapshot-waitingBytes(s.waiting) {
 			return nil // there is no room for both
 		}
 		for _, m := range class {
@@ -82,7 +82,7 @@ func (s *Spool) mergeRuns(ctx context.Context, runs []*run) error {
 	m := merger{cursors: make([]*cursor, 0, len(runs))}
 	defer m.close()
 	var size int64
-	var through uint64
+	var covers coverage
 	var window storage.Window
 	var books []storage.Book
 	for _, r := range runs {
@@ -96,14 +96,14 @@ func (s *Spool) mergeRuns(ctx context.Context, runs []*run) error {
 			return err
 		}
 		size += r.size
-		through = max(through, r.name.through)
+		covers = covers.with(r.name.coverage)
 		window = addWindow(window, r.window)
 	}
 	w, err := s.newRun(books, size+booksSize(books))
 	if err != nil {
 		return err
 	}
-	return w.publish(m.write(ctx, w), window, through, runs)
+	return w.publish(m.write(ctx, w), window, func() coverage { return covers }, runs)
 }
 
 // merger reads several runs in the order of their keys.
@@ -132,7 +132,7 @@ func (m *merger) write(ctx context.Context, w *runWriter) error {
 		}
 	}
 	for n := 0; len(live) > 0; n++ {
-		if n%chunkRows == 0 && ctx.Err() != nil {
+		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		least := 0
@@ -174,55 +174,52 @@ func (m *merger) add(r *storage.Row, w *runWriter) error {
 	return nil
 }
 
-// cursor reads the rows of a run one after the other.
+// cursor reads the rows of a run one after the other, and has one block of it in
+// memory.
 type cursor struct {
 	f     File
 	run   *run
-	block int // of chunks, when there are any
-	in    *chunks
-	rows  []byte
+	block int // the next one
+	in    *blockBody
+	left  uint32 // rows of in
 	row   storage.Row
 }
 
-// readBooks adds the run's books to sums. The checksum is seen to when the rows
-// before them have been read.
+// readBooks adds the run's books, which are behind the rows of its first block, to
+// sums.
 func (c *cursor) readBooks(sums *[]storage.Book) error {
-	e := &c.run.blocks[0]
-	at := e.at + int64(e.rows)*rowSize
-	b := make([]byte, e.at+e.length-at)
-	if _, err := c.f.ReadAt(b, at); err != nil && len(b) > 0 {
-		return readError("the books", err)
+	if err := c.begin(); err != nil {
+		return err
 	}
-	books, ok := getBooks(b, e.books)
-	if !ok {
-		return damage("the books do not fit")
+	ahead, row := *c.in, storage.Row{}
+	for range c.left {
+		if err := ahead.next(&row); err != nil {
+			return err
+		}
 	}
+	books, err := ahead.books()
 	*sums = addBooks(*sums, books)
-	return nil
+	return err
+}
+
+// begin reads the block that is next.
+func (c *cursor) begin() (err error) {
+	c.in, err = readBody(c.f, &c.run.blocks[c.block])
+	c.left = c.run.blocks[c.block].rows
+	c.block++
+	return err
 }
 
 // next reads the next row into c.row, false at the end.
 func (c *cursor) next() (bool, error) {
-	for len(c.rows) == 0 {
-		if c.in != nil && c.in.left == 0 {
-			if _, err := c.in.books(); err != nil {
-				return false, err
-			}
-			c.in = nil
-			c.block++
-		}
+	for c.left == 0 {
 		if c.block == len(c.run.blocks) {
 			return false, nil
 		}
-		if c.in == nil {
-			c.in = newChunks(c.f, &c.run.blocks[c.block])
-		}
-		var err error
-		if c.rows, err = c.in.next(); err != nil {
+		if err := c.begin(); err != nil {
 			return false, err
 		}
 	}
-	c.row = getRow(c.rows)
-	c.rows = c.rows[rowSize:]
-	return true, nil
+	c.left--
+	return true, c.in.next(&c.row)
 }

@@ -20,7 +20,7 @@ func freezeOne(t *testing.T, s *Spool, n int) {
 	}
 	book := []storage.Book{{Stream: 1, Sent: uint64(n)}}
 	number := mustSeal(t, s, &Seal{Rows: rows, Books: book})
-	if err := s.Freeze(rows, book, storage.Window{Start: int64(number), End: int64(number) + 1}, number); err != nil {
+	if err := freezeRows(s, rows, book, storage.Window{Start: int64(number), End: int64(number) + 1}, number); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -218,7 +218,7 @@ func TestConcurrent(t *testing.T) {
 	group.Go(func() {
 		defer close(frozen)
 		for c := range cuts {
-			if err := s.Freeze(c.rows, nil, storage.Window{Start: 1, End: 2}, c.number); err != nil {
+			if err := freezeRows(s, c.rows, nil, storage.Window{Start: 1, End: 2}, c.number); err != nil {
 				t.Error(err)
 				return
 			}
@@ -283,12 +283,12 @@ func TestSealAllocatesNothing(t *testing.T) {
 	o.Dir, o.LogSize, o.SizeMax = t.TempDir(), 64<<20, 256<<20
 	s, _ := mustOpen(t, o)
 	defer s.Close()
-	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), 1000, 100)
+	seal, none := randomSeal(rand.New(rand.NewPCG(1, 1)), 1000, 100), storage.NewMinutes()
 	if n := testing.AllocsPerRun(100, func() {
 		if _, err := s.Seal(seal); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Freeze(nil, nil, storage.Window{}, s.sealed); err != nil {
+		if err := s.Freeze(none, nil, storage.Window{}, storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0 {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // Several daemons of one machine can keep their spools below one directory, for
@@ -158,7 +160,7 @@ func (s *Spool) Retire() error {
 	}
 	number, err := s.Seal(&seal)
 	if err == nil {
-		err = s.Freeze(nil, nil, seal.Window, number)
+		err = s.Freeze(storage.NewMinutes(), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}
 	if err == nil {
 		err = s.vacate()

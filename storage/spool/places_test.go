@@ -74,10 +74,10 @@ func TestPlaces(t *testing.T) {
 	// The heir retires what it is done with: not before the last block is stored.
 	o := Options{Dir: one, SizeMax: 4 << 20, LogSize: 1 << 20, Metrics: metrics.NewSet(), Clock: time.Now}
 	s, r, err := Open(o)
-	if err != nil || len(r.Rows) != 1 || len(r.Sources) != 1 {
+	if err != nil || len(rowsOf(r)) != 1 || len(r.Sources) != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if err := s.Freeze(r.Rows, nil, r.Window, r.Last); err != nil {
+	if err := freezeRows(s, rowsOf(r), nil, r.Window, r.Last); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Retire(); err == nil || Vacant(one) {
@@ -102,11 +102,11 @@ func TestPlaces(t *testing.T) {
 
 	// Vacant places are taken again, with their ids and numbers, and no sources.
 	elder, r := mustClaim(t, dir, true, dir)
-	if len(r.Sources) != 1 || len(r.Rows) != 1 {
+	if len(r.Sources) != 1 || len(rowsOf(r)) != 1 {
 		t.Errorf("the directory itself has lost something: %+v", r)
 	}
 	again, r := mustClaim(t, dir, true, one, dir)
-	if again.Collector() != s.Collector() || again.LastNumber() != b.Number || len(r.Sources)+len(r.Rows)+len(r.Books)+r.Runs > 0 {
+	if again.Collector() != s.Collector() || again.LastNumber() != b.Number || len(r.Sources)+len(rowsOf(r))+len(r.Books)+r.Runs > 0 {
 		t.Errorf("collector %x, last %d, %+v", again.Collector(), again.LastNumber(), r)
 	}
 	if Vacant(one) {

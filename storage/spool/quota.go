@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
-
-	"github.com/lectern/lectern/storage"
 )
 
 // quota keeps account of the directory's bytes and holds those that are free in
@@ -103,13 +101,13 @@ func (s *Spool) Room() int {
 	if s.held {
 		return 0
 	}
-	free := s.quota.free() - int64(rowsWaiting(s.waiting))*rowSize
-	const perRow = 2 * rowSize // once in the log, once in a run
+	free := s.quota.free() - waitingBytes(s.waiting)
+	const perRow = 2 * rowSizeMax // once in the log, once in a run
 	next := (free - s.o.LogSize - s.snapshot) / perRow
 	// A seal has little beside rows and sources: headers, and a few books. Sources
 	// are at most those of a snapshot.
-	here := min((s.left-s.snapshot-sealOverhead)/rowSize, (free-runOverhead)/rowSize)
-	return int(min(max(0, next, here), 1<<30, (bodyMax>>1)/rowSize))
+	here := min((s.left-s.snapshot-sealOverhead)/rowSizeMax, (free-runOverhead)/rowSizeMax)
+	return int(min(max(0, next, here), 1<<30, (bodyMax>>1)/rowSizeMax))
 }
 
 const sealOverhead = 4096
@@ -118,15 +116,10 @@ const sealOverhead = 4096
 // stored runs could not go from a full disk, and nothing would ever make room.
 func (s *Spool) marksSize() int64 { return min(4096, s.o.LogSize/16) }
 
-// rowsWaiting sums up.
-func rowsWaiting(seals []sealRows) (n int) {
-	for _, w := range seals {
-		n += w.rows
-	}
-	return n
-}
-
-// booksSize bounds what books take in a file.
-func booksSize(books []storage.Book) int64 {
-	return int64(sealSize(&Seal{Books: books}))
+// Crowded says that seals of which rows are in no run take a quarter of the
+// directory: their rows should become blocks.
+func (s *Spool) Crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return waitingBytes(s.waiting) > s.o.SizeMax/4
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // recovery is the state of a start.
@@ -47,7 +49,7 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	r := &recovery{s: s, out: &Recovered{}}
+	r := &recovery{s: s, out: &Recovered{Rows: storage.NewMinutes()}}
 	if err := r.readCollector(entries); err != nil {
 		return nil, err
 	}
@@ -113,7 +115,7 @@ func (r *recovery) find(entries []Entry) error {
 			e.Size = 0
 		case bad: // perhaps renamed by a person: its numbers are not given again
 			if n, ok := parseRunName(name); ok {
-				s.last, s.through = max(s.last, n.last), max(s.through, n.through)
+				s.last, s.coverage = max(s.last, n.last), s.coverage.with(n.coverage)
 			}
 		case isLog:
 			err = r.findLog(e)
@@ -181,12 +183,12 @@ func (r *recovery) findRun(e Entry) error {
 		return err
 	}
 	if err != nil {
-		s.through = max(s.through, name.through) // its seals are not counted again: a store may have them
+		s.coverage = s.coverage.with(name.coverage) // its seals are not counted again: a store may have them
 		r.lost(e.Name, err.Error())
 		return nil
 	}
 	found.durable, found.tried = true, true
-	s.through = max(s.through, name.through)
+	s.coverage = s.coverage.with(name.coverage)
 	s.runs = append(s.runs, found)
 	return r.same(h.collector)
 }
@@ -263,7 +265,7 @@ func (r *recovery) scan(l *foundLog) error {
 		if _, ok := in.next(); !ok {
 			return in.err
 		}
-		r.s.through = max(r.s.through, in.header.through)
+		r.s.coverage = r.s.coverage.with(in.header.coverage)
 		r.s.last = max(r.s.last, in.header.last)
 	}
 }
@@ -301,7 +303,7 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 			if h.number <= s.sealed {
 				break
 			}
-			if _, ok := parseSeal(s.buf[recordHeaderSize:]); !ok {
+			if body, ok := parseSeal(s.buf[recordHeaderSize:]); !ok || !body.good() {
 				in.damaged = true
 				break
 			}
@@ -369,7 +371,8 @@ func (r *recovery) release() {
 	r.take(number, body)
 	body.apply(s.sources)
 	s.sealed = number
-	s.sealedRows(number, len(body.rows)/rowSize)
+	newest, _ := rowsIn(body.rows, body.count)
+	s.sealedRows(number, &body, newest)
 }
 
 // take keeps what a seal brought that is in no run.
@@ -380,14 +383,47 @@ func (r *recovery) take(number uint64, body sealBody) {
 	out := r.out
 	out.Seals++
 	out.Window = addWindow(out.Window, body.window)
-	out.Rows = slices.Grow(out.Rows, len(body.rows)/rowSize)
-	for b := body.rows; len(b) > 0; b = b[rowSize:] {
-		out.Rows = append(out.Rows, getRow(b))
+	open := r.takeRows(number, body)
+	if r.s.parted(number) {
+		// Of what the seal brought the runs have all but the rows that are open,
+		// and the events of these: see storage.Gatherer.
+		out.Before = uint64(r.s.before)
+		for stream, events := range open {
+			out.Books = addBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Accepted: events}})
+		}
+		return
 	}
 	if books, ok := getBooks(body.rest, body.books); ok {
 		out.Books = addBooks(out.Books, books)
 	}
 }
+
+// takeRows adds up the rows of a seal that are in no run, and returns how many
+// events they are.
+func (r *recovery) takeRows(number uint64, body sealBody) (events map[uint16]uint64) {
+	events = make(map[uint16]uint64)
+	rows := make([]storage.Row, 0, min(body.count, takenAtOnce))
+	d := rowDecoder{rest: body.rows}
+	for range body.count {
+		var row storage.Row
+		if !d.next(&row) {
+			break // it was good when it was replayed
+		}
+		if r.s.has(number, row.Minute) {
+			continue
+		}
+		events[row.Stream] += row.Events()
+		if rows = append(rows, row); len(rows) == takenAtOnce {
+			r.out.Rows.Add(rows)
+			rows = rows[:0]
+		}
+	}
+	r.out.Rows.Add(rows)
+	return events
+}
+
+// takenAtOnce is how many rows are decoded before they are added up.
+const takenAtOnce = 1024
 
 // begin begins a new log file. Its snapshot is of before the last seal, which is
 // written again: nobody knows whether its sync succeeded.
@@ -437,18 +473,18 @@ func (r *recovery) skipNumbers() {
 // skipFrozen has seals numbered behind all that are frozen, also where the
 // records of these are damaged or gone: a seal of such a number would count as
 // frozen at the next start.
-func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.through) }
+func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.through, r.s.part) }
 
 // letGo has the seals count as frozen where they brought nothing that is to be:
 // their logs may fill the spool, and who freezes what waits would wait for it.
 func (r *recovery) letGo() {
 	s := r.s
-	if len(r.out.Rows)+len(r.out.Books) > 0 {
+	if r.out.Rows.Len()+len(r.out.Books) > 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.frozen(s.sealed)
+	s.cover(coverage{through: s.sealed})
 }
 
 // setAside renames the files of which nothing could be read, now that what their

@@ -32,7 +32,7 @@ func storeAll(t *testing.T, s *Spool) (last uint64) {
 func frozen(t *testing.T, s *Spool, content uint64) {
 	t.Helper()
 	n := mustSeal(t, s, testSeal(content))
-	if err := s.Freeze([]storage.Row{row(content)}, nil, storage.Window{Start: 1, End: 2}, n); err != nil {
+	if err := freezeRows(s, []storage.Row{row(content)}, nil, storage.Window{Start: 1, End: 2}, n); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -56,13 +56,13 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 		t.Errorf("inspected %+v, %v", c, err)
 	}
 	s, r := mustOpen(t, testOptions(m))
-	if !slices.Equal(r.SetAside, []string{logName(1)}) || len(r.Rows) != 1 || r.Rows[0] != row(3) || len(r.Sources) != 3 || r.Last != 3 || s.LastNumber() != store {
+	if !slices.Equal(r.SetAside, []string{logName(1)}) || len(rowsOf(r)) != 1 || rowsOf(r)[0] != row(3) || len(r.Sources) != 3 || r.Last != 3 || s.LastNumber() != store {
 		t.Errorf("recovered %+v, last number %d", r, s.LastNumber())
 	}
 	if err := s.CheckStore(store); err != nil {
 		t.Error(err)
 	}
-	if err := s.Freeze(r.Rows, r.Books, r.Window, r.Last); err != nil {
+	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
 		t.Fatal(err)
 	}
 	if logs := m.names("log-"); !slices.Equal(logs, []string{logName(1) + badSuffix, logName(2)}) {
@@ -108,7 +108,7 @@ func TestOnlyLogIsLost(t *testing.T) {
 		o.Logger = d.logger()
 		var r *Recovered
 		s, r = mustOpen(t, o)
-		if !slices.Equal(r.SetAside, logs) || len(r.Rows)+len(r.Sources) != 0 || r.Runs != runs || !strings.Contains(d.String(), "the newest log is lost") {
+		if !slices.Equal(r.SetAside, logs) || len(rowsOf(r))+len(r.Sources) != 0 || r.Runs != runs || !strings.Contains(d.String(), "the newest log is lost") {
 			t.Errorf("recovered %+v\n%s", r, d)
 		}
 		if err := s.CheckStore(store); err != nil {
@@ -180,7 +180,7 @@ func TestRenew(t *testing.T) {
 	}
 	s, r = mustOpen(t, o)
 	defer s.Close()
-	if s.Collector() == id || len(r.Rows)+len(r.Sources)+r.Runs != 0 {
+	if s.Collector() == id || len(rowsOf(r))+len(r.Sources)+r.Runs != 0 {
 		t.Errorf("collector %x, was %x; recovered %+v", s.Collector(), id, r)
 	}
 	if _, _, err := Renew(t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no spool") {
@@ -241,7 +241,7 @@ func TestRenewCutOff(t *testing.T) {
 			t.Fatalf("with %d files moved: %d more, %v, %v", done, files, held(t, moved), err)
 		}
 		s, r := mustOpen(t, o)
-		if len(r.Rows)+r.Runs != 0 {
+		if len(rowsOf(r))+r.Runs != 0 {
 			t.Errorf("recovered %+v", r)
 		}
 		_ = s.Close()

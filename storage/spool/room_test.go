@@ -44,8 +44,8 @@ func sealsWithoutRows(t *testing.T, seals int) {
 			}
 			g := storage.NewGatherer(storage.GathererOptions{
 				Spool: s, Store: &store{}, FlushInterval: time.Second, RowsWaitingMax: 1 << 20,
-				Recovered: storage.Seal{Window: r.Window, Rows: r.Rows, Books: r.Books}, Through: r.Last,
-				Metrics: metrics.NewSet(), Logger: silent,
+				Recovered: storage.Recovered{Rows: r.Rows, Books: r.Books, Window: r.Window, Mark: storage.Mark{Through: r.Last, Before: r.Before}},
+				Metrics:   metrics.NewSet(), Logger: silent,
 			})
 			if room := g.Room(); room == 0 {
 				t.Fatalf("life %d begins full, with %d logs and %d blocks", life, len(s.logs), s.Blocks())
@@ -81,7 +81,7 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 	}
 	for s.quota.free() >= o.LogSize {
 		fill()
-		if err := s.freezeNothing(s.sealed); err != nil {
+		if err := s.freezeNothing(storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 // the event did on the wire.
 
 const (
+	rowSizeMin = 2 + 2
+
 	// rowSizeMax is the most bytes of a row, with its period in front.
 	rowSizeMax = periodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1
 
@@ -42,7 +44,7 @@ type rowEncoder struct {
 
 // add appends a row.
 func (e *rowEncoder) add(r *storage.Row) {
-	if !e.begun || r.Minute != e.minute || r.Stream != e.stream {
+	if !e.runs(r) {
 		e.begun, e.minute, e.stream, e.content = true, r.Minute, r.Stream, 0
 		e.buf = le.AppendUint16(le.AppendUint32(append(e.buf, periodMark), r.Minute), r.Stream)
 	}
@@ -107,6 +109,71 @@ func (e *rowEncoder) encode(b []byte, r *storage.Row) int {
 	return n
 }
 
+// rowGroups encodes the rows of a seal, which come in no order, each period's
+// together. The zero value is ready, and keeps its memory for the next seal.
+type rowGroups struct {
+	encoders []rowEncoder // the first used ones have something
+	used     int
+	recent   int // where the row before went
+	newest   uint32
+}
+
+// groupsMax bounds the search for a period: rows of more have their periods in front.
+const groupsMax = 64
+
+// encode takes all rows.
+func (g *rowGroups) encode(rows []storage.Row) {
+	g.used, g.recent, g.newest = 0, 0, 0
+	for i := range rows {
+		r := &rows[i]
+		g.of(r).add(r)
+		g.newest = max(g.newest, r.Minute)
+	}
+}
+
+// of returns the encoder of a row's period.
+func (g *rowGroups) of(r *storage.Row) *rowEncoder {
+	if g.recent < g.used && g.encoders[g.recent].runs(r) {
+		return &g.encoders[g.recent]
+	}
+	for g.recent = 0; g.recent < g.used; g.recent++ {
+		if g.encoders[g.recent].runs(r) {
+			return &g.encoders[g.recent]
+		}
+	}
+	if g.used == groupsMax {
+		g.recent = groupsMax - 1
+		return &g.encoders[g.recent]
+	}
+	if g.used == len(g.encoders) {
+		g.encoders = append(g.encoders, rowEncoder{})
+	}
+	e := &g.encoders[g.used]
+	*e = rowEncoder{buf: e.buf[:0]}
+	g.used++
+	return e
+}
+
+// size is how many bytes appendTo appends.
+func (g *rowGroups) size() (n int) {
+	for i := range g.encoders[:g.used] {
+		n += len(g.encoders[i].buf)
+	}
+	return n
+}
+
+func (g *rowGroups) appendTo(b []byte) []byte {
+	for i := range g.encoders[:g.used] {
+		b = append(b, g.encoders[i].buf...)
+	}
+	return b
+}
+
+// runs says that a row is of the running period.
+func (e *rowEncoder) runs(r *storage.Row) bool {
+	return e.begun && e.minute == r.Minute && e.stream == r.Stream
+}
+
 // byteLen is the number of bytes of n without the zeros in front.
 func byteLen(n uint64) int {
 	return (bits.Len64(n) + 7) / 8
@@ -146,6 +213,20 @@ func (d *rowDecoder) next(r *storage.Row) bool {
 	}
 	d.rest = d.rest[n:]
 	return true
+}
+
+// rowsIn says whether b holds that many rows and nothing else, and which is the
+// newest of their minutes.
+func rowsIn(b []byte, rows int) (newest uint32, ok bool) {
+	d := rowDecoder{rest: b}
+	var r storage.Row
+	for range rows {
+		if !d.next(&r) {
+			return 0, false
+		}
+		newest = max(newest, r.Minute)
+	}
+	return newest, len(d.rest) == 0
 }
 
 // decode reads a row, with its period where that is in front, and returns its

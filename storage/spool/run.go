@@ -42,7 +42,7 @@ const (
 func (r *run) done() bool { return r.left == 0 }
 
 // coveredBy says that durable records know all that the run's name says.
-func (r *run) coveredBy(m marks) bool { return r.name.through <= m.through && r.name.last <= m.last }
+func (r *run) coveredBy(m marks) bool { return m.knows(r.name.coverage) && r.name.last <= m.last }
 
 func (r *run) damaged() bool {
 	for _, state := range r.states {
@@ -113,7 +113,7 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 	}
 	r := &run{name: name, window: h.window, size: size, left: int(h.blocks)}
 	for range h.replaced {
-		r.replaced = append(r.replaced, fileSize{name: runName{le.Uint64(index), le.Uint64(index[8:]), le.Uint64(index[16:])}})
+		r.replaced = append(r.replaced, fileSize{name: getRunName(index)})
 		index = index[replacedSize:]
 	}
 	r.blocks, r.states = make([]blockEntry, h.blocks), make([]blockState, h.blocks)
@@ -122,7 +122,7 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 		e := &r.blocks[i]
 		e.decode(index)
 		index = index[blockEntrySize:]
-		if e.at != at || e.length < int64(e.rows)*rowSize+int64(e.books)*bookSize || e.length > int64(h.indexAt)-at {
+		if e.at != at || e.length < int64(e.rows)*rowSizeMin+int64(e.books)*bookSize || e.length > int64(h.indexAt)-at {
 			return nil, &h, damage("block %d is not where the index says", name.first+uint64(i))
 		}
 		at += e.length
@@ -137,63 +137,51 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 func loadBlock(f File, r *run, i int, collector uint64) (*storage.Block, error) {
 	e := &r.blocks[i]
 	b := &storage.Block{Collector: collector, Number: r.name.first + uint64(i), Day: e.day, Window: r.window, Checksum: e.crc}
+	in, err := readBody(f, e)
+	if err != nil {
+		return nil, err
+	}
 	b.Rows.Grow(int(e.rows))
-	c := newChunks(f, e)
-	for left := e.rows; left > 0; {
-		rows, err := c.next()
-		if err != nil {
+	var row storage.Row
+	for range e.rows {
+		if err := in.next(&row); err != nil {
 			return nil, err
 		}
-		for ; len(rows) > 0; rows, left = rows[rowSize:], left-1 {
-			row := getRow(rows)
-			b.Rows.Append(&row)
-		}
+		b.Rows.Append(&row)
 	}
-	books, err := c.books()
-	b.Books = books
+	b.Books, err = in.books()
 	return b, err
 }
 
-// chunks reads a block's body a piece at a time and sums it up.
-type chunks struct {
-	f    File
-	e    *blockEntry
-	at   int64
-	left int64 // bytes of rows not read yet
-	crc  uint32
-	buf  []byte
+// blockBody is the body of a block, of which the checksum was right.
+type blockBody struct {
+	rows  rowDecoder
+	entry *blockEntry
 }
 
-const chunkRows = 1024
-
-func newChunks(f File, e *blockEntry) *chunks {
-	return &chunks{f: f, e: e, at: e.at, left: int64(e.rows) * rowSize, buf: make([]byte, min(chunkRows, int(e.rows))*rowSize)}
-}
-
-// next returns the next rows as they are encoded, none at their end. They are
-// good only if books says so.
-func (c *chunks) next() ([]byte, error) {
-	n := min(int64(len(c.buf)), c.left)
-	if _, err := c.f.ReadAt(c.buf[:n], c.at); err != nil {
-		return nil, readError("the rows", err)
+// readBody reads the body of a block.
+func readBody(f File, e *blockEntry) (*blockBody, error) {
+	b := make([]byte, e.length)
+	if _, err := f.ReadAt(b, e.at); err != nil && len(b) > 0 {
+		return nil, readError("the block", err)
 	}
-	c.crc = crc32.Update(c.crc, castagnoli, c.buf[:n])
-	c.at += n
-	c.left -= n
-	return c.buf[:n], nil
-}
-
-// books reads what is behind the rows, and says whether the checksum of all was
-// right.
-func (c *chunks) books() ([]storage.Book, error) {
-	b := make([]byte, c.e.at+c.e.length-c.at)
-	if _, err := c.f.ReadAt(b, c.at); err != nil && len(b) > 0 {
-		return nil, readError("the books", err)
-	}
-	if crc32.Update(c.crc, castagnoli, b) != c.e.crc {
+	if crc32.Checksum(b, castagnoli) != e.crc {
 		return nil, damage("the checksum is wrong")
 	}
-	books, ok := getBooks(b, c.e.books)
+	return &blockBody{rowDecoder{rest: b}, e}, nil
+}
+
+// next reads the next row. The caller counts them.
+func (b *blockBody) next(r *storage.Row) error {
+	if !b.rows.next(r) {
+		return damage("a row is not good")
+	}
+	return nil
+}
+
+// books reads what is behind the rows, all of which were read.
+func (b *blockBody) books() ([]storage.Book, error) {
+	books, ok := getBooks(b.rows.rest, b.entry.books)
 	if !ok {
 		return nil, damage("the books do not fit")
 	}

@@ -48,7 +48,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("first seed %d; %v", first, ops)
-	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze failed", "stored", "unsure", "retry", "parked",
+	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze of some minutes", "freeze failed", "stored", "unsure", "retry", "parked",
 		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room",
 		"unread start", "unread block", "emptied", "empty start"} {
 		if sims >= 100 && ops[what] == 0 {
@@ -81,6 +81,7 @@ type world struct {
 	books   []storage.Book
 	window  storage.Window
 	through uint64
+	before  uint64
 
 	tried map[uint64]uint64         // hash of each block number that was given to the store
 	store map[uint64]*storage.Block // what the store has
@@ -149,7 +150,7 @@ func (w *world) do(what int) {
 	case 1:
 		w.retry()
 	case 2:
-		w.freeze()
+		w.freeze(w.rng.IntN(2) == 0)
 	case 3:
 		w.ship()
 	case 4:
@@ -187,7 +188,7 @@ func (w *world) empty() {
 	w.disk.fault = nil
 	for range 2 { // a seal that found no room is taken when there is some
 		w.retry()
-		w.freeze()
+		w.freeze(true)
 		w.s.Unpark()
 		w.storeAll()
 	}
@@ -335,14 +336,14 @@ func (w *world) recovered(r *Recovered) {
 	if len(got) != len(r.Sources) || !maps.Equal(got, w.sources) {
 		w.fail("sources after seal %d are\n%v, want\n%v", r.Last, got, w.sources)
 	}
-	w.rows, w.books, w.window, w.through = r.Rows, r.Books, r.Window, r.Last
+	w.rows, w.books, w.window, w.through, w.before = rowsOf(r), r.Books, r.Window, r.Last, r.Before
 	for number := range w.tried {
 		if number > w.s.LastNumber() {
 			w.fail("block %d was given to the store, the last number is %d", number, w.s.LastNumber())
 		}
 	}
 	w.checkSums("after a start")
-	if len(r.Rows)+len(r.Books)+r.Runs == 0 && w.disk.fault == nil && w.disk.crashAt == 0 {
+	if len(rowsOf(r))+len(r.Books)+r.Runs == 0 && w.disk.fault == nil && w.disk.crashAt == 0 {
 		w.counts["empty start"]++
 		w.hasRoom("empty at the start")
 	}
@@ -505,6 +506,9 @@ func (w *world) seal() {
 	if w.rng.IntN(2) == 0 {
 		seal.Books = []storage.Book{{Stream: uint16(w.rng.IntN(3)), Sent: 1 + w.rng.Uint64N(100), Refused: []storage.Refused{{Reason: "magic", Frames: 1}}}}
 	}
+	for _, r := range seal.Rows { // whoever counts an event accounts for it
+		seal.Books = addBooks(seal.Books, []storage.Book{{Stream: r.Stream, Sent: 1, Accepted: 1}})
+	}
 	after := maps.Clone(w.sources)
 	if w.open {
 		after = maps.Clone(w.seals[len(w.seals)-1].after)
@@ -578,24 +582,48 @@ func (w *world) retry() {
 	}
 }
 
-func (w *world) freeze() {
-	rows := slices.Clone(w.rows)
-	slices.SortFunc(rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
-	n := 0
-	for i := range rows {
-		if n > 0 && storage.CompareKeys(&rows[n-1], &rows[i]) == 0 {
-			rows[n-1].Add(&rows[i])
+// freeze makes blocks of all rows, or of those of minutes before some other, as
+// storage.Gatherer does.
+func (w *world) freeze(all bool) {
+	m := storage.Mark{Through: w.through, Before: storage.All}
+	if !all {
+		m.Before = uint64(20000*day + w.rng.IntN(3)*day/2 + w.rng.IntN(2)*60)
+		if m.Before < w.before {
+			m.Before = storage.All
+		}
+	}
+	var rows, later []storage.Row
+	open := map[uint16]uint64{}
+	for _, r := range w.rows {
+		if uint64(r.Minute) < m.Before {
+			rows = append(rows, r)
 			continue
 		}
-		rows[n] = rows[i]
-		n++
+		later = append(later, r)
+		open[r.Stream] += r.Events()
 	}
-	if err := w.s.Freeze(rows[:n], w.books, w.window, w.through); err != nil {
+	var books, stay []storage.Book
+	for _, b := range w.books {
+		n := open[b.Stream]
+		if n > 0 {
+			stay = append(stay, storage.Book{Stream: b.Stream, Sent: n, Accepted: n})
+		}
+		if b.Sent -= n; b.Sent > 0 {
+			b.Accepted -= n
+			books = append(books, b)
+		}
+	}
+	if err := w.s.Freeze(minutesOf(rows), books, w.window, m); err != nil {
 		w.counts["freeze failed"]++
 		return
 	}
 	w.counts["freeze"]++
-	w.rows, w.books, w.window = nil, nil, storage.Window{}
+	w.rows, w.books, w.window, w.before = later, stay, storage.Window{}, m.Before
+	if m.Before == storage.All {
+		w.before = 0
+	} else if len(later) > 0 && len(rows) > 0 {
+		w.counts["freeze of some minutes"]++
+	}
 }
 
 func (w *world) ship() {
@@ -663,7 +691,7 @@ func (w *world) merge() {
 func (w *world) end() {
 	w.disk.kill()
 	w.reopen(true)
-	w.freeze()
+	w.freeze(true)
 	w.storeAll()
 	w.checkSums("at the end")
 	if len(w.s.runs) > 0 || len(w.rows) > 0 {
@@ -694,7 +722,7 @@ func (w *world) end() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if r.Runs != 0 || len(r.Rows) != 0 || !reflect.DeepEqual(s.LastNumber(), w.s.LastNumber()) {
+	if r.Runs != 0 || len(rowsOf(r)) != 0 || !reflect.DeepEqual(s.LastNumber(), w.s.LastNumber()) {
 		w.fail("after the end: %+v", r)
 	}
 	_ = s.Close()

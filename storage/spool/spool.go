@@ -52,9 +52,10 @@ type (
 // holds all live sources, in no order.
 type Recovered struct {
 	Sources  []Source
-	Rows     []storage.Row  // as they were sealed: neither sorted nor added up
+	Rows     *storage.Minutes
 	Books    []storage.Book // added up, one a stream
 	Window   storage.Window
+	Before   uint64   // of seals that are in runs in part, the minutes before this one are, Unix seconds
 	Last     uint64   // number of the last seal that is in Rows, Books, Sources or a run
 	Torn     int64    // bytes of a write that a crash cut off; never acknowledged
 	SetAside []string // names of damaged files: acknowledged data may be missing
@@ -88,7 +89,8 @@ type Spool struct {
 	sealed  uint64     // number of the last durable seal
 	sources map[uint64]Source
 	buf     []byte // the record being written
-	pending bool   // buf holds a seal that could not be written
+	rows    rowGroups
+	pending bool // buf holds a seal that could not be written
 	closed  bool
 
 	dirMu   sync.Mutex // protects the directory and the fields below
@@ -103,7 +105,7 @@ type Spool struct {
 	runs     []*run     // ordered by their first number
 	last     uint64     // the last block number given
 	opened   uint64     // the last one given before Open
-	through  uint64     // all seals up to here are in runs whose names are durable, or stored
+	coverage            // of runs whose names are durable, or that are stored
 	durable  marks      // the largest marks of durable records
 	waiting  []sealRows // seals with rows above through
 	held     bool       // as pending
@@ -115,12 +117,9 @@ type Spool struct {
 }
 
 // marks are what every record says.
-type marks struct{ through, last uint64 }
-
-// sealRows is how many rows a seal brought.
-type sealRows struct {
-	number uint64
-	rows   int
+type marks struct {
+	coverage
+	last uint64
 }
 
 // Open takes the directory for this process, makes it where it is missing, and

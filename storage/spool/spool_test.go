@@ -72,7 +72,7 @@ func TestCycle(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir = t.TempDir() + "/a/b"
 	s, r := mustOpen(t, o)
-	if !reflect.DeepEqual(r, &Recovered{}) {
+	if r.Rows.Len() != 0 || !reflect.DeepEqual(r, &Recovered{Rows: r.Rows}) {
 		t.Errorf("a new directory holds %+v", r)
 	}
 	id := s.Collector()
@@ -88,10 +88,10 @@ func TestCycle(t *testing.T) {
 	if s.Collector() != id || id == 0 {
 		t.Errorf("collector is %x, and was %x", s.Collector(), id)
 	}
-	if r.Last != 5 || r.Seals != 5 || len(r.Rows) != 5 || len(r.Sources) != 5 || r.Torn != 0 || len(r.SetAside) != 0 {
+	if r.Last != 5 || r.Seals != 5 || len(rowsOf(r)) != 5 || len(r.Sources) != 5 || r.Torn != 0 || len(r.SetAside) != 0 {
 		t.Fatalf("recovered %+v", r)
 	}
-	for i, got := range r.Rows {
+	for i, got := range rowsOf(r) {
 		if got != row(uint64(i+1)) {
 			t.Errorf("row %d is %+v", i, got)
 		}
@@ -111,16 +111,16 @@ func TestCycle(t *testing.T) {
 			t.Errorf("source is %+v", source)
 		}
 	}
-	if err := s.Freeze(r.Rows, r.Books, r.Window, 6); err == nil {
+	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, 6); err == nil {
 		t.Error("a seal that is not there was frozen")
 	}
-	if err := s.Freeze(r.Rows, r.Books, r.Window, 5); err != nil {
+	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, 5); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, &Seal{Sources: []Source{{ID: 9}}, Forgotten: []uint64{1, 2}})
 	_ = s.Close()
 	s, r = mustOpen(t, o)
-	if r.Seals != 1 || len(r.Rows) != 0 || r.Runs != 1 || len(r.Sources) != 4 || s.LastNumber() != 1 {
+	if r.Seals != 1 || len(rowsOf(r)) != 0 || r.Runs != 1 || len(r.Sources) != 4 || s.LastNumber() != 1 {
 		t.Fatalf("after a freeze: recovered %+v, last number %d", r, s.LastNumber())
 	}
 	b, ok, err := s.Oldest()
@@ -164,7 +164,7 @@ func TestCheckStore(t *testing.T) {
 	o := testOptions(newMemory(1))
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
-	if err := s.Freeze([]storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	// Block 1 was given by this process and has been stored by none.

@@ -7,40 +7,11 @@ import (
 )
 
 const (
-	rowSize      = 67
 	sourceSize   = 59
 	bookSize     = 68 // without its refusals
 	refusalSize  = 17 // without its reason
-	sealHeadSize = 32
+	sealHeadSize = 40
 )
-
-func putRow(b []byte, r *storage.Row) {
-	_ = b[rowSize-1]
-	le.PutUint64(b, r.Content)
-	le.PutUint64(b[8:], r.User)
-	le.PutUint64(b[16:], r.Dwell)
-	le.PutUint64(b[24:], uint64(r.First))
-	le.PutUint64(b[32:], uint64(r.Last))
-	le.PutUint32(b[40:], r.Minute)
-	le.PutUint32(b[44:], r.Opens)
-	le.PutUint32(b[48:], r.Reads)
-	le.PutUint32(b[52:], r.Finishes)
-	le.PutUint32(b[56:], r.Saves)
-	le.PutUint32(b[60:], r.Shares)
-	le.PutUint16(b[64:], r.Stream)
-	b[66] = r.Progress
-}
-
-func getRow(b []byte) storage.Row {
-	_ = b[rowSize-1]
-	return storage.Row{
-		Content: le.Uint64(b), User: le.Uint64(b[8:]), Dwell: le.Uint64(b[16:]),
-		First: int64(le.Uint64(b[24:])), Last: int64(le.Uint64(b[32:])), Minute: le.Uint32(b[40:]),
-		Opens: le.Uint32(b[44:]), Reads: le.Uint32(b[48:]), Finishes: le.Uint32(b[52:]),
-		Saves: le.Uint32(b[56:]), Shares: le.Uint32(b[60:]),
-		Stream: le.Uint16(b[64:]), Progress: b[66],
-	}
-}
 
 func putSource(b []byte, s *Source) {
 	_ = b[sourceSize-1]
@@ -153,20 +124,18 @@ func addWindow(w, o storage.Window) storage.Window {
 	return storage.Window{Start: min(w.Start, o.Start), End: max(w.End, o.End)}
 }
 
-// appendSeal appends the body of a seal's record.
-func appendSeal(b []byte, s *Seal) []byte {
+// appendSeal appends the body of a seal's record. rows holds its rows.
+func appendSeal(b []byte, s *Seal, rows *rowGroups) []byte {
 	b = le.AppendUint64(b, uint64(s.Window.Start))
 	b = le.AppendUint64(b, uint64(s.Window.End))
 	b = le.AppendUint32(b, uint32(len(s.Rows)))
 	b = le.AppendUint32(b, uint32(len(s.Books)))
 	b = le.AppendUint32(b, uint32(len(s.Sources)))
 	b = le.AppendUint32(b, uint32(len(s.Forgotten)))
+	b = le.AppendUint64(b, uint64(rows.size()))
+	b = rows.appendTo(slices.Grow(b, sealSize(s, rows)))
 	at := len(b)
-	b = slices.Grow(b, sealSize(s))[:at+len(s.Rows)*rowSize+len(s.Sources)*sourceSize]
-	for i := range s.Rows {
-		putRow(b[at:], &s.Rows[i])
-		at += rowSize
-	}
+	b = b[:at+len(s.Sources)*sourceSize]
 	for i := range s.Sources {
 		putSource(b[at:], &s.Sources[i])
 		at += sourceSize
@@ -180,13 +149,17 @@ func appendSeal(b []byte, s *Seal) []byte {
 	return b
 }
 
-// sealSize is the length of a seal's body.
-func sealSize(s *Seal) int {
-	n := sealHeadSize + len(s.Rows)*rowSize + len(s.Sources)*sourceSize + len(s.Forgotten)*8
-	for i := range s.Books {
+// sealSize is the length of a seal's body, at least.
+func sealSize(s *Seal, rows *rowGroups) int {
+	return sealHeadSize + rows.size() + len(s.Sources)*sourceSize + len(s.Forgotten)*8 + int(booksSize(s.Books))
+}
+
+// booksSize is what books take in a file.
+func booksSize(books []storage.Book) (n int64) {
+	for i := range books {
 		n += bookSize
-		for _, r := range s.Books[i].Refused {
-			n += refusalSize + len(r.Reason)
+		for _, r := range books[i].Refused {
+			n += refusalSize + int64(len(r.Reason))
 		}
 	}
 	return n
@@ -195,6 +168,7 @@ func sealSize(s *Seal) int {
 // sealBody gives access to the parts of a seal's body without copying it.
 type sealBody struct {
 	window                         storage.Window
+	count                          int // of rows
 	rows, sources, forgotten, rest []byte
 	books                          uint32
 }
@@ -206,16 +180,24 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 		return s, false
 	}
 	s.window = storage.Window{Start: int64(le.Uint64(b)), End: int64(le.Uint64(b[8:]))}
-	rows, sources, forgotten := uint64(le.Uint32(b[16:])), uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[28:]))
-	s.books = le.Uint32(b[20:])
+	sources, forgotten, rows := uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[28:])), le.Uint64(b[32:])
+	s.count, s.books = int(le.Uint32(b[16:])), le.Uint32(b[20:])
 	b = b[sealHeadSize:]
-	if rows*rowSize+sources*sourceSize+forgotten*8+uint64(s.books)*bookSize > uint64(len(b)) {
+	left := uint64(len(b))
+	if rows > left || uint64(s.count)*rowSizeMin > rows || sources*sourceSize+forgotten*8+uint64(s.books)*bookSize > left-rows {
 		return s, false
 	}
-	s.rows, b = b[:rows*rowSize], b[rows*rowSize:]
+	s.rows, b = b[:rows], b[rows:]
 	s.sources, b = b[:sources*sourceSize], b[sources*sourceSize:]
 	s.forgotten, s.rest = b[:forgotten*8], b[forgotten*8:]
 	return s, true
+}
+
+// good says that the rows and books are what the counts say.
+func (s *sealBody) good() bool {
+	_, rows := rowsIn(s.rows, s.count)
+	_, books := getBooks(s.rest, s.books)
+	return rows && books
 }
 
 // apply brings sources to the state after the seal. One that is forgotten and

@@ -1,0 +1,24 @@
+package spool
+
+import "github.com/lectern/lectern/storage"
+
+// minutesOf adds up rows.
+func minutesOf(rows []storage.Row) *storage.Minutes {
+	m := storage.NewMinutes()
+	m.Add(rows)
+	return m
+}
+
+// rowsOf lists what was recovered, in order.
+func rowsOf(r *Recovered) (rows []storage.Row) {
+	_ = r.Rows.Each(func(row *storage.Row) error {
+		rows = append(rows, *row)
+		return nil
+	})
+	return rows
+}
+
+// freezeRows freezes all rows of the seals up to through.
+func freezeRows(s *Spool, rows []storage.Row, books []storage.Book, w storage.Window, through uint64) error {
+	return s.Freeze(minutesOf(rows), books, w, storage.Mark{Through: through, Before: storage.All})
+}
