@@ -28,7 +28,7 @@ func (s *system) start() {
 	}
 	s.running.undo()
 	s.running, s.pending, s.held = batch{}, nil, nil
-	s.rows, s.window, s.through = r.Rows, r.Window, r.Last
+	s.rows, s.window, s.through, s.before = rowsOf(r), r.Window, r.Last, r.Before
 	sums := totals{books: map[uint16]storage.Book{}}
 	for _, b := range r.Books {
 		sums.book(b)
@@ -120,7 +120,7 @@ func (s *system) everything() totals {
 			s.Fatal(err)
 		}
 	}
-	for _, row := range r.Rows {
+	for _, row := range rowsOf(r) {
 		sums.row(row)
 	}
 	for _, b := range r.Books {
@@ -273,4 +273,13 @@ func (s *system) drain() {
 			s.Fatal(err)
 		}
 	}
+}
+
+// rowsOf lists the rows that were recovered.
+func rowsOf(r *spool.Recovered) (rows []storage.Row) {
+	_ = r.Rows.Each(func(row *storage.Row) error {
+		rows = append(rows, *row)
+		return nil
+	})
+	return rows
 }

@@ -53,7 +53,7 @@ func TestSystem(t *testing.T) {
 	}
 	for _, what := range []string{
 		"kill", "power loss", "died", "died at the start", "stop", "retried", "pending kept", "pending gone", "torn", "denied", "cut failed",
-		"frame again", "frame came during a seal", "takeover", "no room", "shed", "stored again", "stored late", "parked", "merged", "forgotten",
+		"frame again", "frame came during a seal", "takeover", "no room", "shed", "stored again", "stored late", "parked", "merged", "forgotten", "some minutes frozen",
 	} {
 		if counts[what] == 0 {
 			t.Errorf("it never came to this: %s", what)
@@ -189,6 +189,7 @@ type system struct {
 	books   map[uint16]storage.Book
 	window  storage.Window
 	through uint64
+	before  uint64
 	late    []uint64 // blocks of which the store has not answered yet
 
 	// The model.
@@ -604,18 +605,41 @@ func (b *batch) undo() {
 }
 
 func (s *system) freeze() {
-	rows := slices.SortedFunc(slices.Values(s.rows), func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
-	n := 0
-	for i := range rows {
-		if n > 0 && storage.CompareKeys(&rows[n-1], &rows[i]) == 0 {
-			rows[n-1].Add(&rows[i])
+	m := storage.Mark{Through: s.through, Before: storage.All}
+	if len(s.rows) > 0 && s.rand.IntN(2) == 0 {
+		if at := uint64(s.rows[s.rand.IntN(len(s.rows))].Minute); at >= s.before {
+			m.Before = at
+		}
+	}
+	rows, open := storage.NewMinutes(), map[uint16]uint64{}
+	var later []storage.Row
+	for _, r := range s.rows {
+		if uint64(r.Minute) < m.Before {
+			rows.Add([]storage.Row{r})
 			continue
 		}
-		rows[n] = rows[i]
-		n++
+		later = append(later, r)
+		open[r.Stream] += r.Events()
 	}
-	if s.spool.Freeze(rows[:n], slices.Collect(maps.Values(s.books)), s.window, s.through) == nil {
-		s.rows, s.books, s.window.Start = nil, map[uint16]storage.Book{}, s.window.End
+	var books []storage.Book
+	stay := map[uint16]storage.Book{}
+	for _, stream := range slices.Sorted(maps.Keys(s.books)) {
+		b := s.books[stream]
+		if n := open[stream]; n > 0 {
+			stay[stream] = storage.Book{Stream: stream, Sent: n, Accepted: n}
+			b.Sent -= n
+			b.Accepted -= n
+		}
+		books = append(books, b)
+	}
+	if s.spool.Freeze(rows, books, s.window, m) != nil {
+		return
+	}
+	s.rows, s.books, s.window.Start, s.before = later, stay, s.window.End, m.Before
+	if m.Before == storage.All {
+		s.before = 0
+	} else if rows.Len() > 0 {
+		s.counts["some minutes frozen"]++
 	}
 }
 

@@ -263,10 +263,8 @@ func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
 		return err
 	}
 	defer store.Close()
-	left := storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}
-	recovered.Rows, recovered.Books = nil, nil // what is in blocks is not kept in memory
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
-		Spool: s, Store: store, Recovered: left, Through: recovered.Last,
+		Spool: s, Store: store, Recovered: unstored(recovered),
 		Metrics: h.d.set, Logger: h.d.logger,
 	})
 }

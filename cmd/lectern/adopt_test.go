@@ -110,7 +110,7 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 		seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Stream: 1, Content: 7, Opens: 1}}}
 		number, err := elder.Seal(seal)
 		if err == nil && i < 2 {
-			err = elder.Freeze(seal.Rows, nil, seal.Window, number)
+			err = elder.Freeze(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -176,7 +176,7 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	}
 	number, err := elder.Seal(seal)
 	if err == nil {
-		err = elder.Freeze(seal.Rows, nil, seal.Window, number)
+		err = elder.Freeze(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -226,4 +226,11 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	if out := succeed(t, "spool", "export", "--dir", moved, "--to", t.TempDir()); !strings.HasPrefix(out, "1 blocks with 1 rows") {
 		t.Errorf("export says %s", out)
 	}
+}
+
+// minutesOf adds up rows.
+func minutesOf(rows []storage.Row) *storage.Minutes {
+	m := storage.NewMinutes()
+	m.Add(rows)
+	return m
 }

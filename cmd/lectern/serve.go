@@ -150,11 +150,17 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	}
 	d.gatherer = storage.NewGatherer(storage.GathererOptions{
 		Spool: d.spool, Store: d.store,
-		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax,
-		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
-		Metrics: d.set, Logger: d.logger,
+		FlushInterval: c.Window.FlushInterval, Settle: c.Window.Settle, RowsWaitingMax: c.Limits.RowsWaitingMax,
+		Recovered: unstored(recovered), Metrics: d.set, Logger: d.logger,
 	})
 	return recovered, elders, nil
+}
+
+// unstored hands over what a spool had sealed and put into no block. It is not kept
+// in r, where it would stay in memory.
+func unstored(r *spool.Recovered) storage.Recovered {
+	defer func() { r.Rows, r.Books = nil, nil }()
+	return storage.Recovered{Rows: r.Rows, Books: r.Books, Window: r.Window, Mark: storage.Mark{Through: r.Last, Before: r.Before}}
 }
 
 // closeStorage brings to the store what it takes before ctx ends. The rest stays

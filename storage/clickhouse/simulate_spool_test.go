@@ -3,7 +3,6 @@ package clickhouse
 import (
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -48,9 +47,10 @@ func (n *node) open() {
 		n.t.Fatal(err)
 	}
 	n.spool, n.waiting, n.through, n.checked, n.parked = s, map[rowKey]storage.Row{}, recovered.Last, false, false
-	for _, r := range recovered.Rows {
-		addRow(n.waiting, r)
-	}
+	_ = recovered.Rows.Each(func(r *storage.Row) error {
+		addRow(n.waiting, *r)
+		return nil
+	})
 	o := Options{Addresses: []string{"x:1"}, Collector: s.Collector(), Tried: s.Opened(), Logger: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet()}
 	if err := o.fill(); err != nil {
 		n.t.Fatal(err)
@@ -61,12 +61,11 @@ func (n *node) open() {
 
 // freeze makes blocks of what waits.
 func (n *node) freeze() {
-	var rows []storage.Row
+	rows := storage.NewMinutes()
 	for _, r := range n.waiting {
-		rows = append(rows, r)
+		rows.Add([]storage.Row{r})
 	}
-	slices.SortFunc(rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
-	if err := n.spool.Freeze(rows, nil, storage.Window{Start: 1, End: 2}, n.through); err != nil {
+	if err := n.spool.Freeze(rows, nil, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n.through, Before: storage.All}); err != nil {
 		n.t.Fatal(err)
 	}
 	n.waiting = map[rowKey]storage.Row{}

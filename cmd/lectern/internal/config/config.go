@@ -56,7 +56,8 @@ const StopRest = 5 * time.Second
 // Window says when windows end and which events' own times are believed.
 type Window struct {
 	AckInterval   time.Duration // the longest time between two cuts
-	FlushInterval time.Duration // the longest that rows wait before they are put into blocks
+	FlushInterval time.Duration // between two flushes of rows into blocks; from a minute on, of whole minutes
+	Settle        time.Duration // how long after its end a minute is flushed
 	LateMax       time.Duration // 0: no limit
 	FutureMax     time.Duration // 0: no limit
 }
@@ -124,7 +125,7 @@ func Defaults() Config {
 		Ops:    Ops{Address: "127.0.0.1:8421"},
 		Stop:   Stop{Grace: 25 * time.Second},
 		Window: Window{
-			AckInterval: time.Second, FlushInterval: 10 * time.Second,
+			AckInterval: time.Second, FlushInterval: time.Minute, Settle: 5 * time.Second,
 			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,
 		},
 		Limits: Limits{
@@ -132,7 +133,7 @@ func Defaults() Config {
 			SourcesMax: 100_000, SourceIdleMax: time.Hour, SessionIdleMax: 7 * 24 * time.Hour,
 			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
 			CreditMax:      64 << 20,
-			RowsWaitingMax: 2_000_000,
+			RowsWaitingMax: 4_000_000,
 		},
 		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},
 		Storage: Storage{Driver: "parquet"},

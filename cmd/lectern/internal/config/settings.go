@@ -38,6 +38,7 @@ func (c *Config) settings() []setting {
 
 		duration("window.ack_interval", &c.Window.AckInterval, time.Millisecond, time.Minute),
 		duration("window.flush_interval", &c.Window.FlushInterval, 10*time.Millisecond, time.Hour),
+		duration("window.settle", &c.Window.Settle, 0, time.Minute),
 		limit("window.late_max", &c.Window.LateMax, time.Second, 3650*day),
 		limit("window.future_max", &c.Window.FutureMax, time.Second, 3650*day),
 
