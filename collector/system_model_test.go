@@ -243,7 +243,7 @@ func (s *system) end() {
 	}
 	s.drain()
 	s.restart(true)
-	s.freeze() // what the start may have interrupted
+	s.freeze(true) // what the start may have interrupted
 	s.drain()
 	s.checkTotals(s.stored)
 	for _, c := range s.callers {
@@ -258,7 +258,7 @@ func (s *system) end() {
 // drain brings all that waits to the store.
 func (s *system) drain() {
 	s.cut(causeTime)
-	s.freeze()
+	s.freeze(true)
 	s.spool.Unpark()
 	for {
 		b, ok, err := s.spool.Oldest()

@@ -245,7 +245,7 @@ var actions = []struct {
 	{120, func(s *system) { s.throw(s.senders[s.rand.IntN(len(s.senders))]) }},
 	{60, (*system).land},
 	{30, func(s *system) { s.cut(causeTime) }},
-	{30, (*system).freeze},
+	{30, func(s *system) { s.freeze(s.rand.IntN(2) == 0) }},
 	{30, (*system).ship},
 	{6, (*system).merge},
 	{10, (*system).answerLate},
@@ -604,11 +604,16 @@ func (b *batch) undo() {
 	}
 }
 
-func (s *system) freeze() {
+func (s *system) freeze(all bool) {
 	m := storage.Mark{Through: s.through, Before: storage.All}
-	if len(s.rows) > 0 && s.rand.IntN(2) == 0 {
-		if at := uint64(s.rows[s.rand.IntN(len(s.rows))].Minute); at >= s.before {
-			m.Before = at
+	minutes := map[uint64]bool{}
+	for _, r := range s.rows {
+		minutes[uint64(r.Minute)] = true
+	}
+	if at := slices.Sorted(maps.Keys(minutes)); len(at) > 0 && !all {
+		m.Before = at[s.rand.IntN(len(at))]
+		if m.Before < s.before {
+			m.Before = storage.All
 		}
 	}
 	rows, open := storage.NewMinutes(), map[uint16]uint64{}
@@ -772,7 +777,7 @@ func (s *system) crash() {
 func (s *system) stop() {
 	if s.cut(causeStop) && !s.disk.dead() {
 		s.counts["stop"]++
-		s.freeze()
+		s.freeze(true)
 		_ = s.spool.Close()
 		s.restart(false)
 	}
