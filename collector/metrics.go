@@ -19,7 +19,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		s.Lock()
 		t.add(&s.tally)
 		keys += s.table.used
-		slots += len(s.table.slots)
+		slots += s.table.most
 		buffered += s.conns.buffered
 		for _, k := range s.conns.list {
 			if k.waits {

@@ -26,7 +26,9 @@ type slot struct {
 const millisPerMinute = 60_000
 
 // table counts events by (stream, minute, content, user): open addressing, no
-// pointers, a fixed number of slots. It belongs to one goroutine at a time.
+// pointers. It is as large as the keys of one window need, up to a fixed number of
+// slots: the smaller it is, the more of it stands in the processor's cache. It
+// belongs to one goroutine at a time.
 //
 // Slots stand in groups of eight. A group's eight tags, seven bits of each key's
 // hash, are one word apart from the slots, so that in nearly every case the
@@ -39,7 +41,9 @@ type table struct {
 	slots []slot
 	mask  uint64 // groups - 1
 	used  int
-	limit int // keys at the most, so that probes stay short
+	limit int // keys at the most, so that probes stay short, in a table of all slots
+	most  int // slots at the most
+	small int // windows in a row that used few of the slots
 	seed  [3]uint64
 
 	ahead  ahead
@@ -66,29 +70,90 @@ const (
 	everyByte  = 0x0101010101010101
 )
 
-// newTable returns a table of at least this many slots, rounded up to a power
-// of two.
-func newTable(size int) *table {
-	n := 1 << bits.Len(uint(max(size, groupSlots)-1))
-	tags, slots := pages.Make[uint64](n/groupSlots), pages.Make[slot](n)
-	return &table{
-		memory: memory{tags, slots},
+// slotsFirst is how many slots a table begins with.
+const slotsFirst = 1 << 14
 
-		tags:  tags.Slice,
-		slots: slots.Slice,
-		mask:  uint64(n/groupSlots - 1),
-		limit: n / 8 * 7,
-		seed:  [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64() | 1},
+// newTable returns a table that grows to this many slots, rounded up to a power of
+// two.
+func newTable(most int) *table {
+	n := 1 << bits.Len(uint(max(most, groupSlots)-1))
+	t := &table{
+		limit: n / 8 * 7, most: n,
+		seed: [3]uint64{rand.Uint64(), rand.Uint64(), rand.Uint64() | 1},
 		// A stream that no event has.
 		nobody: slot{period: periodOf(0, wire.StreamReserved)},
 	}
+	t.allocate(min(n, slotsFirst))
+	return t
+}
+
+// allocate gives the table so many empty slots.
+func (t *table) allocate(slots int) {
+	t.memory = memory{pages.Make[uint64](slots / groupSlots), pages.Make[slot](slots)}
+	t.tags, t.slots = t.memory.tags.Slice, t.memory.slots.Slice
+	t.mask = uint64(slots/groupSlots - 1)
+}
+
+func (m *memory) free() {
+	m.tags.Free()
+	m.slots.Free()
 }
 
 // free is how many new keys still fit.
 func (t *table) free() int { return t.limit - t.used }
 
-// crowded says that a cut is due: three quarters of the slots are used.
-func (t *table) crowded() bool { return t.used >= len(t.slots)/4*3 }
+// crowded says that a cut is due: three quarters of all slots are used.
+func (t *table) crowded() bool { return t.used >= t.most/4*3 }
+
+// reserve sees to it that n new keys fit into the slots that there are; the caller
+// has seen to it that they are free.
+func (t *table) reserve(n int) {
+	for t.used+n > len(t.slots)/8*7 && len(t.slots) < t.most {
+		t.grow()
+	}
+}
+
+// grow doubles the slots.
+func (t *table) grow() {
+	old, tags, slots := t.memory, t.tags, t.slots
+	t.allocate(2 * len(slots))
+	for g, word := range tags {
+		for used := word & (everyByte * 0x80); used != 0; used &= used - 1 {
+			s := &slots[g*groupSlots+bits.TrailingZeros64(used)/8]
+			t.place(mix(s.content^t.seed[0], s.user^t.salt(s.period)), s)
+		}
+	}
+	old.free()
+}
+
+// place copies a slot to where its hash belongs; its key is not there.
+func (t *table) place(hash uint64, s *slot) {
+	for g := group(hash) & t.mask; ; g = (g + 1) & t.mask {
+		if empty := empties(t.tags[g]); empty != 0 {
+			at := uint64(bits.TrailingZeros64(empty) / 8)
+			t.tags[g] |= tag(hash) << (8 * at)
+			t.slots[g*groupSlots+at] = *s
+			return
+		}
+	}
+}
+
+// shrinkAfter is how many windows in a row use few of the slots before they are
+// halved.
+const shrinkAfter = 60
+
+// shrink halves an empty table of which few slots were used for some time.
+func (t *table) shrink(used int) {
+	if used >= len(t.slots)/8 || len(t.slots) <= slotsFirst {
+		t.small = 0
+		return
+	}
+	if t.small++; t.small == shrinkAfter {
+		t.small = 0
+		t.memory.free()
+		t.allocate(len(t.slots) / 2)
+	}
+}
 
 // period is a minute of a stream: minutes since 1970, then 16 bits of the
 // stream. It is what a key has beside the two ids.
@@ -119,6 +184,7 @@ func (t *table) count(events []wire.Event, moments []moment) {
 	moments = moments[:len(events)]
 	for len(events) > 0 {
 		n := min(len(events), lookahead)
+		t.reserve(n)
 		t.countSome(events[:n], moments[:n])
 		events, moments = events[n:], moments[n:]
 	}
@@ -271,6 +337,7 @@ func (t *table) appendRows(dst []storage.Row) []storage.Row {
 		}
 	}
 	clear(t.tags)
+	t.shrink(t.used)
 	t.used = 0
 	return dst
 }

@@ -103,6 +103,44 @@ func TestTableAgainstMap(t *testing.T) {
 	}
 }
 
+// A table grows with its keys, without losing one, and is as small again when few
+// come for a while.
+func TestTableGrowsAndShrinks(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const most = 8 * slotsFirst
+	table := newTable(most)
+	want := map[key]storage.Row{}
+	events, moments := make([]wire.Event, 1000), make([]moment, 1000)
+	for table.free() >= len(events) {
+		for i := range events {
+			events[i] = randomEvent(r, 1<<10)
+			minute, offset := 29_000_000+r.Uint32N(2), uint16(r.IntN(60_000))
+			moments[i] = periodOf(minute, 1).at(offset)
+			tabulate(want, &events[i], 1, int64(minute)*60_000+int64(offset))
+		}
+		table.count(events, moments)
+	}
+	if len(table.slots) != most || table.used != len(want) {
+		t.Fatalf("%d keys of %d in %d slots", table.used, len(want), len(table.slots))
+	}
+	sameRows(t, table.appendRows(nil), want)
+	for windows := 0; len(table.slots) > slotsFirst; windows++ {
+		if windows > 3*shrinkAfter {
+			t.Fatalf("%d slots after %d windows of a few keys", len(table.slots), windows)
+		}
+		want := map[key]storage.Row{}
+		for i := range events[:50] {
+			tabulate(want, &events[i], 1, 29_000_000*60_000)
+			moments[i] = periodOf(29_000_000, 1).at(0)
+		}
+		table.count(events[:50], moments[:50])
+		sameRows(t, table.appendRows(nil), want)
+	}
+	if table.free() != most/8*7 {
+		t.Errorf("%d keys are free", table.free())
+	}
+}
+
 // TestCountNearAgainstMap has a small table full again and again, so that what
 // was in its slots before is found by whoever looks there.
 func TestCountNearAgainstMap(t *testing.T) {
