@@ -189,7 +189,7 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.rows.Add(seal.Rows)
 	g.addBooks(seal.Books)
 	g.mark.Through = number
-	if g.rows.Len() >= g.o.RowsWaitingMax/2 || g.o.Spool.Crowded() {
+	if g.rows.Len() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded() {
 		select {
 		case g.due <- struct{}{}:
 		default:

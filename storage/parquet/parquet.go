@@ -46,7 +46,7 @@ type readRow struct {
 	Stream   uint16 `parquet:"stream,uint(16),dict"`
 	Minute   int64  `parquet:"minute,timestamp(millisecond:utc),dict"`
 	Content  uint64 `parquet:"content,dict"`
-	User     uint64 `parquet:"user,dict"`
+	User     uint64 `parquet:"user"`
 	Opens    uint32 `parquet:"opens,dict"`
 	Reads    uint32 `parquet:"reads,dict"`
 	Finishes uint32 `parquet:"finishes,dict"`

@@ -133,7 +133,7 @@ func Defaults() Config {
 			SourcesMax: 100_000, SourceIdleMax: time.Hour, SessionIdleMax: 7 * 24 * time.Hour,
 			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
 			CreditMax:      64 << 20,
-			RowsWaitingMax: 4_000_000,
+			RowsWaitingMax: 3_000_000,
 		},
 		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},
 		Storage: Storage{Driver: "parquet"},

@@ -16,7 +16,8 @@ type Memory struct {
 const (
 	slotBytes       = 64       // collector's slot: a cache line
 	tagBytes        = 1        // beside each slot
-	rowBytes        = 80       // storage.Row
+	rowBytes        = 80       // storage.Row, and in a seal
+	waitingBytes    = 100      // storage's slot of a row, 32, in a table that is a third full at the least
 	sourceBytes     = 500      // collector's source, 320, its entries in the index, and the spool's copy
 	connectionBytes = 4 << 10  // gnet's connection and ours
 	partialMax      = 32 << 20 // half-received frames, a loop
@@ -50,7 +51,7 @@ func (c *Config) Memory() []Memory {
 	return []Memory{
 		{"tables", 2 * loops * slots * (slotBytes + tagBytes), "limits.keys_max, twice, rounded up to a power of two for each loop"},
 		{"rows of a cut", 2 * keys * rowBytes, "limits.keys_max, as rows and as a seal"},
-		{"rows waiting", 2 * int64(c.Limits.RowsWaitingMax) * rowBytes, "limits.rows_waiting_max, twice while they are merged"},
+		{"rows waiting", int64(c.Limits.RowsWaitingMax) * waitingBytes, "limits.rows_waiting_max"},
 		{"a block", c.blockCopies() * storage.BlockRowsMax * rowBytes, "a block and its encoded form, and for ClickHouse its compressed one"},
 		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
 		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax), "limits.connections_max, and frames half received"},
