@@ -21,14 +21,14 @@ type connection struct {
 	lost     bool // it is of no more use: close it
 	leaving  bool // the collector ends: what still comes is thrown away
 	closed   bool
-	lastByte int64 // Unix milliseconds
-	frameAt  int64 // Unix milliseconds when the frame in partial began
+	lastByte int64 // milliseconds of running time
+	frameAt  int64 // running time when the frame in partial began
 	at       int   // its place in the shard's list
 
 	// Of a session:
 	session    bool
 	waits      bool  // its hello is not answered yet
-	since      int64 // Unix milliseconds of the hello, while it waits
+	since      int64 // running time of the hello, while it waits
 	unknown    bool  // the source was not known when it began; an older connection may still bring it
 	stream     uint16
 	durable    uint64 // what it was told
@@ -78,7 +78,7 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 		s.held.Add(1)
 	}
 	s.tally.opened++
-	k := &connection{conn: c, shard: s, lastByte: s.now, at: len(s.conns.list)}
+	k := &connection{conn: c, shard: s, lastByte: s.steady, at: len(s.conns.list)}
 	s.conns.list = append(s.conns.list, k)
 	c.SetContext(k)
 	if s.leaving {
@@ -130,7 +130,6 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	s.lastTraffic = s.now
 	s.tally.wakeups++
 	k, ok := c.Context().(*connection)
 	if !ok {
@@ -139,7 +138,7 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 		return gnet.None
 	}
 	s.tally.bytes[overTCP] += uint64(len(b))
-	k.lastByte = s.now
+	k.lastByte = s.steady
 	if k.refused || k.leaving {
 		return gnet.None
 	}
@@ -200,7 +199,7 @@ func (s *shard) keep(k *connection, b []byte) bool {
 		return false
 	}
 	if len(k.partial) == 0 {
-		k.frameAt = s.now
+		k.frameAt = s.steady
 		if last := len(s.conns.spare) - 1; last >= 0 {
 			k.partial, s.conns.spare = s.conns.spare[last], s.conns.spare[:last]
 		}
@@ -258,7 +257,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 // connection, and the client would not learn the reason.
 func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text string) gnet.Action {
 	k.refused = true
-	k.frameAt = s.now
+	k.frameAt = s.steady
 	s.drop(k)
 	if _, err := k.conn.Write(wire.AppendRefusal(nil, h, s.now, why, text)); err != nil {
 		return gnet.Close
@@ -280,7 +279,7 @@ func (s *shard) sweep() {
 	for _, k := range s.conns.list {
 		switch {
 		case k.refused:
-			if s.now-k.frameAt > lingerMax.Milliseconds() {
+			if s.steady-k.frameAt > lingerMax.Milliseconds() {
 				_ = k.conn.CloseWithCallback(nil) // goes through the loop's queue: OnClose does the rest
 			}
 		case k.leaving:
@@ -288,10 +287,10 @@ func (s *shard) sweep() {
 			s.welcome(k)
 		case k.session && k.total != k.acked:
 			// It is the client that waits.
-		case idle > 0 && (s.now-k.lastByte > idle || len(k.partial) > 0 && s.now-k.frameAt > idle):
+		case idle > 0 && (s.steady-k.lastByte > idle || len(k.partial) > 0 && s.steady-k.frameAt > idle):
 			s.refuse(wire.RefusedIdle)
 			k.refused = true
-			k.frameAt = s.now
+			k.frameAt = s.steady
 			_ = k.conn.AsyncWrite(wire.AppendRefusal(nil, wire.Header{}, s.now, wire.RefusedIdle,
 				fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax)),
 				func(c gnet.Conn, err error) error {

@@ -186,7 +186,7 @@ func (o *ops) sources(w http.ResponseWriter, r *http.Request) {
 // health says whether the event loops turn. A disk or a store that hangs is
 // nothing that another start would mend, so they have no part in it.
 func (o *ops) health(w http.ResponseWriter, _ *http.Request) {
-	if silent := time.Since(o.daemon.collector.Heartbeat()); silent > healthSilence && !o.stopping.Load() {
+	if silent := o.daemon.collector.SinceHeartbeat(); silent > healthSilence && !o.stopping.Load() {
 		http.Error(w, fmt.Sprintf("a loop hangs, for %v", silent.Round(time.Millisecond)), http.StatusServiceUnavailable)
 		return
 	}
