@@ -376,3 +376,41 @@ func TestDatagramOfASession(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// A frame that its client sends again, under a new source where the old one is
+// forgotten, is in the books once: the refusal counts the frame and no events.
+func TestRefusedAndSentAgainIsBookedOnce(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Options)
+		first  []byte // of source 9
+		why    wire.Refusal
+		again  uint64 // the source under which the same events come again
+	}{
+		{"forgotten", nil, frameOf(1, 9, 5, 50, epoch, opens(10)...), wire.RefusedForgotten, 10},
+		{"credit", func(o *Options) { o.CreditMax = -wire.FrameSizeMax }, frameOf(1, 9, 0, 0, epoch, opens(10)...), wire.RefusedCredit, 9},
+		{"sources", func(o *Options) { o.SourcesMax = 0 }, frameOf(1, 9, 0, 0, epoch, opens(10)...), wire.RefusedSources, 9},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(1, func(o *Options) {
+				o.CreditMax = 1 << 20
+				if c.change != nil {
+					c.change(o)
+				}
+			})
+			s := b.shards[0]
+			if why := b.stream(0, &connection{shard: s, session: true, unknown: true, source: 9, stream: 1}, c.first); why != c.why {
+				t.Fatalf("%v, want %v", why, c.why)
+			}
+			s.limits.CreditMax, s.sources.max = 1<<20, 1000
+			k := &connection{shard: s, session: true, unknown: true, source: c.again, stream: 1}
+			if why := b.stream(0, k, frameOf(1, c.again, 0, 0, epoch, opens(10)...)); why != wire.Accepted {
+				t.Fatal(why)
+			}
+			b.want(t, 1, storage.Book{Sent: 10, Accepted: 10}, 0)
+			if n := s.tally.refusedFrames[c.why]; n != 1 {
+				t.Errorf("%d frames are counted as refused", n)
+			}
+		})
+	}
+}
