@@ -31,6 +31,7 @@ const checked = ` is good. In effect:
   listen.receive_buffer       "4MiB"
   ops.address                 "127.0.0.1:8421"
   stop.drain_time             "0s"
+  stop.unready_time           "5s"
   stop.grace                  "25s"
   window.ack_interval         "1s"
   window.flush_interval       "10s"

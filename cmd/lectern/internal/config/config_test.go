@@ -89,6 +89,7 @@ receive_buffer = 123457
 address = ":9001"
 [stop]
 drain_time = "10s"
+unready_time = "8s"
 grace = "55s"
 [window]
 ack_interval = "250ms"
@@ -145,7 +146,7 @@ func TestLoad(t *testing.T) {
 	want := Config{
 		Listen:  Listen{"[::]:9000", true, 3, 123457},
 		Ops:     Ops{":9001"},
-		Stop:    Stop{10 * time.Second, 55 * time.Second},
+		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
