@@ -25,6 +25,8 @@ type connection struct {
 	frameAt  int64 // running time when the frame in partial began
 	at       int   // its place in the shard's list
 
+	older, younger *connection // in the list of those that stopped inside a frame
+
 	// Of a session:
 	session    bool
 	waits      bool  // its hello is not answered yet
@@ -41,17 +43,8 @@ type connection struct {
 // connections are the TCP clients of one shard.
 type connections struct {
 	list     []*connection
-	buffered int      // bytes in all partial frames
-	spare    [][]byte // memory for partial frames
+	partials partials
 }
-
-// sparesMax is how many buffers for partial frames a loop keeps: at full speed
-// every wake-up ends inside a frame, and the next finishes it.
-const sparesMax = 16
-
-// partialMax bounds the bytes of half-received frames in one loop: many slow
-// clients may not eat the memory that keys_max leaves.
-const partialMax = 32 << 20
 
 // lingerMax is how long a refused client may take to hang up.
 const lingerMax = 2 * time.Second
@@ -142,81 +135,51 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	if k.refused || k.leaving {
 		return gnet.None
 	}
-	h, why, text := s.stream(k, b)
+	h, why := s.stream(k, b)
 	if k.lost {
 		return gnet.Close
 	}
 	if why == wire.Accepted {
 		return gnet.None
 	}
-	return s.hangUp(k, h, why, text)
+	return s.hangUp(k, h, why, "")
 }
 
 // stream takes the bytes that came, behind those that had come before.
-func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal, text string) {
+func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal) {
 	defer s.flush()
 	for {
+		if n := len(k.partial); n > 0 && n < wire.HeaderSize {
+			n = min(wire.HeaderSize-n, len(b)) // the header says where the frame ends
+			s.keep(k, b[:n])
+			b = b[n:]
+		}
 		front := b
 		if len(k.partial) > 0 {
 			front = k.partial
 		}
-		need := wire.HeaderSize
-		if len(front) >= wire.HeaderSize {
-			if h, why = wire.ParseHeader(front); why != wire.Accepted {
-				s.refuse(why)
-				return h, why, ""
-			}
-			need = h.Size
+		if len(front) < wire.HeaderSize {
+			s.keep(k, b)
+			return h, wire.Accepted
 		}
-		if len(front) < need {
-			if len(b) == 0 {
-				return h, wire.Accepted, ""
-			}
-			n := min(need-len(k.partial), len(b))
-			if !s.keep(k, b[:n]) {
-				s.refuse(wire.RefusedConnections)
-				return wire.Header{}, wire.RefusedConnections, "too many connections stopped inside a frame; send smaller frames, or connect later"
-			}
-			b = b[n:]
-			continue
+		if h, why = wire.ParseHeader(front); why != wire.Accepted {
+			s.refuse(why)
+			return h, why
 		}
-		why = s.streamFrame(k, &h, front[:need])
-		if len(k.partial) > 0 {
-			s.drop(k)
-		} else {
-			b = b[need:]
+		var frame []byte
+		switch {
+		case len(k.partial)+len(b) < h.Size:
+			s.keep(k, b)
+			return h, wire.Accepted
+		case len(k.partial) > 0:
+			frame, b = s.joined(k, h.Size, b)
+		default:
+			frame, b = b[:h.Size], b[h.Size:]
 		}
-		if why != wire.Accepted || k.lost {
-			return h, why, ""
+		if why = s.streamFrame(k, &h, frame); why != wire.Accepted || k.lost {
+			return h, why
 		}
 	}
-}
-
-// keep puts the beginning of a frame aside until the rest comes. It says false
-// where that would be too much for the loop.
-func (s *shard) keep(k *connection, b []byte) bool {
-	if s.conns.buffered+len(b) > partialMax {
-		return false
-	}
-	if len(k.partial) == 0 {
-		k.frameAt = s.steady
-		if last := len(s.conns.spare) - 1; last >= 0 {
-			k.partial, s.conns.spare = s.conns.spare[last], s.conns.spare[:last]
-		}
-	}
-	k.partial = append(k.partial, b...)
-	s.conns.buffered += len(b)
-	return true
-}
-
-// drop lets go of the frame that was put aside. Its memory goes to whoever needs
-// some next: a client would hold it for as long as it stays.
-func (s *shard) drop(k *connection) {
-	s.conns.buffered -= len(k.partial)
-	if cap(k.partial) > 0 && len(s.conns.spare) < sparesMax {
-		s.conns.spare = append(s.conns.spare, k.partial[:0])
-	}
-	k.partial = nil
 }
 
 // streamFrame takes one whole frame of a stream, whose frames are of one source

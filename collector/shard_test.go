@@ -151,7 +151,7 @@ func (b *bench) stream(loop int, k *connection, bytes []byte) wire.Refusal {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	_, why, _ := s.stream(k, bytes)
+	_, why := s.stream(k, bytes)
 	return why
 }
 
