@@ -44,8 +44,8 @@ func (c *Collector) Stop(ctx context.Context) error {
 	return nil
 }
 
-// close lets nothing new come to the sockets, as far as the system can do that.
-// What it cannot only takes away from the others until the loops end.
+// close lets nothing new come to the sockets. Datagrams still come where the port
+// is not shared: there is nobody else for them.
 func (c *Collector) close() {
 	// All at once, and the last one first. The kernel puts the last socket of the
 	// group, another process's, in the place of the one that leaves, and gives
@@ -60,15 +60,7 @@ func (c *Collector) close() {
 			c.options.Logger.Warn("new datagrams still come here until the end: some may be lost", "error", err)
 		}
 	}
-	for _, s := range c.shards {
-		listener, err := s.engine.DupListener("tcp", c.address)
-		if err == nil {
-			err = closeAccept(listener)
-		}
-		if err != nil {
-			c.options.Logger.Debug("connections are still accepted until the end", "error", err)
-		}
-	}
+	_ = c.listener.Close() // what waits in its queue is reset, and its client comes again
 }
 
 // quiet takes the credit from all sessions and waits for what they had sent. What
