@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,10 +148,12 @@ func (c *Collector) give(conn net.Conn, done func()) {
 	go func() {
 		defer done()
 		if r := <-opened; !n.opened {
-			failed(r.Err)
+			failed(cmp.Or(r.Err, errUnwatched))
 		}
 	}()
 }
+
+var errUnwatched = errors.New("the kernel does not watch it")
 
 // listenError says what to do where an address cannot be listened on.
 func listenError(address string, err error) error {
