@@ -19,9 +19,6 @@ func (s *Spool) create() (f File, temp string, err error) {
 	return f, temp, err
 }
 
-// twoNumbers is the text of the files collector and unchecked.
-func twoNumbers(a, b uint64) []byte { return fmt.Appendf(nil, "%016x\n%016x\n", a, b) }
-
 // writeText writes a small file and gives it its name, in place of one that was
 // there. The caller has dirMu.
 func (s *Spool) writeText(name string, text func(File) []byte) error {

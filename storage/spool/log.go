@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math/rand/v2"
 	"time"
 
 	"github.com/lectern/lectern/storage"
@@ -36,7 +35,7 @@ func (s *Spool) Seal(seal *Seal) (uint64, error) {
 	if err := checkSeal(seal); err != nil {
 		return 0, err
 	}
-	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal)
+	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.sent)
 	number := s.sealed + 1
 	if err := s.writeSeal(); err != nil {
 		s.meters.failures.Inc()
@@ -115,6 +114,7 @@ func (s *Spool) writeSeal() error {
 		return fmt.Errorf("spool: seal %d was not encoded well", number)
 	}
 	body.apply(s.sources)
+	s.sent.take(body.sent)
 	s.sealed = number
 	s.sealedRows(number, len(body.rows)/rowSize)
 	s.meters.seals.Inc()
@@ -128,7 +128,12 @@ func (s *Spool) sealedRows(number uint64, rows int) {
 	if rows > 0 && number > s.through {
 		s.waiting = append(s.waiting, sealRows{number, rows})
 	}
-	s.snapshot = int64(len(s.sources)) * sourceSize
+	s.snapshot = s.snapshotSize()
+}
+
+// snapshotSize is what the body of a snapshot takes, about. The caller has logMu.
+func (s *Spool) snapshotSize() int64 {
+	return int64(len(s.sources))*sourceSize + int64(len(s.sent.of))*totalSize
 }
 
 // put makes a record durable: in the file that is written, or at the beginning
@@ -197,16 +202,16 @@ func (s *Spool) rotate(kind uint32, number uint64, rec []byte) ([]byte, error) {
 	if kind != kindSeal {
 		rec = nil
 	}
-	l := &logFile{id: s.nextLog, nonce: rand.Uint64()}
+	l := &logFile{id: s.nextLog, nonce: s.o.nonce()}
 	s.nextLog++
 	m := s.marks()
-	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+len(s.sources)*sourceSize))
+	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+int(s.snapshotSize())))
 	h := logHeader{id: l.id, nonce: l.nonce, collector: s.collector, created: s.o.Clock().UnixMilli()}
 	if s.log != nil {
 		h.previous, h.previousEnd = s.log.id, uint64(s.log.end)
 	}
 	h.encode(head)
-	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources)
+	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources, &s.sent)
 	if len(snapshot)-recordHeaderSize > bodyMax {
 		return rec, fmt.Errorf("%d sources are too many for a snapshot", len(s.sources))
 	}
