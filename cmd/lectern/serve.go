@@ -207,6 +207,12 @@ func (d *daemon) drain(ctx context.Context) error {
 // merge makes one file of each past hour's, every parquet.merge_interval.
 func (d *daemon) merge(ctx context.Context) {
 	merges, failures := d.set.NewCounter("lectern_merges_total"), d.set.NewCounter("lectern_merge_failures_total")
+	d.set.NewGauge("lectern_parquet_gone", func() float64 {
+		if errors.Is(d.files.Present(), parquet.ErrGone) {
+			return 1
+		}
+		return 0
+	})
 	tick := time.NewTicker(d.config.Parquet.MergeInterval)
 	defer tick.Stop()
 	for {

@@ -14,11 +14,13 @@ import (
 	"github.com/lectern/lectern/storage/internal/format"
 )
 
+const lockName = "lock"
+
 // lock takes <dir>/lock for this process, or for all that share it. It is let go
 // of when the file is closed, at the latest when the process ends, however it
 // does.
 func lock(dir string, shared bool) (*os.File, error) {
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("parquet: write to the directory of parquet.dir: %w", err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lectern/lectern/storage"
@@ -32,7 +33,8 @@ type Store struct {
 	log       *slog.Logger
 	now       func() time.Time
 	disk      disk
-	lock      *os.File // nil where another Store of this process has it
+	lock      *os.File    // nil where another Store of this process has it
+	held      fs.FileInfo // of the lock's file
 	collector uint64
 	named     uint64 // whose id stands in the names of files; 0: nobody's
 
@@ -77,6 +79,10 @@ func open(o Options, d disk) (*Store, error) {
 	if s.lock, err = lock(s.dir, o.Shared); err != nil {
 		return nil, err
 	}
+	if s.held, err = s.lock.Stat(); err != nil {
+		_ = s.lock.Close()
+		return nil, fmt.Errorf("parquet: %w", err)
+	}
 	if s.collector, s.named = o.Collector, o.Collector; s.collector == 0 {
 		s.collector, err = collectorID(d, s.dir)
 	}
@@ -95,7 +101,7 @@ func open(o Options, d disk) (*Store, error) {
 // no more, in the same directory. It is to be closed before this one.
 func (s *Store) Beside(collector uint64) (*Store, error) {
 	b := &Store{
-		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true,
+		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true, held: s.held,
 		merged: make(map[table]spans), durable: make(map[string]bool),
 	}
 	if err := b.recover(); err != nil {
@@ -255,6 +261,22 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 	if err := check(b, s.collector); err != nil {
 		return storage.Never, fmt.Errorf("parquet: block %d is malformed: %w", b.Number, err)
 	}
+	// Before, so that nothing is made in a place that is another's, and after, so that
+	// what the files were made in is what a reader finds.
+	if err := s.Present(); err != nil {
+		return storage.Retry, err
+	}
+	if answer, err := s.store(b); answer != storage.Stored {
+		return answer, err
+	}
+	if err := s.Present(); err != nil {
+		return storage.Retry, err
+	}
+	return storage.Stored, nil
+}
+
+// store writes the files of a block.
+func (s *Store) store(b *storage.Block) (storage.Answer, error) {
 	end := time.UnixMilli(b.Window.End)
 	file := name{hour: hourOf(end), collector: s.named, first: b.Number, last: b.Number}.String()
 	if len(b.Books) > 0 {
@@ -271,6 +293,24 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 		}
 	}
 	return storage.Stored, nil
+}
+
+// ErrGone says that the directory was removed or replaced under this process.
+var ErrGone = errors.New("the directory of parquet.dir was removed or replaced under this process")
+
+// Present says, as an error that is ErrGone, that the directory is no longer the one
+// that was opened: the file that is locked there is another, or none. Blocks stay in
+// the spool then, until it is put back or another process is started.
+func (s *Store) Present() error {
+	path := filepath.Join(s.dir, lockName)
+	there, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), err == nil && !os.SameFile(there, s.held):
+		return fmt.Errorf("parquet: %w: %s is not the file that this process has locked: put the directory back, or start anew, without what was stored in it", ErrGone, path)
+	case err != nil:
+		return fmt.Errorf("parquet: look whether the directory of parquet.dir is still there: %w", err)
+	}
+	return nil
 }
 
 // errForeign says that another collector's file has the name that a block needs.

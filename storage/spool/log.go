@@ -154,6 +154,9 @@ func (s *Spool) put(kind uint32, number uint64, rec []byte) ([]byte, error) {
 			err = l.file.Sync()
 		}
 		if err == nil {
+			if err := s.Present(); err != nil {
+				return rec, err // it may be put back, and then the record is written again
+			}
 			l.end += size
 			if kind == kindSeal {
 				l.newest = number
@@ -288,6 +291,7 @@ func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
 		return err
 	}
 	s.logs = append(s.logs, l)
+	s.anchor.Store(&anchor{s.path(logName(l.id)), f})
 	if s.log != nil && s.log.file != nil {
 		_ = s.log.file.Close() // it was only written by WriteAt and Sync, which said what there is to say
 	}

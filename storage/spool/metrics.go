@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -32,6 +33,12 @@ func (s *Spool) register(set *metrics.Set) {
 	}
 	// Bytes of all files that hold something, and the bound of them.
 	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.quota.bytes()) })
+	set.NewGauge("lectern_spool_gone", func() float64 {
+		if errors.Is(s.Present(), ErrGone) {
+			return 1
+		}
+		return 0
+	})
 	set.NewGauge("lectern_spool_size_max_bytes", func() float64 { return float64(s.o.SizeMax) })
 }
 
@@ -40,7 +47,7 @@ func (s *Spool) register(set *metrics.Set) {
 func (s *Spool) unregister() {
 	for _, name := range []string{
 		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
-		"lectern_spool_set_aside_total", "lectern_events_damaged_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_size_max_bytes",
+		"lectern_spool_set_aside_total", "lectern_events_damaged_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_gone", "lectern_spool_size_max_bytes",
 	} {
 		s.meters.set.UnregisterMetric(name)
 	}

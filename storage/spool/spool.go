@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -82,6 +83,7 @@ type Spool struct {
 	quiet     quiet
 	quota     quota
 	wake      chan struct{}
+	anchor    atomic.Pointer[anchor] // changes with log
 
 	// Locks are taken in the order logMu, dirMu, mu.
 
