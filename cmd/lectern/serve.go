@@ -150,7 +150,7 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	}
 	d.gatherer = storage.NewGatherer(storage.GathererOptions{
 		Spool: d.spool, Store: d.store,
-		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax,
+		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax, DaysMax: c.Window.DaysMax,
 		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
 		Metrics: d.set, Logger: d.logger,
 	})
