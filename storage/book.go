@@ -5,9 +5,9 @@ package storage
 type Window struct{ Start, End int64 }
 
 // Book is the account of one stream over one window. Every event that a source
-// says it sent is exactly one of accepted, refused, shed or lost, so
+// says it sent is exactly one of accepted, refused, shed, lost or damaged, so
 //
-//	Sent = Accepted + sum of Refused.Events + Shed + Lost
+//	Sent = Accepted + sum of Refused.Events + Shed + Lost + Damaged
 //
 // holds for each book. Sent comes from the positions in the frames' headers,
 // the others from counting.
@@ -15,7 +15,8 @@ type Book struct {
 	Stream    uint16
 	Sent      uint64
 	Accepted  uint64
-	Lost      int64 // lower than zero when frames arrived that an earlier book called lost
+	Lost      int64  // lower than zero when frames arrived that an earlier book called lost
+	Damaged   uint64 // sealed, and what became of them is not known: the log was damaged before it went to a store
 	Shed      uint64
 	Clamped   uint64 // accepted with the arrival's minute in place of their own
 	Duplicate uint64 // events of frames that had been taken already; beside the sum
@@ -42,7 +43,7 @@ func (b *Book) RefusedEvents() uint64 {
 
 // Balanced says whether every event sent is accounted for.
 func (b *Book) Balanced() bool {
-	return int64(b.Sent) == int64(b.Accepted)+int64(b.RefusedEvents())+int64(b.Shed)+b.Lost
+	return int64(b.Sent) == int64(b.Accepted)+int64(b.RefusedEvents())+int64(b.Shed)+b.Lost+int64(b.Damaged)
 }
 
 // Add adds another book of the same stream.
@@ -50,6 +51,7 @@ func (b *Book) Add(o *Book) {
 	b.Sent += o.Sent
 	b.Accepted += o.Accepted
 	b.Lost += o.Lost
+	b.Damaged += o.Damaged
 	b.Shed += o.Shed
 	b.Clamped += o.Clamped
 	b.Duplicate += o.Duplicate

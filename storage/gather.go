@@ -46,6 +46,7 @@ type GathererOptions struct {
 	Store          Store
 	FlushInterval  time.Duration // the longest that rows wait before they are frozen
 	RowsWaitingMax int           // rows that may be in memory
+	DaysMax        int           // days, beside those around today, that may be frozen together; 0: any number
 	Recovered      Seal          // what was sealed before and never frozen; its rows are the Gatherer's
 	Through        uint64        // number of the last of these seals
 	Metrics        *metrics.Set
@@ -63,7 +64,9 @@ type Gatherer struct {
 	freezing int // rows that are no longer in rows, and not known to be in blocks
 	books    map[uint16]*Book
 	window   Window
+	days     days   // of rows
 	through  uint64 // the last seal that is in them
+	frozen   uint64 // the last one that the spool knows to be in blocks, or to have nothing for them
 
 	// The shipper has what follows to itself.
 	checked    bool      // the store's numbers fit the spool's,
@@ -85,7 +88,7 @@ type Gatherer struct {
 func NewGatherer(o GathererOptions) *Gatherer {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gatherer{
-		o: o, books: make(map[uint16]*Book),
+		o: o, books: make(map[uint16]*Book), days: days{max: o.DaysMax},
 		due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
 	}
 	g.register(o.Metrics)
@@ -122,6 +125,10 @@ func (g *Gatherer) Seal(seal *Seal) error {
 	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
 		return nil // nothing happened; the disk may sleep
 	}
+	g.mu.Lock()
+	moved := g.days.clamp(seal)
+	g.mu.Unlock()
+	g.meters.clamped.AddInt64(int64(moved))
 	number, err := g.o.Spool.Seal(seal)
 	if err != nil {
 		g.o.Logger.Error("a cut could not be sealed: nothing of it is acknowledged, and no more is taken until it is", "rows", len(seal.Rows), "error", err)
@@ -163,6 +170,7 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	}
 	g.window.End = max(g.window.End, seal.Window.End)
 	g.rows = append(g.rows, seal.Rows...)
+	g.days.take(seal.Rows)
 	for i := range seal.Books {
 		b := &seal.Books[i]
 		if mine, ok := g.books[b.Stream]; ok {
@@ -234,10 +242,11 @@ func (g *Gatherer) freeze() error {
 	g.mu.Lock()
 	rows, window, books, through := g.rows, g.window, g.books, g.through
 	g.rows, g.books, g.freezing = nil, make(map[uint16]*Book), len(rows)
-	if len(rows) == 0 && len(books) == 0 {
+	if len(rows) == 0 && len(books) == 0 && through == g.frozen {
 		g.mu.Unlock()
 		return nil
 	}
+	clear(g.days.open)
 	g.window = Window{Start: window.End} // its end is that of what comes, whatever the clock said before
 	g.mu.Unlock()
 	rows = mergeRows(rows)
@@ -246,7 +255,7 @@ func (g *Gatherer) freeze() error {
 		return err
 	}
 	g.mu.Lock()
-	g.freezing = 0
+	g.freezing, g.frozen = 0, through // also where there was nothing: the seals' log files can go
 	g.mu.Unlock()
 	return nil
 }
@@ -265,6 +274,7 @@ func (g *Gatherer) putBack(rows []Row, books map[uint16]*Book, w Window) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.rows, g.freezing = append(rows, g.rows...), 0
+	g.days.take(rows)
 	for stream, b := range g.books {
 		if mine, ok := books[stream]; ok {
 			mine.Add(b)

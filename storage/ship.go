@@ -173,7 +173,8 @@ type meters struct {
 	blocks, rows, events            *metrics.Counter // stored
 	retries, parked, freezeFailures *metrics.Counter
 	elapsed                         *metrics.Summary
-	refused                         *metrics.Gauge // spools that are older copies, as the store knows
+	clamped                         *metrics.Counter // events of a day too many
+	refused                         *metrics.Gauge   // spools that are older copies, as the store knows
 }
 
 func (g *Gatherer) register(set *metrics.Set) {
@@ -186,6 +187,7 @@ func (g *Gatherer) register(set *metrics.Set) {
 		retries:        set.GetOrCreateCounter("lectern_block_retries_total"),
 		parked:         set.GetOrCreateCounter("lectern_blocks_parked_total"),
 		freezeFailures: set.GetOrCreateCounter("lectern_freeze_failures_total"),
+		clamped:        set.GetOrCreateCounter("lectern_events_day_clamped_total"),
 		elapsed:        set.GetOrCreateSummary("lectern_block_store_seconds"),
 		refused:        set.GetOrCreateGauge("lectern_spool_refused", nil),
 	}

@@ -93,7 +93,7 @@ type BookTotal struct {
 }
 
 // AddsUp says whether the books balance, nothing is lost below zero, and every
-// accepted event is stored.
+// accepted event is stored, none of them damaged before.
 func (t *BookTotal) AddsUp() bool {
-	return t.Balanced() && t.Lost >= 0 && t.Accepted == t.Stored
+	return t.Balanced() && t.Lost >= 0 && t.Damaged == 0 && t.Accepted == t.Stored
 }

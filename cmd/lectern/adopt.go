@@ -221,7 +221,7 @@ func (h *heirs) count() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, a := range h.places {
-		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_set_aside_total"} {
+		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_set_aside_total", "lectern_events_damaged_total"} {
 			found := a.set.GetOrCreateCounter(name)
 			n := int64(found.Get())
 			found.AddInt64(-n)

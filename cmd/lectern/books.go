@@ -31,6 +31,8 @@ What the columns count, in events:
   accepted         what was counted
   stored           what the stored rows hold, counted from the rows themselves
   lost             what never came; a late frame lowers it again
+  damaged          what had come and was taken from the spool by a damaged disk
+                   before it was stored
   shed             what came and found no room: overload
   refused          what came and was not as wire/SPEC.md has it, by reason below
   clamped          accepted, with the minute of arrival in place of their own
@@ -39,8 +41,8 @@ What the columns count, in events:
   reordered        what came after a later frame of its source, in time to be
                    taken; each is in the sum, as what became of it
 
-They add up when sent = accepted + refused + shed + lost, lost is not below
-zero, and stored = accepted. While the daemon stores a block, they may miss it
+They add up when sent = accepted + refused + shed + lost + damaged, lost is not
+below zero, nothing is damaged, and stored = accepted. While the daemon stores a block, they may miss it
 for a moment: ask again.
 
 The stream "-" is for frames of which nothing could be believed, not even the
@@ -94,15 +96,18 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 
 // discrepancies says what does not add up in a stream's books, and by how much.
 func discrepancies(t *storage.BookTotal) (all []string) {
-	accounted := int64(t.Accepted) + int64(t.RefusedEvents()) + int64(t.Shed) + t.Lost
+	accounted := int64(t.Accepted) + int64(t.RefusedEvents()) + int64(t.Shed) + t.Lost + int64(t.Damaged)
 	switch sent := int64(t.Sent); {
 	case sent > accounted:
-		all = append(all, fmt.Sprintf("%d of the %d events sent are neither accepted nor refused, shed or lost", sent-accounted, sent))
+		all = append(all, fmt.Sprintf("%d of the %d events sent are neither accepted nor refused, shed, lost or damaged", sent-accounted, sent))
 	case sent < accounted:
-		all = append(all, fmt.Sprintf("accepted, refused, shed and lost are %d more than the %d events sent", accounted-sent, sent))
+		all = append(all, fmt.Sprintf("accepted, refused, shed, lost and damaged are %d more than the %d events sent", accounted-sent, sent))
 	}
 	if t.Lost < 0 {
 		all = append(all, fmt.Sprintf("lost is %d below zero: more came late than was missing", -t.Lost))
+	}
+	if t.Damaged > 0 {
+		all = append(all, fmt.Sprintf("%d of the %d events sent had come, and a damaged spool lost what was counted of them", t.Damaged, t.Sent))
 	}
 	switch {
 	case t.Accepted > t.Stored:
@@ -115,7 +120,7 @@ func discrepancies(t *storage.BookTotal) (all []string) {
 
 func booksTable(books []storage.BookTotal) string {
 	t := table{left: 1}
-	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE", "REORDERED")
+	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "DAMAGED", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE", "REORDERED")
 	refused := table{left: 2}
 	refused.add("STREAM", "REFUSED FOR", "EVENTS", "FRAMES")
 	addUp, reserved := true, false
@@ -124,7 +129,7 @@ func booksTable(books []storage.BookTotal) string {
 		addUp = addUp && b.AddsUp()
 		reserved = reserved || b.Stream == wire.StreamReserved
 		stream := streamWord(b.Stream)
-		t.add(stream, number(b.Sent), number(b.Accepted), number(b.Stored), number(b.Lost), number(b.Shed),
+		t.add(stream, number(b.Sent), number(b.Accepted), number(b.Stored), number(b.Lost), number(b.Damaged), number(b.Shed),
 			number(b.RefusedEvents()), number(b.Clamped), number(b.Duplicate), number(b.Stale), number(b.Reordered))
 		for _, r := range b.Refused {
 			refused.add(stream, printable(r.Reason), number(r.Events), number(r.Frames))
@@ -153,6 +158,7 @@ type bookLine struct {
 	Accepted  uint64        `json:"accepted"`
 	Stored    uint64        `json:"stored"`
 	Lost      int64         `json:"lost"`
+	Damaged   uint64        `json:"damaged"`
 	Shed      uint64        `json:"shed"`
 	Refused   []refusedLine `json:"refused"`
 	Clamped   uint64        `json:"clamped"`
@@ -177,7 +183,7 @@ func booksJSON(books []storage.BookTotal) string {
 		b := &books[i]
 		line := bookLine{
 			Stream: streamWord(b.Stream), Sent: b.Sent, Accepted: b.Accepted, Stored: b.Stored, Lost: b.Lost,
-			Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale, Reordered: b.Reordered,
+			Damaged: b.Damaged, Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale, Reordered: b.Reordered,
 			AddsUp: b.AddsUp(),
 		}
 		for _, r := range b.Refused {

@@ -37,6 +37,7 @@ const checked = ` is good. In effect:
   window.flush_interval       "10s"
   window.late_max             "0s"
   window.future_max           "5m"
+  window.days_max             400
   limits.keys_max             1048576
   limits.sources_max          100000
   limits.source_idle_max      "1h"

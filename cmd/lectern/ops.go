@@ -198,11 +198,14 @@ func (o *ops) health(w http.ResponseWriter, _ *http.Request) {
 // spool takes what comes. For the last part of a drain it is not, though all that
 // comes is read. The store has no part in it, until the spool is full.
 func (o *ops) ready(w http.ResponseWriter, _ *http.Request) {
+	gone := o.daemon.spool.Present()
 	switch {
 	case o.stopping.Load():
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 	case o.draining.Load():
 		http.Error(w, "draining: what comes is still read, and is to go elsewhere", http.StatusServiceUnavailable)
+	case gone != nil:
+		http.Error(w, "gone: "+gone.Error(), http.StatusServiceUnavailable)
 	case o.daemon.collector.Full():
 		http.Error(w, "full: the spool takes no more, the store has been slower than the sources for too long", http.StatusServiceUnavailable)
 	default:

@@ -146,7 +146,7 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	}
 	d.gatherer = storage.NewGatherer(storage.GathererOptions{
 		Spool: d.spool, Store: d.store,
-		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax,
+		FlushInterval: c.Window.FlushInterval, RowsWaitingMax: c.Limits.RowsWaitingMax, DaysMax: c.Window.DaysMax,
 		Recovered: storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}, Through: recovered.Last,
 		Metrics: d.set, Logger: d.logger,
 	})
@@ -220,6 +220,12 @@ func (d *daemon) wait(next <-chan os.Signal, t time.Duration) (over bool, err er
 // merge makes one file of each past hour's, every parquet.merge_interval.
 func (d *daemon) merge(ctx context.Context) {
 	merges, failures := d.set.NewCounter("lectern_merges_total"), d.set.NewCounter("lectern_merge_failures_total")
+	d.set.NewGauge("lectern_parquet_gone", func() float64 {
+		if errors.Is(d.files.Present(), parquet.ErrGone) {
+			return 1
+		}
+		return 0
+	})
 	tick := time.NewTicker(d.config.Parquet.MergeInterval)
 	defer tick.Stop()
 	for {

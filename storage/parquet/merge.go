@@ -28,6 +28,9 @@ const filesAtOnce = 32
 func (s *Store) Merge(ctx context.Context) error {
 	s.merging.Lock()
 	defer s.merging.Unlock()
+	if err := s.Present(); err != nil {
+		return err
+	}
 	var errs []error
 	for _, t := range []table{ledger, reads} {
 		days, err := folders(s.disk, s.dir, t)

@@ -63,6 +63,7 @@ func (o *oracle) take(b *storage.Block) {
 		t.Duplicate += book.Duplicate
 		t.Stale += book.Stale
 		t.Reordered += book.Reordered
+		t.Damaged += book.Damaged
 		for _, f := range book.Refused {
 			i := slices.IndexFunc(t.Refused, func(r storage.Refused) bool { return r.Reason == f.Reason })
 			if i < 0 {
@@ -223,7 +224,7 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 		for stream := range uint16(1 + r.IntN(3)) {
 			book := storage.Book{
 				Stream: stream, Sent: r.Uint64N(1000), Accepted: r.Uint64N(1000), Lost: r.Int64N(100) - 50, Shed: r.Uint64N(9),
-				Clamped: r.Uint64N(9), Duplicate: r.Uint64N(9), Stale: r.Uint64N(9), Reordered: r.Uint64N(9),
+				Clamped: r.Uint64N(9), Duplicate: r.Uint64N(9), Stale: r.Uint64N(9), Reordered: r.Uint64N(9), Damaged: r.Uint64N(9),
 			}
 			for _, reason := range []string{"magic", "size", "kind"}[:r.IntN(4)] {
 				book.Refused = append(book.Refused, storage.Refused{Reason: reason, Events: r.Uint64N(9), Frames: r.Uint64N(3)})

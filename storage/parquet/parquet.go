@@ -70,6 +70,7 @@ type ledgerRow struct {
 	Sent          uint64            `parquet:"sent,delta"`
 	Accepted      uint64            `parquet:"accepted,delta"`
 	Lost          int64             `parquet:"lost,delta"`
+	Damaged       uint64            `parquet:"damaged,delta"`
 	Refused       uint64            `parquet:"refused,delta"`
 	Shed          uint64            `parquet:"shed,delta"`
 	Clamped       uint64            `parquet:"clamped,delta"`
@@ -107,7 +108,7 @@ func ledgerRowsOf(b *storage.Block) []ledgerRow {
 		book := &b.Books[i]
 		rows[i] = ledgerRow{
 			Collector: b.Collector, Block: b.Number, WindowStart: b.Window.Start, WindowEnd: b.Window.End,
-			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost,
+			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost, Damaged: book.Damaged,
 			Refused: book.RefusedEvents(), Shed: book.Shed, Clamped: book.Clamped,
 			Duplicate: book.Duplicate, Stale: book.Stale, Reordered: book.Reordered,
 			RefusedEvents: make(map[string]uint64), RefusedFrames: make(map[string]uint64),
@@ -123,7 +124,7 @@ func ledgerRowsOf(b *storage.Block) []ledgerRow {
 // book is the way back.
 func (r *ledgerRow) book() storage.Book {
 	b := storage.Book{
-		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Shed: r.Shed,
+		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Damaged: r.Damaged, Shed: r.Shed,
 		Clamped: r.Clamped, Duplicate: r.Duplicate, Stale: r.Stale, Reordered: r.Reordered,
 	}
 	for reason, events := range r.RefusedEvents {

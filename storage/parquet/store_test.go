@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // testNow is later than the windows of all test blocks.
@@ -255,7 +256,11 @@ func TestOneProcessWrites(t *testing.T) {
 func TestCollectorFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "collector")
-	for text, id := range map[string]uint64{"00000000000000ff\n": 255, "": 0, "zz": 0, "0": 0, "1ffffffffffffffff": 0} {
+	for text, id := range map[string]uint64{
+		string(format.Text(collectorKind, "00000000000000ff")): 255, string(format.Text(collectorKind, "0")): 0,
+		string(format.Text(collectorKind, "1ffffffffffffffff")): 0, string(format.Text(collectorKind)): 0,
+		"": 0, "zz": 0, "00000000000000ff\n": 0, "lectern-collector 2\n": 0,
+	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -453,7 +453,7 @@ func TestCollectorFile(t *testing.T) {
 		}
 		_ = s.Close()
 	}
-	if err := os.WriteFile(filepath.Join(o.Dir, "collector"), []byte("00000000000000aa\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(o.Dir, "collector"), twoNumbers(collectorName, 0xaa, 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := Open(o); err == nil || !strings.Contains(err.Error(), "move it out") {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math/rand/v2"
 	"time"
 
 	"github.com/lectern/lectern/storage"
@@ -36,7 +35,7 @@ func (s *Spool) Seal(seal *Seal) (uint64, error) {
 	if err := checkSeal(seal); err != nil {
 		return 0, err
 	}
-	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal)
+	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.sent)
 	number := s.sealed + 1
 	if err := s.writeSeal(); err != nil {
 		s.meters.failures.Inc()
@@ -115,6 +114,7 @@ func (s *Spool) writeSeal() error {
 		return fmt.Errorf("spool: seal %d was not encoded well", number)
 	}
 	body.apply(s.sources)
+	s.sent.take(body.sent)
 	s.sealed = number
 	s.sealedRows(number, len(body.rows)/rowSize)
 	s.meters.seals.Inc()
@@ -128,7 +128,12 @@ func (s *Spool) sealedRows(number uint64, rows int) {
 	if rows > 0 && number > s.through {
 		s.waiting = append(s.waiting, sealRows{number, rows})
 	}
-	s.snapshot = int64(len(s.sources)) * sourceSize
+	s.snapshot = s.snapshotSize()
+}
+
+// snapshotSize is what the body of a snapshot takes, about. The caller has logMu.
+func (s *Spool) snapshotSize() int64 {
+	return int64(len(s.sources))*sourceSize + int64(len(s.sent.of))*totalSize
 }
 
 // put makes a record durable: in the file that is written, or at the beginning
@@ -137,7 +142,11 @@ func (s *Spool) sealedRows(number uint64, rows int) {
 func (s *Spool) put(kind uint32, number uint64, rec []byte) ([]byte, error) {
 	l := s.log
 	size := recordSize(len(rec) - recordHeaderSize)
-	if !l.broken && l.end+size <= l.size {
+	end := l.end + size
+	if kind == kindSeal {
+		end += s.marksSize()
+	}
+	if !l.broken && end <= l.size {
 		marks := s.marks()
 		rec = s.finish(rec, kind, number, l.nonce, marks)
 		_, err := l.file.WriteAt(rec[:size], l.end)
@@ -145,6 +154,9 @@ func (s *Spool) put(kind uint32, number uint64, rec []byte) ([]byte, error) {
 			err = l.file.Sync()
 		}
 		if err == nil {
+			if err := s.Present(); err != nil {
+				return rec, err // it may be put back, and then the record is written again
+			}
 			l.end += size
 			if kind == kindSeal {
 				l.newest = number
@@ -177,10 +189,12 @@ func (s *Spool) marks() marks {
 	return marks{s.through, s.last}
 }
 
-// covered notes that a record with these marks is durable.
+// covered notes that a record with these marks is durable, and how much room its
+// log has left.
 func (s *Spool) covered(m marks) {
 	s.mu.Lock()
 	s.durable = m
+	s.left = s.log.size - s.log.end - s.marksSize()
 	s.mu.Unlock()
 }
 
@@ -191,16 +205,16 @@ func (s *Spool) rotate(kind uint32, number uint64, rec []byte) ([]byte, error) {
 	if kind != kindSeal {
 		rec = nil
 	}
-	l := &logFile{id: s.nextLog, nonce: rand.Uint64()}
+	l := &logFile{id: s.nextLog, nonce: s.o.nonce()}
 	s.nextLog++
 	m := s.marks()
-	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+len(s.sources)*sourceSize))
+	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+int(s.snapshotSize())))
 	h := logHeader{id: l.id, nonce: l.nonce, collector: s.collector, created: s.o.Clock().UnixMilli()}
 	if s.log != nil {
 		h.previous, h.previousEnd = s.log.id, uint64(s.log.end)
 	}
 	h.encode(head)
-	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources)
+	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources, &s.sent)
 	if len(snapshot)-recordHeaderSize > bodyMax {
 		return rec, fmt.Errorf("%d sources are too many for a snapshot", len(s.sources))
 	}
@@ -277,6 +291,7 @@ func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
 		return err
 	}
 	s.logs = append(s.logs, l)
+	s.anchor.Store(&anchor{s.path(logName(l.id)), f})
 	if s.log != nil && s.log.file != nil {
 		_ = s.log.file.Close() // it was only written by WriteAt and Sync, which said what there is to say
 	}

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ type meters struct {
 	seconds  *metrics.Summary // lectern_seal_seconds: from the call to the record's being durable
 	torn     *metrics.Counter // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
 	setAside *metrics.Counter // lectern_spool_set_aside_total: damaged files
+	damaged  *metrics.Counter // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
 	merges   *metrics.Counter // lectern_spool_merges_total: merges that replaced runs
 	set      *metrics.Set
 }
@@ -25,11 +27,18 @@ func (s *Spool) register(set *metrics.Set) {
 		seconds:  set.NewSummary("lectern_seal_seconds"),
 		torn:     set.NewCounter("lectern_spool_torn_bytes_total"),
 		setAside: set.NewCounter("lectern_spool_set_aside_total"),
+		damaged:  set.NewCounter("lectern_events_damaged_total"),
 		merges:   set.NewCounter("lectern_spool_merges_total"),
 		set:      set,
 	}
 	// Bytes of all files that hold something, and the bound of them.
 	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.quota.bytes()) })
+	set.NewGauge("lectern_spool_gone", func() float64 {
+		if errors.Is(s.Present(), ErrGone) {
+			return 1
+		}
+		return 0
+	})
 	set.NewGauge("lectern_spool_size_max_bytes", func() float64 { return float64(s.o.SizeMax) })
 }
 
@@ -38,7 +47,7 @@ func (s *Spool) register(set *metrics.Set) {
 func (s *Spool) unregister() {
 	for _, name := range []string{
 		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
-		"lectern_spool_set_aside_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_size_max_bytes",
+		"lectern_spool_set_aside_total", "lectern_events_damaged_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_gone", "lectern_spool_size_max_bytes",
 	} {
 		s.meters.set.UnregisterMetric(name)
 	}

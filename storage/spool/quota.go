@@ -25,7 +25,7 @@ type quota struct {
 func (s *Spool) openQuota(used int64) error {
 	q := &s.quota
 	q.max, q.used = s.o.SizeMax, used
-	path := s.path("reserve")
+	path := s.path(reserveName)
 	if err := s.files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("spool: %w", err)
 	}
@@ -94,22 +94,29 @@ func (q *quota) bytes() int64 {
 
 func (q *quota) close() error { return q.reserve.Close() }
 
-// Room is how many rows the next seal may bring. Kept free beside them are the
-// next log file and the run that those already sealed will become. It is 0 while
-// a seal is pending.
+// Room is how many rows the next seal may bring. Kept free beside them is the run
+// that those already sealed will become, and where the log that is written has no
+// room for them, the next log file. It is 0 while a seal is pending.
 func (s *Spool) Room() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held {
 		return 0
 	}
-	free := s.quota.free() - s.o.LogSize - s.snapshot
-	for _, w := range s.waiting {
-		free -= int64(w.rows) * rowSize
-	}
+	free := s.quota.free() - int64(rowsWaiting(s.waiting))*rowSize
 	const perRow = 2 * rowSize // once in the log, once in a run
-	return int(min(max(0, free/perRow), 1<<30, (bodyMax>>1)/rowSize))
+	next := (free - s.o.LogSize - s.snapshot) / perRow
+	// A seal has little beside rows and sources: headers, and a few books. Sources
+	// are at most those of a snapshot.
+	here := min((s.left-s.snapshot-sealOverhead)/rowSize, (free-runOverhead)/rowSize)
+	return int(min(max(0, next, here), 1<<30, (bodyMax>>1)/rowSize))
 }
+
+const sealOverhead = 4096
+
+// marksSize is what seals leave of a log file for marks: without room for one,
+// stored runs could not go from a full disk, and nothing would ever make room.
+func (s *Spool) marksSize() int64 { return min(4096, s.o.LogSize/16) }
 
 // rowsWaiting sums up.
 func rowsWaiting(seals []sealRows) (n int) {

@@ -50,7 +50,7 @@ func TestSimulation(t *testing.T) {
 	t.Logf("first seed %d; %v", first, ops)
 	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze failed", "stored", "unsure", "retry", "parked",
 		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room",
-		"unread start", "unread block"} {
+		"unread start", "unread block", "emptied", "empty start"} {
 		if sims >= 100 && ops[what] == 0 {
 			t.Errorf("no simulation had: %s", what)
 		}
@@ -136,7 +136,7 @@ func (w *world) step() {
 // mood draws how often each operation comes, so that simulations differ in kind.
 func (w *world) mood() {
 	sum := 0
-	for _, usual := range []int{300, 30, 120, 300, 60, 10, 10, 15, 20, 20, 15} {
+	for _, usual := range []int{300, 30, 120, 300, 60, 10, 10, 15, 20, 20, 15, 5} {
 		sum += 1 + usual*w.rng.IntN(9)/4
 		w.odds = append(w.odds, sum)
 	}
@@ -173,6 +173,54 @@ func (w *world) do(what int) {
 		if w.disk.crashAt == 0 {
 			w.checkLive()
 		}
+	case 11:
+		w.empty()
+	}
+}
+
+// empty brings all there is to a store that works. However full the spool was, it
+// takes seals again then.
+func (w *world) empty() {
+	if w.disk.crashAt > 0 {
+		return
+	}
+	w.disk.fault = nil
+	for range 2 { // a seal that found no room is taken when there is some
+		w.retry()
+		w.freeze()
+		w.s.Unpark()
+		w.storeAll()
+	}
+	w.counts["emptied"]++
+	w.hasRoom("emptied")
+}
+
+// storeAll stores what waits, with no failure.
+func (w *world) storeAll() {
+	if !w.ask() {
+		w.t.Fatal("the spool cannot be compared with the store")
+	}
+	for {
+		b, ok, err := w.s.Oldest()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if !ok {
+			return
+		}
+		w.give(b)
+		w.store[b.Number] = b
+		if err := w.s.Stored(b.Number); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// hasRoom fails where an empty spool is full.
+func (w *world) hasRoom(how string) {
+	w.t.Helper()
+	if room := w.s.Room(); room < 8 {
+		w.fail("a spool that is %s has room for %d rows, with %d bytes of %d in %d logs", how, room, w.s.quota.bytes(), w.o.SizeMax, len(w.s.logs))
 	}
 }
 
@@ -294,6 +342,10 @@ func (w *world) recovered(r *Recovered) {
 		}
 	}
 	w.checkSums("after a start")
+	if len(r.Rows)+len(r.Books)+r.Runs == 0 && w.disk.fault == nil && w.disk.crashAt == 0 {
+		w.counts["empty start"]++
+		w.hasRoom("empty at the start")
+	}
 }
 
 type simKey struct {
@@ -612,23 +664,7 @@ func (w *world) end() {
 	w.disk.kill()
 	w.reopen(true)
 	w.freeze()
-	if !w.ask() {
-		w.t.Fatal("the spool cannot be compared with the store")
-	}
-	for {
-		b, ok, err := w.s.Oldest()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if !ok {
-			break
-		}
-		w.same(b)
-		w.store[b.Number] = b
-		if err := w.s.Stored(b.Number); err != nil {
-			w.t.Fatal(err)
-		}
-	}
+	w.storeAll()
 	w.checkSums("at the end")
 	if len(w.s.runs) > 0 || len(w.rows) > 0 {
 		w.fail("%d runs and %d rows are left", len(w.s.runs), len(w.rows))

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/lectern/lectern/storage"
@@ -9,9 +10,10 @@ import (
 const (
 	rowSize      = 67
 	sourceSize   = 59
-	bookSize     = 68 // without its refusals
+	bookSize     = 76 // without its refusals
 	refusalSize  = 17 // without its reason
-	sealHeadSize = 32
+	totalSize    = 10
+	sealHeadSize = 40
 )
 
 func putRow(b []byte, r *storage.Row) {
@@ -69,7 +71,7 @@ func getSource(b []byte) Source {
 
 func appendBook(b []byte, k *storage.Book) []byte {
 	b = le.AppendUint16(b, k.Stream)
-	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Shed, k.Clamped, k.Duplicate, k.Stale, k.Reordered} {
+	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Damaged, k.Shed, k.Clamped, k.Duplicate, k.Stale, k.Reordered} {
 		b = le.AppendUint64(b, n)
 	}
 	b = le.AppendUint16(b, uint16(len(k.Refused)))
@@ -103,9 +105,9 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 	}
 	k.Stream = le.Uint16(b)
 	k.Sent, k.Accepted, k.Lost = le.Uint64(b[2:]), le.Uint64(b[10:]), int64(le.Uint64(b[18:]))
-	k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:])
-	k.Duplicate, k.Stale, k.Reordered = le.Uint64(b[42:]), le.Uint64(b[50:]), le.Uint64(b[58:])
-	refusals := int(le.Uint16(b[66:]))
+	k.Damaged, k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:]), le.Uint64(b[42:])
+	k.Duplicate, k.Stale, k.Reordered = le.Uint64(b[50:]), le.Uint64(b[58:]), le.Uint64(b[66:])
+	refusals := int(le.Uint16(b[74:]))
 	b = b[bookSize:]
 	if len(b) < refusals*refusalSize {
 		return nil, false
@@ -153,14 +155,20 @@ func addWindow(w, o storage.Window) storage.Window {
 	return storage.Window{Start: min(w.Start, o.Start), End: max(w.End, o.End)}
 }
 
-// appendSeal appends the body of a seal's record.
-func appendSeal(b []byte, s *Seal) []byte {
+// appendSeal appends the body of a seal's record. before is what was sent before
+// it.
+func appendSeal(b []byte, s *Seal, before *totals) []byte {
 	b = le.AppendUint64(b, uint64(s.Window.Start))
 	b = le.AppendUint64(b, uint64(s.Window.End))
 	b = le.AppendUint32(b, uint32(len(s.Rows)))
 	b = le.AppendUint32(b, uint32(len(s.Books)))
 	b = le.AppendUint32(b, uint32(len(s.Sources)))
 	b = le.AppendUint32(b, uint32(len(s.Forgotten)))
+	sent := before.all
+	for i := range s.Books {
+		sent += s.Books[i].Sent
+	}
+	b = le.AppendUint64(b, sent)
 	at := len(b)
 	b = slices.Grow(b, sealSize(s))[:at+len(s.Rows)*rowSize+len(s.Sources)*sourceSize]
 	for i := range s.Rows {
@@ -175,6 +183,9 @@ func appendSeal(b []byte, s *Seal) []byte {
 		b = le.AppendUint64(b, id)
 	}
 	for i := range s.Books {
+		b = appendTotal(b, s.Books[i].Stream, before.of[s.Books[i].Stream]+s.Books[i].Sent)
+	}
+	for i := range s.Books {
 		b = appendBook(b, &s.Books[i])
 	}
 	return b
@@ -184,7 +195,7 @@ func appendSeal(b []byte, s *Seal) []byte {
 func sealSize(s *Seal) int {
 	n := sealHeadSize + len(s.Rows)*rowSize + len(s.Sources)*sourceSize + len(s.Forgotten)*8
 	for i := range s.Books {
-		n += bookSize
+		n += totalSize + bookSize
 		for _, r := range s.Books[i].Refused {
 			n += refusalSize + len(r.Reason)
 		}
@@ -195,8 +206,10 @@ func sealSize(s *Seal) int {
 // sealBody gives access to the parts of a seal's body without copying it.
 type sealBody struct {
 	window                         storage.Window
-	rows, sources, forgotten, rest []byte
+	rows, sources, forgotten, sent []byte
+	rest                           []byte // the books
 	books                          uint32
+	all                            uint64 // sent of all streams, with this seal
 }
 
 // parseSeal checks that the counts fit the length, before anybody allocates by
@@ -207,14 +220,15 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 	}
 	s.window = storage.Window{Start: int64(le.Uint64(b)), End: int64(le.Uint64(b[8:]))}
 	rows, sources, forgotten := uint64(le.Uint32(b[16:])), uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[28:]))
-	s.books = le.Uint32(b[20:])
+	s.books, s.all = le.Uint32(b[20:]), le.Uint64(b[32:])
 	b = b[sealHeadSize:]
-	if rows*rowSize+sources*sourceSize+forgotten*8+uint64(s.books)*bookSize > uint64(len(b)) {
+	if rows*rowSize+sources*sourceSize+forgotten*8+uint64(s.books)*(totalSize+bookSize) > uint64(len(b)) {
 		return s, false
 	}
 	s.rows, b = b[:rows*rowSize], b[rows*rowSize:]
 	s.sources, b = b[:sources*sourceSize], b[sources*sourceSize:]
-	s.forgotten, s.rest = b[:forgotten*8], b[forgotten*8:]
+	s.forgotten, b = b[:forgotten*8], b[forgotten*8:]
+	s.sent, s.rest = b[:s.books*totalSize], b[s.books*totalSize:]
 	return s, true
 }
 
@@ -231,27 +245,34 @@ func (s *sealBody) apply(sources map[uint64]Source) {
 }
 
 // appendSnapshot appends the body of a snapshot's record.
-func appendSnapshot(b []byte, sources map[uint64]Source) []byte {
+func appendSnapshot(b []byte, sources map[uint64]Source, sent *totals) []byte {
 	b = le.AppendUint32(b, uint32(len(sources)))
-	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(b, uint32(len(sent.of)))
 	at := len(b)
-	b = slices.Grow(b, len(sources)*sourceSize)[:at+len(sources)*sourceSize]
+	b = slices.Grow(b, len(sources)*sourceSize+len(sent.of)*totalSize)[:at+len(sources)*sourceSize]
 	for _, s := range sources {
 		putSource(b[at:], &s)
 		at += sourceSize
 	}
+	for _, stream := range slices.Sorted(maps.Keys(sent.of)) {
+		b = appendTotal(b, stream, sent.of[stream])
+	}
 	return b
 }
 
-// parseSnapshot returns the sources of a snapshot.
-func parseSnapshot(b []byte) (map[uint64]Source, bool) {
-	if len(b) < 8 || uint64(len(b)-8) != uint64(le.Uint32(b))*sourceSize {
-		return nil, false
+// parseSnapshot returns the sources of a snapshot, and what was sent before it.
+func parseSnapshot(b []byte) (map[uint64]Source, totals, bool) {
+	if len(b) < 8 || uint64(len(b)-8) != uint64(le.Uint32(b))*sourceSize+uint64(le.Uint32(b[4:]))*totalSize {
+		return nil, totals{}, false
 	}
-	sources := make(map[uint64]Source, le.Uint32(b))
-	for b = b[8:]; len(b) > 0; b = b[sourceSize:] {
+	n := le.Uint32(b)
+	sources := make(map[uint64]Source, n)
+	for b = b[8:]; n > 0; n-- {
 		source := getSource(b)
 		sources[source.ID] = source
+		b = b[sourceSize:]
 	}
-	return sources, true
+	sent := newTotals()
+	sent.take(b)
+	return sources, sent, true
 }

@@ -56,7 +56,7 @@ SETTINGS
     ttl_only_drop_parts = 1;
 
 -- What became of every event: the books of each window by stream, which balance:
--- sent = accepted + refused + shed + lost. Written before the block; a block that
+-- sent = accepted + refused + shed + lost + damaged. Written before the block; a block that
 -- is written again replaces its rows, so read it with FINAL, or through the view
 -- books.
 CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
@@ -70,6 +70,8 @@ CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
     accepted       UInt64 CODEC(T64, ZSTD(1)),
     -- Below zero where frames came that an earlier window called lost.
     lost           Int64 CODEC(T64, ZSTD(1)),
+    -- Of seals that a damaged disk took from a spool before they were stored.
+    damaged        UInt64 CODEC(T64, ZSTD(1)),
     refused        UInt64 CODEC(T64, ZSTD(1)),
     shed           UInt64 CODEC(T64, ZSTD(1)),
     clamped        UInt64 CODEC(T64, ZSTD(1)),

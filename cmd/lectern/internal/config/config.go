@@ -60,6 +60,7 @@ type Window struct {
 	FlushInterval time.Duration // the longest that rows wait before they are put into blocks
 	LateMax       time.Duration // 0: no limit
 	FutureMax     time.Duration // 0: no limit
+	DaysMax       int           // days of event time, beside those around today, in one FlushInterval
 }
 
 // Limits bound memory and descriptors.
@@ -126,7 +127,7 @@ func Defaults() Config {
 		Stop:   Stop{UnreadyTime: 5 * time.Second, Grace: 25 * time.Second},
 		Window: Window{
 			AckInterval: time.Second, FlushInterval: 10 * time.Second,
-			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,
+			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute, DaysMax: 400,
 		},
 		Limits: Limits{
 			KeysMax:    1 << 20,

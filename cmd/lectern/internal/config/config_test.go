@@ -96,6 +96,7 @@ ack_interval = "250ms"
 flush_interval = "1m30s"
 late_max = "0s"
 future_max = "1h"
+days_max = 4000
 [limits]
 keys_max = 262_144
 sources_max = 7
@@ -147,7 +148,7 @@ func TestLoad(t *testing.T) {
 		Listen:  Listen{"[::]:9000", true, 3, 123457},
 		Ops:     Ops{":9001"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
-		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
+		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},

@@ -41,6 +41,7 @@ func (c *Config) settings() []setting {
 		duration("window.flush_interval", &c.Window.FlushInterval, 10*time.Millisecond, time.Hour),
 		limit("window.late_max", &c.Window.LateMax, time.Second, 3650*day),
 		limit("window.future_max", &c.Window.FutureMax, time.Second, 3650*day),
+		count("window.days_max", &c.Window.DaysMax, 1, 100_000),
 
 		count("limits.keys_max", &c.Limits.KeysMax, slotsMin, 1<<28),
 		count("limits.sources_max", &c.Limits.SourcesMax, 1, 100_000_000),

@@ -1,0 +1,104 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// store has everything.
+type store struct{ blocks int }
+
+func (s *store) Store(context.Context, *storage.Block) (storage.Answer, error) {
+	s.blocks++
+	return storage.Stored, nil
+}
+func (s *store) LastNumber(context.Context) (uint64, error) { return 0, nil }
+func (s *store) Close() error                               { return nil }
+
+// Processes that are killed leave a log file each. Where all that was sealed in
+// them is that a source was forgotten, nothing is ever frozen; the logs go all the
+// same, and the spool is not full for ever.
+func TestSealsWithoutRowsLetLogsGo(t *testing.T) {
+	for _, seals := range []int{1, 500} { // 500 fill more logs than there is room for
+		t.Run(fmt.Sprint(seals, " seals a life"), func(t *testing.T) { sealsWithoutRows(t, seals) })
+	}
+}
+
+func sealsWithoutRows(t *testing.T, seals int) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(1)
+		o := testOptions(m)
+		o.SizeMax = 4 * o.LogSize
+		for life := range 6 {
+			o.Metrics = metrics.NewSet()
+			s, r, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := storage.NewGatherer(storage.GathererOptions{
+				Spool: s, Store: &store{}, FlushInterval: time.Second, RowsWaitingMax: 1 << 20,
+				Recovered: storage.Seal{Window: r.Window, Rows: r.Rows, Books: r.Books}, Through: r.Last,
+				Metrics: metrics.NewSet(), Logger: silent,
+			})
+			if room := g.Room(); room == 0 {
+				t.Fatalf("life %d begins full, with %d logs and %d blocks", life, len(s.logs), s.Blocks())
+			}
+			for i := range seals {
+				if err := g.Seal(&Seal{Forgotten: []uint64{uint64(i)}}); err != nil {
+					t.Fatalf("life %d, seal %d: %v", life, i, err)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			if room := g.Room(); room == 0 {
+				t.Fatalf("life %d is full, with %d logs and %d blocks", life, len(s.logs), s.Blocks())
+			}
+			m.crashAt = m.steps // the process is dead, and what it still tries fails
+			_ = g.Close(t.Context())
+			m.kill()
+		}
+	})
+}
+
+// The next log has no room on the disk; the one that is written has.
+func TestRoomOfTheRunningLog(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	o.LogSize, o.SizeMax = 256<<10, 4*256<<10+100<<10 // of which a run may take the rest
+	s, _ := mustOpen(t, o)
+	fill := func() {
+		rows := make([]storage.Row, 1500)
+		for i := range rows {
+			rows[i] = row(uint64(i))
+		}
+		mustSeal(t, s, &Seal{Rows: rows})
+	}
+	for s.quota.free() >= o.LogSize {
+		fill()
+		if err := s.freezeNothing(s.sealed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room := s.Room()
+	if room == 0 {
+		t.Fatalf("no room, with %d bytes left of the log", s.log.size-s.log.end)
+	}
+	id := s.log.id
+	rows := make([]storage.Row, room)
+	for i := range rows {
+		rows[i] = row(uint64(i))
+	}
+	mustSeal(t, s, &Seal{Rows: rows, Sources: s.Sources(), Books: []storage.Book{{Stream: 1, Sent: uint64(room)}}})
+	if s.log.id != id {
+		t.Error("what there was room for began another log")
+	}
+	if left := s.log.size - s.log.end; left < s.marksSize() {
+		t.Errorf("%d bytes are left for marks", left)
+	}
+}
