@@ -50,7 +50,9 @@ func (s *shard) adopt(o *storage.Source) {
 		if !o.Session && s.sources.live.Load() >= s.sources.max {
 			return // it would be refused if it came now; what it lost is booked
 		}
-		src = s.sources.put(st, o, s.now)
+		theirs := *o
+		theirs.Lost, theirs.Apart, theirs.Met = 0, o.End-o.Base, s.now
+		src = s.sources.put(st, &theirs, s.now)
 		s.note(src)
 		return
 	}
@@ -63,7 +65,9 @@ func (s *shard) adopt(o *storage.Source) {
 		return // it was adopted before
 	case o.Base <= src.base && o.End >= src.end && o.Next >= src.next:
 		s.note(src)
+		own, lost := src.end-src.base-src.apart, src.lost
 		src.state = stateOf(o)
+		src.lost, src.apart = lost, o.End-o.Base-own
 	default:
 		s.note(src)
 		gap := src.join(o)
@@ -98,8 +102,10 @@ func (s *source) join(o *storage.Source) (gap uint64) {
 	if from, to := min(s.end, o.End), max(s.base, o.Base); to > from {
 		gap = to - from
 	}
+	own := s.end - s.base - s.apart + gap
 	s.base, s.end = min(s.base, o.Base), max(s.end, o.End)
-	s.lost += o.Lost + gap
+	s.apart = s.end - s.base - own
+	s.lost += gap // what the other has lost is in its own books
 	if o.Next > s.next {
 		s.newest, s.next = o.Newest, o.Next
 	}

@@ -205,6 +205,7 @@ func (c *Collector) sweep() {
 		}
 		now := c.options.Clock().UnixMilli()
 		for i := range sweepStripes {
+			c.sources.quiet(n+i, before(now, spanQuiet))
 			c.sources.forget(n+i, before(now, c.options.SourceIdleMax), before(now, c.options.SessionIdleMax))
 		}
 	}

@@ -202,7 +202,7 @@ func (s *system) checkSources(all []storage.Source) {
 		known++
 		want.Lost = want.End - want.Base - came
 		have := got[o.id]
-		want.LastSeen = have.LastSeen
+		want.LastSeen, want.Met = have.LastSeen, have.Met
 		if have != want {
 			s.Errorf("the source is\n%+v, want\n%+v", have, want)
 		}
