@@ -156,6 +156,7 @@ func (c *cutter) cut(why cause) bool {
 	// Before the spans: that of who is forgotten is sealed no later.
 	seal.Forgotten = c.sources.takeForgotten()
 	sources, left := c.sources.collect(moved, generation, end)
+	c.sources.spans.Add(left.count())
 	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(addBooks(parts)), sources
 	c.took.Update(time.Since(begin).Seconds())
 

@@ -114,6 +114,7 @@ type sources struct {
 	middle atomic.Int64  // live ones met in the middle
 	sealed atomic.Uint64 // generation of the last window that is durable
 	heard  atomic.Int64  // Unix milliseconds of the last cut
+	spans  atomic.Uint64 // left since the start
 	seed   [2]uint64     // of the hash, so that nobody can choose ids that collide
 	stripe [stripes]stripe
 

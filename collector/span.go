@@ -88,6 +88,13 @@ func (p *spans) join(o spans) {
 	}
 }
 
+func (p spans) count() (n uint64) {
+	for _, all := range p {
+		n += uint64(len(all))
+	}
+	return n
+}
+
 // enter puts them into the books of their streams.
 func (p spans) enter(books []storage.Book) []storage.Book {
 	for i := range books {

@@ -340,3 +340,154 @@ func (w *town) finish() {
 			b.Sent, b.Accepted, b.Lost, b.Open, b.OpenSources, sent, came, sent-came)
 	}
 }
+
+// plain sends frames of ten events, of which the collectors named by route get
+// their part, nobody where it says so; the clock goes on by the time between.
+func (w *town) plain(m *pilgrim, frames int, gap time.Duration, route func(frame int) *pod) {
+	for i := range frames {
+		m.pod, m.stays = route(i), -1
+		if m.pod == nil {
+			m.sequence++
+			m.position += 10
+		} else {
+			w.send(m, 10, false)
+		}
+		w.pass(gap)
+		if i%50 == 49 {
+			w.cut()
+		}
+	}
+}
+
+func (w *town) want(when string, sent, accepted uint64, lost, open int64, sources uint64) {
+	w.Helper()
+	w.cutOnly()
+	b := w.settled()
+	if b.Sent != sent || b.Accepted != accepted || b.Lost != lost || b.Open != open || b.OpenSources != sources || !b.Balanced() {
+		w.Errorf("%s: %d sent, %d accepted, %d lost, %d open of %d sources; want %d, %d, %d and %d of %d",
+			when, b.Sent, b.Accepted, b.Lost, b.Open, b.OpenSources, sent, accepted, lost, open, sources)
+	}
+}
+
+func (w *town) cutOnly() {
+	for _, p := range w.pods {
+		p.cuts.cut(causeTime)
+	}
+}
+
+func newTown(t *testing.T) *town {
+	return &town{T: t, rand: rand.New(rand.NewPCG(1, 1)), now: epoch, counts: map[string]int{}, events: make([]wire.Event, eventsPerFrameMax)}
+}
+
+// What lies between two pods is lost, as soon as the second one has told of the
+// source; until then it is open whether there is anything. With spools of their
+// own nobody else could say.
+func TestLossBetweenTwoPods(t *testing.T) {
+	w := newTown(t)
+	elder := w.begin(newEar(), nil)
+	m := &pilgrim{source: 9}
+	w.emitter = append(w.emitter, m)
+	w.plain(m, 3000, 10*time.Millisecond, func(int) *pod { return elder })
+	w.want("before", 30_000, 30_000, 0, 0, 0)
+	w.end(elder, false)
+	w.ended = append(w.ended, elder.ear)
+	w.want("nobody is there", 30_000, 30_000, 0, 0, 1)
+	w.plain(m, 441, 10*time.Millisecond, func(int) *pod { return nil })
+	newcomer := w.begin(newEar(), nil)
+	w.want("the newcomer has heard nothing", 30_000, 30_000, 0, 0, 1)
+	w.plain(m, 559, 10*time.Millisecond, func(int) *pod { return newcomer })
+	w.want("it goes on", 40_000, 35_590, 4410, 0, 0)
+	w.bye(m)
+	w.want("it has ended", 40_000, 35_590, 4410, 0, 0)
+}
+
+// An emitter that keeps its source and renews its socket comes now to one
+// collector, now to the other, and nothing of it is lost. While both have it, what
+// one misses is open, and only what came since its last word counts as lost.
+func TestRenewedSocketsLoseNothing(t *testing.T) {
+	for _, every := range []int{100, 2} { // frames of ten events
+		w := newTown(t)
+		pods := []*pod{w.begin(newEar(), nil), w.begin(newEar(), nil)}
+		m := &pilgrim{source: 9}
+		w.emitter = append(w.emitter, m)
+		turns := func(i int) *pod { return pods[i/every%2] }
+		w.plain(m, 1000, 90*time.Millisecond, turns)
+		w.cutOnly()
+		if b := w.settled(); b.OpenSources != 1 || b.Accepted != 10_000 || !b.Balanced() {
+			t.Errorf("every %d frames: %+v", every, b)
+		}
+		w.plain(m, 3500-1000, 90*time.Millisecond, turns)
+		w.bye(m)
+		for range 3 {
+			w.pass(time.Minute)
+			w.cut()
+		}
+		w.want("it has ended", 35_000, 35_000, 0, 0, 0)
+	}
+}
+
+// Sources that begin and end here, whole, leave no span, however many there are;
+// those that are cut off leave one when they have been silent, and a session none.
+func TestShortSourcesLeaveFewSpans(t *testing.T) {
+	w := newTown(t)
+	p := w.begin(newEar(), nil)
+	for i := range uint64(200) {
+		m := &pilgrim{source: i + 1}
+		w.plain(m, 3, 10*time.Millisecond, func(int) *pod { return p })
+		switch {
+		case i < 100:
+			w.bye(m)
+			w.pods = []*pod{p}
+		case i < 110:
+			s := p.shards[0]
+			s.Lock()
+			s.tick()
+			h, _ := wire.ParseHeader(frameOf(1, 1000+i, 0, 0, w.now, opens(1)...))
+			s.frame(&h, frameOf(1, 1000+i, 0, 0, w.now, opens(1)...), overTCP, true)
+			s.flush()
+			s.Unlock()
+		}
+	}
+	w.cut()
+	if n := len(p.spans[1]); n != 0 {
+		t.Errorf("%d spans are left at once", n)
+	}
+	for range 10 {
+		w.pass(time.Minute)
+		w.cut()
+	}
+	if n := len(p.spans[1]); n != 100 {
+		t.Errorf("%d spans are left, want one of each that was cut off, 100", n)
+	}
+}
+
+// Beats that are on their way together are no end, and an end that is followed by
+// events is none either.
+func TestWhatCountsAsAnEnd(t *testing.T) {
+	type frame struct {
+		events uint64
+		at     int64 // milliseconds
+	}
+	for _, test := range []struct {
+		name   string
+		frames []frame
+		want   storage.SpanEnd
+	}{
+		{"events", []frame{{5, 0}}, storage.SpanLeft},
+		{"beats of a silence", []frame{{5, 0}, {0, 1000}, {0, 3000}, {0, 7000}, {0, 15000}}, storage.SpanLeft},
+		{"the end", []frame{{5, 0}, {0, 10}, {0, 30}, {0, 50}}, storage.SpanEnded},
+		{"the end, with one beat lost", []frame{{5, 0}, {0, 10}, {0, 50}}, storage.SpanEnded},
+		{"the end, of which one came", []frame{{5, 0}, {0, 50}}, storage.SpanLeft},
+		{"the end of a silence", []frame{{5, 0}, {0, 1000}, {0, 1100}}, storage.SpanEnded},
+		{"it began", []frame{{0, 0}, {0, 0}, {0, 0}, {5, 10}}, storage.SpanLeft},
+		{"it goes on in silence", []frame{{5, 0}, {0, 10}, {0, 30}, {0, 50}, {0, 1050}}, storage.SpanLeft},
+	} {
+		var s source
+		for _, f := range test.frames {
+			s.hear(f.events, epoch.UnixMilli()+f.at)
+		}
+		if got := s.closing.end(); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+}
