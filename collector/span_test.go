@@ -300,7 +300,7 @@ func (w *town) adopt() {
 		if p.spans == nil {
 			p.spans = map[uint16][]storage.Span{}
 		}
-		p.spans[1] = storage.CompactSpans(append(p.spans[1], all[i].Span(w.now.UnixMilli())))
+		p.spans[1] = storage.CompactSpans(append(p.spans[1], all[i].Span(w.now.UnixMilli(), 0)))
 	}
 	w.pick().Adopt(all)
 }

@@ -165,6 +165,7 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.rows = append(g.rows, seal.Rows...)
 	for i := range seal.Books {
 		b := &seal.Books[i]
+		numberSpans(b, number)
 		if mine, ok := g.books[b.Stream]; ok {
 			mine.Add(b)
 		} else {
@@ -177,6 +178,16 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 		select {
 		case g.due <- struct{}{}:
 		default:
+		}
+	}
+}
+
+// numberSpans says which seal has brought a book's spans. What was recovered says so
+// already.
+func numberSpans(b *Book, seal uint64) {
+	for i := range b.Spans {
+		if b.Spans[i].Seal == 0 {
+			b.Spans[i].Seal = seal
 		}
 	}
 }

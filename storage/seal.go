@@ -27,7 +27,8 @@ type Seal struct {
 	Forgotten []uint64 // ids of those that the collector let go
 }
 
-// Span is what a collector that runs no more has seen of the source.
-func (s *Source) Span(at int64) Span {
-	return Span{Source: s.ID, Met: s.Met, Base: s.Base, End: s.End, Sent: s.End - s.Base - s.Apart, Lost: s.Lost, At: at, Ended: SpanLeft}
+// Span is what a collector that runs no more has seen of the source. seal is a
+// number behind its last.
+func (s *Source) Span(at int64, seal uint64) Span {
+	return Span{Source: s.ID, Met: s.Met, Base: s.Base, End: s.End, Sent: s.End - s.Base - s.Apart, Lost: s.Lost, At: at, Seal: seal, Ended: SpanLeft}
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // Span is what one collector saw of one source, up to a moment: the events from
-// position Base up to End. Source and Met name it, within the collector; a later
-// one by the same name replaces it. docs/ARCHITECTURE.md, "The books", says when
+// position Base up to End. Source and Met name it, within the collector; one of a
+// later seal by the same name replaces it. docs/ARCHITECTURE.md, "The books", says when
 // a source leaves one and how those of several collectors are settled.
 type Span struct {
 	Source uint64
@@ -18,6 +18,7 @@ type Span struct {
 	Sent   uint64  // of the events between, those that the books of this collector have as sent
 	Lost   uint64  // of Sent, those that did not come
 	At     int64   // Unix milliseconds: the moment
+	Seal   uint64  // number of the seal that brought it; 0 until there is one
 	Ended  SpanEnd // how it stands with the source then
 }
 
@@ -36,11 +37,12 @@ const (
 // told of.
 const SpanOpenFor = 3 * time.Minute
 
-// CompactSpans sorts spans by source and keeps the last of each name. It works in
-// place.
+// CompactSpans sorts spans by source and keeps the last of each name: that of the
+// last seal, and of several of one seal the last in the list. Blocks do not come in
+// the order of seals, since older ones that wait are merged. It works in place.
 func CompactSpans(spans []Span) []Span {
 	slices.SortStableFunc(spans, func(a, b Span) int {
-		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Met, b.Met))
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Met, b.Met), cmp.Compare(a.Seal, b.Seal))
 	})
 	kept := spans[:0]
 	for _, s := range spans {

@@ -210,7 +210,7 @@ func (h *heirs) adopt(place string) error {
 	h.total.Inc()
 	d.logger.Info("the spool of another process is taken over", "spool", place, "collector", fmt.Sprintf("%016x", s.Collector()),
 		"sources", len(recovered.Sources), "seals", recovered.Seals, "runs", recovered.Runs)
-	recovered.Books = leaveSpans(recovered.Books, recovered.Sources, time.Now().UnixMilli())
+	recovered.Books = leaveSpans(recovered, time.Now().UnixMilli())
 	recovered.Sources = nil // they are the collector's now
 	h.working.Go(func() { h.settle(s, recovered, window) })
 	return nil
@@ -219,13 +219,13 @@ func (h *heirs) adopt(place string) error {
 // leaveSpans has the sources of a process that runs no more leave their spans in
 // its own books, since nobody else can tell what these have. at is in Unix
 // milliseconds.
-func leaveSpans(books []storage.Book, sources []storage.Source, at int64) []storage.Book {
-	of := make(map[uint16]int)
+func leaveSpans(r *spool.Recovered, at int64) []storage.Book {
+	books, of := r.Books, make(map[uint16]int)
 	for i := range books {
 		of[books[i].Stream] = i
 	}
-	for i := range sources {
-		o := &sources[i]
+	for i := range r.Sources {
+		o := &r.Sources[i]
 		if o.Session || o.End == 0 {
 			continue // all of it is that process's, or there is nothing to tell
 		}
@@ -235,7 +235,7 @@ func leaveSpans(books []storage.Book, sources []storage.Source, at int64) []stor
 			of[o.Stream] = n
 			books = append(books, storage.Book{Stream: o.Stream})
 		}
-		books[n].Spans = append(books[n].Spans, o.Span(at))
+		books[n].Spans = append(books[n].Spans, o.Span(at, r.Last+1))
 	}
 	return books
 }

@@ -88,8 +88,8 @@ func (t *tables) check(o *Options) error {
 	if key := t.sorting["ledger"]; key != "collector, block, stream" {
 		return &problem{fmt.Sprintf("%s is ordered by (%s): only rows of the same (collector, block, stream) may replace each other", ledger, key), again("ledger")}
 	}
-	if key := t.sorting["spans"]; familyOf(t.engines["spans"]) != "ReplacingMergeTree" || !strings.Contains(t.full["spans"], "block)") || key != "stream, source, collector, met" {
-		return &problem{fmt.Sprintf("%s is a %s ordered by (%s): of the spans of one source, collector and meeting the one of the last block must count", o.name("spans"), t.engines["spans"], key), again("spans")}
+	if key := t.sorting["spans"]; familyOf(t.engines["spans"]) != "ReplacingMergeTree" || !strings.Contains(t.full["spans"], "seal)") || key != "stream, source, collector, met" {
+		return &problem{fmt.Sprintf("%s is a %s ordered by (%s): of the spans of one source, collector and meeting the one of the last seal must count", o.name("spans"), t.engines["spans"], key), again("spans")}
 	}
 	if err := t.checkColumns(o, "spans", spanColumns); err != nil {
 		return err

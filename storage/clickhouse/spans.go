@@ -15,6 +15,7 @@ var spanColumns = []struct{ name, kind string }{
 	{"source", "UInt64"},
 	{"collector", "UInt64"},
 	{"met", "DateTime64(3, 'UTC')"},
+	{"seal", "UInt64"},
 	{"block", "UInt64"},
 	{"position_from", "UInt64"},
 	{"position_to", "UInt64"},
@@ -28,10 +29,10 @@ var spanColumns = []struct{ name, kind string }{
 // are none.
 func spanInput(b *storage.Block) proto.Input {
 	var (
-		source, collector, block, from, to, sent, lost proto.ColUInt64
-		stream                                         proto.ColUInt16
-		ended                                          proto.ColUInt8
-		met, at                                        = datetimes(), datetimes()
+		source, collector, seal, block, from, to, sent, lost proto.ColUInt64
+		stream                                               proto.ColUInt16
+		ended                                                proto.ColUInt8
+		met, at                                              = datetimes(), datetimes()
 	)
 	for i := range b.Books {
 		k := &b.Books[i]
@@ -40,6 +41,7 @@ func spanInput(b *storage.Block) proto.Input {
 			source.Append(s.Source)
 			collector.Append(b.Collector)
 			met.AppendRaw(proto.DateTime64(s.Met))
+			seal.Append(s.Seal)
 			block.Append(b.Number)
 			from.Append(s.Base)
 			to.Append(s.End)
@@ -52,7 +54,7 @@ func spanInput(b *storage.Block) proto.Input {
 	if len(stream) == 0 {
 		return nil
 	}
-	data := []proto.ColInput{&stream, &source, &collector, met, &block, &from, &to, &sent, &lost, at, &ended}
+	data := []proto.ColInput{&stream, &source, &collector, met, &seal, &block, &from, &to, &sent, &lost, at, &ended}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: spanColumns[i].name, Data: d}

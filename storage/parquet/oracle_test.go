@@ -67,7 +67,9 @@ func (o *oracle) take(b *storage.Block) {
 	for _, book := range b.Books {
 		o.begins = min(o.begins, b.Window.Start)
 		for _, s := range book.Spans {
-			o.spans[spanKey{book.Stream, b.Collector, s.Source, s.Met}] = s
+			if k := (spanKey{book.Stream, b.Collector, s.Source, s.Met}); s.Seal >= o.spans[k].Seal {
+				o.spans[k] = s
+			}
 		}
 		t := o.books[book.Stream]
 		t.Stream = book.Stream
@@ -268,7 +270,7 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 			for source := range r.Uint64N(4) {
 				book.Spans = append(book.Spans, storage.Span{
 					Source: source, Met: int64(testDay*secondsPerDay+r.IntN(3)*1800) * 1000, Base: r.Uint64N(2) * 100, End: 100 + r.Uint64N(100), Sent: r.Uint64N(100), Lost: r.Uint64N(100),
-					At: end, Ended: storage.SpanEnd(r.IntN(3)),
+					At: end, Seal: number ^ 3, Ended: storage.SpanEnd(r.IntN(3)), // not in the order of blocks
 				})
 			}
 			b.Books = append(b.Books, book)

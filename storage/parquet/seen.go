@@ -16,6 +16,7 @@ type seenRow struct {
 	Source       uint64 `parquet:"source,delta"`
 	Collector    uint64 `parquet:"collector,delta"`
 	Met          int64  `parquet:"met,timestamp(millisecond:utc),delta"`
+	Seal         uint64 `parquet:"seal,delta"`
 	Block        uint64 `parquet:"block,delta"`
 	PositionFrom uint64 `parquet:"position_from,delta"`
 	PositionTo   uint64 `parquet:"position_to,delta"`
@@ -28,7 +29,7 @@ type seenRow struct {
 func (r *seenRow) span() storage.Span {
 	return storage.Span{
 		Source: r.Source, Met: r.Met, Base: r.PositionFrom, End: r.PositionTo,
-		Sent: r.Sent, Lost: r.Lost, At: r.At, Ended: storage.SpanEnd(r.Ended),
+		Sent: r.Sent, Lost: r.Lost, At: r.At, Seal: r.Seal, Ended: storage.SpanEnd(r.Ended),
 	}
 }
 
@@ -37,7 +38,7 @@ func seenRowsOf(b *storage.Block) (rows []seenRow) {
 	for i := range b.Books {
 		for _, s := range b.Books[i].Spans {
 			rows = append(rows, seenRow{
-				Stream: b.Books[i].Stream, Source: s.Source, Collector: b.Collector, Met: s.Met, Block: b.Number,
+				Stream: b.Books[i].Stream, Source: s.Source, Collector: b.Collector, Met: s.Met, Seal: s.Seal, Block: b.Number,
 				PositionFrom: s.Base, PositionTo: s.End, Sent: s.Sent, Lost: s.Lost, At: s.At, Ended: uint8(s.Ended),
 			})
 		}
@@ -46,15 +47,15 @@ func seenRowsOf(b *storage.Block) (rows []seenRow) {
 	return rows
 }
 
-// sameSpan says whether one of two rows replaces the other: that of the later
-// block does.
+// sameSpan says whether one of two rows replaces the other: that of the later seal
+// does.
 func (r *seenRow) sameSpan(o *seenRow) bool {
 	return r.Stream == o.Stream && r.Source == o.Source && r.Collector == o.Collector && r.Met == o.Met
 }
 
 func compareSeen(a, b *seenRow) int {
 	return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Collector, b.Collector),
-		cmp.Compare(a.Met, b.Met), cmp.Compare(a.Block, b.Block))
+		cmp.Compare(a.Met, b.Met), cmp.Compare(a.Seal, b.Seal), cmp.Compare(a.Block, b.Block))
 }
 
 // encodeSeen writes the spans of one block.

@@ -9,7 +9,7 @@ import (
 const (
 	rowSize      = 67
 	sourceSize   = 75
-	spanSize     = 57
+	spanSize     = 65
 	bookSize     = 72 // without its refusals and spans
 	refusalSize  = 17 // without its reason
 	sealHeadSize = 32
@@ -71,7 +71,7 @@ func getSource(b []byte) Source {
 }
 
 func appendSpan(b []byte, s *storage.Span) []byte {
-	for _, n := range [...]uint64{s.Source, uint64(s.Met), s.Base, s.End, s.Sent, s.Lost, uint64(s.At)} {
+	for _, n := range [...]uint64{s.Source, uint64(s.Met), s.Base, s.End, s.Sent, s.Lost, uint64(s.At), s.Seal} {
 		b = le.AppendUint64(b, n)
 	}
 	return append(b, byte(s.Ended))
@@ -81,7 +81,7 @@ func getSpan(b []byte) storage.Span {
 	_ = b[spanSize-1]
 	return storage.Span{
 		Source: le.Uint64(b), Met: int64(le.Uint64(b[8:])), Base: le.Uint64(b[16:]), End: le.Uint64(b[24:]),
-		Sent: le.Uint64(b[32:]), Lost: le.Uint64(b[40:]), At: int64(le.Uint64(b[48:])), Ended: storage.SpanEnd(b[56]),
+		Sent: le.Uint64(b[32:]), Lost: le.Uint64(b[40:]), At: int64(le.Uint64(b[48:])), Seal: le.Uint64(b[56:]), Ended: storage.SpanEnd(b[64]),
 	}
 }
 

@@ -107,7 +107,9 @@ CREATE TABLE IF NOT EXISTS {{.Local "spans"}}{{.OnCluster}}
     collector      UInt64 CODEC(ZSTD(1)),
     -- When the collector met the source.
     met            DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
-    -- The block whose window it is of; the last one counts.
+    -- The collector's seal that brought it; that of the last one counts. Blocks may
+    -- come in another order.
+    seal           UInt64 CODEC(T64, ZSTD(1)),
     block          UInt64 CODEC(T64, ZSTD(1)),
     position_from  UInt64 CODEC(T64, ZSTD(1)),
     position_to    UInt64 CODEC(T64, ZSTD(1)),
@@ -119,7 +121,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "spans"}}{{.OnCluster}}
     -- had said that it was at its end.
     ended          UInt8 CODEC(ZSTD(1))
 )
-ENGINE = {{.Engine "ReplacingMergeTree" "spans" "block"}}
+ENGINE = {{.Engine "ReplacingMergeTree" "spans" "seal"}}
 -- By source, since that is how spans are settled.
 ORDER BY (stream, source, collector, met)
 {{- .TTL "at"}}
