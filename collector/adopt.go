@@ -54,7 +54,9 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 		if !o.Session && s.sources.live.Load() >= s.sources.max {
 			return // it would be refused if it came now; what it lost is booked
 		}
-		src = s.sources.put(st, o, lastSeen)
+		theirs := *o
+		theirs.Lost, theirs.Apart, theirs.Met = 0, o.End-o.Base, s.now
+		src = s.sources.put(st, &theirs, lastSeen)
 		s.note(src)
 		return
 	}
@@ -67,7 +69,9 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 		return // it was adopted before
 	case o.Base <= src.base && o.End >= src.end && o.Next >= src.next:
 		s.note(src)
+		own, lost := src.end-src.base-src.apart, src.lost
 		src.state = stateOf(o)
+		src.lost, src.apart = lost, o.End-o.Base-own
 	default:
 		s.note(src)
 		gap := src.join(o)
@@ -102,8 +106,10 @@ func (s *source) join(o *storage.Source) (gap uint64) {
 	if from, to := min(s.end, o.End), max(s.base, o.Base); to > from {
 		gap = to - from
 	}
+	own := s.end - s.base - s.apart + gap
 	s.base, s.end = min(s.base, o.Base), max(s.end, o.End)
-	s.lost += o.Lost + gap
+	s.apart = s.end - s.base - own
+	s.lost += gap // what the other has lost is in its own books
 	if o.Next > s.next {
 		s.newest, s.next = o.Newest, o.Next
 	}

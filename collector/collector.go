@@ -206,6 +206,7 @@ func (c *Collector) sweep() {
 		}
 		now := c.clocks.steady()
 		for i := range sweepStripes {
+			c.sources.quiet(n+i, before(now, spanQuiet))
 			c.sources.forgetSilent(n+i, now, &c.options)
 		}
 	}

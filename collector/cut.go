@@ -48,6 +48,7 @@ type cutter struct {
 	connected atomic.Int64 // TCP clients on all shards
 	company   atomic.Bool  // another process may know sources that are not known here
 	ending    atomic.Bool  // sessions are to send nothing more
+	final     bool         // the next cut is the last: all sources leave their spans
 	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops let go between frames
@@ -148,8 +149,14 @@ func (c *cutter) cut(why cause) bool {
 		moved = append(moved, p.moved...)
 	}
 	generation := c.shards[0].generation - 1 // only this goroutine changes it
-	seal.Rows, seal.Books = c.rows, addBooks(parts)
-	seal.Sources, seal.Forgotten = c.sources.collect(moved, generation), c.sources.takeForgotten()
+	if c.final {
+		c.sources.rest(generation, end)
+	}
+	// Before the spans: that of who is forgotten is sealed no later.
+	seal.Forgotten = c.sources.takeForgotten()
+	sources, left := c.sources.collect(moved, generation, end)
+	c.sources.spans.Add(left.count())
+	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(addBooks(parts)), sources
 	c.took.Update(time.Since(begin).Seconds())
 
 	c.pending = &sealing{seal.Sources, generation}

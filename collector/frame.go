@@ -145,6 +145,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	if src.moves(s.generation) {
 		s.moved = append(s.moved, src.id)
 	}
+	if !src.window.any && src.met == 0 {
+		src.met = seconds(s.now)
+	}
 	met := src.base
 	var reordered uint64
 	if src.window.any && h.Sequence < src.window.newest {
@@ -152,6 +155,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		src.reordered += n
 	}
 	grown := src.place(h.Sequence, h.Position, n)
+	if h.Sequence+1 == src.next {
+		src.hear(n, h.Time)
+	}
 	if met > 0 && src.base == 0 {
 		s.sources.middle.Add(-1)
 	}

@@ -441,21 +441,22 @@ func TestHelloWaitsForOthers(t *testing.T) {
 }
 
 // What two processes have seen of one source is joined, and what neither has seen
-// is lost.
+// is lost. What either has lost before stays in its own books.
 func TestAdopt(t *testing.T) {
 	type span struct{ base, end, lost, next uint64 }
 	for _, test := range []struct {
 		name               string
 		here, there        span
 		after              span
+		apart              uint64
 		lost               int64 // that is booked
 		stale, taken, late uint64
 	}{
-		{"one after the other, nothing between", span{40, 60, 0, 6}, span{0, 40, 3, 4}, span{0, 60, 3, 6}, 0, 3, 6, 0},
-		{"and something between", span{50, 60, 1, 6}, span{0, 40, 3, 4}, span{0, 60, 14, 6}, 10, 3, 6, 4},
-		{"the other way round", span{0, 40, 3, 4}, span{50, 60, 1, 6}, span{0, 60, 14, 6}, 10, 5, 6, 0},
-		{"adopted before", span{0, 60, 14, 6}, span{0, 40, 3, 4}, span{0, 60, 14, 6}, 0, 5, 6, 0},
-		{"this one had adopted it from there", span{0, 40, 3, 4}, span{0, 60, 14, 6}, span{0, 60, 14, 6}, 0, 5, 6, 0},
+		{"one after the other, nothing between", span{40, 60, 0, 6}, span{0, 40, 3, 4}, span{0, 60, 0, 6}, 40, 0, 3, 6, 0},
+		{"and something between", span{50, 60, 1, 6}, span{0, 40, 3, 4}, span{0, 60, 11, 6}, 40, 10, 3, 6, 4},
+		{"the other way round", span{0, 40, 3, 4}, span{50, 60, 1, 6}, span{0, 60, 13, 6}, 10, 10, 5, 6, 0},
+		{"adopted before", span{0, 60, 14, 6}, span{0, 40, 3, 4}, span{0, 60, 14, 6}, 0, 0, 5, 6, 0},
+		{"this one had adopted it from there", span{0, 40, 3, 4}, span{0, 60, 14, 6}, span{0, 60, 3, 6}, 20, 0, 5, 6, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			of := func(s span) storage.Source {
@@ -472,6 +473,9 @@ func TestAdopt(t *testing.T) {
 			got := *src.of(9).known(9)
 			if s := (span{got.base, got.end, got.lost, got.next}); s != test.after {
 				t.Errorf("%+v, want %+v", s, test.after)
+			}
+			if got.apart != test.apart {
+				t.Errorf("%d events are in another's books, want %d", got.apart, test.apart)
 			}
 			b.receive(0, frameOf(1, 9, test.stale, 30, epoch, opens(10)...))
 			b.receive(1, frameOf(1, 9, test.taken, 60, epoch, opens(10)...))

@@ -58,6 +58,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
 	gauge(w, "lectern_sources", c.sources.live.Load())
 	gauge(w, "lectern_sources_middle", c.sources.middle.Load())
+	counter(w, "lectern_spans_total", c.sources.spans.Load())
 	gauge(w, "lectern_table_keys", int64(keys))
 	gauge(w, "lectern_table_slots", int64(slots))
 

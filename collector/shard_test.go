@@ -23,7 +23,8 @@ type ear struct {
 	fails     bool
 	pending   *storage.Seal
 	rows      []storage.Row
-	books     map[uint16]*storage.Book
+	books     map[uint16]*storage.Book // without spans
+	spans     map[uint16][]storage.Span
 	sources   []storage.Source // as they were sealed, one after the other
 	forgotten []uint64
 	end       int64
@@ -53,6 +54,13 @@ func (e *ear) Seal(seal *storage.Seal) error {
 	e.rows = append(e.rows, rows...)
 	for i := range books {
 		b := books[i]
+		if len(b.Spans) > 0 {
+			if e.spans == nil {
+				e.spans = map[uint16][]storage.Span{}
+			}
+			e.spans[b.Stream] = storage.CompactSpans(append(e.spans[b.Stream], b.Spans...))
+			b.Spans = nil
+		}
 		if mine, ok := e.books[b.Stream]; ok {
 			mine.Add(&b)
 		} else {

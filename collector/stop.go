@@ -42,6 +42,7 @@ func (c *Collector) Stop(ctx context.Context) error {
 	all.Wait()
 	close(c.stop)
 	c.working.Wait()
+	c.cuts.final = true
 	if !c.cuts.cut(causeStop) {
 		return errors.New("what was counted last could not be made durable; clients that are acknowledged will send it again")
 	}

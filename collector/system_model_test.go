@@ -206,7 +206,7 @@ func (s *system) checkSources(all []storage.Source) {
 		known++
 		want.Lost = want.End - want.Base - came
 		have := got[o.id]
-		want.LastSeen = have.LastSeen
+		want.LastSeen, want.Met = have.LastSeen, have.Met
 		if silent := runningTime(all) - have.LastSeen; silent > (s.steady - heard).Milliseconds() {
 			s.Errorf("source %x is said to have been silent for %d ms, and spoke %v ago", o.id, silent, s.steady-heard)
 		}

@@ -23,6 +23,7 @@ type Book struct {
 	Stale     uint64 // events of frames too old to tell from duplicates; beside the sum, they stay lost
 	Reordered uint64 // events of frames that came after a later one of their source; each is in the sum, as what became of it
 	Refused   []Refused
+	Spans     []Span // of sources, where other collectors may have seen more of them; beside the sum
 }
 
 // Refused counts what was refused for one reason.
@@ -57,6 +58,7 @@ func (b *Book) Add(o *Book) {
 	b.Duplicate += o.Duplicate
 	b.Stale += o.Stale
 	b.Reordered += o.Reordered
+	b.addSpans(o.Spans)
 next:
 	for _, r := range o.Refused {
 		for i := range b.Refused {

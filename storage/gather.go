@@ -173,11 +173,11 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.days.take(seal.Rows)
 	for i := range seal.Books {
 		b := &seal.Books[i]
+		numberSpans(b, number)
 		if mine, ok := g.books[b.Stream]; ok {
 			mine.Add(b)
 		} else {
-			c := *b
-			c.Refused = slices.Clone(b.Refused)
+			c := cloneBook(b)
 			g.books[b.Stream] = &c
 		}
 	}
@@ -190,12 +190,28 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	}
 }
 
+// numberSpans says which seal has brought a book's spans. What was recovered says so
+// already.
+func numberSpans(b *Book, seal uint64) {
+	for i := range b.Spans {
+		if b.Spans[i].Seal == 0 {
+			b.Spans[i].Seal = seal
+		}
+	}
+}
+
 func cloneBooks(books []Book) []Book {
 	out := slices.Clone(books)
 	for i := range out {
-		out[i].Refused = slices.Clone(out[i].Refused)
+		out[i] = cloneBook(&out[i])
 	}
 	return out
+}
+
+func cloneBook(b *Book) Book {
+	c := *b
+	c.Refused, c.Spans = slices.Clone(b.Refused), slices.Clone(b.Spans)
+	return c
 }
 
 // Close freezes what waits and brings it to the store. What the store does not
@@ -263,6 +279,7 @@ func (g *Gatherer) freeze() error {
 func sortedBooks(books map[uint16]*Book) []Book {
 	out := make([]Book, 0, len(books))
 	for _, b := range books {
+		b.Spans = CompactSpans(b.Spans)
 		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(a, b Book) int { return int(a.Stream) - int(b.Stream) })

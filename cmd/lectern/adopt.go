@@ -210,9 +210,34 @@ func (h *heirs) adopt(place string) error {
 	h.total.Inc()
 	d.logger.Info("the spool of another process is taken over", "spool", place, "collector", fmt.Sprintf("%016x", s.Collector()),
 		"sources", len(recovered.Sources), "seals", recovered.Seals, "runs", recovered.Runs)
+	recovered.Books = leaveSpans(recovered, time.Now().UnixMilli())
 	recovered.Sources = nil // they are the collector's now
 	h.working.Go(func() { h.settle(s, recovered, window) })
 	return nil
+}
+
+// leaveSpans has the sources of a process that runs no more leave their spans in
+// its own books, since nobody else can tell what these have. at is in Unix
+// milliseconds.
+func leaveSpans(r *spool.Recovered, at int64) []storage.Book {
+	books, of := r.Books, make(map[uint16]int)
+	for i := range books {
+		of[books[i].Stream] = i
+	}
+	for i := range r.Sources {
+		o := &r.Sources[i]
+		if o.Session || o.End == 0 {
+			continue // all of it is that process's, or there is nothing to tell
+		}
+		n, ok := of[o.Stream]
+		if !ok {
+			n = len(books)
+			of[o.Stream] = n
+			books = append(books, storage.Book{Stream: o.Stream})
+		}
+		books[n].Spans = append(books[n].Spans, o.Span(at, r.Last+1))
+	}
+	return books
 }
 
 // count adds what was found damaged in adopted spools to what this process shows
@@ -263,6 +288,10 @@ func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
 		return err
 	}
 	defer store.Close()
+	if recovered.Window == (storage.Window{}) { // all of it is in blocks, but for the spans
+		now := time.Now().UnixMilli()
+		recovered.Window = storage.Window{Start: now, End: now}
+	}
 	left := storage.Seal{Window: recovered.Window, Rows: recovered.Rows, Books: recovered.Books}
 	recovered.Rows, recovered.Books = nil, nil // what is in blocks is not kept in memory
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{

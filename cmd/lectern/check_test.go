@@ -71,12 +71,12 @@ Memory at the limits, with loops = 2:
   rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
   rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
-  sources              47.7 MiB   limits.sources_max
+  sources              64.8 MiB   limits.sources_max
   connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   base                 64.0 MiB   the program itself
-  together            929.2 MiB
+  together            946.3 MiB
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {

@@ -143,6 +143,9 @@ func (n *native) book(ctx context.Context, b *storage.Block, generation uint64) 
 	if len(entries) == 0 {
 		return nil
 	}
+	if err := n.bookSpans(ctx, b); err != nil {
+		return err
+	}
 	in := ledgerInput(b, entries, generation)
 	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("ledger"), in), Input: in, Settings: insertSettings})
 }

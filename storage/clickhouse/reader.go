@@ -136,6 +136,9 @@ func (r *Reader) Books(ctx context.Context) (books []storage.BookTotal, err erro
 		if err == nil {
 			err = c.refused(ctx, &r.o, ledger, books)
 		}
+		if err == nil {
+			err = c.settle(ctx, &r.o, books)
+		}
 		return err
 	})
 	return books, err

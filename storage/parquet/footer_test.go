@@ -19,16 +19,19 @@ import (
 // filesOf has the bytes of a file of each table.
 func filesOf(tb testing.TB) map[table][]byte {
 	tb.Helper()
-	b := smallBlock(7, 3, 1, 2, 3, 4, 5)
+	b := spanned(smallBlock(7, 3, 1, 2, 3, 4, 5))
 	b.Books[0].Refused = []storage.Refused{{Reason: "size", Events: 1, Frames: 1}}
-	var rows, books bytes.Buffer
+	var rows, books, spans bytes.Buffer
 	if err := encodeReads(&rows, b); err != nil {
 		tb.Fatal(err)
 	}
 	if err := encodeLedger(&books, b); err != nil {
 		tb.Fatal(err)
 	}
-	return map[table][]byte{reads: rows.Bytes(), ledger: books.Bytes()}
+	if err := encodeSeen(&spans, b, seenRowsOf(b)); err != nil {
+		tb.Fatal(err)
+	}
+	return map[table][]byte{reads: rows.Bytes(), ledger: books.Bytes(), seen: spans.Bytes()}
 }
 
 // without is a file without a footnote: the same rows, written by the library alone.
@@ -59,16 +62,11 @@ func readAll(t table, path string) (n int, err error) {
 		return 0, err
 	}
 	defer o.Close()
-	if t == ledger {
-		l := newLedgerSource(o)
-		defer l.close()
-		for {
-			row, err := l.next()
-			if row == nil || err != nil {
-				return n, err
-			}
-			n++
-		}
+	switch t {
+	case ledger:
+		return countRows[ledgerRow](o)
+	case seen:
+		return countRows[seenRow](o)
 	}
 	s := newScan(o, allColumns...)
 	defer s.close()
@@ -80,6 +78,18 @@ func readAll(t table, path string) (n int, err error) {
 			return n, err
 		}
 		n += s.rows
+	}
+}
+
+func countRows[T any](o *opened) (n int, err error) {
+	l := newRowsSource[T](o)
+	defer l.close()
+	for {
+		row, err := l.next()
+		if row == nil || err != nil {
+			return n, err
+		}
+		n++
 	}
 }
 
@@ -222,7 +232,7 @@ func FuzzFile(f *testing.F) {
 		if err := os.WriteFile(path, file, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		for _, of := range []table{reads, ledger} {
+		for _, of := range tables {
 			_, _ = readAll(of, path)
 		}
 	})

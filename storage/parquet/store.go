@@ -142,7 +142,7 @@ type foundDay struct {
 // where a file is of another version of the format, nothing is touched.
 func (s *Store) recover() error {
 	var all []foundDay
-	for _, t := range []table{ledger, reads} {
+	for _, t := range tables {
 		days, err := folders(s.disk, s.dir, t)
 		if err != nil {
 			return err
@@ -279,8 +279,14 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 func (s *Store) store(b *storage.Block) (storage.Answer, error) {
 	end := time.UnixMilli(b.Window.End)
 	file := name{hour: hourOf(end), collector: s.named, first: b.Number, last: b.Number}.String()
+	day := uint32(end.Unix() / secondsPerDay)
+	if rows := seenRowsOf(b); len(rows) > 0 {
+		err := s.put(seen, day, file, b.Number, func(w io.Writer) error { return encodeSeen(w, b, rows) })
+		if err != nil {
+			return answer(err)
+		}
+	}
 	if len(b.Books) > 0 {
-		day := uint32(end.Unix() / secondsPerDay)
 		err := s.put(ledger, day, file, b.Number, func(w io.Writer) error { return encodeLedger(w, b) })
 		if err != nil {
 			return answer(err)

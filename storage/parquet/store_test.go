@@ -69,6 +69,16 @@ func smallBlock(collector, number uint64, users ...uint64) *storage.Block {
 	return b
 }
 
+// spanned adds spans of two sources to the books of a small block.
+func spanned(b *storage.Block) *storage.Block {
+	for source := range uint64(2) {
+		b.Books[0].Spans = append(b.Books[0].Spans, storage.Span{
+			Source: 1<<63 | source, Met: b.Window.Start, Base: 10, End: 30, Sent: 20, Lost: 5, At: b.Window.End, Ended: storage.SpanLeft,
+		})
+	}
+	return b
+}
+
 // 20,000 days after 1970-01-01 is 2024-10-04.
 func TestNamesOfFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "lectern")

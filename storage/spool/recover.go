@@ -400,6 +400,11 @@ func (r *recovery) take(number uint64, body sealBody) {
 		out.Rows = append(out.Rows, getRow(b))
 	}
 	if books, ok := getBooks(body.rest, body.books); ok {
+		for i := range books {
+			for k := range books[i].Spans {
+				books[i].Spans[k].Seal = number
+			}
+		}
 		out.Books = addBooks(out.Books, books)
 	}
 }

@@ -61,8 +61,12 @@ func testSeal(content uint64) *Seal {
 		Books: []storage.Book{{
 			Stream: 11, Sent: 1, Accepted: 2, Lost: -3, Damaged: 12, Shed: 4, Clamped: 5, Duplicate: 6, Stale: 7, Reordered: 10,
 			Refused: []storage.Refused{{Reason: "size", Events: 8, Frames: 9}},
+			Spans: []storage.Span{
+				{Source: 3, Met: 8, Base: 1, End: content, Sent: 9, Lost: 2, At: 77},
+				{Source: content << 60, Met: 4, Base: 5, End: 6, Sent: 7, Lost: 8, At: -9, Ended: storage.SpanEnded},
+			},
 		}},
-		Sources: []Source{{ID: content, Base: 1, End: 2, Newest: 3, Lost: 4, Next: 5, LastSeen: 6, Stream: 7, Session: true}},
+		Sources: []Source{{ID: content, Base: 1, End: 2, Newest: 3, Lost: 4, Next: 5, Apart: 8, Met: 9, LastSeen: 6, Stream: 7, Session: true}},
 	}
 }
 
@@ -99,6 +103,13 @@ func TestCycle(t *testing.T) {
 	wantBook := storage.Book{
 		Stream: 11, Sent: 5, Accepted: 10, Lost: -15, Damaged: 60, Shed: 20, Clamped: 25, Duplicate: 30, Stale: 35, Reordered: 50,
 		Refused: []storage.Refused{{Reason: "size", Events: 40, Frames: 45}},
+		Spans:   []storage.Span{{Source: 3, Met: 8, Base: 1, End: 5, Sent: 9, Lost: 2, At: 77, Seal: 5}},
+	}
+	for i := range uint64(5) {
+		wantBook.Spans = append(wantBook.Spans, storage.Span{Source: (i + 1) << 60, Met: 4, Base: 5, End: 6, Sent: 7, Lost: 8, At: -9, Seal: i + 1, Ended: storage.SpanEnded})
+	}
+	for i := range r.Books {
+		r.Books[i].Spans = storage.CompactSpans(r.Books[i].Spans)
 	}
 	if len(r.Books) != 1 || !reflect.DeepEqual(r.Books[0], wantBook) {
 		t.Errorf("books are %+v", r.Books)

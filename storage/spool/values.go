@@ -9,8 +9,9 @@ import (
 
 const (
 	rowSize      = 67
-	sourceSize   = 59
-	bookSize     = 76 // without its refusals
+	sourceSize   = 75
+	spanSize     = 65
+	bookSize     = 80 // without its refusals and spans
 	refusalSize  = 17 // without its reason
 	totalSize    = 10
 	sealHeadSize = 40
@@ -52,11 +53,13 @@ func putSource(b []byte, s *Source) {
 	le.PutUint64(b[24:], s.Newest)
 	le.PutUint64(b[32:], s.Lost)
 	le.PutUint64(b[40:], s.Next)
-	le.PutUint64(b[48:], uint64(s.LastSeen))
-	le.PutUint16(b[56:], s.Stream)
-	b[58] = 0
+	le.PutUint64(b[48:], s.Apart)
+	le.PutUint64(b[56:], uint64(s.Met))
+	le.PutUint64(b[64:], uint64(s.LastSeen))
+	le.PutUint16(b[72:], s.Stream)
+	b[74] = 0
 	if s.Session {
-		b[58] = 1
+		b[74] = 1
 	}
 }
 
@@ -64,8 +67,23 @@ func getSource(b []byte) Source {
 	_ = b[sourceSize-1]
 	return Source{
 		ID: le.Uint64(b), Base: le.Uint64(b[8:]), End: le.Uint64(b[16:]), Newest: le.Uint64(b[24:]),
-		Lost: le.Uint64(b[32:]), Next: le.Uint64(b[40:]), LastSeen: int64(le.Uint64(b[48:])),
-		Stream: le.Uint16(b[56:]), Session: b[58]&1 != 0,
+		Lost: le.Uint64(b[32:]), Next: le.Uint64(b[40:]), Apart: le.Uint64(b[48:]), Met: int64(le.Uint64(b[56:])),
+		LastSeen: int64(le.Uint64(b[64:])), Stream: le.Uint16(b[72:]), Session: b[74]&1 != 0,
+	}
+}
+
+func appendSpan(b []byte, s *storage.Span) []byte {
+	for _, n := range [...]uint64{s.Source, uint64(s.Met), s.Base, s.End, s.Sent, s.Lost, uint64(s.At), s.Seal} {
+		b = le.AppendUint64(b, n)
+	}
+	return append(b, byte(s.Ended))
+}
+
+func getSpan(b []byte) storage.Span {
+	_ = b[spanSize-1]
+	return storage.Span{
+		Source: le.Uint64(b), Met: int64(le.Uint64(b[8:])), Base: le.Uint64(b[16:]), End: le.Uint64(b[24:]),
+		Sent: le.Uint64(b[32:]), Lost: le.Uint64(b[40:]), At: int64(le.Uint64(b[48:])), Seal: le.Uint64(b[56:]), Ended: storage.SpanEnd(b[64]),
 	}
 }
 
@@ -75,11 +93,15 @@ func appendBook(b []byte, k *storage.Book) []byte {
 		b = le.AppendUint64(b, n)
 	}
 	b = le.AppendUint16(b, uint16(len(k.Refused)))
+	b = le.AppendUint32(b, uint32(len(k.Spans)))
 	for _, r := range k.Refused {
 		b = append(b, byte(len(r.Reason)))
 		b = append(b, r.Reason...)
 		b = le.AppendUint64(b, r.Events)
 		b = le.AppendUint64(b, r.Frames)
+	}
+	for i := range k.Spans {
+		b = appendSpan(b, &k.Spans[i])
 	}
 	return b
 }
@@ -107,9 +129,9 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 	k.Sent, k.Accepted, k.Lost = le.Uint64(b[2:]), le.Uint64(b[10:]), int64(le.Uint64(b[18:]))
 	k.Damaged, k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:]), le.Uint64(b[42:])
 	k.Duplicate, k.Stale, k.Reordered = le.Uint64(b[50:]), le.Uint64(b[58:]), le.Uint64(b[66:])
-	refusals := int(le.Uint16(b[74:]))
+	refusals, spans := int(le.Uint16(b[74:])), int(le.Uint32(b[76:]))
 	b = b[bookSize:]
-	if len(b) < refusals*refusalSize {
+	if uint64(len(b)) < uint64(refusals)*refusalSize+uint64(spans)*spanSize {
 		return nil, false
 	}
 	if refusals > 0 {
@@ -126,6 +148,16 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 		k.Refused[i] = storage.Refused{Reason: string(b[1 : 1+n]), Events: le.Uint64(b[1+n:]), Frames: le.Uint64(b[9+n:])}
 		b = b[n+refusalSize:]
 	}
+	if len(b) < spans*spanSize {
+		return nil, false
+	}
+	if spans > 0 {
+		k.Spans = make([]storage.Span, spans)
+	}
+	for i := range k.Spans {
+		k.Spans[i] = getSpan(b)
+		b = b[spanSize:]
+	}
 	return b, true
 }
 
@@ -141,7 +173,7 @@ func addBooks(sums []storage.Book, books []storage.Book) []storage.Book {
 			continue
 		}
 		c := books[i]
-		c.Refused = slices.Clone(c.Refused)
+		c.Refused, c.Spans = slices.Clone(c.Refused), slices.Clone(c.Spans)
 		sums = slices.Insert(sums, at, c)
 	}
 	return sums
@@ -199,6 +231,7 @@ func sealSize(s *Seal) int {
 		for _, r := range s.Books[i].Refused {
 			n += refusalSize + len(r.Reason)
 		}
+		n += spanSize * len(s.Books[i].Spans)
 	}
 	return n
 }

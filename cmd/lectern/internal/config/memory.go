@@ -17,7 +17,7 @@ const (
 	slotBytes       = 64       // collector's slot: a cache line
 	tagBytes        = 1        // beside each slot
 	rowBytes        = 80       // storage.Row
-	sourceBytes     = 500      // collector's source, 320, its entries in the index, and the spool's copy
+	sourceBytes     = 680      // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
 	connectionBytes = 4 << 10  // gnet's connection and ours
 	partialMax      = 32 << 20 // half-received frames, a loop
 	partialSpare    = 3 << 20  // memory that is kept ready for them, a loop
