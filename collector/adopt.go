@@ -71,7 +71,7 @@ func (s *shard) adopt(o *storage.Source) {
 		k.sent += gap
 		k.lost += int64(gap)
 		s.tally.sent += gap
-		s.tally.lost += int64(gap)
+		s.tally.miss(int64(gap))
 	}
 	src.durable = max(src.durable, o.Next)
 	if o.Next > before.next {

@@ -50,11 +50,11 @@ const (
 func newHeirs(d *daemon, elders []string) *heirs {
 	h := &heirs{d: d, elders: elders, since: time.Now(), places: make(map[string]adopted)}
 	h.ctx, h.stop = context.WithCancel(context.Background())
-	h.total = d.set.NewCounter("lectern_spool_adopted_total")
+	h.total = d.set.NewCounter("lectern_spools_adopted_total")
 	d.set.NewGauge("lectern_spool_adopted_blocks", func() float64 { return float64(h.blocks()) })
 	// What waits is one number, whoever sealed it: an alarm looks at it.
 	d.set.NewGauge("lectern_spool_blocks", func() float64 { return float64(d.spool.Blocks() + h.blocks()) })
-	d.set.NewGauge("lectern_spool_oldest_seconds", func() float64 { return max(d.spool.Age(), h.age()).Seconds() })
+	d.set.NewGauge("lectern_spool_oldest_block_age_seconds", func() float64 { return max(d.spool.Age(), h.age()).Seconds() })
 	return h
 }
 
@@ -221,7 +221,7 @@ func (h *heirs) count() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, a := range h.places {
-		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_set_aside_total"} {
+		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_files_set_aside_total"} {
 			found := a.set.GetOrCreateCounter(name)
 			n := int64(found.Get())
 			found.AddInt64(-n)

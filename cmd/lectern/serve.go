@@ -206,7 +206,7 @@ func (d *daemon) drain(ctx context.Context) error {
 
 // merge makes one file of each past hour's, every parquet.merge_interval.
 func (d *daemon) merge(ctx context.Context) {
-	merges, failures := d.set.NewCounter("lectern_merges_total"), d.set.NewCounter("lectern_merge_failures_total")
+	merges, failures := d.set.NewCounter("lectern_parquet_merges_total"), d.set.NewCounter("lectern_parquet_merge_failures_total")
 	tick := time.NewTicker(d.config.Parquet.MergeInterval)
 	defer tick.Stop()
 	for {
