@@ -12,6 +12,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/cmd/lectern/internal/ops"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
@@ -76,7 +77,7 @@ type daemon struct {
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
 	heirs     *heirs
-	ops       *ops
+	ops       *ops.Server
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
@@ -84,11 +85,14 @@ type daemon struct {
 func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
 	// What may fail is first, and nothing is received before all of it is there.
-	d.ops = newOps(d)
-	if err := d.ops.listen(); err != nil {
+	d.ops = ops.New(ops.Options{
+		Address: c.Ops.Address, SharePort: c.Listen.SharePort, Hosts: c.Ops.Hosts(), ConnectionsMax: config.OpsConnectionsMax,
+		Version: buildVersion(), Metrics: d.set, Logger: logger,
+	})
+	if err := d.ops.Listen(); err != nil {
 		return err
 	}
-	defer d.ops.close()
+	defer d.ops.Close()
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
@@ -110,8 +114,8 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		d.heirs.close()
 		return errors.Join(err, d.closeStorage(ctx))
 	}
-	d.ops.start()
-	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.address(),
+	d.ops.Start(told{d.collector, d})
+	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.Address(),
 		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 	if !alone && len(elders) > 0 {
 		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
@@ -123,6 +127,15 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	return errors.Join(err, d.stop())
 }
+
+// told is the daemon as the operations server tells of it.
+type told struct {
+	*collector.Collector
+	d *daemon
+}
+
+// Unpark is part of ops.Daemon.
+func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.unpark() }
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
@@ -172,7 +185,7 @@ func (d *daemon) work(ctx context.Context, alone bool) error {
 		working.Go(func() { d.merge(ctx) })
 	}
 	working.Go(func() { d.heirs.watch(ctx, alone) })
-	working.Go(func() { d.ops.keepListening(ctx) })
+	working.Go(func() { d.ops.KeepListening(ctx) })
 	defer working.Wait()
 	defer cancel()
 	select {
@@ -227,7 +240,7 @@ func (d *daemon) merge(ctx context.Context) {
 // stop reads the sockets dry, makes the last cut and stores the last block.
 func (d *daemon) stop() error {
 	d.logger.Info("lectern is stopping: the last cut is made and stored")
-	d.ops.stopping.Store(true)
+	d.ops.Stopping()
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.Stop.Grace-d.config.Stop.DrainTime)
 	defer cancel()
 	err := d.collector.Stop(ctx)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,32 @@ import (
 
 	"github.com/VictoriaMetrics/metricsql"
 )
+
+// What is exported is what promtool takes for good: each metric of ours has a type
+// that fits its name, and a meaning.
+func TestMetricsLint(t *testing.T) {
+	if _, err := exec.LookPath("promtool"); err != nil {
+		absent(t, "promtool", "it is in Debian's package prometheus")
+	}
+	_, operations := startCollector(t)
+	answer, err := http.Get("http://" + operations + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	check := exec.Command("promtool", "check", "metrics")
+	check.Stdin = answer.Body
+	said, err := check.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	// The library's own, go_* and process_*, have none, and names of an earlier day.
+	for line := range strings.Lines(string(said)) {
+		if !strings.HasPrefix(line, "go_") && !strings.HasPrefix(line, "process_") {
+			t.Error(strings.TrimSpace(line))
+		}
+	}
+}
 
 // series are the label values of each metric that a collector exports.
 type series map[string][]map[string]string

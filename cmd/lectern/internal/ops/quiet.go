@@ -1,0 +1,41 @@
+package ops
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// quiet lets one message through each quietFor: what net/http has to say, clients
+// can make it say.
+type quiet struct {
+	slog.Handler
+	*silence
+}
+
+// silence is shared by all that With makes of one.
+type silence struct {
+	mu   sync.Mutex // protects next
+	next time.Time
+}
+
+const quietFor = 10 * time.Second
+
+func newQuiet(h slog.Handler) slog.Handler { return quiet{h, new(silence)} }
+
+// Handle is part of slog.Handler.
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	now := time.Now()
+	q.mu.Lock()
+	speak := !now.Before(q.next)
+	if speak {
+		q.next = now.Add(quietFor)
+	}
+	q.mu.Unlock()
+	if !speak {
+		return nil
+	}
+	r.Message = "operations server: " + r.Message
+	return q.Handler.Handle(ctx, r)
+}
