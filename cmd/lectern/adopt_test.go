@@ -191,7 +191,7 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	if answer, err := store.Store(t.Context(), later); answer != storage.Stored {
 		t.Fatal(answer, err)
 	}
-	for _, name := range []string{"lectern_spool_blocks", "lectern_spool_oldest_block_age_seconds"} {
+	for _, name := range []string{"lectern_spool_blocks", "lectern_spool_rows", "lectern_spool_oldest_block_age_seconds"} {
 		if got := shown(t, h.d.set, name); got != 0 {
 			t.Errorf("before, %s is %v", name, got)
 		}
@@ -209,6 +209,9 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	})
 	if !h.takeOver() {
 		t.Error("it is taken over again")
+	}
+	if got := shown(t, h.d.set, "lectern_spool_rows"); got != 1 {
+		t.Errorf("%v rows wait, as it is shown", got)
 	}
 	if got := shown(t, h.d.set, "lectern_spool_blocks"); got != 1 {
 		t.Errorf("%v blocks wait, as it is shown", got)

@@ -135,7 +135,7 @@ type told struct {
 }
 
 // Unpark is part of ops.Daemon.
-func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.unpark() }
+func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.sum((*spool.Spool).Unpark) }
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.

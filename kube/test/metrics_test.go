@@ -61,7 +61,7 @@ func scrape(t *testing.T) series {
 func scrapeOf(t *testing.T, until string, env ...string) series {
 	t.Helper()
 	events, operations := startCollector(t, env...)
-	send(t, events)
+	send(t, "tcp://"+events)
 	client := http.Client{Timeout: 10 * time.Second}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		answer, err := client.Get("http://" + operations + "/metrics")
@@ -80,10 +80,10 @@ func scrapeOf(t *testing.T, until string, env ...string) series {
 	}
 }
 
-// send sends a thousand events and waits for their acks.
-func send(t *testing.T, events string) {
+// send sends a thousand events, and over TCP waits for their acks.
+func send(t *testing.T, to string) {
 	t.Helper()
-	if out, err := exec.Command(binary, "emit", "--to", "tcp://"+events, "--events", "1000").CombinedOutput(); err != nil {
+	if out, err := exec.Command(binary, "emit", "--to", to, "--events", "1000").CombinedOutput(); err != nil {
 		t.Fatalf("lectern emit: %v\n%s", err, out)
 	}
 }

@@ -66,6 +66,35 @@ func (s *Spool) Age() time.Duration {
 	return max(0, s.o.Clock().Sub(time.UnixMilli(oldest)))
 }
 
+// Rows is how many rows stand in blocks that are not stored, parked ones included.
+func (s *Spool) Rows() (rows int) {
+	s.eachLeft(func(e *blockEntry, _ blockState) { rows += int(e.rows) })
+	return rows
+}
+
+// Parked is how many blocks are parked now.
+func (s *Spool) Parked() (blocks int) {
+	s.eachLeft(func(_ *blockEntry, state blockState) {
+		if state == blockParked {
+			blocks++
+		}
+	})
+	return blocks
+}
+
+// eachLeft calls see for each block that is not stored.
+func (s *Spool) eachLeft(see func(*blockEntry, blockState)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		for i, state := range r.states {
+			if state == blockWaits || state == blockParked {
+				see(&r.blocks[i], state)
+			}
+		}
+	}
+}
+
 // quiet keeps a failure that goes on from filling the log.
 type quiet struct {
 	mu   sync.Mutex // protects last
