@@ -87,8 +87,10 @@ func (l *limits) evict() {
 	oldest.evicted = true
 	l.dying++
 	l.evicted.Inc()
-	if tcp, ok := oldest.Conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // the kernel keeps nothing for a client that does not read
+	if tcp, ok := oldest.Conn.(*net.TCPConn); ok && oldest.busy {
+		// The kernel keeps nothing for a client that does not read. One that was
+		// answered gets what is still on its way.
+		_ = tcp.SetLinger(0)
 	}
 	_ = oldest.Conn.Close()
 }
