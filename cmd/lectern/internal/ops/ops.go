@@ -1,7 +1,7 @@
 // Package ops is the operations server: /metrics, /sources, /healthz, /readyz and
-// /retry, for people, kubelets and Prometheus. Whoever reaches its port may ask,
-// so nothing that strangers do makes it take more memory or descriptors than
-// MemoryMax and the number of its connections say, or fill the log.
+// /retry, for people, kubelets and Prometheus. Whoever reaches its port may ask, so
+// nothing that strangers do makes it take more memory and descriptors than its
+// connections may have at their limit, or fill the log.
 package ops
 
 import (
@@ -83,7 +83,7 @@ func New(o Options) *Server {
 	s.server = &http.Server{
 		Handler:     s.handler(),
 		ConnContext: withConnection,
-		ErrorLog:    slog.NewLogLogger(newQuiet(o.Logger.Handler()), slog.LevelWarn),
+		ErrorLog:    slog.NewLogLogger(&quiet{Handler: o.Logger.Handler()}, slog.LevelWarn),
 
 		ReadHeaderTimeout: headerMax, ReadTimeout: readMax, WriteTimeout: answerMax, IdleTimeout: idleMax,
 		MaxHeaderBytes: headerBytesMax,

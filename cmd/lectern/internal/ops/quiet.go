@@ -11,21 +11,15 @@ import (
 // can make it say.
 type quiet struct {
 	slog.Handler
-	*silence
-}
 
-// silence is shared by all that With makes of one.
-type silence struct {
 	mu   sync.Mutex // protects next
 	next time.Time
 }
 
 const quietFor = 10 * time.Second
 
-func newQuiet(h slog.Handler) slog.Handler { return quiet{h, new(silence)} }
-
 // Handle is part of slog.Handler.
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
 	now := time.Now()
 	q.mu.Lock()
 	speak := !now.Before(q.next)
