@@ -79,7 +79,7 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 		k.sent += gap
 		k.lost += int64(gap)
 		s.tally.sent += gap
-		s.tally.lost += int64(gap)
+		s.tally.miss(int64(gap))
 	}
 	src.durable = max(src.durable, o.Next)
 	if o.Next > before.next {

@@ -67,8 +67,8 @@ type cutter struct {
 	made   [causes]atomic.Uint64
 	denied atomic.Uint64 // cuts that the sink had no room for
 	last   atomic.Int64  // running time of the last attempt
-	held   *metrics.Summary
-	took   *metrics.Summary
+	held   *metrics.PrometheusHistogram
+	took   *metrics.PrometheusHistogram
 }
 
 func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
@@ -76,10 +76,17 @@ func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutte
 		sink: sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}),
-		held: set.NewSummary("lectern_cut_hold_seconds"),
-		took: set.NewSummary("lectern_cut_read_seconds"),
+		held: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
+		took: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
 }
+
+// The bounds of the histograms, in seconds: a cut holds the loops for some tens of
+// microseconds, and reads a full table in some tens of milliseconds.
+var (
+	holdBuckets = []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 1}
+	readBuckets = []float64{1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10}
+)
 
 // request asks for a cut and returns a channel that is closed when the next one
 // is done. It never blocks.

@@ -166,7 +166,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	s.tally.sent += grown
 	k.sent += grown
 	lost := int64(grown) - int64(n)
-	s.tally.lost += lost
+	s.tally.miss(lost)
 	k.lost += lost
 	s.tally.reordered += reordered
 	k.reordered += reordered

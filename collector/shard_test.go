@@ -220,6 +220,10 @@ func TestLossIsCountedInEventsAndTakenBack(t *testing.T) {
 	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Duplicate: 5, Reordered: 5}, 0)
 	b.receive(0, f(4, 17, 0)) // a beat: a tail of 7 is missing
 	b.want(t, 1, storage.Book{Sent: 17, Accepted: 10, Lost: 7, Duplicate: 5, Reordered: 5}, 0)
+	// Both only ever grow, so that a rate of them is right over a restart.
+	if n := b.shards[0].tally; n.lost != 12 || n.found != 5 {
+		t.Errorf("%d lost and %d found, want 12 and 5", n.lost, n.found)
+	}
 }
 
 func TestSourceMetInTheMiddle(t *testing.T) {

@@ -53,14 +53,18 @@ func (w *town) pick() *pod { return w.pods[w.rand.IntN(len(w.pods))] }
 // begin starts a collector, with the sources that another, whose spool it has,
 // knew.
 func (w *town) begin(e *ear, known []storage.Source) *pod {
-	o := Options{SourcesMax: 1000, ConnectionsMax: 10}
-	clock := func() time.Time { return w.now }
+	start := w.now
+	o := Options{
+		SourcesMax: 1000, ConnectionsMax: 10,
+		Clock: func() time.Time { return w.now }, Steady: func() time.Duration { return w.now.Sub(start) },
+	}
+	clocks := newClocks(&o, runningTime(known))
 	src := newSources(o.SourcesMax)
-	src.restore(known, w.now.UnixMilli())
-	p := &pod{ear: e, Collector: &Collector{options: o, sources: src, cuts: newCutter(e, src, clock, metrics.NewSet())}}
+	src.restore(known)
+	p := &pod{ear: e, Collector: &Collector{options: o, sources: src, cuts: newCutter(e, src, clocks, metrics.NewSet()), clocks: clocks}}
 	p.shards = []*shard{{
 		table: newTable(4096), spare: newTable(4096), generation: 1, books: make(books), events: w.events,
-		sources: src, cuts: p.cuts, clock: clock, limits: &p.options, udp: receiver{socket: -1},
+		sources: src, cuts: p.cuts, clocks: clocks, limits: &p.options, udp: receiver{socket: -1},
 	}}
 	p.cuts.shards = p.shards
 	p.cuts.start, e.end = w.now.UnixMilli(), 0
@@ -162,8 +166,8 @@ func (w *town) cut() {
 	for _, p := range w.pods {
 		p.cuts.cut(causeTime)
 		for n := range stripes {
-			p.Collector.sources.quiet(n, before(w.now.UnixMilli(), spanQuiet))
-			p.Collector.sources.forget(n, before(w.now.UnixMilli(), 5*time.Minute), before(w.now.UnixMilli(), time.Hour))
+			p.Collector.sources.quiet(n, before(p.Collector.clocks.steady(), spanQuiet))
+			p.Collector.sources.forget(n, before(p.Collector.clocks.steady(), 5*time.Minute), before(p.Collector.clocks.steady(), time.Hour))
 		}
 	}
 }

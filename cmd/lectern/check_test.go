@@ -30,6 +30,7 @@ const checked = ` is good. In effect:
   listen.loops                2
   listen.receive_buffer       "4MiB"
   ops.address                 "127.0.0.1:8421"
+  ops.allowed_hosts           ""
   stop.drain_time             "0s"
   stop.unready_time           "5s"
   stop.grace                  "25s"
@@ -75,8 +76,9 @@ Memory at the limits, with loops = 2:
   connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
+  operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
-  together            946.3 MiB
+  together            962.3 MiB
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/cmd/lectern/internal/ops"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
@@ -71,7 +72,7 @@ type daemon struct {
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
 	heirs     *heirs
-	ops       *ops
+	ops       *ops.Server
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
@@ -80,11 +81,14 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
 	d.set.RegisterMetricsWriter(output.writeMetrics)
 	// What may fail is first, and nothing is received before all of it is there.
-	d.ops = newOps(d)
-	if err := d.ops.listen(); err != nil {
+	d.ops = ops.New(ops.Options{
+		Address: c.Ops.Address, SharePort: c.Listen.SharePort, Hosts: c.Ops.Hosts(), ConnectionsMax: config.OpsConnectionsMax,
+		Version: buildVersion(), Metrics: d.set, Logger: logger,
+	})
+	if err := d.ops.Listen(); err != nil {
 		return err
 	}
-	defer d.ops.close()
+	defer d.ops.Close()
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
@@ -106,8 +110,8 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		d.heirs.close()
 		return errors.Join(err, d.closeStorage(ctx))
 	}
-	d.ops.start()
-	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.address(),
+	d.ops.Start(told{d.collector, d})
+	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.Address(),
 		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 	if !alone && len(elders) > 0 {
 		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
@@ -119,6 +123,18 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 	}
 	return errors.Join(err, d.stop())
 }
+
+// told is the daemon as the operations server tells of it.
+type told struct {
+	*collector.Collector
+	d *daemon
+}
+
+// Gone is part of ops.Daemon.
+func (t told) Gone() error { return t.d.spool.Present() }
+
+// Unpark is part of ops.Daemon.
+func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.sum((*spool.Spool).Unpark) }
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
@@ -168,7 +184,7 @@ func (d *daemon) work(ctx context.Context, alone bool) error {
 		working.Go(func() { d.merge(ctx) })
 	}
 	working.Go(func() { d.heirs.watch(ctx, alone) })
-	working.Go(func() { d.ops.keepListening(ctx) })
+	working.Go(func() { d.ops.KeepListening(ctx) })
 	defer working.Wait()
 	defer cancel()
 	select {
@@ -196,7 +212,7 @@ func (d *daemon) drain(ctx context.Context) error {
 	if over, err := d.wait(next, d.config.Stop.DrainTime-unready); over || unready == 0 {
 		return err
 	}
-	d.ops.draining.Store(true)
+	d.ops.NotReady("draining: what comes is still read, and is to go elsewhere")
 	d.logger.Info("lectern is not ready any more, so that traffic goes elsewhere; what comes is still read", "for", unready)
 	_, err := d.wait(next, unready)
 	return err
@@ -219,7 +235,7 @@ func (d *daemon) wait(next <-chan os.Signal, t time.Duration) (over bool, err er
 
 // merge makes one file of each past hour's, every parquet.merge_interval.
 func (d *daemon) merge(ctx context.Context) {
-	merges, failures := d.set.NewCounter("lectern_merges_total"), d.set.NewCounter("lectern_merge_failures_total")
+	merges, failures := d.set.NewCounter("lectern_parquet_merges_total"), d.set.NewCounter("lectern_parquet_merge_failures_total")
 	d.set.NewGauge("lectern_parquet_gone", func() float64 {
 		if errors.Is(d.files.Present(), parquet.ErrGone) {
 			return 1
@@ -246,7 +262,7 @@ func (d *daemon) merge(ctx context.Context) {
 // stop reads the sockets dry, makes the last cut and stores the last block.
 func (d *daemon) stop() error {
 	d.logger.Info("lectern is stopping: the last cut is made and stored")
-	d.ops.stopping.Store(true)
+	d.ops.Stopping()
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.Stop.Grace-d.config.Stop.DrainTime)
 	defer cancel()
 	err := d.collector.Stop(ctx)

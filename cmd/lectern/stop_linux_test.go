@@ -143,7 +143,7 @@ func TestTwoPlaces(t *testing.T) {
 	third.stop()
 	fourth.emit("tcp", "--events", "1000")
 	eventually(t, "all is taken over", func() bool {
-		return fourth.metrics()["lectern_spool_adopted_total"] > 0 && fourth.metrics()["lectern_spool_adopted_blocks"] == 0
+		return fourth.metrics()["lectern_spools_adopted_total"] > 0 && fourth.metrics()["lectern_spool_adopted_blocks"] == 0
 	})
 	fourth.stop()
 	if n := events(t, parquet); n != 6000 {

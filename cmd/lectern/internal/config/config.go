@@ -40,8 +40,22 @@ type Listen struct {
 
 // Ops is where the operations server listens.
 type Ops struct {
-	Address string // host:port, as in Listen
+	Address      string // host:port, as in Listen
+	AllowedHosts string // names by which it may be asked, with commas between them; empty: none but localhost and IP addresses
 }
+
+// Hosts are the names of AllowedHosts, one by one.
+func (o *Ops) Hosts() []string {
+	if o.AllowedHosts == "" {
+		return nil
+	}
+	return strings.Split(o.AllowedHosts, ",")
+}
+
+// OpsConnectionsMax is how many connections the operations server holds at once.
+// It is no setting: nobody who may ask needs more, and each takes from the
+// descriptors that the event port leaves.
+const OpsConnectionsMax = 32
 
 // Stop says how the daemon ends.
 type Stop struct {

@@ -32,6 +32,7 @@ func (c *Config) settings() []setting {
 		size("listen.receive_buffer", &c.Listen.ReceiveBuffer, 4<<10, 1<<30),
 
 		address("ops.address", &c.Ops.Address),
+		hosts("ops.allowed_hosts", &c.Ops.AllowedHosts),
 
 		duration("stop.drain_time", &c.Stop.DrainTime, 0, time.Hour),
 		duration("stop.unready_time", &c.Stop.UnreadyTime, 0, time.Hour),
