@@ -479,7 +479,7 @@ func TestInspect(t *testing.T) {
 	for _, r := range c.Logs[0].Records {
 		kinds = append(kinds, r.Kind)
 	}
-	if !slices.Equal(kinds, []string{"snapshot", "seal", "seal"}) {
+	if !slices.Equal(kinds, []string{"snapshot", "seal", "seal", "mark"}) {
 		t.Errorf("records %v", kinds)
 	}
 	if r := c.Logs[0].Records[2]; r.Number != 2 || r.Through != 1 || r.Last != 1 || r.Rows != 1 || r.Books != 1 || r.Sources != 1 {

@@ -128,7 +128,7 @@ func (s *Spool) mark() {
 	if !due || s.closed {
 		return
 	}
-	if _, err := s.put(kindMark, s.sealed, make([]byte, recordHeaderSize, recordHeaderSize+8)); err != nil {
+	if _, err := s.put(kindMark, s.sealed, s.appendMark(nil, streamUnknown)); err != nil {
 		s.warn("stored blocks cannot be let go yet", err)
 	}
 }

@@ -116,9 +116,35 @@ func (s *Spool) writeSeal() error {
 	body.apply(s.sources)
 	s.sent.take(body.sent)
 	s.sealed = number
+	s.confirm(&body)
 	s.sealedRows(number, len(body.rows)/rowSize)
 	s.meters.seals.Inc()
 	return nil
+}
+
+// confirm writes a mark behind the last seal, where the next record goes: that the
+// seal was durable, and may have been acknowledged. Without it the last record of a
+// log that is damaged could not be told from one that a crash cut off. It is not
+// synced, so that it costs nothing to wait for: after the end of the machine it may
+// be missing.
+func (s *Spool) confirm(body *sealBody) {
+	l := s.log
+	size := recordSize(markSize)
+	if l.broken || l.end+size > l.size {
+		return
+	}
+	stream := uint16(streamUnknown)
+	if len(body.sent) > 0 {
+		stream = le.Uint16(body.sent)
+	}
+	s.note = s.finish(s.appendMark(s.note[:0], stream), kindMark, s.sealed, l.nonce, s.marks())
+	_, _ = l.file.WriteAt(s.note[:size], l.end) // where it fails, the next seal does
+}
+
+// appendMark appends a mark with room for its header.
+func (s *Spool) appendMark(b []byte, stream uint16) []byte {
+	b = le.AppendUint64(append(b, emptyHeader[:]...), s.sent.all)
+	return appendTotal(b, stream, s.sent.of[stream])
 }
 
 // sealedRows keeps account of what waits to be frozen.

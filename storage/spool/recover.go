@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // recovery is the state of a start.
@@ -79,11 +81,17 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err := s.openQuota(r.used); err != nil {
 		return nil, err
 	}
+	if !r.holding { // else the seal may tell of which stream it was
+		r.bookUnknown()
+	}
 	if err := r.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool: %w", err), s.quota.close())
 	}
 	r.bookUnknown()
 	if n := r.out.Damaged; n > 0 {
+		for _, l := range s.logs { // another start must find the same, until it is frozen
+			l.newest = max(l.newest, r.missing.seal)
+		}
 		s.o.Logger.Error("spool: acknowledged events are gone with the seals that are missing; the books show them as damaged", "events", n, "dir", s.o.Dir)
 	}
 	r.setAside()
@@ -321,6 +329,8 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 			if r.holding = true; !last {
 				r.release()
 			}
+		case kindMark:
+			in.damaged = !r.mark(&h, s.buf) || in.damaged
 		}
 	}
 	if in.err != nil {
@@ -365,6 +375,25 @@ func (r *recovery) snapshot(h *recordHeader, rec []byte) bool {
 	r.gap(h.number + 1)
 	r.knownAll(sent, h.time)
 	s.sources, s.sealed, r.begun = sources, h.number, true
+	return true
+}
+
+// mark takes what a mark says of the seals before it, where these are missing.
+func (r *recovery) mark(h *recordHeader, rec []byte) bool {
+	s := r.s
+	body := rec[recordHeaderSize:]
+	if len(body) != markSize {
+		return false
+	}
+	if !r.begun || h.number <= s.sealed {
+		return true
+	}
+	r.gap(h.number + 1)
+	r.missing.window = storage.Window{Start: h.time, End: h.time}
+	r.excess(le.Uint16(body[8:]), le.Uint64(body[10:]))
+	s.sent.take(body[8:])
+	r.missing.unknown = le.Uint64(body) - min(le.Uint64(body), s.sent.all)
+	s.sealed = h.number
 	return true
 }
 

@@ -94,6 +94,7 @@ type Spool struct {
 	sources map[uint64]Source
 	sent    totals
 	buf     []byte // the record being written
+	note    []byte // the mark behind it
 	pending bool   // buf holds a seal that could not be written
 	closed  bool
 

@@ -89,5 +89,6 @@ func (r *recovery) bookUnknown() {
 	if n := r.missing.unknown; n > 0 && r.missing.seal > r.s.through {
 		r.damaged(streamUnknown, n)
 		r.s.sent.set(streamUnknown, r.s.sent.of[streamUnknown]+n)
+		r.missing.unknown = 0
 	}
 }

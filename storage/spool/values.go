@@ -15,6 +15,7 @@ const (
 	refusalSize  = 17 // without its reason
 	totalSize    = 10
 	sealHeadSize = 40
+	markSize     = 8 + totalSize // less than any seal: the next one covers it
 )
 
 func putRow(b []byte, r *storage.Row) {
