@@ -12,12 +12,15 @@ const adoptAtOnce = 128
 // until then the other's spool is to be kept as it is.
 func (c *Collector) Adopt(all []storage.Source) (window uint64) {
 	s := c.shards[0]
+	latest := runningTime(all)
 	for len(all) > 0 {
 		n := min(len(all), adoptAtOnce)
 		s.Lock()
 		s.tick()
 		for i := range all[:n] {
-			s.adopt(&all[i])
+			// By its own spool's time, it was silent for so long before that one
+			// heard of anybody last.
+			s.adopt(&all[i], s.steady-(latest-all[i].LastSeen))
 		}
 		window = s.generation
 		s.Unlock()
@@ -40,8 +43,9 @@ func (c *Collector) Alone() {
 	}
 }
 
-// adopt takes one source. The shard's mutex is held.
-func (s *shard) adopt(o *storage.Source) {
+// adopt takes one source, which was last heard of then, in running time. The
+// shard's mutex is held.
+func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 	st := s.sources.of(o.ID)
 	st.Lock()
 	defer st.Unlock()
@@ -50,12 +54,14 @@ func (s *shard) adopt(o *storage.Source) {
 		if !o.Session && s.sources.live.Load() >= s.sources.max {
 			return // it would be refused if it came now; what it lost is booked
 		}
-		src = s.sources.put(st, o, s.now)
+		theirs := *o
+		theirs.Lost, theirs.Apart, theirs.Met = 0, o.End-o.Base, s.now
+		src = s.sources.put(st, &theirs, lastSeen)
 		s.note(src)
 		return
 	}
 	src.session = src.session || o.Session
-	src.lastSeen = max(src.lastSeen, s.now)
+	src.lastSeen = max(src.lastSeen, lastSeen)
 	met := src.base
 	before := src.state
 	switch {
@@ -63,7 +69,9 @@ func (s *shard) adopt(o *storage.Source) {
 		return // it was adopted before
 	case o.Base <= src.base && o.End >= src.end && o.Next >= src.next:
 		s.note(src)
+		own, lost := src.end-src.base-src.apart, src.lost
 		src.state = stateOf(o)
+		src.lost, src.apart = lost, o.End-o.Base-own
 	default:
 		s.note(src)
 		gap := src.join(o)
@@ -71,7 +79,7 @@ func (s *shard) adopt(o *storage.Source) {
 		k.sent += gap
 		k.lost += int64(gap)
 		s.tally.sent += gap
-		s.tally.lost += int64(gap)
+		s.tally.miss(int64(gap))
 	}
 	src.durable = max(src.durable, o.Next)
 	if o.Next > before.next {
@@ -98,8 +106,10 @@ func (s *source) join(o *storage.Source) (gap uint64) {
 	if from, to := min(s.end, o.End), max(s.base, o.Base); to > from {
 		gap = to - from
 	}
+	own := s.end - s.base - s.apart + gap
 	s.base, s.end = min(s.base, o.Base), max(s.end, o.End)
-	s.lost += o.Lost + gap
+	s.apart = s.end - s.base - own
+	s.lost += gap // what the other has lost is in its own books
 	if o.Next > s.next {
 		s.newest, s.next = o.Newest, o.Next
 	}

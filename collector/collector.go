@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,8 +29,13 @@ type Collector struct {
 	cuts    *cutter
 	granted atomic.Int64  // bytes of receive buffer that each UDP socket got
 	drops   atomic.Uint64 // KernelDrops, once the sockets are closed
-	beat    atomic.Int64  // Unix milliseconds: see Heartbeat
-	notes   *notes        // what gnet says
+	clocks  *clocks
+	beat    atomic.Int64 // running time: see SinceHeartbeat
+	notes   *notes       // what gnet says
+
+	listener       *net.TCPListener
+	reserve        int           // descriptors that stay free of connections
+	acceptFailures atomic.Uint64 // accepts that failed, and connections that no loop could take
 
 	failed  chan error
 	stop    chan struct{}
@@ -40,21 +44,19 @@ type Collector struct {
 
 // New returns a collector that does nothing yet.
 func New(o Options) *Collector {
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
 	c := &Collector{
 		options: o,
 		sources: newSources(o.SourcesMax),
+		clocks:  newClocks(&o, runningTime(o.Sources)),
 		notes:   newNotes(o.Logger),
 		failed:  make(chan error, 1),
 		stop:    make(chan struct{}),
 	}
-	c.sources.restore(o.Sources, o.Clock().UnixMilli())
-	c.cuts = newCutter(o.Sink, c.sources, o.Clock, o.Metrics)
+	c.sources.restore(o.Sources)
+	c.cuts = newCutter(o.Sink, c.sources, c.clocks, o.Metrics)
 	c.cuts.company.Store(o.Company)
 	for range o.Loops {
-		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))
+		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, c.clocks))
 	}
 	c.cuts.shards = c.shards
 	o.Metrics.RegisterMetricsWriter(c.writeMetrics)
@@ -64,21 +66,18 @@ func New(o Options) *Collector {
 // Start binds the sockets and begins to receive. After an error nothing runs.
 func (c *Collector) Start() error {
 	c.fitDescriptors()
-	probing := probe
-	if c.options.SharePort {
-		probing = probeShared
-	}
-	address, err := probing(c.options.Address)
+	listener, err := c.listen()
 	if err != nil {
 		return err
 	}
-	c.address = address
-	now := c.options.Clock().UnixMilli()
-	c.cuts.start = now
-	c.cuts.last.Store(now)
-	c.beat.Store(now)
+	c.listener = listener
+	wall, steady := c.clocks.now()
+	c.cuts.start = wall
+	c.cuts.last.Store(steady)
+	c.beat.Store(steady)
 	for i, s := range c.shards {
 		if err := c.boot(s); err != nil {
+			_ = listener.Close()
 			for _, running := range c.shards[:i] {
 				c.halt(context.Background(), running)
 			}
@@ -91,6 +90,7 @@ func (c *Collector) Start() error {
 	}
 	c.working.Go(func() { c.cuts.run(c.options.CutInterval, c.stop) })
 	c.working.Go(c.sweep)
+	c.working.Go(func() { c.accept(listener) })
 	return nil
 }
 
@@ -113,16 +113,17 @@ func (c *Collector) KernelDrops() uint64 {
 // stop and start the process again.
 func (c *Collector) Failed() <-chan error { return c.failed }
 
-// LastCut is when a cut was last made or tried.
-func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
+// SinceCut is how long ago a cut was last made or tried.
+func (c *Collector) SinceCut() time.Duration { return c.clocks.since(c.cuts.last.Load()) }
 
 // Full says that the last cut that was due could not be made, or is not durable:
 // until one is, sessions have no credit and what the tables cannot hold is shed.
 func (c *Collector) Full() bool { return c.cuts.full.Load() }
 
-// Heartbeat is when each loop last let go of its shard when it was asked to:
-// about a second ago, unless one hangs. No disk and no sink has a part in it.
-func (c *Collector) Heartbeat() time.Time { return time.UnixMilli(c.beat.Load()) }
+// SinceHeartbeat is how long ago each loop last let go of its shard when it was
+// asked to: about a second, unless one hangs. No disk and no sink has a part in
+// it, nor has a step of the wall clock.
+func (c *Collector) SinceHeartbeat() time.Duration { return c.clocks.since(c.beat.Load()) }
 
 // readBuffer is how much is read from a connection at once: several frames, so that
 // few stand across two reads and have to be copied together.
@@ -137,11 +138,11 @@ func (c *Collector) boot(s *shard) error {
 		return err
 	}
 	go func() {
-		err := gnet.Rotate(s, []string{"udp://" + c.address, "tcp://" + c.address},
+		err := gnet.Rotate(s, []string{"udp://" + c.address},
 			gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithReuseAddr(true),
-			// For passOn: OnTick, and the way that Register may be called from outside.
+			// For accept: OnTick, and the way that Register may be called from outside.
 			gnet.WithTicker(true), gnet.WithLoadBalancing(gnet.LeastConnections),
-			gnet.WithReadBufferCap(readBuffer), gnet.WithTCPKeepAlive(time.Minute), gnet.WithLogger(c.notes))
+			gnet.WithReadBufferCap(readBuffer), gnet.WithLogger(c.notes))
 		close(s.stopped)
 		if err == nil {
 			err = errors.New("the event loop ended")
@@ -199,18 +200,20 @@ func (c *Collector) sweep() {
 		for _, s := range c.shards {
 			s.sweep()
 		}
-		c.beat.Store(c.options.Clock().UnixMilli())
+		c.beat.Store(c.clocks.steady())
 		for _, k := range c.cuts.sessions.takeReplaced() {
 			k.shard.hangUpOn(k)
 		}
-		now := c.options.Clock().UnixMilli()
+		now := c.clocks.steady()
 		for i := range sweepStripes {
-			c.sources.forget(n+i, before(now, c.options.SourceIdleMax), before(now, c.options.SessionIdleMax))
+			c.sources.quiet(n+i, before(now, spanQuiet))
+			c.sources.forgetSilent(n+i, now, &c.options)
 		}
 	}
 }
 
-// before is the moment this long before now; the beginning of time for 0.
+// before is the moment this long before now, in milliseconds; the beginning of
+// time for 0.
 func before(now int64, idle time.Duration) int64 {
 	if idle == 0 {
 		return math.MinInt64
@@ -218,66 +221,20 @@ func before(now int64, idle time.Duration) int64 {
 	return now - idle.Milliseconds()
 }
 
-// descriptorsKept is how many file descriptors stay free for files, listeners
-// and the operations server.
+// descriptorsKept is how many file descriptors stay free of connections at the
+// most: for files, listeners and the operations server. A quarter of them may be
+// taken by connections above ConnectionsMax for the moment in which their clients
+// learn the reason, an eighth by connections on their way to a loop.
 const descriptorsKept = 512
 
-// fitDescriptors lowers ConnectionsMax to what the process may open: a loop that
-// cannot accept for want of descriptors ends.
+// fitDescriptors lowers ConnectionsMax to what the process may open.
 func (c *Collector) fitDescriptors() {
 	limit := descriptorLimit()
-	if most := max(1, limit-min(descriptorsKept, limit/2)); c.options.ConnectionsMax > most {
+	c.reserve = max(8, min(descriptorsKept, limit/2))
+	if most := max(1, limit-c.reserve); c.options.ConnectionsMax > most {
 		c.options.Logger.Warn("fewer connections than limits.connections_max: the process may open too few files. "+
 			"Raise the limit (`ulimit -n`, LimitNOFILE=) or lower the key",
 			"asked", c.options.ConnectionsMax, "got", most, "open_files_max", limit)
 		c.options.ConnectionsMax = most
 	}
-}
-
-// probe binds both sockets for a moment, without sharing them. The loops share
-// theirs (SO_REUSEPORT), and so would a second daemon by accident: each would
-// get a part of the traffic. It returns the address with its port.
-func probe(address string) (string, error) {
-	hint := func(err error) error { return listenError(address, err) }
-	t, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", hint(err)
-	}
-	defer t.Close()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", hint(err)
-	}
-	_, port, err := net.SplitHostPort(t.Addr().String())
-	if err != nil {
-		return "", hint(err)
-	}
-	address = net.JoinHostPort(host, port)
-	u, err := net.ListenPacket("udp", address)
-	if err != nil {
-		return "", hint(err)
-	}
-	return address, u.Close()
-}
-
-// probeShared says what can be said of an address whose port is shared before
-// the loops bind it. It returns the address with its port.
-func probeShared(address string) (string, error) {
-	port, err := portOf(address)
-	if err != nil {
-		return "", listenError(address, err)
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", listenError(address, err)
-	}
-	return net.JoinHostPort(host, strconv.Itoa(port)), nil
-}
-
-// listenError says what to do where an address cannot be listened on.
-func listenError(address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen on %s: another process has the port; stop it, or set listen.address (or listen.share_port, in both): %w", address, err)
-	}
-	return fmt.Errorf("listen on %s; check listen.address: %w", address, err)
 }

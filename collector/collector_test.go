@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,12 @@ func (r *running) metric(name string) string {
 		}
 	}
 	return ""
+}
+
+// count is a counter's value.
+func (r *running) count(name string) uint64 {
+	n, _ := strconv.ParseUint(r.metric(name), 10, 64)
+	return n
 }
 
 // eventually waits for a condition that network and scheduler bring about.
@@ -391,8 +398,10 @@ func TestScrapeBalances(t *testing.T) {
 			switch base, _, _ := strings.Cut(name, "{"); base {
 			case "lectern_events_sent_total":
 				sent = n
-			case "lectern_events_accepted_total", "lectern_events_refused_total", "lectern_events_shed_total", "lectern_events_lost":
+			case "lectern_events_accepted_total", "lectern_events_refused_total", "lectern_events_shed_total", "lectern_events_lost_total":
 				rest += n
+			case "lectern_events_found_total":
+				rest -= n
 			}
 		}
 		if sent != rest {

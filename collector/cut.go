@@ -43,12 +43,12 @@ type cutter struct {
 	shards  []*shard
 	sources *sources
 	sink    Sink
-	clock   func() time.Time
+	clocks  *clocks
 
 	connected atomic.Int64 // TCP clients on all shards
-	underway  atomic.Int64 // of these, from one shard to another
 	company   atomic.Bool  // another process may know sources that are not known here
 	ending    atomic.Bool  // sessions are to send nothing more
+	final     bool         // the next cut is the last: all sources leave their spans
 	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops let go between frames
@@ -66,20 +66,27 @@ type cutter struct {
 
 	made   [causes]atomic.Uint64
 	denied atomic.Uint64 // cuts that the sink had no room for
-	last   atomic.Int64  // Unix milliseconds of the last attempt
-	held   *metrics.Summary
-	took   *metrics.Summary
+	last   atomic.Int64  // running time of the last attempt
+	held   *metrics.PrometheusHistogram
+	took   *metrics.PrometheusHistogram
 }
 
-func newCutter(sink Sink, src *sources, clock func() time.Time, set *metrics.Set) *cutter {
+func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
 	return &cutter{
-		sink: sink, sources: src, clock: clock,
+		sink: sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}),
-		held: set.NewSummary("lectern_cut_hold_seconds"),
-		took: set.NewSummary("lectern_cut_read_seconds"),
+		held: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
+		took: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
 }
+
+// The bounds of the histograms, in seconds: a cut holds the loops for some tens of
+// microseconds, and reads a full table in some tens of milliseconds.
+var (
+	holdBuckets = []float64{1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 1}
+	readBuckets = []float64{1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10}
+)
 
 // request asks for a cut and returns a channel that is closed when the next one
 // is done. It never blocks.
@@ -131,7 +138,7 @@ type sealing struct {
 // brought is not durable. The last cut of all is made even if the sink has no
 // room: there is no later.
 func (c *cutter) cut(why cause) bool {
-	c.last.Store(c.clock().UnixMilli())
+	c.last.Store(c.clocks.steady())
 	if !c.settle() || why != causeStop && c.sink.Room() < c.keys() {
 		c.denied.Add(1)
 		c.setFull(true)
@@ -149,8 +156,14 @@ func (c *cutter) cut(why cause) bool {
 		moved = append(moved, p.moved...)
 	}
 	generation := c.shards[0].generation - 1 // only this goroutine changes it
-	seal.Rows, seal.Books = c.rows, addBooks(parts)
-	seal.Sources, seal.Forgotten = c.sources.collect(moved, generation), c.sources.takeForgotten()
+	if c.final {
+		c.sources.rest(generation, end)
+	}
+	// Before the spans: that of who is forgotten is sealed no later.
+	seal.Forgotten = c.sources.takeForgotten()
+	sources, left := c.sources.collect(moved, generation, end)
+	c.sources.spans.Add(left.count())
+	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(addBooks(parts)), sources
 	c.took.Update(time.Since(begin).Seconds())
 
 	c.pending = &sealing{seal.Sources, generation}
@@ -197,7 +210,7 @@ func (c *cutter) swap() (parts []part, end int64, begin time.Time) {
 	for _, s := range c.shards[1:] {
 		s.Lock()
 	}
-	end = c.clock().UnixMilli()
+	end, _ = c.clocks.now()
 	for _, s := range c.shards {
 		parts = append(parts, s.swap())
 	}

@@ -107,7 +107,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		st.Unlock()
 		return s.refuseStranger(h, wire.RefusedUnexpected)
 	}
-	src.lastSeen = s.now
+	src.lastSeen = s.steady
 	src.session = src.session || session
 	if session && !src.window.any {
 		src.window.floor = h.Sequence // frames of a session come in order: none below is still to come
@@ -145,6 +145,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	if src.moves(s.generation) {
 		s.moved = append(s.moved, src.id)
 	}
+	if !src.window.any && src.met == 0 {
+		src.met = seconds(s.now)
+	}
 	met := src.base
 	var reordered uint64
 	if src.window.any && h.Sequence < src.window.newest {
@@ -152,6 +155,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		src.reordered += n
 	}
 	grown := src.place(h.Sequence, h.Position, n)
+	if h.Sequence+1 == src.next {
+		src.hear(n, h.Time)
+	}
 	if met > 0 && src.base == 0 {
 		s.sources.middle.Add(-1)
 	}
@@ -160,7 +166,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	s.tally.sent += grown
 	k.sent += grown
 	lost := int64(grown) - int64(n)
-	s.tally.lost += lost
+	s.tally.miss(lost)
 	k.lost += lost
 	s.tally.reordered += reordered
 	k.reordered += reordered

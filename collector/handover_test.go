@@ -80,6 +80,7 @@ type visitor struct {
 	acked  uint64 // so many were acknowledged
 	sent   uint64 // so many on this connection
 	ready  bool   // the hello was answered
+	ended  bool   // it has had a final ack, and no answer since: nothing but what is acknowledged was taken
 	line   *wireline
 }
 
@@ -92,6 +93,7 @@ type street struct {
 	*testing.T
 	rand     *rand.Rand
 	now      time.Time
+	steady   time.Duration
 	berths   []*berth
 	keepers  []*keeper // those alive
 	visitors []*visitor
@@ -117,16 +119,19 @@ func (s *street) be() {
 		s.berths = append(s.berths, k.own)
 	}
 	k.own.owner, k.own.vacant = k, false
-	clock := func() time.Time { return s.now }
+	began := s.steady
 	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20}
+	o.Clock, o.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - began }
+	known := slices.Collect(maps.Values(k.own.known))
+	clocks := newClocks(&o, runningTime(known))
 	src := newSources(o.SourcesMax)
-	src.restore(slices.Collect(maps.Values(k.own.known)), s.now.UnixMilli())
+	src.restore(known)
 	set := metrics.NewSet()
-	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clock, set)}
+	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clocks, set)}
 	for range 1 + s.rand.IntN(2) {
 		k.shards = append(k.shards, &shard{
 			table: newTable(64), spare: newTable(64), generation: 1, books: make(books), events: s.events,
-			sources: src, cuts: k.cuts, clock: clock, limits: &k.options, udp: receiver{socket: -1},
+			sources: src, cuts: k.cuts, clocks: clocks, limits: &k.options, udp: receiver{socket: -1},
 		})
 	}
 	k.cuts.shards = k.shards
@@ -187,8 +192,11 @@ func (s *street) end(k *keeper, killed bool) {
 			s.arrive(l, s.rand.IntN(2) == 0) // behind the dismissal: thrown away
 		}
 		k.own.ear.fails = s.rand.IntN(8) == 0
-		k.cuts.cut(causeStop)
+		sealed := k.cuts.cut(causeStop)
 		k.own.ear.fails = false
+		for _, sh := range k.shards {
+			sh.farewell(sealed)
+		}
 	}
 	for _, l := range k.lines {
 		if killed && s.rand.IntN(2) == 0 {
@@ -251,7 +259,13 @@ func (s *street) hear(v *visitor) {
 		if a.Durable > v.made {
 			s.Fatalf("source %d made %d frames, %d are acknowledged", v.source, v.made, a.Durable)
 		}
-		v.acked, v.ready = max(v.acked, a.Durable), true
+		if v.ended && a.Durable != v.acked {
+			s.Fatalf("source %d was told in the end that %d frames were taken, and then that %d are durable", v.source, v.acked, a.Durable)
+		}
+		v.acked, v.ready, v.ended = max(v.acked, a.Durable), true, a.Final
+		if a.Final {
+			s.counts["final"]++
+		}
 		v.sent = max(v.sent, v.acked)
 	}
 	v.line.down = nil
@@ -288,7 +302,8 @@ func (s *street) visit(v *visitor) {
 }
 
 func (s *street) step() {
-	s.now = s.now.Add(time.Duration(s.rand.IntN(200)) * time.Millisecond)
+	passed := time.Duration(s.rand.IntN(200)) * time.Millisecond
+	s.now, s.steady = s.now.Add(passed), s.steady+passed
 	switch n := s.rand.IntN(100); {
 	case len(s.keepers) == 0 || n == 0 && len(s.keepers) < 3:
 		s.be()
@@ -380,7 +395,7 @@ func TestDaemonsFollowEachOther(t *testing.T) {
 		s.check()
 	}
 	t.Logf("%d frames, %d of them acknowledged; %v", frames, acked, counts)
-	for _, what := range []string{"eldest", "newcomer", "adopted", "retired", "killed", "stopped", "hung up"} {
+	for _, what := range []string{"eldest", "newcomer", "adopted", "retired", "killed", "stopped", "hung up", "final"} {
 		if counts[what] == 0 {
 			t.Errorf("it never came to this: %s", what)
 		}
@@ -426,21 +441,22 @@ func TestHelloWaitsForOthers(t *testing.T) {
 }
 
 // What two processes have seen of one source is joined, and what neither has seen
-// is lost.
+// is lost. What either has lost before stays in its own books.
 func TestAdopt(t *testing.T) {
 	type span struct{ base, end, lost, next uint64 }
 	for _, test := range []struct {
 		name               string
 		here, there        span
 		after              span
+		apart              uint64
 		lost               int64 // that is booked
 		stale, taken, late uint64
 	}{
-		{"one after the other, nothing between", span{40, 60, 0, 6}, span{0, 40, 3, 4}, span{0, 60, 3, 6}, 0, 3, 6, 0},
-		{"and something between", span{50, 60, 1, 6}, span{0, 40, 3, 4}, span{0, 60, 14, 6}, 10, 3, 6, 4},
-		{"the other way round", span{0, 40, 3, 4}, span{50, 60, 1, 6}, span{0, 60, 14, 6}, 10, 5, 6, 0},
-		{"adopted before", span{0, 60, 14, 6}, span{0, 40, 3, 4}, span{0, 60, 14, 6}, 0, 5, 6, 0},
-		{"this one had adopted it from there", span{0, 40, 3, 4}, span{0, 60, 14, 6}, span{0, 60, 14, 6}, 0, 5, 6, 0},
+		{"one after the other, nothing between", span{40, 60, 0, 6}, span{0, 40, 3, 4}, span{0, 60, 0, 6}, 40, 0, 3, 6, 0},
+		{"and something between", span{50, 60, 1, 6}, span{0, 40, 3, 4}, span{0, 60, 11, 6}, 40, 10, 3, 6, 4},
+		{"the other way round", span{0, 40, 3, 4}, span{50, 60, 1, 6}, span{0, 60, 13, 6}, 10, 10, 5, 6, 0},
+		{"adopted before", span{0, 60, 14, 6}, span{0, 40, 3, 4}, span{0, 60, 14, 6}, 0, 0, 5, 6, 0},
+		{"this one had adopted it from there", span{0, 40, 3, 4}, span{0, 60, 14, 6}, span{0, 60, 3, 6}, 20, 0, 5, 6, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			of := func(s span) storage.Source {
@@ -448,7 +464,7 @@ func TestAdopt(t *testing.T) {
 			}
 			b := newBench(2, nil)
 			src := b.shards[0].sources
-			src.restore([]storage.Source{of(test.here)}, epoch.UnixMilli())
+			src.restore([]storage.Source{of(test.here)})
 			c := &Collector{shards: b.shards, sources: src, cuts: b.cuts}
 			window := c.Adopt([]storage.Source{of(test.there)})
 			if c.Sealed(window) {
@@ -457,6 +473,9 @@ func TestAdopt(t *testing.T) {
 			got := *src.of(9).known(9)
 			if s := (span{got.base, got.end, got.lost, got.next}); s != test.after {
 				t.Errorf("%+v, want %+v", s, test.after)
+			}
+			if got.apart != test.apart {
+				t.Errorf("%d events are in another's books, want %d", got.apart, test.apart)
 			}
 			b.receive(0, frameOf(1, 9, test.stale, 30, epoch, opens(10)...))
 			b.receive(1, frameOf(1, 9, test.taken, 60, epoch, opens(10)...))
@@ -479,23 +498,23 @@ func TestHeartbeat(t *testing.T) {
 	defer func() { goOn() }()
 	c := dial(t, "udp", r.Address())
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(1)...))
-	cut := r.LastCut()
+	cut := r.cuts.last.Load()
 	eventually(t, "the cutter hangs", func() bool {
 		before := cut
-		cut = r.LastCut()
-		return before.Equal(cut) && time.Since(cut) > 200*time.Millisecond
+		cut = r.cuts.last.Load()
+		return before == cut && r.SinceCut() > 200*time.Millisecond
 	})
-	before := r.Heartbeat()
-	eventually(t, "the heart beats", func() bool { return r.Heartbeat().After(before) })
+	before := r.beat.Load()
+	eventually(t, "the heart beats", func() bool { return r.beat.Load() > before })
 	goOn()
 
 	s := r.shards[1]
 	goOn = sync.OnceFunc(s.Unlock)
 	s.Lock() // as a loop that does not come back
-	eventually(t, "it stops", func() bool { return time.Since(r.Heartbeat()) > 2*sweepInterval })
+	eventually(t, "it stops", func() bool { return r.SinceHeartbeat() > 2*sweepInterval })
 	goOn()
-	before = r.Heartbeat()
-	eventually(t, "it goes on", func() bool { return r.Heartbeat().After(before) })
+	before = r.beat.Load()
+	eventually(t, "it goes on", func() bool { return r.beat.Load() > before })
 }
 
 // A collector that stops acknowledges what came, ends the streams without a
@@ -517,7 +536,7 @@ func TestClientsAreToldOfTheEnd(t *testing.T) {
 	write(t, c, frameOf(1, 9, 10, 10, epoch, opens(1)...)) // it was on its way
 	acked := uint64(0)
 	for {
-		b := make([]byte, wire.HeaderSize+16)
+		b := make([]byte, wire.HeaderSize+wire.AckBodySize)
 		if _, err := io.ReadFull(c, b); err == io.EOF {
 			break
 		} else if err != nil {

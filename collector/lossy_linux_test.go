@@ -272,7 +272,7 @@ func lossyRun(t *testing.T, there *elsewhere, a *arrivals, seed uint64) (sent, m
 	// All that arrived has been read when nothing is on its way any more.
 	still := 0
 	eventually(t, "everything that arrived was read", func() bool {
-		if strconv.Itoa(a.count()) == r.metric("lectern_datagrams_total") {
+		if strconv.Itoa(a.count()) == r.metric("lectern_udp_datagrams_total") {
 			still++
 		} else {
 			still = 0
@@ -304,9 +304,9 @@ func lossyRun(t *testing.T, there *elsewhere, a *arrivals, seed uint64) (sent, m
 		name string
 		want uint64
 	}{
-		{"lectern_events_sent_total", all}, {"lectern_events_accepted_total", arrived}, {"lectern_events_lost", all - arrived},
+		{"lectern_events_sent_total", all}, {"lectern_events_accepted_total", arrived}, {"lectern_events_found_total", r.count("lectern_events_lost_total") - (all - arrived)},
 		{"lectern_events_duplicate_total", duplicate}, {"lectern_events_stale_total", 0}, {"lectern_events_reordered_total", reordered},
-		{"lectern_sources_middle", 0},
+		{"lectern_sources_met_midway", 0},
 	} {
 		if got := r.metric(w.name); got != strconv.FormatUint(w.want, 10) {
 			t.Errorf("seed %d: %s is %s, want %d", seed, w.name, got, w.want)

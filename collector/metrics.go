@@ -11,7 +11,7 @@ import (
 
 // writeMetrics writes what docs/METRICS.md tells of the collector. The tallies
 // of a loop are of one instant, so that in their sum, too, every event sent is
-// accepted, refused, shed or lost.
+// accepted, refused, shed, or lost and not found again.
 func (c *Collector) writeMetrics(w io.Writer) {
 	var t tally
 	var keys, slots, buffered, waiting int
@@ -20,7 +20,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		t.add(&s.tally)
 		keys += s.table.used
 		slots += s.table.most
-		buffered += s.conns.buffered
+		buffered += s.conns.partials.bytes
 		for _, k := range s.conns.list {
 			if k.waits {
 				waiting++
@@ -32,43 +32,46 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	counter(w, "lectern_events_accepted_total", t.accepted)
 	byReason(w, "lectern_events_refused_total", &t.refusedEvents)
 	counter(w, "lectern_events_shed_total", t.shed)
-	gauge(w, "lectern_events_lost", t.lost)
+	counter(w, "lectern_events_lost_total", t.lost)
+	counter(w, "lectern_events_found_total", t.found)
 	family(w, "lectern_events_clamped_total", "counter")
-	fmt.Fprintf(w, "lectern_events_clamped_total{why=\"late\"} %d\n", t.late)
-	fmt.Fprintf(w, "lectern_events_clamped_total{why=\"future\"} %d\n", t.future)
+	fmt.Fprintf(w, "lectern_events_clamped_total{reason=\"late\"} %d\n", t.late)
+	fmt.Fprintf(w, "lectern_events_clamped_total{reason=\"future\"} %d\n", t.future)
 	counter(w, "lectern_events_duplicate_total", t.duplicate)
 	counter(w, "lectern_events_stale_total", t.stale)
 	counter(w, "lectern_events_reordered_total", t.reordered)
 
 	byTransport(w, "lectern_frames_total", &t.frames)
 	byReason(w, "lectern_frames_refused_total", &t.refusedFrames)
-	counter(w, "lectern_beats_total", t.beats)
+	counter(w, "lectern_beat_frames_total", t.beats)
 	byTransport(w, "lectern_received_bytes_total", &t.bytes)
-	counter(w, "lectern_datagrams_total", t.datagrams)
-	counter(w, "lectern_wakeups_total", t.wakeups)
-	counter(w, "lectern_batches_total", t.batches)
+	counter(w, "lectern_udp_datagrams_total", t.datagrams)
+	counter(w, "lectern_event_loop_wakeups_total", t.wakeups)
+	counter(w, "lectern_udp_receive_calls_total", t.batches)
 
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	counter(w, "lectern_connections_opened_total", t.opened)
+	counter(w, "lectern_accept_failures_total", c.acceptFailures.Load())
 	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
 	gauge(w, "lectern_sessions_waiting", int64(waiting))
-	counter(w, "lectern_acks_total", t.acks)
-	counter(w, "lectern_sessions_no_room_total", t.noRoom)
+	counter(w, "lectern_acks_sent_total", t.acks)
+	counter(w, "lectern_sessions_closed_no_room_total", t.noRoom)
 	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
 	gauge(w, "lectern_sources", c.sources.live.Load())
-	gauge(w, "lectern_sources_middle", c.sources.middle.Load())
+	gauge(w, "lectern_sources_met_midway", c.sources.middle.Load())
+	counter(w, "lectern_spans_total", c.sources.spans.Load())
 	gauge(w, "lectern_table_keys", int64(keys))
 	gauge(w, "lectern_table_slots", int64(slots))
 
 	family(w, "lectern_cuts_total", "counter")
 	for why := range c.cuts.made {
-		fmt.Fprintf(w, "lectern_cuts_total{cause=%q} %d\n", causeWords[why], c.cuts.made[why].Load())
+		fmt.Fprintf(w, "lectern_cuts_total{reason=%q} %d\n", causeWords[why], c.cuts.made[why].Load())
 	}
 	counter(w, "lectern_cuts_denied_total", c.cuts.denied.Load())
 	gauge(w, "lectern_udp_receive_buffer_asked_bytes", int64(c.options.ReceiveBuffer))
 	gauge(w, "lectern_udp_receive_buffer_granted_bytes", c.granted.Load())
 	counter(w, "lectern_udp_kernel_drops_total", c.KernelDrops())
-	counter(w, "lectern_loop_notes_total", c.notes.said.Load())
+	counter(w, "lectern_event_loop_messages_total", c.notes.said.Load())
 }
 
 func family(w io.Writer, name, kind string) { metrics.WriteMetadataIfNeeded(w, name, kind) }

@@ -81,7 +81,7 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	k.session, k.source, k.stream = true, h.Source, h.Stream
 	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
 	if !s.meet(k) && company {
-		k.waits, k.since = true, s.now
+		k.waits, k.since = true, s.steady
 		return wire.Accepted
 	}
 	s.cuts.sessions.join(k)
@@ -101,7 +101,7 @@ func (s *shard) meet(k *connection) bool {
 	if src == nil {
 		return false
 	}
-	src.session, src.lastSeen = true, s.now
+	src.session, src.lastSeen = true, s.steady
 	k.durable = src.durable
 	return true
 }
@@ -119,7 +119,7 @@ func (s *shard) welcome(k *connection) {
 		k.waits = false
 		s.cuts.sessions.join(k)
 		_ = k.conn.AsyncWrite(s.ack(k), nil)
-	case s.now-k.since > helloWaitMax.Milliseconds():
+	case s.steady-k.since > helloWaitMax.Milliseconds():
 		_ = k.conn.CloseWithCallback(nil) // its client comes back
 	}
 }
@@ -132,6 +132,25 @@ func (s *shard) ack(k *connection) []byte {
 	}
 	s.tally.acks++
 	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Credit: credit})
+}
+
+// finalAck is the last ack frame of a session whose collector takes no more: what
+// is durable of its source is all that was taken of it. It is nil where that is
+// not so: then the client must not be told.
+func (s *shard) finalAck(k *connection) []byte {
+	st := s.sources.of(k.source)
+	st.Lock()
+	src := st.known(k.source)
+	all := src == nil || src.durable == src.next
+	if src != nil {
+		k.durable = max(k.durable, src.durable)
+	}
+	st.Unlock()
+	if !all {
+		return nil
+	}
+	s.tally.acks++
+	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Final: true})
 }
 
 // inFlight counts the bytes of a session's frame, and says whether its client

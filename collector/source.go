@@ -14,18 +14,27 @@ type source struct {
 	id uint64
 	state
 	generation uint64 // of the window in which it last moved
-	lastSeen   int64  // Unix milliseconds
+	lastSeen   int64  // milliseconds of running time
 
 	stream  uint16
 	used    bool
-	session bool   // it is acknowledged, so it is remembered for longer
-	durable uint64 // every frame below this sequence is sealed
+	session bool    // it is acknowledged, so it is remembered for longer
+	told    bool    // its state is in a span as it is
+	closing closing // what its newest frames say of its end
+	beat    uint16  // milliseconds, by its own clock, of its newest frame if that was a beat
+	durable uint64  // every frame below this sequence is sealed
 	// Events of its frames since it was met by this process.
 	duplicate, stale, reordered uint64
 	window                      window
 
 	before state // at the end of the last window, if it has moved since
-	_      [24]byte
+
+	// Of end − base, events that another process's books have, now and at the end
+	// of the last window: its spool was taken over.
+	apart, apartBefore uint64
+
+	met   uint32 // Unix seconds: when it was met; with its id it names its span
+	noted uint32 // Unix seconds of its last span, 0 for none
 }
 
 // state is what a seal keeps of a source. end − base is what it said it sent
@@ -35,7 +44,7 @@ type state struct {
 	base   uint64 // smallest position seen; above 0 the source was met in the middle
 	end    uint64 // largest position + count seen
 	newest uint64 // position of the frame with the largest sequence
-	lost   uint64 // events of the span that have not come
+	lost   uint64 // events that have not come, of those that the books here have as sent
 	next   uint64 // one above the largest sequence seen
 }
 
@@ -54,7 +63,7 @@ func (s *source) moves(generation uint64) bool {
 	if s.generation == generation {
 		return false
 	}
-	s.before, s.generation = s.state, generation
+	s.before, s.apartBefore, s.generation, s.told = s.state, s.apart, generation, false
 	return true
 }
 
@@ -104,11 +113,14 @@ type sources struct {
 	live   atomic.Int64
 	middle atomic.Int64  // live ones met in the middle
 	sealed atomic.Uint64 // generation of the last window that is durable
+	heard  atomic.Int64  // Unix milliseconds of the last cut
+	spans  atomic.Uint64 // left since the start
 	seed   [2]uint64     // of the hash, so that nobody can choose ids that collide
 	stripe [stripes]stripe
 
-	mu        sync.Mutex // protects forgotten
+	mu        sync.Mutex // protects what follows
 	forgotten []uint64   // ids let go since the last cut
+	rested    spans      // of sources that have fallen silent since the last cut
 }
 
 type stripe struct {
@@ -155,29 +167,31 @@ func (s *sources) find(st *stripe, guess *source, id, position uint64, stream ui
 }
 
 // restore takes what a former process knew. Which frames it had taken is known
-// up to the newest one: all below count as taken. Their silence begins now, in
-// Unix milliseconds: before, nobody could hear them.
-func (s *sources) restore(all []storage.Source, now int64) {
+// up to the newest one: all below count as taken. Their silence goes on in
+// running time, so that sources of short lives do not stay for ever where the
+// process often starts.
+func (s *sources) restore(all []storage.Source) {
 	for i := range all {
 		st := s.of(all[i].ID)
 		st.Lock()
-		s.put(st, &all[i], now)
+		s.put(st, &all[i], all[i].LastSeen)
 		st.Unlock()
 	}
 }
 
-// put adds a source that is not known here, as last heard of now. The stripe is
-// locked by the caller.
-func (s *sources) put(st *stripe, o *storage.Source, now int64) *source {
+// put adds a source that is not known here, as last heard of then, in running
+// time. The stripe is locked by the caller.
+func (s *sources) put(st *stripe, o *storage.Source, lastSeen int64) *source {
 	s.live.Add(1)
 	if o.Base > 0 {
 		s.middle.Add(1)
 	}
 	src := st.add(o.ID)
 	*src = source{
-		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: now, durable: o.Next,
-		state:  stateOf(o),
+		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: lastSeen, durable: o.Next,
+		state: stateOf(o), apart: o.Apart, apartBefore: o.Apart,
 		window: windowAfter(o.Next),
+		met:    seconds(o.Met), noted: notedBefore,
 	}
 	return src
 }
@@ -188,9 +202,12 @@ func stateOf(o *storage.Source) state {
 }
 
 // collect returns the states of sources as they were at the end of the window
-// of this generation, in which they moved.
-func (s *sources) collect(moved []uint64, generation uint64) []storage.Source {
+// of this generation, in which they moved, and the spans that some of them leave
+// now, in Unix milliseconds.
+func (s *sources) collect(moved []uint64, generation uint64, now int64) ([]storage.Source, spans) {
 	out := make([]storage.Source, 0, len(moved))
+	s.heard.Store(now)
+	all := s.takeRested()
 	for _, id := range moved {
 		st := s.of(id)
 		st.Lock()
@@ -198,12 +215,16 @@ func (s *sources) collect(moved []uint64, generation uint64) []storage.Source {
 			x := src.at(generation)
 			out = append(out, storage.Source{
 				ID: id, Base: x.base, End: x.end, Newest: x.newest, Lost: x.lost, Next: x.next,
+				Apart: src.apartAt(generation), Met: millis(src.met),
 				LastSeen: src.lastSeen, Stream: src.stream, Session: src.session,
 			})
+			if src.spanDue(x, now) {
+				all.add(src, generation, now, storage.SpanLive)
+			}
 		}
 		st.Unlock()
 	}
-	return out
+	return out, all
 }
 
 // takeForgotten returns the ids that were let go since the last call.
@@ -215,19 +236,29 @@ func (s *sources) takeForgotten() []uint64 {
 	return ids
 }
 
+// forgetSilent lets go of the sources of one stripe that have been silent for
+// longer than the limits allow, now, in running time.
+func (s *sources) forgetSilent(n int, now int64, limits *Options) {
+	s.forget(n, before(now, limits.SourceIdleMax), before(now, limits.SessionIdleMax))
+}
+
 // forget lets go of the sources of one stripe that have been silent since
-// before, or since sessionBefore where they are acknowledged, in Unix
-// milliseconds. What they lost is booked already.
+// before, or since sessionBefore where they are acknowledged, in running time.
+// What they lost is booked already, and they leave their spans.
 func (s *sources) forget(n int, before, sessionBefore int64) {
 	st := &s.stripe[n%stripes]
 	sealed := s.sealed.Load()
 	var gone []uint64
+	var rested spans
 	st.Lock()
 	defer st.Unlock()
 	for src := range st.all() {
 		silent := src.lastSeen < before && !src.session || src.lastSeen < sessionBefore && src.session
 		if !silent || src.generation > sealed {
 			continue
+		}
+		if src.leavesSpan() {
+			rested.add(src, src.generation, s.heard.Load(), src.closing.end())
 		}
 		gone = append(gone, src.id)
 		if src.base > 0 {
@@ -240,5 +271,6 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 	// this or a later one, and not forgotten by one that follows.
 	s.mu.Lock()
 	s.forgotten = append(s.forgotten, gone...)
+	s.rested.join(rested)
 	s.mu.Unlock()
 }

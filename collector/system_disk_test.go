@@ -244,6 +244,8 @@ func (f *file) Sync() error {
 // Birth is not known: a copy of the disk is to be found out by its numbers.
 func (f *file) Birth() (int64, bool) { return 0, false }
 
+func (f *file) At(name string) (bool, error) { return f.d.names[path.Base(name)] == f.n, nil }
+
 func (f *file) Size() (int64, error) { return int64(len(f.n.data)), nil }
 
 func (f *file) Resize(size int64) error {

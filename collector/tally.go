@@ -34,7 +34,8 @@ type tally struct {
 	late      uint64 // clamped: older than late_max
 	future    uint64 // clamped: ahead of future_max
 	sent      uint64
-	lost      int64
+	lost      uint64 // events that were missing when a later frame of their source came
+	found     uint64 // of all that were ever lost, those that came after all
 
 	refusedFrames [wire.Refusals]uint64
 	refusedEvents [wire.Refusals]uint64
@@ -62,6 +63,7 @@ func (t *tally) add(o *tally) {
 	t.future += o.future
 	t.sent += o.sent
 	t.lost += o.lost
+	t.found += o.found
 	for i := range t.refusedFrames {
 		t.refusedFrames[i] += o.refusedFrames[i]
 		t.refusedEvents[i] += o.refusedEvents[i]
@@ -69,6 +71,17 @@ func (t *tally) add(o *tally) {
 	t.opened += o.opened
 	t.acks += o.acks
 	t.noRoom += o.noRoom
+}
+
+// miss counts events as lost, or, below 0, takes as many of those that were lost
+// as found. They are two counters, so that what Prometheus adds up over a restart
+// of the daemon is right.
+func (t *tally) miss(events int64) {
+	if events >= 0 {
+		t.lost += uint64(events)
+	} else {
+		t.found += uint64(-events)
+	}
 }
 
 // book is a stream's account since the last cut, on one loop.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,15 +21,21 @@ const (
 	lockName     = "lock"
 )
 
-// What never changes in a queue's file: magic (8), stream (8), records (8),
-// bytes of the ring (8), bytes of the address (8), the address, and at the end a
-// checksum (4).
+// What never changes in a queue's file: magic (4), version (4), stream (8), records
+// (8), bytes of the ring (8), bytes of the address (8), the address, and at the end
+// a checksum (4). Another version may have all else behind the version elsewhere: it
+// is looked at before the checksum, and such a file is left alone.
 const (
-	queueMagic = 0x31_30_55_45_55_51_43_4C // "LCQUEU01"
-	addressAt  = 40
-	addressMax = 400
-	fixedSumAt = bootAt - 4
+	queueMagic   = "LQUE"
+	queueVersion = 1
+	versionAt    = 4
+	addressAt    = 40
+	addressMax   = 400
+	fixedSumAt   = bootAt - 4
 )
+
+// errVersion says that a queue's file is of another version of its format.
+var errVersion = errors.New("another version")
 
 // errDamaged is why a queue's file is set aside.
 var errDamaged = errors.New("damaged")
@@ -73,13 +80,7 @@ func (f *queueFile) close() error {
 // disk has room for them before the first event comes.
 func makeQueue(dir, address string, stream uint16, frameSize, ring int) (*queue, error) {
 	q := newQueue(stream, frameSize, roundUp(ring, pageSize))
-	binary.LittleEndian.PutUint64(q.mem[0:], queueMagic)
-	binary.LittleEndian.PutUint64(q.mem[8:], uint64(stream))
-	binary.LittleEndian.PutUint64(q.mem[16:], uint64(len(q.records)/recordSize))
-	binary.LittleEndian.PutUint64(q.mem[24:], uint64(len(q.ring)))
-	binary.LittleEndian.PutUint64(q.mem[32:], uint64(len(address)))
-	copy(q.mem[addressAt:], address)
-	binary.LittleEndian.PutUint32(q.mem[fixedSumAt:], crc32.Checksum(q.mem[:fixedSumAt], castagnoli))
+	q.putFixed(address)
 	word(q.mem, bootAt).Store(bootNumber())
 	q.mapped = true
 	q.saveHead()
@@ -99,13 +100,61 @@ func makeQueue(dir, address string, stream uint16, frameSize, ring int) (*queue,
 	return q, nil
 }
 
+// putFixed writes what never changes.
+func (q *queue) putFixed(address string) {
+	copy(q.mem, queueMagic)
+	binary.LittleEndian.PutUint32(q.mem[versionAt:], queueVersion)
+	binary.LittleEndian.PutUint64(q.mem[8:], uint64(q.stream))
+	binary.LittleEndian.PutUint64(q.mem[16:], uint64(len(q.records)/recordSize))
+	binary.LittleEndian.PutUint64(q.mem[24:], uint64(len(q.ring)))
+	binary.LittleEndian.PutUint64(q.mem[32:], uint64(len(address)))
+	copy(q.mem[addressAt:], address)
+	binary.LittleEndian.PutUint32(q.mem[fixedSumAt:], crc32.Checksum(q.mem[:fixedSumAt], castagnoli))
+}
+
+// checkVersion looks at the magic and the version of a queue's file, before
+// anything else is believed of it. Of one that is no queue's it says nothing.
+func checkVersion(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // it is only read
+	var b [versionAt + 4]byte
+	if _, err := io.ReadFull(f, b[:]); err != nil || string(b[:versionAt]) != queueMagic {
+		return nil
+	}
+	if v := binary.LittleEndian.Uint32(b[versionAt:]); v != queueVersion {
+		return fmt.Errorf("%w of the queue's format: %d, where this program knows %d", errVersion, v, queueVersion)
+	}
+	return nil
+}
+
+// checkFixed looks at what never changes.
+func checkFixed(mem []byte) error {
+	if len(mem) < recordsAt || string(mem[:versionAt]) != queueMagic {
+		return fmt.Errorf("%w: its beginning is not a queue's", errDamaged)
+	}
+	if binary.LittleEndian.Uint32(mem[fixedSumAt:]) != crc32.Checksum(mem[:fixedSumAt], castagnoli) {
+		return fmt.Errorf("%w: the checksum of its beginning is wrong", errDamaged)
+	}
+	return nil
+}
+
 // loadQueue reads back the queue in dir, nil where there is none or it holds
 // nothing. One that cannot be read is set aside.
 func loadQueue(dir, address string, stream uint16, frameSize int) (*queue, error) {
 	path := filepath.Join(dir, queueName)
-	mem, err := mapFile(path)
+	err := checkVersion(path)
+	var mem []byte
+	if err == nil {
+		mem, err = mapFile(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if errors.Is(err, errVersion) {
+		return nil, fmt.Errorf("emit: the queue %s is of %w; it was left alone: send what it holds with the program that wrote it, or take another directory", path, err)
 	}
 	if err != nil && !errors.Is(err, errDamaged) {
 		return nil, fmt.Errorf("emit: cannot open the queue in %s: %w", dir, err)
@@ -153,9 +202,8 @@ func setAside(dir string, why error) error {
 
 // load reads a queue back from the memory of a file.
 func (q *queue) load(mem []byte) error {
-	if len(mem) < recordsAt || binary.LittleEndian.Uint64(mem) != queueMagic ||
-		binary.LittleEndian.Uint32(mem[fixedSumAt:]) != crc32.Checksum(mem[:fixedSumAt], castagnoli) {
-		return fmt.Errorf("%w: its beginning is not a queue's", errDamaged)
+	if err := checkFixed(mem); err != nil {
+		return err
 	}
 	q.stream = uint16(binary.LittleEndian.Uint64(mem[8:]))
 	records, ring := int(binary.LittleEndian.Uint64(mem[16:])), int(binary.LittleEndian.Uint64(mem[24:]))

@@ -147,7 +147,8 @@ func TestQueueKilledWhileItFinishes(t *testing.T) {
 	for name, head := range map[string][]byte{"before the reset": open, "behind it": q.mem[openAt:recordsAt]} {
 		mem := append([]byte(nil), q.mem...)
 		copy(mem[openAt:], head)
-		binary.LittleEndian.PutUint64(mem[0:], queueMagic)
+		copy(mem, queueMagic)
+		binary.LittleEndian.PutUint32(mem[versionAt:], queueVersion)
 		binary.LittleEndian.PutUint64(mem[16:], uint64(len(q.records)/recordSize))
 		binary.LittleEndian.PutUint64(mem[24:], uint64(len(q.ring)))
 		readdress(mem, "x")

@@ -85,6 +85,7 @@ func (g *Gatherer) flush(before uint64) error {
 	}
 	g.mu.Lock()
 	g.pending, g.frozen = nil, f.mark.Through
+	g.days.are(g.rows)
 	g.mu.Unlock()
 	f.rows.Free()
 	return nil
@@ -123,6 +124,7 @@ func (g *Gatherer) takeBooks() []Book {
 		stay := min(open[stream], b.Accepted, b.Sent)
 		b.Sent -= stay
 		b.Accepted -= stay
+		b.Spans = CompactSpans(b.Spans)
 		if !b.zero() {
 			taken = append(taken, *b)
 		}

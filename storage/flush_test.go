@@ -110,6 +110,7 @@ func TestFlushAfterAWrongClock(t *testing.T) {
 	}
 	spool := newShelfSpool(0)
 	g := &Gatherer{o: GathererOptions{Spool: spool, FlushInterval: time.Minute, RowsWaitingMax: 100, Recovered: Recovered{Mark: Mark{Before: 600}}}}
+	g.register(metrics.NewSet())
 	g.recover()
 	for i, step := range []struct {
 		rows         []Row

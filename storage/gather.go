@@ -62,6 +62,7 @@ type GathererOptions struct {
 	FlushInterval  time.Duration // between two flushes; from a minute on, of whole minutes
 	Settle         time.Duration // how long after its end a minute is flushed
 	RowsWaitingMax int           // rows that may be in memory
+	DaysMax        int           // days, beside those around today, that may be frozen together; 0: any number
 	Recovered      Recovered
 	Metrics        *metrics.Set
 	Logger         *slog.Logger
@@ -77,6 +78,7 @@ type Gatherer struct {
 	rows    *Minutes
 	books   map[uint16]*Book
 	window  Window
+	days    days   // of rows
 	mark    Mark   // Through is the last seal that is in rows and books
 	pending *flush // on its way into blocks, or could not be written yet
 	frozen  uint64 // Through of the last mark that the spool knows
@@ -101,7 +103,7 @@ type Gatherer struct {
 func NewGatherer(o GathererOptions) *Gatherer {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gatherer{
-		o: o, due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
+		o: o, days: days{max: o.DaysMax}, due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
 	}
 	g.register(o.Metrics)
 	g.show(o.Metrics)
@@ -146,6 +148,10 @@ func (g *Gatherer) Seal(seal *Seal) error {
 	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
 		return nil // nothing happened; the disk may sleep
 	}
+	g.mu.Lock()
+	moved := g.days.clamp(seal)
+	g.mu.Unlock()
+	g.meters.clamped.AddInt64(int64(moved))
 	number, err := g.o.Spool.Seal(seal)
 	if err != nil {
 		g.o.Logger.Error("a cut could not be sealed: nothing of it is acknowledged, and no more is taken until it is", "rows", len(seal.Rows), "error", err)
@@ -187,6 +193,10 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	}
 	g.window.End = max(g.window.End, seal.Window.End)
 	g.rows.Add(seal.Rows)
+	g.days.take(seal.Rows)
+	for i := range seal.Books {
+		numberSpans(&seal.Books[i], number)
+	}
 	g.addBooks(seal.Books)
 	g.mark.Through = number
 	if g.rows.Len() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded() {
@@ -204,9 +214,18 @@ func (g *Gatherer) addBooks(books []Book) {
 		if mine, ok := g.books[b.Stream]; ok {
 			mine.Add(b)
 		} else {
-			c := *b
-			c.Refused = slices.Clone(b.Refused)
+			c := cloneBook(b)
 			g.books[b.Stream] = &c
+		}
+	}
+}
+
+// numberSpans says which seal has brought a book's spans. What was recovered says so
+// already.
+func numberSpans(b *Book, seal uint64) {
+	for i := range b.Spans {
+		if b.Spans[i].Seal == 0 {
+			b.Spans[i].Seal = seal
 		}
 	}
 }
@@ -214,9 +233,15 @@ func (g *Gatherer) addBooks(books []Book) {
 func cloneBooks(books []Book) []Book {
 	out := slices.Clone(books)
 	for i := range out {
-		out[i].Refused = slices.Clone(out[i].Refused)
+		out[i] = cloneBook(&out[i])
 	}
 	return out
+}
+
+func cloneBook(b *Book) Book {
+	c := *b
+	c.Refused, c.Spans = slices.Clone(b.Refused), slices.Clone(b.Spans)
+	return c
 }
 
 // Close freezes what waits and brings it to the store. What the store does not

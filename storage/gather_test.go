@@ -18,10 +18,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// The library keeps one goroutine for all summaries; it must not be born inside
-// a bubble.
-func init() { metrics.NewSet().NewSummary("x") }
-
 // shelf is a store in memory that can be told to fail.
 type shelf struct {
 	mu     sync.Mutex

@@ -8,9 +8,11 @@ type Source struct {
 	Base     uint64 // smallest position seen
 	End      uint64 // largest position + count seen
 	Newest   uint64 // position of the frame with the largest sequence
-	Lost     uint64 // events of the span that have not come
+	Lost     uint64 // events that have not come, of those that this collector's books have as sent
 	Next     uint64 // one above the largest sequence seen
-	LastSeen int64  // Unix milliseconds
+	Apart    uint64 // of End − Base, events that another collector's books have: its spool was taken over
+	Met      int64  // Unix milliseconds: when it was met
+	LastSeen int64  // milliseconds of its spool's running time: comparable with that of the spool's other sources alone
 	Stream   uint16
 	Session  bool // it is acknowledged
 }
@@ -23,4 +25,10 @@ type Seal struct {
 	Books     []Book
 	Sources   []Source // those that moved
 	Forgotten []uint64 // ids of those that the collector let go
+}
+
+// Span is what a collector that runs no more has seen of the source. seal is a
+// number behind its last.
+func (s *Source) Span(at int64, seal uint64) Span {
+	return Span{Source: s.ID, Met: s.Met, Base: s.Base, End: s.End, Sent: s.End - s.Base - s.Apart, Lost: s.Lost, At: at, Seal: seal, Ended: SpanLeft}
 }

@@ -172,9 +172,14 @@ func (g *Gatherer) stored(b *Block) {
 type meters struct {
 	blocks, rows, events                  *metrics.Counter // stored
 	retries, parked, early, flushFailures *metrics.Counter
-	elapsed                               *metrics.Summary
-	refused                               *metrics.Gauge // spools that are older copies, as the store knows
+	elapsed                               *metrics.PrometheusHistogram
+	clamped                               *metrics.Counter // events of a day too many
+	refused                               *metrics.Gauge   // spools that are older copies, as the store knows
 }
+
+// storeBuckets are the bounds of lectern_block_store_seconds: from a small file on
+// a fast disk to a block of half a million rows for a server that struggles.
+var storeBuckets = []float64{1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300}
 
 func (g *Gatherer) register(set *metrics.Set) {
 	// The leftovers of other processes count with what is our own: an alarm looks
@@ -186,9 +191,10 @@ func (g *Gatherer) register(set *metrics.Set) {
 		retries:       set.GetOrCreateCounter("lectern_block_retries_total"),
 		parked:        set.GetOrCreateCounter("lectern_blocks_parked_total"),
 		early:         set.GetOrCreateCounter("lectern_flushes_early_total"),
-		flushFailures: set.GetOrCreateCounter("lectern_freeze_failures_total"),
-		elapsed:       set.GetOrCreateSummary("lectern_block_store_seconds"),
-		refused:       set.GetOrCreateGauge("lectern_spool_refused", nil),
+		flushFailures: set.GetOrCreateCounter("lectern_block_write_failures_total"),
+		clamped:       set.GetOrCreateCounter("lectern_events_day_clamped_total"),
+		elapsed:       set.GetOrCreatePrometheusHistogramExt("lectern_block_store_seconds", storeBuckets),
+		refused:       set.GetOrCreateGauge("lectern_spools_behind_store", nil),
 	}
 }
 

@@ -86,14 +86,23 @@ type TopRow struct {
 	Others   uint64
 }
 
-// BookTotal is the sum of a stream's books, beside what its rows hold.
+// BookTotal is the sum of a stream's books, beside what its rows hold. The spans
+// of its sources are settled in it: what one collector missed and another got is
+// not lost, and what came to none is.
 type BookTotal struct {
 	Book
-	Stored uint64 // events in the stored rows, counted from the rows themselves
+	Open        int64  // missing, of sources of which a collector may still tell more: either lost, or accepted elsewhere
+	OpenSources uint64 // how many sources that are
+	Stored      uint64 // events in the stored rows, counted from the rows themselves
+}
+
+// Balanced says whether every event sent is accounted for.
+func (t *BookTotal) Balanced() bool {
+	return int64(t.Sent) == int64(t.Accepted)+int64(t.RefusedEvents())+int64(t.Shed)+t.Lost+t.Open
 }
 
 // AddsUp says whether the books balance, nothing is lost below zero, and every
-// accepted event is stored.
+// accepted event is stored, none of them damaged before.
 func (t *BookTotal) AddsUp() bool {
-	return t.Balanced() && t.Lost >= 0 && t.Accepted == t.Stored
+	return t.Balanced() && t.Lost >= 0 && t.Damaged == 0 && t.Accepted == t.Stored
 }

@@ -3,7 +3,7 @@ package wire
 import "encoding/binary"
 
 // AckBodySize is the size of an ack's body.
-const AckBodySize = 16
+const AckBodySize = 17
 
 // RefusalTextMax is the longest text of a refusal frame, in bytes.
 const RefusalTextMax = 255
@@ -13,6 +13,7 @@ const RefusalTextMax = 255
 type Ack struct {
 	Durable uint64 // every frame before this sequence is durable
 	Credit  uint64 // bytes that may be in flight from now on
+	Final   bool   // the last one: the collector has taken no other frame of the source, and takes none any more
 }
 
 // AppendHello appends a whole hello frame of this source to dst.
@@ -36,15 +37,19 @@ func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []
 		Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source,
 	})
 	dst = binary.LittleEndian.AppendUint64(dst, a.Durable)
-	return binary.LittleEndian.AppendUint64(dst, a.Credit)
+	dst = binary.LittleEndian.AppendUint64(dst, a.Credit)
+	if a.Final {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
 }
 
 // ParseAck reads the body of an ack frame.
 func ParseAck(body []byte) (Ack, Refusal) {
-	if len(body) != AckBodySize {
+	if len(body) != AckBodySize || body[16] > 1 {
 		return Ack{}, RefusedBody
 	}
-	a := Ack{Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:])}
+	a := Ack{Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:]), Final: body[16] == 1}
 	if a.Durable > NumberMax {
 		return Ack{}, RefusedBody
 	}

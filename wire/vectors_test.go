@@ -173,7 +173,11 @@ func (f *taken) lines() []string {
 		typeNames[h.Type], h.Flags, h.Size, h.Count, h.Stream, h.Time, h.Source, h.Sequence, h.Position)}
 	switch h.Type {
 	case wire.TypeAck:
-		list = append(list, fmt.Sprintf("ack: durable=%d credit=%d", f.ack.Durable, f.ack.Credit))
+		final := 0
+		if f.ack.Final {
+			final = 1
+		}
+		list = append(list, fmt.Sprintf("ack: durable=%d credit=%d final=%d", f.ack.Durable, f.ack.Credit, final))
 	case wire.TypeRefusal:
 		line := "refusal: word=" + f.reason.String()
 		if len(f.text) > 0 {

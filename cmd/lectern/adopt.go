@@ -50,11 +50,13 @@ const (
 func newHeirs(d *daemon, elders []string) *heirs {
 	h := &heirs{d: d, elders: elders, since: time.Now(), places: make(map[string]adopted)}
 	h.ctx, h.stop = context.WithCancel(context.Background())
-	h.total = d.set.NewCounter("lectern_spool_adopted_total")
-	d.set.NewGauge("lectern_spool_adopted_blocks", func() float64 { return float64(h.blocks()) })
+	h.total = d.set.NewCounter("lectern_spools_adopted_total")
+	d.set.NewGauge("lectern_spool_adopted_blocks", func() float64 { return float64(h.sum((*spool.Spool).Blocks)) })
 	// What waits is one number, whoever sealed it: an alarm looks at it.
-	d.set.NewGauge("lectern_spool_blocks", func() float64 { return float64(d.spool.Blocks() + h.blocks()) })
-	d.set.NewGauge("lectern_spool_oldest_seconds", func() float64 { return max(d.spool.Age(), h.age()).Seconds() })
+	d.set.NewGauge("lectern_spool_blocks", func() float64 { return float64(d.spool.Blocks() + h.sum((*spool.Spool).Blocks)) })
+	d.set.NewGauge("lectern_spool_rows", func() float64 { return float64(d.spool.Rows() + h.sum((*spool.Spool).Rows)) })
+	d.set.NewGauge("lectern_spool_parked_blocks", func() float64 { return float64(d.spool.Parked() + h.sum((*spool.Spool).Parked)) })
+	d.set.NewGauge("lectern_spool_oldest_block_age_seconds", func() float64 { return max(d.spool.Age(), h.age()).Seconds() })
 	return h
 }
 
@@ -68,12 +70,12 @@ func (h *heirs) age() (age time.Duration) {
 	return age
 }
 
-// blocks is how many blocks of others wait for the store.
-func (h *heirs) blocks() (n int) {
+// sum adds up what of each adopted spool returns.
+func (h *heirs) sum(of func(*spool.Spool) int) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.places {
-		n += s.Blocks()
+		n += of(s.Spool)
 	}
 	return n
 }
@@ -175,16 +177,6 @@ func (h *heirs) succeeded() bool {
 	})
 }
 
-// unpark gives parked blocks of others another try and returns how many there are.
-func (h *heirs) unpark() (n int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, s := range h.places {
-		n += s.Unpark()
-	}
-	return n
-}
-
 func (h *heirs) holds(place string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,9 +202,34 @@ func (h *heirs) adopt(place string) error {
 	h.total.Inc()
 	d.logger.Info("the spool of another process is taken over", "spool", place, "collector", fmt.Sprintf("%016x", s.Collector()),
 		"sources", len(recovered.Sources), "seals", recovered.Seals, "runs", recovered.Runs)
+	recovered.Books = leaveSpans(recovered, time.Now().UnixMilli())
 	recovered.Sources = nil // they are the collector's now
 	h.working.Go(func() { h.settle(s, recovered, window) })
 	return nil
+}
+
+// leaveSpans has the sources of a process that runs no more leave their spans in
+// its own books, since nobody else can tell what these have. at is in Unix
+// milliseconds.
+func leaveSpans(r *spool.Recovered, at int64) []storage.Book {
+	books, of := r.Books, make(map[uint16]int)
+	for i := range books {
+		of[books[i].Stream] = i
+	}
+	for i := range r.Sources {
+		o := &r.Sources[i]
+		if o.Session || o.End == 0 {
+			continue // all of it is that process's, or there is nothing to tell
+		}
+		n, ok := of[o.Stream]
+		if !ok {
+			n = len(books)
+			of[o.Stream] = n
+			books = append(books, storage.Book{Stream: o.Stream})
+		}
+		books[n].Spans = append(books[n].Spans, o.Span(at, r.Last+1))
+	}
+	return books
 }
 
 // count adds what was found damaged in adopted spools to what this process shows
@@ -221,7 +238,7 @@ func (h *heirs) count() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, a := range h.places {
-		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_set_aside_total"} {
+		for _, name := range []string{"lectern_spool_torn_bytes_total", "lectern_spool_files_set_aside_total", "lectern_events_damaged_total"} {
 			found := a.set.GetOrCreateCounter(name)
 			n := int64(found.Get())
 			found.AddInt64(-n)
@@ -263,6 +280,10 @@ func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
 		return err
 	}
 	defer store.Close()
+	if recovered.Window == (storage.Window{}) { // all of it is in blocks, but for the spans
+		now := time.Now().UnixMilli()
+		recovered.Window = storage.Window{Start: now, End: now}
+	}
 	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
 		Spool: s, Store: store, Recovered: unstored(recovered),
 		Metrics: h.d.set, Logger: h.d.logger,

@@ -141,7 +141,7 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	if !h.takeOver() {
 		t.Fatal("it is not alone")
 	}
-	shown := h.d.set.GetOrCreateCounter("lectern_spool_set_aside_total")
+	shown := h.d.set.GetOrCreateCounter("lectern_spool_files_set_aside_total")
 	eventually(t, "both files are found out", func() bool { return shown.Get() == 2 })
 }
 
@@ -191,7 +191,7 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	if answer, err := store.Store(t.Context(), later); answer != storage.Stored {
 		t.Fatal(answer, err)
 	}
-	for _, name := range []string{"lectern_spool_blocks", "lectern_spool_oldest_seconds"} {
+	for _, name := range []string{"lectern_spool_blocks", "lectern_spool_rows", "lectern_spool_oldest_block_age_seconds"} {
 		if got := shown(t, h.d.set, name); got != 0 {
 			t.Errorf("before, %s is %v", name, got)
 		}
@@ -202,7 +202,7 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	if !h.takeOver() {
 		t.Fatal("it is not alone")
 	}
-	eventually(t, "the spool is refused", func() bool { return shown(t, h.d.set, "lectern_spool_refused") == 1 })
+	eventually(t, "the spool is refused", func() bool { return shown(t, h.d.set, "lectern_spools_behind_store") == 1 })
 	eventually(t, "a person can have it", func() bool {
 		running, err := spool.Running(dir)
 		return !running && err == nil
@@ -210,10 +210,13 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	if !h.takeOver() {
 		t.Error("it is taken over again")
 	}
+	if got := shown(t, h.d.set, "lectern_spool_rows"); got != 1 {
+		t.Errorf("%v rows wait, as it is shown", got)
+	}
 	if got := shown(t, h.d.set, "lectern_spool_blocks"); got != 1 {
 		t.Errorf("%v blocks wait, as it is shown", got)
 	}
-	if got := shown(t, h.d.set, "lectern_spool_oldest_seconds"); got < 3600 || got > time.Since(since).Seconds() {
+	if got := shown(t, h.d.set, "lectern_spool_oldest_block_age_seconds"); got < 3600 || got > time.Since(since).Seconds() {
 		t.Errorf("the oldest waits for %v s, as it is shown", got)
 	}
 	moved := filepath.Join(dir, "renewed-1")

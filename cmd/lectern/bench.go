@@ -223,7 +223,7 @@ func (o *benchOptions) run(ctx context.Context) (r benchResult, err error) {
 	}
 	since := func(name string) float64 { return after[name] - before[name] }
 	r.Counters = true
-	r.Accepted, r.Lost = uint64(since("lectern_events_accepted_total")), int64(since("lectern_events_lost"))
+	r.Accepted, r.Lost = uint64(since("lectern_events_accepted_total")), int64(since("lectern_events_lost_total")-since("lectern_events_found_total"))
 	r.Refused, r.Shed = uint64(since("lectern_events_refused_total")), uint64(since("lectern_events_shed_total"))
 	r.Duplicate, r.Dropped = uint64(since("lectern_events_duplicate_total")), uint64(since("lectern_udp_kernel_drops_total"))
 	r.CPU = since("process_cpu_seconds_total")

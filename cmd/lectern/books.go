@@ -30,7 +30,11 @@ What the columns count, in events:
   sent             what the sources said they sent
   accepted         what was counted
   stored           what the stored rows hold, counted from the rows themselves
-  lost             what never came; a late frame lowers it again
+  lost             what never came to any collector; a late frame lowers it again
+  open             what is missing of sources that another collector may have too:
+                   lost, or accepted there, which settles within minutes
+  damaged          what had come and was taken from the spool by a damaged disk
+                   before it was stored
   shed             what came and found no room: overload
   refused          what came and was not as wire/SPEC.md has it, by reason below
   clamped          accepted, with the minute of arrival in place of their own
@@ -39,8 +43,8 @@ What the columns count, in events:
   reordered        what came after a later frame of its source, in time to be
                    taken; each is in the sum, as what became of it
 
-They add up when sent = accepted + refused + shed + lost, lost is not below
-zero, and stored = accepted. While the daemon stores a block, they may miss it
+They add up when sent = accepted + refused + shed + lost + open + damaged, lost is
+not below zero, nothing is damaged, and stored = accepted. While the daemon stores a block, they may miss it
 for a moment: ask again.
 
 The stream "-" is for frames of which nothing could be believed, not even the
@@ -94,15 +98,18 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 
 // discrepancies says what does not add up in a stream's books, and by how much.
 func discrepancies(t *storage.BookTotal) (all []string) {
-	accounted := int64(t.Accepted) + int64(t.RefusedEvents()) + int64(t.Shed) + t.Lost
+	accounted := int64(t.Accepted) + int64(t.RefusedEvents()) + int64(t.Shed) + t.Lost + t.Open + int64(t.Damaged)
 	switch sent := int64(t.Sent); {
 	case sent > accounted:
-		all = append(all, fmt.Sprintf("%d of the %d events sent are neither accepted nor refused, shed or lost", sent-accounted, sent))
+		all = append(all, fmt.Sprintf("%d of the %d events sent are neither accepted nor refused, shed, lost, open or damaged", sent-accounted, sent))
 	case sent < accounted:
-		all = append(all, fmt.Sprintf("accepted, refused, shed and lost are %d more than the %d events sent", accounted-sent, sent))
+		all = append(all, fmt.Sprintf("accepted, refused, shed, lost, open and damaged are %d more than the %d events sent", accounted-sent, sent))
 	}
 	if t.Lost < 0 {
 		all = append(all, fmt.Sprintf("lost is %d below zero: more came late than was missing", -t.Lost))
+	}
+	if t.Damaged > 0 {
+		all = append(all, fmt.Sprintf("%d of the %d events sent had come, and a damaged spool lost what was counted of them", t.Damaged, t.Sent))
 	}
 	switch {
 	case t.Accepted > t.Stored:
@@ -115,16 +122,19 @@ func discrepancies(t *storage.BookTotal) (all []string) {
 
 func booksTable(books []storage.BookTotal) string {
 	t := table{left: 1}
-	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE", "REORDERED")
+	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "OPEN", "DAMAGED", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE", "REORDERED")
 	refused := table{left: 2}
 	refused.add("STREAM", "REFUSED FOR", "EVENTS", "FRAMES")
 	addUp, reserved := true, false
+	var open int64
+	var sources uint64
 	for i := range books {
 		b := &books[i]
 		addUp = addUp && b.AddsUp()
 		reserved = reserved || b.Stream == wire.StreamReserved
+		open, sources = open+b.Open, sources+b.OpenSources
 		stream := streamWord(b.Stream)
-		t.add(stream, number(b.Sent), number(b.Accepted), number(b.Stored), number(b.Lost), number(b.Shed),
+		t.add(stream, number(b.Sent), number(b.Accepted), number(b.Stored), number(b.Lost), number(b.Open), number(b.Damaged), number(b.Shed),
 			number(b.RefusedEvents()), number(b.Clamped), number(b.Duplicate), number(b.Stale), number(b.Reordered))
 		for _, r := range b.Refused {
 			refused.add(stream, printable(r.Reason), number(r.Events), number(r.Frames))
@@ -138,12 +148,24 @@ func booksTable(books []storage.BookTotal) string {
 	if reserved {
 		s.WriteString("\nThe stream \"-\" is for frames of which nothing could be believed.\n")
 	}
+	if sources > 0 {
+		fmt.Fprintf(&s, "\nOpen: %s that another collector may have, too, or go on with. The %s missing so far were lost, or counted there.\n",
+			plural(sources, "source"), plural(uint64(max(0, open)), "event"))
+	}
 	if addUp {
 		s.WriteString("\nThe books add up.\n")
 	} else {
 		s.WriteString("\nThe books do NOT add up.\n")
 	}
 	return s.String()
+}
+
+// plural is a number of things.
+func plural(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return number(n) + " " + thing + "s"
 }
 
 // bookLine is one stream of --json.
@@ -153,6 +175,9 @@ type bookLine struct {
 	Accepted  uint64        `json:"accepted"`
 	Stored    uint64        `json:"stored"`
 	Lost      int64         `json:"lost"`
+	Open      int64         `json:"open"`
+	OpenOf    uint64        `json:"open_sources"`
+	Damaged   uint64        `json:"damaged"`
 	Shed      uint64        `json:"shed"`
 	Refused   []refusedLine `json:"refused"`
 	Clamped   uint64        `json:"clamped"`
@@ -177,7 +202,7 @@ func booksJSON(books []storage.BookTotal) string {
 		b := &books[i]
 		line := bookLine{
 			Stream: streamWord(b.Stream), Sent: b.Sent, Accepted: b.Accepted, Stored: b.Stored, Lost: b.Lost,
-			Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale, Reordered: b.Reordered,
+			Open: b.Open, OpenOf: b.OpenSources, Damaged: b.Damaged, Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale, Reordered: b.Reordered,
 			AddsUp: b.AddsUp(),
 		}
 		for _, r := range b.Refused {

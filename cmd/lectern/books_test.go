@@ -18,10 +18,10 @@ func goodBooks() []storage.BookTotal {
 	}
 }
 
-const goodTable = `STREAM  SENT  ACCEPTED  STORED  LOST  SHED  REFUSED  CLAMPED  DUPLICATE  STALE  REORDERED
-1       1000       900     900    50    20       30        3          4      5          6
-7          5         5       5     0     0        0        0          0      0          0
--          0         0       0     0     0        0        0          0      0          0
+const goodTable = `STREAM  SENT  ACCEPTED  STORED  LOST  OPEN  DAMAGED  SHED  REFUSED  CLAMPED  DUPLICATE  STALE  REORDERED
+1       1000       900     900    50     0        0    20       30        3          4      5          6
+7          5         5       5     0     0        0     0        0        0          0      0          0
+-          0         0       0     0     0        0     0        0        0          0      0          0
 
 STREAM  REFUSED FOR  EVENTS  FRAMES
 1       count            20       2
@@ -34,10 +34,18 @@ The books add up.
 `
 
 const goodJSON = `{"streams":[` +
-	`{"stream":"1","sent":1000,"accepted":900,"stored":900,"lost":50,"shed":20,"refused":[{"reason":"count","events":20,"frames":2},{"reason":"size","events":10,"frames":1}],"clamped":3,"duplicate":4,"stale":5,"reordered":6,"adds_up":true},` +
-	`{"stream":"7","sent":5,"accepted":5,"stored":5,"lost":0,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true},` +
-	`{"stream":"-","sent":0,"accepted":0,"stored":0,"lost":0,"shed":0,"refused":[{"reason":"magic","events":0,"frames":12}],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}` +
+	`{"stream":"1","sent":1000,"accepted":900,"stored":900,"lost":50,"open":0,"open_sources":0,"damaged":0,"shed":20,"refused":[{"reason":"count","events":20,"frames":2},{"reason":"size","events":10,"frames":1}],"clamped":3,"duplicate":4,"stale":5,"reordered":6,"adds_up":true},` +
+	`{"stream":"7","sent":5,"accepted":5,"stored":5,"lost":0,"open":0,"open_sources":0,"damaged":0,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true},` +
+	`{"stream":"-","sent":0,"accepted":0,"stored":0,"lost":0,"open":0,"open_sources":0,"damaged":0,"shed":0,"refused":[{"reason":"magic","events":0,"frames":12}],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}` +
 	`],"adds_up":true}` + "\n"
+
+const openTable = `STREAM  SENT  ACCEPTED  STORED  LOST  OPEN  DAMAGED  SHED  REFUSED  CLAMPED  DUPLICATE  STALE  REORDERED
+1         10         7       7     1     2        0     0        0        0          0      0          0
+
+Open: 1 source that another collector may have, too, or go on with. The 2 events missing so far were lost, or counted there.
+
+The books add up.
+`
 
 func TestBooks(t *testing.T) {
 	for _, test := range []struct {
@@ -47,6 +55,9 @@ func TestBooks(t *testing.T) {
 	}{
 		{goodBooks(), "", goodTable},
 		{goodBooks(), "--json", goodJSON},
+		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 7, Lost: 1}, Open: 2, OpenSources: 1, Stored: 7}}, "", openTable},
+		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 10}, OpenSources: 3, Stored: 10}}, "--json",
+			`{"streams":[{"stream":"1","sent":10,"accepted":10,"stored":10,"lost":0,"open":0,"open_sources":3,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}],"adds_up":true}` + "\n"},
 		{nil, "", "Nothing is stored in \"d\": there are no books.\n"},
 		{nil, "--json", `{"streams":[],"adds_up":true}` + "\n"},
 	} {
@@ -63,17 +74,19 @@ func TestBooksThatDoNotAddUp(t *testing.T) {
 		want string
 	}{
 		{storage.BookTotal{Book: storage.Book{Stream: 3, Sent: 10, Accepted: 7, Shed: 1}, Stored: 7},
-			"lectern books: stream 3 does not add up: 2 of the 10 events sent are neither accepted nor refused, shed or lost\n"},
+			"lectern books: stream 3 does not add up: 2 of the 10 events sent are neither accepted nor refused, shed, lost, open or damaged\n"},
 		{storage.BookTotal{Book: storage.Book{Stream: 3, Sent: 10, Accepted: 7, Lost: 5}, Stored: 7},
-			"lectern books: stream 3 does not add up: accepted, refused, shed and lost are 2 more than the 10 events sent\n"},
+			"lectern books: stream 3 does not add up: accepted, refused, shed, lost, open and damaged are 2 more than the 10 events sent\n"},
 		{storage.BookTotal{Book: storage.Book{Stream: 3, Sent: 10, Accepted: 14, Lost: -4}, Stored: 14},
 			"lectern books: stream 3 does not add up: lost is 4 below zero: more came late than was missing\n"},
 		{storage.BookTotal{Book: storage.Book{Stream: 3, Sent: 10, Accepted: 10}, Stored: 7},
 			"lectern books: stream 3 does not add up: 3 of the 10 events accepted are not stored\n"},
 		{storage.BookTotal{Book: storage.Book{Stream: 3, Sent: 10, Accepted: 10}, Stored: 12},
 			"lectern books: stream 3 does not add up: 2 events more are stored than the 10 accepted\n"},
+		{storage.BookTotal{Book: storage.Book{Stream: 3, Sent: 1000, Accepted: 593, Damaged: 407}, Stored: 593},
+			"lectern books: stream 3 does not add up: 407 of the 1000 events sent had come, and a damaged spool lost what was counted of them\n"},
 		{storage.BookTotal{Book: storage.Book{Stream: 65535, Sent: 1}, Stored: 1},
-			"lectern books: stream - does not add up: 1 of the 1 events sent are neither accepted nor refused, shed or lost\n" +
+			"lectern books: stream - does not add up: 1 of the 1 events sent are neither accepted nor refused, shed, lost, open or damaged\n" +
 				"lectern books: stream - does not add up: 1 events more are stored than the 0 accepted\n"},
 	} {
 		books := append([]storage.BookTotal{goodBooks()[0]}, test.book)

@@ -30,12 +30,15 @@ const checked = ` is good. In effect:
   listen.loops                2
   listen.receive_buffer       "4MiB"
   ops.address                 "127.0.0.1:8421"
+  ops.allowed_hosts           ""
   stop.drain_time             "0s"
+  stop.unready_time           "5s"
   stop.grace                  "25s"
   window.ack_interval         "1s"
   window.flush_interval       "10s"
   window.late_max             "0s"
   window.future_max           "5m"
+  window.days_max             400
   limits.keys_max             1048576
   limits.sources_max          100000
   limits.source_idle_max      "1h"
@@ -69,12 +72,13 @@ Memory at the limits, with loops = 2:
   rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
   rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
-  sources              47.7 MiB   limits.sources_max
-  connections         128.0 MiB   limits.connections_max, and frames half received
+  sources              64.8 MiB   limits.sources_max
+  connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
+  operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
-  together            923.2 MiB
+  together            962.3 MiB
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {

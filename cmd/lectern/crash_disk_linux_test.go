@@ -32,7 +32,7 @@ func TestDiskFull(t *testing.T) {
 	t.Run("store", storeFull)
 	// What may wait in memory fills: 80,000 rows.
 	t.Run("memory", func(t *testing.T) {
-		spoolFull(t, "limits.rows_waiting_max = 80000", 300_000, "lectern_freeze_failures_total")
+		spoolFull(t, "limits.rows_waiting_max = 80000", 300_000, "lectern_block_write_failures_total")
 	})
 	// The log fills, 64 MiB, some 67 bytes an event: there is no room for the next.
 	t.Run("log", func(t *testing.T) {
@@ -264,7 +264,7 @@ func spoolFull(t *testing.T, lines string, events int, failures string) {
 		t.Error("the log does not name the reason")
 	}
 	t.Logf("full: %d of %d acknowledged, %.0f freezes failed, %.0f seals failed, %.0f cuts denied, %.0f events shed, %d lines logged", acked, s.sent,
-		m["lectern_freeze_failures_total"], m["lectern_seal_failures_total"], m["lectern_cuts_denied_total"], m["lectern_events_shed_total"], strings.Count(said, "\n"))
+		m["lectern_block_write_failures_total"], m["lectern_seal_failures_total"], m["lectern_cuts_denied_total"], m["lectern_events_shed_total"], strings.Count(said, "\n"))
 
 	e.vomit()
 	until(t, "all is acknowledged", func() bool { return s.Stats().Acked == s.sent })

@@ -264,7 +264,7 @@ func TestOlderCopyWhileClickHouseIsAway(t *testing.T) {
 	d = serveOn(t, onClickHouse(t, s, backup, lines))
 	d.emit("tcp", "--events", "5000", "--seed", "3")
 	s.Restart()
-	for until := time.Now().Add(time.Minute); d.metrics()["lectern_spool_refused"] == 0; time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); d.metrics()["lectern_spools_behind_store"] == 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the older copy was not found out")
 		}
@@ -445,7 +445,7 @@ func TestLeftoversUntilMended(t *testing.T) {
 	config := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "spool.share = true\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\"")
 	elder := serveOn(t, config)
 	newcomer := serveOn(t, config)
-	if newcomer.metrics()["lectern_spool_adopted_total"] != 0 {
+	if newcomer.metrics()["lectern_spools_adopted_total"] != 0 {
 		t.Fatal("it has taken over from a daemon that runs")
 	}
 	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {

@@ -45,7 +45,7 @@ func TestMemoryStaysWithinWhatCheckSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		for began := time.Now(); time.Since(began) < 10*time.Second; {
-			if now := d.metrics(); now["lectern_datagrams_total"]+now["lectern_udp_kernel_drops_total"] >= float64(maker.Frames) {
+			if now := d.metrics(); now["lectern_udp_datagrams_total"]+now["lectern_udp_kernel_drops_total"] >= float64(maker.Frames) {
 				break
 			}
 		}

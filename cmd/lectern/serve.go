@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/cmd/lectern/internal/ops"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
@@ -30,8 +31,9 @@ defaults serve. "lectern check" says what they are.
 SIGTERM or SIGINT ends it: it accepts no more, gives its clients their last ack,
 reads its sockets dry, makes the last cut, and leaves when the last block is
 stored, at the latest after stop.grace. After SIGTERM it first goes on reading
-for stop.drain_time, and stays ready; a second signal ends that. Any other second
-signal ends it at once: what was acknowledged is safe.
+for stop.drain_time, of which the last stop.unready_time as not ready; a second
+signal ends that. Any other second signal ends it at once: what was acknowledged
+is safe. SIGHUP changes nothing, nor does a standard error that nobody reads.
 
 Exit status: 0 when everything was stored, or is in the spool for the next start;
 1 when it could not start, or lost what was not acknowledged; 2 when the
@@ -49,20 +51,14 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
-	logger := newLogger(&c, p.stderr)
+	output := &logOutput{to: p.stderr}
+	logger := newLogger(&c, output)
+	defer outliveTerminal(logger)()
 	limitMemory(&c, p.environ, "/", logger)
-	if err := serve(ctx, &c, logger); err != nil {
+	if err := serve(ctx, &c, logger, output); err != nil {
 		return p.fail("serve", err)
 	}
 	return 0
-}
-
-func newLogger(c *config.Config, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Log.Level}
-	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }
 
 // daemon is what runs between the start and the end of serve.
@@ -76,19 +72,23 @@ type daemon struct {
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
 	heirs     *heirs
-	ops       *ops
+	ops       *ops.Server
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
 // is stored, or in the spool, before it returns.
-func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
+func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *logOutput) error {
 	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
+	d.set.RegisterMetricsWriter(output.writeMetrics)
 	// What may fail is first, and nothing is received before all of it is there.
-	d.ops = newOps(d)
-	if err := d.ops.listen(); err != nil {
+	d.ops = ops.New(ops.Options{
+		Address: c.Ops.Address, SharePort: c.Listen.SharePort, Hosts: c.Ops.Hosts(), ConnectionsMax: config.OpsConnectionsMax,
+		Version: buildVersion(), Metrics: d.set, Logger: logger,
+	})
+	if err := d.ops.Listen(); err != nil {
 		return err
 	}
-	defer d.ops.close()
+	defer d.ops.Close()
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
@@ -110,8 +110,8 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 		d.heirs.close()
 		return errors.Join(err, d.closeStorage(ctx))
 	}
-	d.ops.start()
-	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.address(),
+	d.ops.Start(told{d.collector, d})
+	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.Address(),
 		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 	if !alone && len(elders) > 0 {
 		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
@@ -123,6 +123,18 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 	}
 	return errors.Join(err, d.stop())
 }
+
+// told is the daemon as the operations server tells of it.
+type told struct {
+	*collector.Collector
+	d *daemon
+}
+
+// Gone is part of ops.Daemon.
+func (t told) Gone() error { return t.d.spool.Present() }
+
+// Unpark is part of ops.Daemon.
+func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.sum((*spool.Spool).Unpark) }
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
@@ -150,7 +162,7 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	}
 	d.gatherer = storage.NewGatherer(storage.GathererOptions{
 		Spool: d.spool, Store: d.store,
-		FlushInterval: c.Window.FlushInterval, Settle: c.Window.Settle, RowsWaitingMax: c.Limits.RowsWaitingMax,
+		FlushInterval: c.Window.FlushInterval, Settle: c.Window.Settle, RowsWaitingMax: c.Limits.RowsWaitingMax, DaysMax: c.Window.DaysMax,
 		Recovered: unstored(recovered), Metrics: d.set, Logger: d.logger,
 	})
 	return recovered, elders, nil
@@ -178,7 +190,7 @@ func (d *daemon) work(ctx context.Context, alone bool) error {
 		working.Go(func() { d.merge(ctx) })
 	}
 	working.Go(func() { d.heirs.watch(ctx, alone) })
-	working.Go(func() { d.ops.keepListening(ctx) })
+	working.Go(func() { d.ops.KeepListening(ctx) })
 	defer working.Wait()
 	defer cancel()
 	select {
@@ -189,30 +201,53 @@ func (d *daemon) work(ctx context.Context, alone bool) error {
 	}
 }
 
-// drain goes on as before for stop.drain_time after SIGTERM: who sends here needs
-// a while to send elsewhere. Where the port is shared, the others get the traffic
-// at once, and there is nothing to wait for.
+// drain goes on reading for stop.drain_time after SIGTERM: who sends here needs a
+// while to send elsewhere. It stays ready at first, since where there is no
+// successor, a pod that is not ready is sent nothing more. For the last
+// stop.unready_time it is not: only that makes flows move which would stay with
+// it until its socket is gone. Where the port is shared, the others get the
+// traffic at once, and there is nothing to wait for.
 func (d *daemon) drain(ctx context.Context) error {
 	next, ok := terminated(ctx)
 	if !ok || d.config.Listen.SharePort || d.config.Stop.DrainTime == 0 {
 		return nil
 	}
-	d.logger.Info("lectern is about to stop: traffic is still read; another signal ends that", "drain_time", d.config.Stop.DrainTime)
-	timer := time.NewTimer(d.config.Stop.DrainTime)
+	unready := min(d.config.Stop.UnreadyTime, d.config.Stop.DrainTime)
+	d.logger.Info("lectern is about to stop: traffic is still read; another signal ends that",
+		"drain_time", d.config.Stop.DrainTime, "unready_time", unready)
+	if over, err := d.wait(next, d.config.Stop.DrainTime-unready); over || unready == 0 {
+		return err
+	}
+	d.ops.NotReady("draining: what comes is still read, and is to go elsewhere")
+	d.logger.Info("lectern is not ready any more, so that traffic goes elsewhere; what comes is still read", "for", unready)
+	_, err := d.wait(next, unready)
+	return err
+}
+
+// wait lets the collector work for so long. It is over before that when another
+// signal comes, or the collector fails.
+func (d *daemon) wait(next <-chan os.Signal, t time.Duration) (over bool, err error) {
+	timer := time.NewTimer(t)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return false, nil
 	case <-next:
-		return nil
+		return true, nil
 	case err := <-d.collector.Failed():
-		return err
+		return true, err
 	}
 }
 
 // merge makes one file of each past hour's, every parquet.merge_interval.
 func (d *daemon) merge(ctx context.Context) {
-	merges, failures := d.set.NewCounter("lectern_merges_total"), d.set.NewCounter("lectern_merge_failures_total")
+	merges, failures := d.set.NewCounter("lectern_parquet_merges_total"), d.set.NewCounter("lectern_parquet_merge_failures_total")
+	d.set.NewGauge("lectern_parquet_gone", func() float64 {
+		if errors.Is(d.files.Present(), parquet.ErrGone) {
+			return 1
+		}
+		return 0
+	})
 	tick := time.NewTicker(d.config.Parquet.MergeInterval)
 	defer tick.Stop()
 	for {
@@ -233,7 +268,7 @@ func (d *daemon) merge(ctx context.Context) {
 // stop reads the sockets dry, makes the last cut and stores the last block.
 func (d *daemon) stop() error {
 	d.logger.Info("lectern is stopping: the last cut is made and stored")
-	d.ops.stopping.Store(true)
+	d.ops.Stopping()
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.Stop.Grace-d.config.Stop.DrainTime)
 	defer cancel()
 	err := d.collector.Stop(ctx)

@@ -76,6 +76,10 @@ func TestComposeDoesNotDrift(t *testing.T) {
 	if s.CPUs != pod.Resources.Limits.Cpu().AsApproximateFloat64() {
 		t.Errorf("compose.yml gives it %v CPUs, Kubernetes %s", s.CPUs, pod.Resources.Limits.Cpu())
 	}
+	// Prometheus asks by the service's name, which the daemon answers to only when it is told.
+	if got := s.Environment["LECTERN_OPS_ALLOWED_HOSTS"]; got != "lectern" {
+		t.Errorf("the daemon is to be asked as %q, and Prometheus asks lectern", got)
+	}
 	if limit := environment(t, base, d)["GOMEMLIMIT"]; s.Environment["GOMEMLIMIT"] != limit {
 		t.Errorf("compose.yml has GOMEMLIMIT %s, Kubernetes %s", s.Environment["GOMEMLIMIT"], limit)
 	}

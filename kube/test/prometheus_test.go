@@ -23,11 +23,11 @@ func TestPrometheusAnswers(t *testing.T) {
 	}
 	events, operations := startCollector(t)
 	address := startPrometheus(t, operations)
-	send(t, events)
+	send(t, "tcp://"+events)
 
 	// What the store of the test has not, and what only is when something is wrong.
 	silent := func(expr string) bool {
-		return strings.HasSuffix(expr, " > 0") || strings.Contains(expr, "lectern_clickhouse_") || strings.Contains(expr, "lectern_spool_refused")
+		return strings.HasSuffix(expr, " > 0") || strings.Contains(expr, "lectern_clickhouse_") || strings.Contains(expr, "lectern_spools_behind_store")
 	}
 	ask := make(map[string]string)
 	for where, expr := range expressions(t) {
@@ -37,7 +37,8 @@ func TestPrometheusAnswers(t *testing.T) {
 	}
 	var unanswered []string
 	for end := time.Now().Add(60 * time.Second); ; time.Sleep(time.Second) {
-		send(t, events)
+		send(t, "tcp://"+events)
+		send(t, "udp://"+events)
 		unanswered = unanswered[:0]
 		for where, expr := range ask {
 			if n := query(t, address, expr); n == 0 && !silent(expr) {

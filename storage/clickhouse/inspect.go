@@ -28,7 +28,7 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 		columns: map[string]map[string]string{},
 	}
 	where := " WHERE database = " + text(n.o.Database) + " AND "
-	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key FROM system.tables"+where+"name IN ('reads', 'ledger')", 5)
+	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key FROM system.tables"+where+"name IN ('reads', 'ledger', 'spans')", 5)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 		t.engines[r[0]], t.full[r[0]], t.partition[r[0]], t.sorting[r[0]] = r[1], r[2], r[3], r[4]
 		t.columns[r[0]] = map[string]string{}
 	}
-	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT table, name, type FROM system.columns"+where+"table IN ('reads', 'ledger')", 3); err != nil {
+	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT table, name, type FROM system.columns"+where+"table IN ('reads', 'ledger', 'spans')", 3); err != nil {
 		return nil, err
 	}
 	for _, r := range rows {
@@ -64,7 +64,7 @@ func (t *tables) check(o *Options) error {
 	again := func(table string) string {
 		return fmt.Sprintf("RENAME TABLE %s TO %s; then %s", o.name(table), o.name(table+"_old"), apply)
 	}
-	for _, table := range []string{"reads", "ledger"} {
+	for _, table := range []string{"reads", "ledger", "spans"} {
 		if t.engines[table] == "" {
 			return &problem{fmt.Sprintf("there is no table %s, or the user %s may not see it", o.name(table), o.User), apply}
 		}
@@ -87,6 +87,12 @@ func (t *tables) check(o *Options) error {
 	}
 	if key := t.sorting["ledger"]; key != "collector, block, stream" {
 		return &problem{fmt.Sprintf("%s is ordered by (%s): only rows of the same (collector, block, stream) may replace each other", ledger, key), again("ledger")}
+	}
+	if key := t.sorting["spans"]; familyOf(t.engines["spans"]) != "ReplacingMergeTree" || !strings.Contains(t.full["spans"], "seal)") || key != "stream, source, collector, met" {
+		return &problem{fmt.Sprintf("%s is a %s ordered by (%s): of the spans of one source, collector and meeting the one of the last seal must count", o.name("spans"), t.engines["spans"], key), again("spans")}
+	}
+	if err := t.checkColumns(o, "spans", spanColumns); err != nil {
+		return err
 	}
 	if err := t.checkColumns(o, "reads", readsColumns); err != nil {
 		return err

@@ -21,6 +21,7 @@ var ledgerColumns = []struct{ name, kind string }{
 	{"sent", "UInt64"},
 	{"accepted", "UInt64"},
 	{"lost", "Int64"},
+	{"damaged", "UInt64"},
 	{"refused", "UInt64"},
 	{"shed", "UInt64"},
 	{"clamped", "UInt64"},
@@ -83,11 +84,11 @@ func sum(v []uint32) uint64 {
 // ledgerInput is these rows as ch-go takes them.
 func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Input {
 	var (
-		collector, block, sent, accepted, refused, shed, clamped, duplicate, stale, reordered, stored, attempt proto.ColUInt64
-		stream                                                                                                 proto.ColUInt16
-		lost                                                                                                   proto.ColInt64
-		start, end                                                                                             = datetimes(), datetimes()
-		events, frames                                                                                         = counts(), counts()
+		collector, block, sent, accepted, damaged, refused, shed, clamped, duplicate, stale, reordered, stored, attempt proto.ColUInt64
+		stream                                                                                                          proto.ColUInt16
+		lost                                                                                                            proto.ColInt64
+		start, end                                                                                                      = datetimes(), datetimes()
+		events, frames                                                                                                  = counts(), counts()
 	)
 	for i := range entries {
 		e := &entries[i]
@@ -100,6 +101,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		sent.Append(k.Sent)
 		accepted.Append(k.Accepted)
 		lost.Append(k.Lost)
+		damaged.Append(k.Damaged)
 		refused.Append(k.RefusedEvents())
 		shed.Append(k.Shed)
 		clamped.Append(k.Clamped)
@@ -116,7 +118,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		events.Append(ofEvents)
 		frames.Append(ofFrames)
 	}
-	data := []proto.ColInput{&collector, &block, &stream, start, end, &sent, &accepted, &lost, &refused, &shed,
+	data := []proto.ColInput{&collector, &block, &stream, start, end, &sent, &accepted, &lost, &damaged, &refused, &shed,
 		&clamped, &duplicate, &stale, &reordered, &stored, &attempt, events, frames}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
@@ -140,6 +142,9 @@ func (n *native) book(ctx context.Context, b *storage.Block, generation uint64) 
 	entries := entriesOf(b)
 	if len(entries) == 0 {
 		return nil
+	}
+	if err := n.bookSpans(ctx, b); err != nil {
+		return err
 	}
 	in := ledgerInput(b, entries, generation)
 	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("ledger"), in), Input: in, Settings: insertSettings})

@@ -218,10 +218,21 @@ func TestQueriesPage(t *testing.T) {
 	want := q.answers()
 	for stream := uint16(1); stream <= 3; stream++ {
 		k := hour[stream]
-		want["How complete is this hour"] = append(want["How complete is this hour"], fmt.Sprint(stream, " ", k.Sent, " ", k.Accepted, " ", k.RefusedEvents(), " ", k.Shed, " ", k.Lost, " 0 ",
+		want["How complete is this hour"] = append(want["How complete is this hour"], fmt.Sprint(stream, " ", k.Sent, " ", k.Accepted, " ", k.RefusedEvents(), " ", k.Shed, " ", k.Lost, " 0 0 ",
 			math.RoundToEven(100*(100*float64(k.Accepted)/float64(k.Sent)))/100))
 		want["Why events were refused"] = append(want["Why events were refused"], fmt.Sprint(stream, " kind 6 6"), fmt.Sprint(stream, " magic 24 12"))
 	}
+	// A source that was met twice, with fifty events between that nobody saw.
+	twice := &storage.Block{Collector: testCollector, Number: 98, Checksum: 1, Window: storage.Window{Start: ten - 7000_000, End: ten - 6900_000}}
+	again := ten - 6900_000
+	twice.Books = []storage.Book{{Stream: 4, Sent: 150, Accepted: 140, Lost: 10, Spans: []storage.Span{
+		{Source: 77, Met: ten - 7000_000, End: 100, Sent: 100, Lost: 10, At: again, Ended: storage.SpanLeft},
+		{Source: 77, Met: again, Base: 150, End: 200, Sent: 50, At: again, Ended: storage.SpanEnded},
+	}}}
+	twice.Day = testDay
+	twice.Rows.Append(&storage.Row{Stream: 4, Minute: testDay * secondsPerDay, Content: 3, User: 3, Opens: 140, First: testDay * secondsPerDay * 1000, Last: testDay * secondsPerDay * 1000})
+	stored(t, s, twice)
+	want["Which sources several collectors have, and what that comes to"] = []string{"4 77 2 0 200 50 60 0 " + time.UnixMilli(again).UTC().Format("2006-01-02 15:04:05.000")}
 	// One block whose books are there, and whose rows are not.
 	late := randomBlock(r, 99, 10)
 	late.Window = storage.Window{Start: ten - 7200_000, End: ten - 7100_000}

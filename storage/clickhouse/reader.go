@@ -136,6 +136,9 @@ func (r *Reader) Books(ctx context.Context) (books []storage.BookTotal, err erro
 		if err == nil {
 			err = c.refused(ctx, &r.o, ledger, books)
 		}
+		if err == nil {
+			err = c.settle(ctx, &r.o, books)
+		}
 		return err
 	})
 	return books, err
@@ -159,14 +162,14 @@ func (c *connection) stored(ctx context.Context, o *Options, reads string) (map[
 // books adds up the ledger.
 func (c *connection) books(ctx context.Context, o *Options, ledger string, stored map[uint16]uint64) (books []storage.BookTotal, err error) {
 	var stream proto.ColUInt16
-	var sent, accepted, shed, clamped, duplicate, stale, reordered proto.ColUInt64
+	var sent, accepted, damaged, shed, clamped, duplicate, stale, reordered proto.ColUInt64
 	var lost proto.ColInt64
-	results := resultsOf(&stream, &sent, &accepted, &lost, &shed, &clamped, &duplicate, &stale, &reordered)
-	query := "SELECT stream, sum(sent), sum(accepted), sum(lost), sum(shed), sum(clamped), sum(duplicate), sum(stale), sum(reordered) FROM " + ledger + " FINAL GROUP BY stream ORDER BY stream"
+	results := resultsOf(&stream, &sent, &accepted, &lost, &damaged, &shed, &clamped, &duplicate, &stale, &reordered)
+	query := "SELECT stream, sum(sent), sum(accepted), sum(lost), sum(damaged), sum(shed), sum(clamped), sum(duplicate), sum(stale), sum(reordered) FROM " + ledger + " FINAL GROUP BY stream ORDER BY stream"
 	err = c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: results, OnResult: func(context.Context, proto.Block) error {
 		for i := range stream {
 			books = append(books, storage.BookTotal{Stored: stored[stream[i]], Book: storage.Book{
-				Stream: stream[i], Sent: sent[i], Accepted: accepted[i], Lost: lost[i], Shed: shed[i],
+				Stream: stream[i], Sent: sent[i], Accepted: accepted[i], Lost: lost[i], Damaged: damaged[i], Shed: shed[i],
 				Clamped: clamped[i], Duplicate: duplicate[i], Stale: stale[i], Reordered: reordered[i],
 			}})
 		}

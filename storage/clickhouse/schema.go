@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/ch-go"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // Schema says which form of the tables is wanted.
@@ -80,6 +82,12 @@ func (s Schema) Reads() string { return s.overAll("reads") }
 
 // Ledger is where the books are asked for.
 func (s Schema) Ledger() string { return s.overAll("ledger") }
+
+// Spans is where spans are asked for.
+func (s Schema) Spans() string { return s.overAll("spans") }
+
+// SpanOpenSeconds is storage.SpanOpenFor.
+func (s Schema) SpanOpenSeconds() int64 { return int64(storage.SpanOpenFor / time.Second) }
 
 func (s Schema) overAll(table string) string {
 	if s.Cluster != "" {
@@ -221,8 +229,8 @@ func (c *connection) run(ctx context.Context, o *Options, statement string) erro
 // versions are the steps that were taken; none where a table is gone that they
 // had made.
 func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done []int, err error) {
-	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger')", 1)
-	if err != nil || len(there) < 2 {
+	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger', 'spans')", 1)
+	if err != nil || len(there) < 3 {
 		return nil, err
 	}
 	rows, err := c.texts(ctx, o.AnswerMax, "SELECT DISTINCT toString(version) FROM "+s.Name("schema_versions"), 1)
@@ -236,7 +244,7 @@ func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done [
 
 // retain gives tables that are there the retention that is wanted.
 func (c *connection) retain(ctx context.Context, o *Options, s Schema) error {
-	for _, t := range []struct{ table, column string }{{"reads", "minute"}, {"ledger", "window_end"}} {
+	for _, t := range []struct{ table, column string }{{"reads", "minute"}, {"ledger", "window_end"}, {"spans", "at"}} {
 		rows, err := c.texts(ctx, o.AnswerMax, "SELECT engine_full FROM system.tables WHERE database = "+s.DatabaseText()+" AND name = "+text(t.table), 1)
 		if err != nil {
 			return err

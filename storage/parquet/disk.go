@@ -26,16 +26,23 @@ type file interface {
 	Close() error
 }
 
+// Who reads what is no business of everybody on the machine. The group may, so that
+// an account of its own can ask the files.
+const (
+	dirMode  = 0o750
+	fileMode = 0o640
+)
+
 type realDisk struct{}
 
 func (realDisk) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
 func (realDisk) Open(path string) (*os.File, error)        { return os.Open(path) }
-func (realDisk) Mkdir(dir string) error                    { return os.Mkdir(dir, 0o755) }
+func (realDisk) Mkdir(dir string) error                    { return os.Mkdir(dir, dirMode) }
 func (realDisk) Rename(from, to string) error              { return os.Rename(from, to) }
 func (realDisk) Remove(path string) error                  { return os.Remove(path) }
 
 func (realDisk) Create(path string) (file, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 }
 
 func (realDisk) SyncDir(dir string) error {

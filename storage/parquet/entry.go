@@ -33,7 +33,7 @@ type opened struct {
 	entry
 	file     *os.File
 	parquet  *parquet.File
-	footnote footnote // the zero value where there is none
+	footnote footnote
 }
 
 func (o *opened) Close() error { return o.file.Close() }
@@ -84,9 +84,6 @@ func (o *opened) readMetadata(t table) (err error) {
 	}
 	if err := o.checkChunks(); err != nil {
 		return damaged(o.path, err)
-	}
-	if _, noted := o.parquet.Lookup(metaFooter); noted && o.footnote.at == 0 {
-		return damaged(o.path, "the checksum of its footer is damaged")
 	}
 	if !parquet.EqualNodes(o.parquet.Schema(), t.schema()) {
 		return damaged(o.path, "its columns are not those of "+string(t))

@@ -1,15 +1,15 @@
 package parquet
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 
-	"github.com/parquet-go/parquet-go/format"
+	parquetformat "github.com/parquet-go/parquet-go/format"
+
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // A Parquet file ends with its footer, the footer's length, and the magic bytes.
@@ -17,20 +17,18 @@ import (
 // long. Between the pages' indexes and the footer, where no program looks, a file
 // has a footnote: what the footer is to be. Numbers are little-endian.
 //
-//	0        8   16      20        24        28
-//	LCTNFTR1 at  footer  checksum  checksum  checksum
-//	         u64 length  of footer of indexes of 0..27
-//	             u32     u32       u32       u32
+//	0    8       12        16        20       24    28
+//	at   footer  checksum  checksum  checksum LFTR  version
+//	u64  length  of footer of indexes of 0..19      u32
+//	     u32     u32       u32       u32
 //
 // at is the footnote's own place in the file, and the indexes are what is between
-// the pages that metaSum sums up and the footnote. A checksum is CRC-32C.
-const footnoteSize = 32
-
-var footnoteMagic = []byte("LCTNFTR1")
-
-// metaFooter says in a file's metadata that it has a footnote, so that one that
-// is damaged itself is missed.
-const metaFooter = "lectern.footnote"
+// the pages that metaSum sums up and the footnote. A checksum is CRC-32C. Magic and
+// version stand where they are found whatever another version has before them.
+const (
+	footnoteSize  = 32
+	footnoteMagic = "LFTR"
+)
 
 const (
 	endSize   = 8        // the footer's length and the magic bytes
@@ -46,22 +44,30 @@ type footnote struct {
 
 func (n *footnote) append(b []byte) []byte {
 	start := len(b)
-	b = append(b, footnoteMagic...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(n.at))
 	b = binary.LittleEndian.AppendUint32(b, n.length)
 	b = binary.LittleEndian.AppendUint32(b, n.footer)
 	b = binary.LittleEndian.AppendUint32(b, n.indexes)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	b = binary.LittleEndian.AppendUint32(b, format.Sum(b[start:]))
+	return format.AppendHead(b, footnoteMagic)
 }
 
-// decode says whether b begins with the footnote that belongs at that place.
-func (n *footnote) decode(b []byte, at int64) bool {
-	le := binary.LittleEndian
-	if len(b) < footnoteSize || !bytes.Equal(b[:8], footnoteMagic) || le.Uint32(b[28:]) != crc32.Checksum(b[:28], castagnoli) {
-		return false
+// decode reads the footnote that b ends with, or says what is wrong with it: an
+// error of package format.
+func (n *footnote) decode(b []byte) error {
+	if err := format.CheckHead(b[max(0, len(b)-format.HeadSize):], footnoteMagic); err != nil {
+		return err
 	}
-	*n = footnote{at: int64(le.Uint64(b[8:])), length: le.Uint32(b[16:]), footer: le.Uint32(b[20:]), indexes: le.Uint32(b[24:])}
-	return n.at == at
+	le := binary.LittleEndian
+	if len(b) < footnoteSize {
+		return format.ErrChecksum
+	}
+	b = b[len(b)-footnoteSize:]
+	if le.Uint32(b[20:]) != format.Sum(b[:20]) {
+		return format.ErrChecksum
+	}
+	*n = footnote{at: int64(le.Uint64(b)), length: le.Uint32(b[8:]), footer: le.Uint32(b[12:]), indexes: le.Uint32(b[16:])}
+	return nil
 }
 
 // end is where a file with this footnote ends.
@@ -78,7 +84,7 @@ func writeFooter(w io.Writer, at int64, tail []byte) error {
 	indexes, footer := tail[:start], tail[start:len(tail)-endSize]
 	n := footnote{
 		at: at + int64(start), length: length,
-		footer: crc32.Checksum(footer, castagnoli), indexes: crc32.Checksum(indexes, castagnoli),
+		footer: format.Sum(footer), indexes: format.Sum(indexes),
 	}
 	for _, b := range [][]byte{indexes, n.append(nil), tail[start:]} {
 		if _, err := w.Write(b); err != nil {
@@ -112,9 +118,7 @@ func (f *footed) ReadAt(b []byte, at int64) (n int, err error) {
 	return n, nil
 }
 
-// readFooter reads the end of a file and compares it with the footnote. A file of
-// before there were footnotes has none: its footer's form is checked, since the
-// library believes every number in it.
+// readFooter reads the end of a file and compares it with the footnote.
 func (o *opened) readFooter() (*footed, error) {
 	size := o.info.Size()
 	var b [endSize]byte
@@ -134,52 +138,21 @@ func (o *opened) readFooter() (*footed, error) {
 		return nil, o.fault(err)
 	}
 	f := &footed{file: o.file, at: size - endSize - length, end: end[before:]}
-	footer := f.end[:length]
-	var n footnote
-	switch {
-	case n.decode(end, size-int64(len(end))):
-		if int64(n.length) != length || n.footer != crc32.Checksum(footer, castagnoli) {
-			return nil, damaged(o.path, "its footer's checksum is wrong")
-		}
-		o.footnote = n
-	case o.misplaced(size):
-		return nil, damaged(o.path, "its footer is not where it was written")
-	default:
-		if err := checkThrift(footer); err != nil {
-			return nil, damaged(o.path, fmt.Sprintf("its footer: %v", err))
-		}
+	n := &o.footnote
+	switch err := n.decode(end[:before]); {
+	case errors.Is(err, format.ErrVersion):
+		return nil, fmt.Errorf("parquet: %s: %w", o.path, err)
+	case err != nil:
+		return nil, damaged(o.path, fmt.Sprintf("the footnote before its footer: %v", err))
+	case n.end() != size || int64(n.length) != length || n.footer != format.Sum(f.end[:length]):
+		return nil, damaged(o.path, "its footer's checksum is wrong")
 	}
 	return f, nil
-}
-
-// misplaced says whether there is a footnote near the end, though not where the
-// footer's length says: that, or the file's, is another than was written.
-func (o *opened) misplaced(size int64) bool {
-	const near = 1 << 20
-	from := max(0, size-near)
-	b := make([]byte, size-from)
-	if _, err := o.file.ReadAt(b, from); err != nil {
-		return false
-	}
-	for i := 0; ; i++ {
-		next := bytes.Index(b[i:], footnoteMagic)
-		if next < 0 {
-			return false
-		}
-		i += next
-		var n footnote
-		if n.decode(b[i:], from+int64(i)) {
-			return true
-		}
-	}
 }
 
 // checkIndexes compares what is between the pages and the footnote with its
 // checksum.
 func (o *opened) checkIndexes(pages int64) error {
-	if o.footnote.at == 0 {
-		return nil
-	}
 	got := summed{Writer: io.Discard}
 	if _, err := io.Copy(&got, io.NewSectionReader(o.file, pages, o.footnote.at-pages)); err != nil {
 		return o.fault(err)
@@ -200,7 +173,7 @@ func (o *opened) checkChunks() error {
 		for c := range group.Columns {
 			m := &group.Columns[c].MetaData
 			switch {
-			case m.Codec != format.Zstd:
+			case m.Codec != parquetformat.Zstd:
 				return fmt.Errorf("a column is compressed by %v", m.Codec)
 			case m.DataPageOffset < 4 || m.DictionaryPageOffset < 0 || m.TotalCompressedSize < 0 || m.TotalCompressedSize > size ||
 				m.DataPageOffset > size-m.TotalCompressedSize && m.DictionaryPageOffset == 0 || m.DictionaryPageOffset > size-m.TotalCompressedSize:

@@ -9,16 +9,19 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
+
+	"github.com/lectern/lectern/storage/internal/format"
 )
+
+const lockName = "lock"
 
 // lock takes <dir>/lock for this process, or for all that share it. It is let go
 // of when the file is closed, at the latest when the process ends, however it
 // does.
 func lock(dir string, shared bool) (*os.File, error) {
-	path := filepath.Join(dir, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("parquet: write to the directory of parquet.dir: %w", err)
 	}
@@ -45,9 +48,9 @@ func collectorID(d disk, dir string) (uint64, error) {
 	path := filepath.Join(dir, "collector")
 	text, err := os.ReadFile(path)
 	if err == nil {
-		id, err := strconv.ParseUint(strings.TrimSpace(string(text)), 16, 64)
-		if err != nil || id == 0 {
-			return 0, fmt.Errorf("parquet: %s holds no collector id: write the hex digits that the metadata of the files has (lectern.collector), or remove it to begin a new numbering", path)
+		id, err := parseCollector(text)
+		if err != nil {
+			return 0, fmt.Errorf("parquet: %s holds no collector id: %w. Put back a good copy, or remove it to begin a new numbering", path, err)
 		}
 		return id, nil
 	}
@@ -56,7 +59,7 @@ func collectorID(d disk, dir string) (uint64, error) {
 	}
 	id := 1 + rand.Uint64N(1<<64-1)
 	temp, err := writeTemp(d, path, func(w io.Writer) error {
-		_, err := io.WriteString(w, hex(id)+"\n")
+		_, err := w.Write(format.Text(collectorKind, hex(id)))
 		return err
 	})
 	if err == nil {
@@ -69,6 +72,24 @@ func collectorID(d disk, dir string) (uint64, error) {
 		return 0, fmt.Errorf("parquet: write the collector id: %w", err)
 	}
 	return id, nil
+}
+
+const collectorKind = "lectern-collector"
+
+// parseCollector reads the file collector.
+func parseCollector(text []byte) (uint64, error) {
+	lines, err := format.ParseText(collectorKind, text)
+	if err != nil {
+		return 0, err
+	}
+	if len(lines) != 1 {
+		return 0, fmt.Errorf("it has %d lines", len(lines))
+	}
+	id, err := strconv.ParseUint(lines[0], 16, 64)
+	if err == nil && id == 0 {
+		err = errors.New("0 is none")
+	}
+	return id, err
 }
 
 // hex is how a collector's id is written.

@@ -28,8 +28,11 @@ const filesAtOnce = 32
 func (s *Store) Merge(ctx context.Context) error {
 	s.merging.Lock()
 	defer s.merging.Unlock()
+	if err := s.Present(); err != nil {
+		return err
+	}
 	var errs []error
-	for _, t := range []table{ledger, reads} {
+	for _, t := range tables {
 		days, err := folders(s.disk, s.dir, t)
 		if err != nil {
 			return err
@@ -152,9 +155,14 @@ func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans
 		}
 		files = append(files, o)
 	}
-	if t == ledger {
+	switch t {
+	case ledger:
 		return encode(w, s.collector, blocks, func(put func([]ledgerRow) error) error {
 			return mergeLedger(ctx, files, put)
+		})
+	case seen:
+		return encode(w, s.collector, blocks, func(put func([]seenRow) error) error {
+			return mergeSeen(ctx, files, put)
 		})
 	}
 	return encode(w, s.collector, blocks, func(put func([]readRow) error) error {
@@ -199,7 +207,7 @@ func mergeReads(ctx context.Context, files []*opened, put func([]readRow) error)
 func mergeLedger(ctx context.Context, files []*opened, put func([]ledgerRow) error) error {
 	var sources []source[ledgerRow]
 	for _, o := range files {
-		l := newLedgerSource(o)
+		l := newRowsSource[ledgerRow](o)
 		defer l.close()
 		sources = append(sources, l)
 	}
@@ -329,20 +337,20 @@ func (r *readsSource) next() (*storage.Row, error) {
 	return &r.row, nil
 }
 
-// ledgerSource gives the rows of a file of the ledger table.
-type ledgerSource struct {
+// rowsSource gives the rows of a file of a table with rows of type T.
+type rowsSource[T any] struct {
 	of     *opened
-	reader *parquet.GenericReader[ledgerRow]
-	rows   []ledgerRow
+	reader *parquet.GenericReader[T]
+	rows   []T
 	filled int
 	at     int
 }
 
-func newLedgerSource(o *opened) *ledgerSource {
-	return &ledgerSource{of: o, rows: make([]ledgerRow, 64)}
+func newRowsSource[T any](o *opened) *rowsSource[T] {
+	return &rowsSource[T]{of: o, rows: make([]T, 64)}
 }
 
-func (l *ledgerSource) next() (*ledgerRow, error) {
+func (l *rowsSource[T]) next() (*T, error) {
 	if l.at == l.filled {
 		if err := guard(l.of.path, l.fill); err != nil {
 			return nil, err
@@ -355,9 +363,9 @@ func (l *ledgerSource) next() (*ledgerRow, error) {
 	return &l.rows[l.at-1], nil
 }
 
-func (l *ledgerSource) fill() error {
+func (l *rowsSource[T]) fill() error {
 	if l.reader == nil {
-		l.reader = parquet.NewGenericReader[ledgerRow](l.of.parquet)
+		l.reader = parquet.NewGenericReader[T](l.of.parquet)
 	}
 	clear(l.rows)
 	n, err := l.reader.Read(l.rows)
@@ -368,7 +376,7 @@ func (l *ledgerSource) fill() error {
 	return nil
 }
 
-func (l *ledgerSource) close() {
+func (l *rowsSource[T]) close() {
 	if l.reader != nil {
 		_ = l.reader.Close()
 	}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -23,10 +25,20 @@ type key struct {
 type oracle struct {
 	rows  map[key]storage.Row
 	books map[uint16]storage.BookTotal
+
+	spans  map[spanKey]storage.Span // the last of each
+	begins int64                    // of the first window with books
+}
+
+// spanKey names a span.
+type spanKey struct {
+	stream            uint16
+	collector, source uint64
+	met               int64
 }
 
 func newOracle() *oracle {
-	return &oracle{rows: map[key]storage.Row{}, books: map[uint16]storage.BookTotal{}}
+	return &oracle{rows: map[key]storage.Row{}, books: map[uint16]storage.BookTotal{}, spans: map[spanKey]storage.Span{}, begins: math.MaxInt64}
 }
 
 func (o *oracle) take(b *storage.Block) {
@@ -53,6 +65,12 @@ func (o *oracle) take(b *storage.Block) {
 		o.books[r.Stream] = t
 	}
 	for _, book := range b.Books {
+		o.begins = min(o.begins, b.Window.Start)
+		for _, s := range book.Spans {
+			if k := (spanKey{book.Stream, b.Collector, s.Source, s.Met}); s.Seal >= o.spans[k].Seal {
+				o.spans[k] = s
+			}
+		}
 		t := o.books[book.Stream]
 		t.Stream = book.Stream
 		t.Sent += book.Sent
@@ -63,6 +81,7 @@ func (o *oracle) take(b *storage.Block) {
 		t.Duplicate += book.Duplicate
 		t.Stale += book.Stale
 		t.Reordered += book.Reordered
+		t.Damaged += book.Damaged
 		for _, f := range book.Refused {
 			i := slices.IndexFunc(t.Refused, func(r storage.Refused) bool { return r.Reason == f.Reason })
 			if i < 0 {
@@ -75,6 +94,24 @@ func (o *oracle) take(b *storage.Block) {
 		}
 		o.books[book.Stream] = t
 	}
+}
+
+// settled are the books of a stream with its spans settled, one source after the
+// other.
+func (o *oracle) settled(t storage.BookTotal, now int64) storage.BookTotal {
+	of := map[uint64][]storage.Span{}
+	for k, s := range o.spans {
+		if k.stream == t.Stream {
+			of[k.source] = append(of[k.source], s)
+		}
+	}
+	for _, all := range of {
+		if slices.ContainsFunc(all, func(s storage.Span) bool { return s.Met+1000 <= o.begins }) {
+			continue
+		}
+		t.Settle(storage.Settle(all, now))
+	}
+	return t
 }
 
 func (o *oracle) top(q storage.TopQuery) []storage.TopRow {
@@ -181,6 +218,9 @@ func (o *oracle) verify(t *testing.T, dir string) {
 
 func (o *oracle) verifyBooks(t *testing.T, r *Reader) {
 	t.Helper()
+	r.most = 5 // so that sources are settled in several passes
+	now := int64(testDay*secondsPerDay+3600) * 1000
+	r.now = func() time.Time { return time.UnixMilli(now) }
 	books, err := r.Books(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +228,7 @@ func (o *oracle) verifyBooks(t *testing.T, r *Reader) {
 	var want []storage.BookTotal
 	for _, b := range o.books {
 		slices.SortFunc(b.Refused, func(a, b storage.Refused) int { return cmp.Compare(a.Reason, b.Reason) })
-		want = append(want, b)
+		want = append(want, o.settled(b, now))
 	}
 	slices.SortFunc(want, func(a, b storage.BookTotal) int { return cmp.Compare(a.Stream, b.Stream) })
 	if len(books) != len(want) || len(want) > 0 && !reflect.DeepEqual(books, want) {
@@ -223,10 +263,16 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 		for stream := range uint16(1 + r.IntN(3)) {
 			book := storage.Book{
 				Stream: stream, Sent: r.Uint64N(1000), Accepted: r.Uint64N(1000), Lost: r.Int64N(100) - 50, Shed: r.Uint64N(9),
-				Clamped: r.Uint64N(9), Duplicate: r.Uint64N(9), Stale: r.Uint64N(9), Reordered: r.Uint64N(9),
+				Clamped: r.Uint64N(9), Duplicate: r.Uint64N(9), Stale: r.Uint64N(9), Reordered: r.Uint64N(9), Damaged: r.Uint64N(9),
 			}
 			for _, reason := range []string{"magic", "size", "kind"}[:r.IntN(4)] {
 				book.Refused = append(book.Refused, storage.Refused{Reason: reason, Events: r.Uint64N(9), Frames: r.Uint64N(3)})
+			}
+			for source := range r.Uint64N(4) {
+				book.Spans = append(book.Spans, storage.Span{
+					Source: source, Met: int64(testDay*secondsPerDay+r.IntN(3)*1800) * 1000, Base: r.Uint64N(2) * 100, End: 100 + r.Uint64N(100), Sent: r.Uint64N(100), Lost: r.Uint64N(100),
+					At: end, Seal: number ^ 3, Ended: storage.SpanEnd(r.IntN(3)), // not in the order of blocks
+				})
 			}
 			b.Books = append(b.Books, book)
 		}

@@ -6,12 +6,14 @@
 //	<dir>/reads/day=YYYY-MM-DD/<hour>-<number>.parquet         the rows of one block
 //	<dir>/reads/day=YYYY-MM-DD/<hour>-<first>-<last>.parquet   those of several, merged
 //	<dir>/ledger/day=YYYY-MM-DD/…                              the books, named the same way
+//	<dir>/spans/day=YYYY-MM-DD/…                               what the books' collectors saw of sources
 //
 // Where the process has a collector id of its own, it stands behind the hour, as
 // -c and 16 hex digits, so that several processes may write to one directory.
 //
 // The hour, YYYYMMDDTHH in UTC, is that in which the block's window ended. Rows
-// lie under the day of their minutes, books under the day of their window's end.
+// lie under the day of their minutes, books and spans under the day of their
+// window's end.
 //
 // Checksums cover every byte of a file: metaSum's its pages, and a footnote, between
 // what other programs read and what they read first, the indexes and the footer.
@@ -29,13 +31,17 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// table is one of the two trees of files.
+// table is one of the three trees of files.
 type table string
 
 const (
 	reads  table = "reads"
 	ledger table = "ledger"
+	seen   table = "spans"
 )
+
+// tables are all, in the order in which a block goes to them.
+var tables = []table{seen, ledger, reads}
 
 // streamReserved marks receipts in other stores; no reader has it.
 const streamReserved = 65535
@@ -70,6 +76,7 @@ type ledgerRow struct {
 	Sent          uint64            `parquet:"sent,delta"`
 	Accepted      uint64            `parquet:"accepted,delta"`
 	Lost          int64             `parquet:"lost,delta"`
+	Damaged       uint64            `parquet:"damaged,delta"`
 	Refused       uint64            `parquet:"refused,delta"`
 	Shed          uint64            `parquet:"shed,delta"`
 	Clamped       uint64            `parquet:"clamped,delta"`
@@ -83,11 +90,15 @@ type ledgerRow struct {
 var (
 	readsSchema  = parquet.SchemaOf(readRow{})
 	ledgerSchema = parquet.SchemaOf(ledgerRow{})
+	seenSchema   = parquet.SchemaOf(seenRow{})
 )
 
 func (t table) schema() *parquet.Schema {
-	if t == ledger {
+	switch t {
+	case ledger:
 		return ledgerSchema
+	case seen:
+		return seenSchema
 	}
 	return readsSchema
 }
@@ -107,7 +118,7 @@ func ledgerRowsOf(b *storage.Block) []ledgerRow {
 		book := &b.Books[i]
 		rows[i] = ledgerRow{
 			Collector: b.Collector, Block: b.Number, WindowStart: b.Window.Start, WindowEnd: b.Window.End,
-			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost,
+			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost, Damaged: book.Damaged,
 			Refused: book.RefusedEvents(), Shed: book.Shed, Clamped: book.Clamped,
 			Duplicate: book.Duplicate, Stale: book.Stale, Reordered: book.Reordered,
 			RefusedEvents: make(map[string]uint64), RefusedFrames: make(map[string]uint64),
@@ -123,7 +134,7 @@ func ledgerRowsOf(b *storage.Block) []ledgerRow {
 // book is the way back.
 func (r *ledgerRow) book() storage.Book {
 	b := storage.Book{
-		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Shed: r.Shed,
+		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Damaged: r.Damaged, Shed: r.Shed,
 		Clamped: r.Clamped, Duplicate: r.Duplicate, Stale: r.Stale, Reordered: r.Reordered,
 	}
 	for reason, events := range r.RefusedEvents {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,8 @@ import (
 type Reader struct {
 	dir  string
 	disk disk
+	now  func() time.Time // nil for time.Now
+	most int64            // rows of spans that are in memory at a time; 0 for seenAtOnce
 }
 
 // OpenReader returns a Reader of the directory that a Store writes or wrote.
@@ -216,6 +219,10 @@ func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, erro
 	if err != nil {
 		return nil, err
 	}
+	spans, err := r.snapshot(ctx, seen, 0)
+	if err != nil {
+		return nil, err
+	}
 	totals := make(map[uint16]*storage.BookTotal)
 	of := func(stream uint16) *storage.BookTotal {
 		t, ok := totals[stream]
@@ -225,14 +232,20 @@ func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, erro
 		}
 		return t
 	}
+	begins := int64(math.MaxInt64)
 	for i := range books {
-		err := r.visitBooks(ctx, &books[i], func(row *ledgerRow) {
+		err := visit(ctx, r, ledger, &books[i], func(row *ledgerRow) {
 			b := row.book()
 			of(row.Stream).Add(&b)
+			begins = min(begins, row.WindowStart)
 		})
 		if err != nil {
 			return nil, err
 		}
+	}
+	err = r.settle(ctx, spans, begins, func(stream uint16, s storage.Settlement) { of(stream).Settle(s) })
+	if err != nil {
+		return nil, err
 	}
 	wanted := []int{colStream, colOpens, colReads, colFinishes, colSaves, colShares}
 	err = r.scan(ctx, rows, wanted, func(s *scan) {
@@ -244,13 +257,14 @@ func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, erro
 	return totals, err
 }
 
-func (r *Reader) visitBooks(ctx context.Context, e *entry, visit func(*ledgerRow)) error {
-	o, err := r.open(ledger, e)
+// visit calls f with each row of a file of a table with rows of type T.
+func visit[T any](ctx context.Context, r *Reader, t table, e *entry, f func(*T)) error {
+	o, err := r.open(t, e)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	l := newLedgerSource(o)
+	l := newRowsSource[T](o)
 	defer l.close()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -260,6 +274,6 @@ func (r *Reader) visitBooks(ctx context.Context, e *entry, visit func(*ledgerRow
 		if row == nil || err != nil {
 			return err
 		}
-		visit(row)
+		f(row)
 	}
 }

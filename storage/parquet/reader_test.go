@@ -77,13 +77,13 @@ func TestDamagedFiles(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
-	mustStore(t, s, smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
-	mustStore(t, s, smallBlock(s.Collector(), 2, 1, 2))
+	mustStore(t, s, spanned(smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5)))
+	mustStore(t, s, spanned(smallBlock(s.Collector(), 2, 1, 2)))
 	r, err := OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tree := range []table{reads, ledger} {
+	for _, tree := range tables {
 		path := filepath.Join(dir, string(tree), "day=2024-10-04/20241004T03-000000000001.parquet")
 		whole, err := os.ReadFile(path)
 		if err != nil {
@@ -127,11 +127,11 @@ func TestDamagedFiles(t *testing.T) {
 		if last(t, s) != 2 {
 			t.Errorf("last number %d", last(t, s))
 		}
-		mustStore(t, s, smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
+		mustStore(t, s, spanned(smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5)))
 	}
 	want := newOracle()
-	want.take(smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5))
-	want.take(smallBlock(s.Collector(), 2, 1, 2))
+	want.take(spanned(smallBlock(s.Collector(), 1, 1, 2, 3, 4, 5)))
+	want.take(spanned(smallBlock(s.Collector(), 2, 1, 2)))
 	want.verify(t, dir)
 }
 

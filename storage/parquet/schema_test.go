@@ -38,6 +38,7 @@ const ledgerSchemaText = `message ledgerRow {
 	required int64 sent (INT(64,false));
 	required int64 accepted (INT(64,false));
 	required int64 lost (INT(64,true));
+	required int64 damaged (INT(64,false));
 	required int64 refused (INT(64,false));
 	required int64 shed (INT(64,false));
 	required int64 clamped (INT(64,false));
@@ -68,7 +69,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		Opens: math.MaxUint32, Reads: 2, Finishes: 3, Saves: 4, Shares: 5, Dwell: 1 << 40, Progress: 100, First: 1728000060001, Last: 1728000060002,
 	})
 	b.Books = []storage.Book{{
-		Stream: 65534, Sent: 1, Accepted: 2, Lost: -3, Shed: 4, Clamped: 5, Duplicate: 6, Stale: 7, Reordered: 11,
+		Stream: 65534, Sent: 1, Accepted: 2, Lost: -3, Damaged: 12, Shed: 4, Clamped: 5, Duplicate: 6, Stale: 7, Reordered: 11,
 		Refused: []storage.Refused{{Reason: "size", Events: 8, Frames: 9}, {Reason: "magic", Frames: 10}},
 	}}
 	mustStore(t, s, b)
@@ -94,15 +95,15 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 	line := rowsOf(t, filepath.Join(dir, "ledger", file), ledgerSchemaText, hex(s.Collector()))[0]
 	for i, c := range line {
 		switch {
-		case c.Column() >= 14 && c.Kind() == parquet.ByteArray:
-			refused[line[i].String()+[]string{" events", "", " frames"}[c.Column()-14]] = line[i+2].Int64()
+		case c.Column() >= 15 && c.Kind() == parquet.ByteArray:
+			refused[line[i].String()+[]string{" events", "", " frames"}[c.Column()-15]] = line[i+2].Int64()
 		case c.Column() == 4:
 			books = append(books, int64(c.Uint32()))
-		case c.Column() < 14:
+		case c.Column() < 15:
 			books = append(books, c.Int64())
 		}
 	}
-	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, -3, 8, 4, 5, 6, 7, 11}
+	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, -3, 12, 8, 4, 5, 6, 7, 11}
 	if !reflect.DeepEqual(books, wantBooks) {
 		t.Errorf("books %v, want %v", books, wantBooks)
 	}

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // Options configure a Store.
@@ -31,7 +33,8 @@ type Store struct {
 	log       *slog.Logger
 	now       func() time.Time
 	disk      disk
-	lock      *os.File // nil where another Store of this process has it
+	lock      *os.File    // nil where another Store of this process has it
+	held      fs.FileInfo // of the lock's file
 	collector uint64
 	named     uint64 // whose id stands in the names of files; 0: nobody's
 
@@ -76,6 +79,10 @@ func open(o Options, d disk) (*Store, error) {
 	if s.lock, err = lock(s.dir, o.Shared); err != nil {
 		return nil, err
 	}
+	if s.held, err = s.lock.Stat(); err != nil {
+		_ = s.lock.Close()
+		return nil, fmt.Errorf("parquet: %w", err)
+	}
 	if s.collector, s.named = o.Collector, o.Collector; s.collector == 0 {
 		s.collector, err = collectorID(d, s.dir)
 	}
@@ -94,7 +101,7 @@ func open(o Options, d disk) (*Store, error) {
 // no more, in the same directory. It is to be closed before this one.
 func (s *Store) Beside(collector uint64) (*Store, error) {
 	b := &Store{
-		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true,
+		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true, held: s.held,
 		merged: make(map[table]spans), durable: make(map[string]bool),
 	}
 	if err := b.recover(); err != nil {
@@ -123,73 +130,105 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
-// recover learns what the files hold, and removes those that a crash left.
+// foundDay is what a start finds in the folder of a day.
+type foundDay struct {
+	table  table
+	folder string
+	mine   []entry
+	temps  []string // that nobody is writing any more
+}
+
+// recover learns what the files hold, and then removes those that a crash left:
+// where a file is of another version of the format, nothing is touched.
 func (s *Store) recover() error {
-	for _, t := range []table{ledger, reads} {
+	var all []foundDay
+	for _, t := range tables {
 		days, err := folders(s.disk, s.dir, t)
 		if err != nil {
 			return err
 		}
 		for _, day := range days {
-			if err := s.recoverDay(t, s.folder(t, day)); err != nil {
+			f := foundDay{table: t, folder: s.folder(t, day)}
+			if err := s.findDay(&f); err != nil {
 				return err
 			}
+			all = append(all, f)
+		}
+	}
+	for i := range all {
+		s.recoverDay(&all[i])
+	}
+	return nil
+}
+
+// findDay reads the metadata of a day's files.
+func (s *Store) findDay(f *foundDay) error {
+	list, err := s.disk.ReadDir(f.folder)
+	if err != nil {
+		return fmt.Errorf("parquet: %w", err)
+	}
+	for _, file := range list {
+		path := filepath.Join(f.folder, file.Name())
+		if strings.HasPrefix(file.Name(), tempPrefix) {
+			if s.others && !strings.Contains(file.Name(), tag(s.named)+"-") {
+				continue // it may be being written
+			}
+			f.temps = append(f.temps, path)
+			continue
+		}
+		if !readable(file.Name()) {
+			continue
+		}
+		e, err := readEntry(s.disk, f.table, path)
+		if err != nil {
+			if err := s.unreadable(file.Name(), err); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.collector == s.collector {
+			f.mine = append(f.mine, e)
 		}
 	}
 	return nil
 }
 
-func (s *Store) recoverDay(t table, folder string) error {
-	list, err := s.disk.ReadDir(folder)
-	if err != nil {
-		return fmt.Errorf("parquet: %w", err)
+// unreadable says whether a start can go on without a file that cannot be read.
+func (s *Store) unreadable(file string, err error) error {
+	n, _ := parseName(file)
+	switch {
+	case n.collector != s.named && s.others && errors.Is(err, fs.ErrNotExist):
+		return nil // its own process has merged it
+	case errors.Is(err, format.ErrVersion):
+		return err
+	case n.collector == s.named && !errors.Is(err, errDamaged):
+		return err // it has blocks that would be stored again
 	}
-	var mine []entry
-	for _, f := range list {
-		path := filepath.Join(folder, f.Name())
-		if strings.HasPrefix(f.Name(), tempPrefix) {
-			if s.others && !strings.Contains(f.Name(), tag(s.named)+"-") {
-				continue // it may be being written
-			}
-			if err := s.disk.Remove(path); err != nil {
-				s.log.Warn("parquet: cannot remove what an earlier process left half written; it does no harm", "error", err)
-			}
-			continue
-		}
-		if !readable(f.Name()) {
-			continue
-		}
-		e, err := readEntry(s.disk, t, path)
-		if err != nil {
-			n, _ := parseName(f.Name())
-			if n.collector != s.named && s.others && errors.Is(err, fs.ErrNotExist) {
-				continue // its own process has merged it
-			}
-			if n.collector == s.named && !errors.Is(err, errDamaged) {
-				return err // it has blocks that would be stored again
-			}
-			// Storing goes on; who reads is told. The number is not given again
-			// where it may be one of ours.
-			s.log.Error("parquet: a file cannot be read", "error", err)
-			if n.collector == s.named {
-				s.last = max(s.last, n.last)
-			}
-			continue
-		}
-		if e.collector == s.collector {
-			mine = append(mine, e)
-		}
-	}
-	for _, e := range mine {
-		s.last = max(s.last, e.blocks.last())
-		if e.name.hour == "" || e.name.merged {
-			s.merged[t] = s.merged[t].with(e.blocks)
-		}
-	}
-	if _, err := s.tidy(folder, mine); err != nil {
-		s.log.Warn("parquet: cannot remove files that a merged one has replaced; they are not read", "error", err)
+	// Storing goes on; who reads is told. The number is not given again where it may
+	// be one of ours.
+	s.log.Error("parquet: a file cannot be read", "error", err)
+	if n.collector == s.named {
+		s.last = max(s.last, n.last)
 	}
 	return nil
+}
+
+// recoverDay takes what a day's files hold, and removes what a crash left of them.
+func (s *Store) recoverDay(f *foundDay) {
+	for _, path := range f.temps {
+		if err := s.disk.Remove(path); err != nil {
+			s.log.Warn("parquet: cannot remove what an earlier process left half written; it does no harm", "error", err)
+		}
+	}
+	for _, e := range f.mine {
+		s.last = max(s.last, e.blocks.last())
+		if e.name.hour == "" || e.name.merged {
+			s.merged[f.table] = s.merged[f.table].with(e.blocks)
+		}
+	}
+	if _, err := s.tidy(f.folder, f.mine); err != nil {
+		s.log.Warn("parquet: cannot remove files that a merged one has replaced; they are not read", "error", err)
+	}
 }
 
 // tidy removes those files whose blocks are all in others, and returns the rest.
@@ -222,10 +261,32 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 	if err := check(b, s.collector); err != nil {
 		return storage.Never, fmt.Errorf("parquet: block %d is malformed: %w", b.Number, err)
 	}
+	// Before, so that nothing is made in a place that is another's, and after, so that
+	// what the files were made in is what a reader finds.
+	if err := s.Present(); err != nil {
+		return storage.Retry, err
+	}
+	if answer, err := s.store(b); answer != storage.Stored {
+		return answer, err
+	}
+	if err := s.Present(); err != nil {
+		return storage.Retry, err
+	}
+	return storage.Stored, nil
+}
+
+// store writes the files of a block.
+func (s *Store) store(b *storage.Block) (storage.Answer, error) {
 	end := time.UnixMilli(b.Window.End)
 	file := name{hour: hourOf(end), collector: s.named, first: b.Number, last: b.Number}.String()
+	day := uint32(end.Unix() / secondsPerDay)
+	if rows := seenRowsOf(b); len(rows) > 0 {
+		err := s.put(seen, day, file, b.Number, func(w io.Writer) error { return encodeSeen(w, b, rows) })
+		if err != nil {
+			return answer(err)
+		}
+	}
 	if len(b.Books) > 0 {
-		day := uint32(end.Unix() / secondsPerDay)
 		err := s.put(ledger, day, file, b.Number, func(w io.Writer) error { return encodeLedger(w, b) })
 		if err != nil {
 			return answer(err)
@@ -238,6 +299,24 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 		}
 	}
 	return storage.Stored, nil
+}
+
+// ErrGone says that the directory was removed or replaced under this process.
+var ErrGone = errors.New("the directory of parquet.dir was removed or replaced under this process")
+
+// Present says, as an error that is ErrGone, that the directory is no longer the one
+// that was opened: the file that is locked there is another, or none. Blocks stay in
+// the spool then, until it is put back or another process is started.
+func (s *Store) Present() error {
+	path := filepath.Join(s.dir, lockName)
+	there, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), err == nil && !os.SameFile(there, s.held):
+		return fmt.Errorf("parquet: %w: %s is not the file that this process has locked: put the directory back, or start anew, without what was stored in it", ErrGone, path)
+	case err != nil:
+		return fmt.Errorf("parquet: look whether the directory of parquet.dir is still there: %w", err)
+	}
+	return nil
 }
 
 // errForeign says that another collector's file has the name that a block needs.

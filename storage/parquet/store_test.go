@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // testNow is later than the windows of all test blocks.
@@ -65,6 +66,16 @@ func smallBlock(collector, number uint64, users ...uint64) *storage.Block {
 		b.Rows.Append(&storage.Row{Stream: 1, Minute: testDay * secondsPerDay, Content: 7, User: u, Opens: 1, First: end, Last: end})
 	}
 	b.Books = []storage.Book{{Stream: 1, Sent: uint64(len(users)), Accepted: uint64(len(users))}}
+	return b
+}
+
+// spanned adds spans of two sources to the books of a small block.
+func spanned(b *storage.Block) *storage.Block {
+	for source := range uint64(2) {
+		b.Books[0].Spans = append(b.Books[0].Spans, storage.Span{
+			Source: 1<<63 | source, Met: b.Window.Start, Base: 10, End: 30, Sent: 20, Lost: 5, At: b.Window.End, Ended: storage.SpanLeft,
+		})
+	}
 	return b
 }
 
@@ -255,7 +266,11 @@ func TestOneProcessWrites(t *testing.T) {
 func TestCollectorFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "collector")
-	for text, id := range map[string]uint64{"00000000000000ff\n": 255, "": 0, "zz": 0, "0": 0, "1ffffffffffffffff": 0} {
+	for text, id := range map[string]uint64{
+		string(format.Text(collectorKind, "00000000000000ff")): 255, string(format.Text(collectorKind, "0")): 0,
+		string(format.Text(collectorKind, "1ffffffffffffffff")): 0, string(format.Text(collectorKind)): 0,
+		"": 0, "zz": 0, "00000000000000ff\n": 0, "lectern-collector 2\n": 0,
+	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

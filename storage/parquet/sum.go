@@ -32,11 +32,11 @@ func (s *summed) Write(b []byte) (int, error) {
 func (s *summed) String() string { return fmt.Sprintf("%08x of %d", s.sum, s.length) }
 
 // verify compares a file with its checksums, so that no byte of it is another than
-// was written. Files of before there was one have none.
+// was written.
 func (o *opened) verify() error {
 	want, ok := o.parquet.Lookup(metaSum)
 	if !ok {
-		return nil
+		return damaged(o.path, metaSum+" is missing")
 	}
 	var sum uint32
 	var length int64

@@ -49,7 +49,6 @@ func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put fu
 		return err
 	}
 	out.SetKeyValueMetadata(metaSum, sum.String())
-	out.SetKeyValueMetadata(metaFooter, "1")
 	pages := sum.length
 	var tail bytes.Buffer
 	sum.Writer = &tail

@@ -13,14 +13,14 @@ const (
 
 // create makes a file with a temporary name. The caller has dirMu.
 func (s *Spool) create() (f File, temp string, err error) {
+	if err := s.Present(); err != nil {
+		return nil, "", err
+	}
 	s.temps++
 	temp = fmt.Sprintf("%d%s", s.temps, tempSuffix)
 	f, err = s.files.Create(s.path(temp))
 	return f, temp, err
 }
-
-// twoNumbers is the text of the files collector and unchecked.
-func twoNumbers(a, b uint64) []byte { return fmt.Appendf(nil, "%016x\n%016x\n", a, b) }
 
 // writeText writes a small file and gives it its name, in place of one that was
 // there. The caller has dirMu.
@@ -88,7 +88,11 @@ func (s *Spool) tidy() {
 	s.mark()
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	if err := s.syncDir(); err != nil {
+	err := s.Present() // else what has these names now is another's
+	if err == nil {
+		err = s.syncDir()
+	}
+	if err != nil {
 		s.warn("the spool cannot be tidied", err)
 		return
 	}
@@ -113,7 +117,7 @@ func (s *Spool) mark() {
 	if !due || s.closed {
 		return
 	}
-	if _, err := s.put(kindMark, s.sealed, make([]byte, recordHeaderSize, recordHeaderSize+8)); err != nil {
+	if _, err := s.put(kindMark, s.sealed, s.appendMark(nil, streamUnknown)); err != nil {
 		s.warn("stored blocks cannot be let go yet", err)
 	}
 }

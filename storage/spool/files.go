@@ -41,6 +41,9 @@ type File interface {
 	// Birth is when the file was made, in nanoseconds of whatever clock, false
 	// where the file system does not say. It survives a rename, and no copy.
 	Birth() (int64, bool)
+	// At says whether a path leads to this very file, and not to another one or to
+	// none.
+	At(path string) (bool, error)
 	// Size is the length in bytes.
 	Size() (int64, error)
 	// Resize makes the file that long. What is added reads as zeros and has its

@@ -114,6 +114,18 @@ func (systemFiles) locked(path string) (bool, error) {
 
 type systemFile struct{ *os.File }
 
+func (f systemFile) At(path string) (bool, error) {
+	var there, mine syscall.Stat_t
+	err := syscall.Stat(path, &there)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return false, nil
+	}
+	if err == nil {
+		err = syscall.Fstat(int(f.Fd()), &mine)
+	}
+	return err == nil && there.Dev == mine.Dev && there.Ino == mine.Ino, err
+}
+
 func (f systemFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

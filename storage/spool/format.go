@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // FORMAT.md is the authority for all of this.
@@ -19,12 +20,13 @@ import (
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	le         = binary.LittleEndian
-	logMagic   = []byte("LCTNLOG1")
-	runMagic   = []byte("LCTNRUN1")
 	recMagic   = []byte("LREC")
 )
 
 const (
+	logMagic = "LLOG"
+	runMagic = "LRUN"
+
 	logHeaderSize    = 64
 	recordHeaderSize = 72
 	runHeaderSize    = 104
@@ -55,7 +57,7 @@ type logHeader struct {
 
 func (h *logHeader) encode(b []byte) {
 	clear(b[:logHeaderSize])
-	copy(b, logMagic)
+	format.AppendHead(b[:0], logMagic)
 	le.PutUint64(b[8:], h.id)
 	le.PutUint64(b[16:], h.nonce)
 	le.PutUint64(b[24:], h.collector)
@@ -77,29 +79,40 @@ func readLogHeader(f File, id uint64) (h logHeader, err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return h, readError("the header", err)
 	}
-	if n >= logHeaderSize && h.decode(b[:]) {
-		if h.id != id {
-			return h, damage("the header is that of %s", logName(h.id))
-		}
+	if n < logHeaderSize {
+		return h, damage("%d bytes are too few", n)
+	}
+	bad := h.decode(b[:])
+	switch {
+	case bad == nil && h.id != id:
+		return h, damage("the header is that of %s", logName(h.id))
+	case bad == nil:
 		return h, nil
+	case errors.Is(bad, format.ErrVersion):
+		return h, bad
 	}
 	var first recordHeader
 	nonce := le.Uint64(b[logHeaderSize+8:])
 	if n == len(b) && first.decode(b[logHeaderSize:], nonce) && first.kind == kindSnapshot {
 		return logHeader{id: id, nonce: nonce}, errHeaderLost
 	}
-	return h, damage("the header")
+	return h, damagedBy("the header", bad)
 }
 
-func (h *logHeader) decode(b []byte) bool {
-	if !bytes.Equal(b[:8], logMagic) || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
-		return false
+// decode reads the header that b begins with, or says what is wrong with it: an
+// error of package format.
+func (h *logHeader) decode(b []byte) error {
+	if err := format.CheckHead(b, logMagic); err != nil {
+		return err
+	}
+	if le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
+		return format.ErrChecksum
 	}
 	*h = logHeader{
 		id: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), collector: le.Uint64(b[24:]),
 		previous: le.Uint64(b[32:]), previousEnd: le.Uint64(b[40:]), created: int64(le.Uint64(b[48:])),
 	}
-	return true
+	return nil
 }
 
 // recordHeader begins a record.
@@ -224,7 +237,7 @@ type runHeader struct {
 
 func (h *runHeader) encode(b []byte) {
 	clear(b[:runHeaderSize])
-	copy(b, runMagic)
+	format.AppendHead(b[:0], runMagic)
 	le.PutUint64(b[8:], h.collector)
 	le.PutUint64(b[16:], h.name.first)
 	le.PutUint64(b[24:], h.name.last)
@@ -241,9 +254,14 @@ func (h *runHeader) encode(b []byte) {
 	le.PutUint32(b[100:], crc32.Checksum(b[:100], castagnoli))
 }
 
-func (h *runHeader) decode(b []byte) bool {
-	if !bytes.Equal(b[:8], runMagic) || le.Uint32(b[100:]) != crc32.Checksum(b[:100], castagnoli) {
-		return false
+// decode reads the header that b begins with, or says what is wrong with it: an
+// error of package format.
+func (h *runHeader) decode(b []byte) error {
+	if err := format.CheckHead(b, runMagic); err != nil {
+		return err
+	}
+	if le.Uint32(b[100:]) != crc32.Checksum(b[:100], castagnoli) {
+		return format.ErrChecksum
 	}
 	*h = runHeader{
 		collector: le.Uint64(b[8:]),
@@ -252,7 +270,7 @@ func (h *runHeader) decode(b []byte) bool {
 		indexAt:   le.Uint64(b[56:]), created: int64(le.Uint64(b[64:])),
 		blocks: le.Uint32(b[72:]), replaced: le.Uint32(b[76:]), indexCRC: le.Uint32(b[80:]),
 	}
-	return true
+	return nil
 }
 
 // blockEntry is a block's line in the index of its run.

@@ -2,11 +2,13 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"slices"
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // FuzzRecover puts any bytes into a log and a run, with the checksums of their
@@ -94,12 +96,18 @@ func FuzzRecover(f *testing.F) {
 	})
 }
 
+// foreign says whether a header is whole and another collector's, or of another
+// version.
 func foreign(log, run, collector []byte) bool {
 	var l logHeader
 	var h runHeader
-	id, _ := parseHex(string(collector[:16]))
-	return len(log) >= logHeaderSize && l.decode(log) && l.collector != id || len(run) >= runHeaderSize && h.decode(run) && h.collector != id
+	id, _, _ := parseCollector(collector)
+	ofLog, ofRun := l.decode(pad(log, logHeaderSize)), h.decode(pad(run, runHeaderSize))
+	return errors.Is(ofLog, format.ErrVersion) || errors.Is(ofRun, format.ErrVersion) ||
+		ofLog == nil && l.collector != id || ofRun == nil && h.collector != id
 }
+
+func pad(b []byte, n int) []byte { return append(slices.Clone(b), make([]byte, max(0, n-len(b)))...) }
 
 // mendLog makes the checksums of whatever may be headers right, so that the
 // fuzzer gets behind them.
@@ -107,7 +115,7 @@ func mendLog(b []byte, collector uint64) {
 	if len(b) < logHeaderSize {
 		return
 	}
-	copy(b, logMagic)
+	format.AppendHead(b[:0], logMagic)
 	binary.LittleEndian.PutUint64(b[8:], 1)
 	binary.LittleEndian.PutUint64(b[24:], collector)
 	sum(b[:logHeaderSize], 60)
@@ -129,7 +137,7 @@ func mendRun(b []byte, collector uint64) {
 	if len(b) < runHeaderSize {
 		return
 	}
-	copy(b, runMagic)
+	format.AppendHead(b[:0], runMagic)
 	binary.LittleEndian.PutUint64(b[8:], collector)
 	if at := binary.LittleEndian.Uint64(b[56:]); at <= uint64(len(b)) {
 		binary.LittleEndian.PutUint32(b[80:], crc32.Checksum(b[at:], castagnoli))

@@ -177,7 +177,7 @@ func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
 	switch h.kind {
 	case kindSnapshot:
 		var sources map[uint64]Source
-		sources, ok = parseSnapshot(body)
+		sources, _, ok = parseSnapshot(body)
 		r.Sources = len(sources)
 	case kindSeal:
 		var s sealBody

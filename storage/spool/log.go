@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math/rand/v2"
 	"time"
 
 	"github.com/lectern/lectern/storage"
@@ -40,7 +39,7 @@ func (s *Spool) Seal(seal *Seal) (uint64, error) {
 	if n := sealSize(seal, &s.rows); n > bodyMax {
 		return 0, fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
 	}
-	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.rows)
+	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.rows, &s.sent)
 	number := s.sealed + 1
 	if err := s.writeSeal(); err != nil {
 		s.meters.failures.Inc()
@@ -116,10 +115,37 @@ func (s *Spool) writeSeal() error {
 		return fmt.Errorf("spool: seal %d was not encoded well", number)
 	}
 	body.apply(s.sources)
+	s.sent.take(body.sent)
 	s.sealed = number
+	s.confirm(&body)
 	s.sealedRows(number, &body, s.rows.newest)
 	s.meters.seals.Inc()
 	return nil
+}
+
+// confirm writes a mark behind the last seal, where the next record goes: that the
+// seal was durable, and may have been acknowledged. Without it the last record of a
+// log that is damaged could not be told from one that a crash cut off. It is not
+// synced, so that it costs nothing to wait for: after the end of the machine it may
+// be missing.
+func (s *Spool) confirm(body *sealBody) {
+	l := s.log
+	size := recordSize(markSize)
+	if l.broken || l.end+size > l.size {
+		return
+	}
+	stream := uint16(streamUnknown)
+	if len(body.sent) > 0 {
+		stream = le.Uint16(body.sent)
+	}
+	s.note = s.finish(s.appendMark(s.note[:0], stream), kindMark, s.sealed, l.nonce, s.marks())
+	_, _ = l.file.WriteAt(s.note[:size], l.end) // where it fails, the next seal does
+}
+
+// appendMark appends a mark with room for its header.
+func (s *Spool) appendMark(b []byte, stream uint16) []byte {
+	b = le.AppendUint64(append(b, emptyHeader[:]...), s.sent.all)
+	return appendTotal(b, stream, s.sent.of[stream])
 }
 
 // sealedRows keeps account of what waits to be frozen.
@@ -129,7 +155,12 @@ func (s *Spool) sealedRows(number uint64, body *sealBody, newest uint32) {
 	if body.count > 0 && number > s.through {
 		s.waiting = append(s.waiting, sealRows{number, body.count, len(body.rows), newest})
 	}
-	s.snapshot = int64(len(s.sources)) * sourceSize
+	s.snapshot = s.snapshotSize()
+}
+
+// snapshotSize is what the body of a snapshot takes, about. The caller has logMu.
+func (s *Spool) snapshotSize() int64 {
+	return int64(len(s.sources))*sourceSize + int64(len(s.sent.of))*totalSize
 }
 
 // put makes a record durable: in the file that is written, or at the beginning
@@ -150,6 +181,9 @@ func (s *Spool) put(kind uint32, number uint64, rec []byte) ([]byte, error) {
 			err = l.file.Sync()
 		}
 		if err == nil {
+			if err := s.Present(); err != nil {
+				return rec, err // it may be put back, and then the record is written again
+			}
 			l.end += size
 			if kind == kindSeal {
 				l.newest = number
@@ -198,16 +232,16 @@ func (s *Spool) rotate(kind uint32, number uint64, rec []byte) ([]byte, error) {
 	if kind != kindSeal {
 		rec = nil
 	}
-	l := &logFile{id: s.nextLog, nonce: rand.Uint64()}
+	l := &logFile{id: s.nextLog, nonce: s.o.nonce()}
 	s.nextLog++
 	m := s.marks()
-	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+len(s.sources)*sourceSize))
+	head := make([]byte, logHeaderSize, logHeaderSize+recordSize(8+int(s.snapshotSize())))
 	h := logHeader{id: l.id, nonce: l.nonce, collector: s.collector, created: s.o.Clock().UnixMilli()}
 	if s.log != nil {
 		h.previous, h.previousEnd = s.log.id, uint64(s.log.end)
 	}
 	h.encode(head)
-	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources)
+	snapshot := appendSnapshot(append(head[logHeaderSize:], emptyHeader[:]...), s.sources, &s.sent)
 	if len(snapshot)-recordHeaderSize > bodyMax {
 		return rec, fmt.Errorf("%d sources are too many for a snapshot", len(s.sources))
 	}
@@ -284,6 +318,7 @@ func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
 		return err
 	}
 	s.logs = append(s.logs, l)
+	s.anchor.Store(&anchor{s.path(logName(l.id)), f})
 	if s.log != nil && s.log.file != nil {
 		_ = s.log.file.Close() // it was only written by WriteAt and Sync, which said what there is to say
 	}

@@ -346,6 +346,12 @@ func (f *memoryFile) Sync() error {
 	return nil
 }
 
+func (f *memoryFile) At(name string) (bool, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return f.m.now[path.Base(name)] == f.n, nil
+}
+
 func (f *memoryFile) Size() (int64, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()

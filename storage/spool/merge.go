@@ -99,6 +99,9 @@ func (s *Spool) mergeRuns(ctx context.Context, runs []*run) error {
 		covers = covers.with(r.name.coverage)
 		window = addWindow(window, r.window)
 	}
+	for i := range books {
+		books[i].Spans = storage.CompactSpans(books[i].Spans)
+	}
 	w, err := s.newRun(books, size+booksSize(books))
 	if err != nil {
 		return err

@@ -278,7 +278,9 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-func TestSealAllocatesNothing(t *testing.T) {
+// What a seal and a freeze allocate is the path that is looked for, for the system
+// call.
+func TestSealAllocatesPathsAlone(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir, o.LogSize, o.SizeMax = t.TempDir(), 64<<20, 256<<20
 	s, _ := mustOpen(t, o)
@@ -291,7 +293,7 @@ func TestSealAllocatesNothing(t *testing.T) {
 		if err := s.Freeze(none, nil, storage.Window{}, storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 0 {
+	}); n > 2 {
 		t.Errorf("a seal allocates %v times", n)
 	}
 }

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -9,27 +10,39 @@ import (
 
 // meters are what the spool counts.
 type meters struct {
-	seals    *metrics.Counter // lectern_seals_total: seals that became durable
-	failures *metrics.Counter // lectern_seal_failures_total: seals that could not be written when they came
-	seconds  *metrics.Summary // lectern_seal_seconds: from the call to the record's being durable
-	torn     *metrics.Counter // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
-	setAside *metrics.Counter // lectern_spool_set_aside_total: damaged files
-	merges   *metrics.Counter // lectern_spool_merges_total: merges that replaced runs
+	seals    *metrics.Counter             // lectern_seals_total: seals that became durable
+	failures *metrics.Counter             // lectern_seal_failures_total: seals that could not be written when they came
+	seconds  *metrics.PrometheusHistogram // lectern_seal_seconds: from the call to the record's being durable
+	torn     *metrics.Counter             // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
+	setAside *metrics.Counter             // lectern_spool_files_set_aside_total: damaged files
+	damaged  *metrics.Counter             // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
+	merges   *metrics.Counter             // lectern_spool_merges_total: merges that replaced runs
 	set      *metrics.Set
 }
+
+// sealBuckets are the bounds of lectern_seal_seconds: a write and an fdatasync take
+// 3 to 4 ms on a good disk, and more than a second is an alert.
+var sealBuckets = []float64{5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60}
 
 func (s *Spool) register(set *metrics.Set) {
 	s.meters = meters{
 		seals:    set.NewCounter("lectern_seals_total"),
 		failures: set.NewCounter("lectern_seal_failures_total"),
-		seconds:  set.NewSummary("lectern_seal_seconds"),
+		seconds:  set.NewPrometheusHistogramExt("lectern_seal_seconds", sealBuckets),
 		torn:     set.NewCounter("lectern_spool_torn_bytes_total"),
-		setAside: set.NewCounter("lectern_spool_set_aside_total"),
+		setAside: set.NewCounter("lectern_spool_files_set_aside_total"),
+		damaged:  set.NewCounter("lectern_events_damaged_total"),
 		merges:   set.NewCounter("lectern_spool_merges_total"),
 		set:      set,
 	}
 	// Bytes of all files that hold something, and the bound of them.
 	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.quota.bytes()) })
+	set.NewGauge("lectern_spool_gone", func() float64 {
+		if errors.Is(s.Present(), ErrGone) {
+			return 1
+		}
+		return 0
+	})
 	set.NewGauge("lectern_spool_size_max_bytes", func() float64 { return float64(s.o.SizeMax) })
 }
 
@@ -38,7 +51,7 @@ func (s *Spool) register(set *metrics.Set) {
 func (s *Spool) unregister() {
 	for _, name := range []string{
 		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
-		"lectern_spool_set_aside_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_size_max_bytes",
+		"lectern_spool_files_set_aside_total", "lectern_events_damaged_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_gone", "lectern_spool_size_max_bytes",
 	} {
 		s.meters.set.UnregisterMetric(name)
 	}
@@ -60,6 +73,35 @@ func (s *Spool) Age() time.Duration {
 		return 0
 	}
 	return max(0, s.o.Clock().Sub(time.UnixMilli(oldest)))
+}
+
+// Rows is how many rows stand in blocks that are not stored, parked ones included.
+func (s *Spool) Rows() (rows int) {
+	s.eachLeft(func(e *blockEntry, _ blockState) { rows += int(e.rows) })
+	return rows
+}
+
+// Parked is how many blocks are parked now.
+func (s *Spool) Parked() (blocks int) {
+	s.eachLeft(func(_ *blockEntry, state blockState) {
+		if state == blockParked {
+			blocks++
+		}
+	})
+	return blocks
+}
+
+// eachLeft calls see for each block that is not stored.
+func (s *Spool) eachLeft(see func(*blockEntry, blockState)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		for i, state := range r.states {
+			if state == blockWaits || state == blockParked {
+				see(&r.blocks[i], state)
+			}
+		}
+	}
 }
 
 // quiet keeps a failure that goes on from filling the log.

@@ -46,6 +46,11 @@ func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err 
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	for _, place := range places {
+		if err := CheckVersions(place); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	var free []string
 	for _, place := range places {
 		if running, err := Running(place); err != nil {
@@ -142,7 +147,7 @@ func Vacant(place string) bool {
 func holds(name string) bool {
 	_, isLog := parseLogName(name)
 	_, isRun := parseRunName(name)
-	return isLog || isRun || name == "collector"
+	return isLog || isRun || name == collectorName
 }
 
 // Retire closes a spool of which every block is stored and every source is known
@@ -172,7 +177,7 @@ func (s *Spool) Retire() error {
 func (s *Spool) vacate() error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	if err := s.files.Remove(s.path("reserve")); err != nil {
+	if err := s.files.Remove(s.path(reserveName)); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	f, err := s.files.Create(s.path(vacantName))

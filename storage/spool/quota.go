@@ -23,7 +23,7 @@ type quota struct {
 func (s *Spool) openQuota(used int64) error {
 	q := &s.quota
 	q.max, q.used = s.o.SizeMax, used
-	path := s.path("reserve")
+	path := s.path(reserveName)
 	if err := s.files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("spool: %w", err)
 	}

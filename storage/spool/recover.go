@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,8 +20,10 @@ type recovery struct {
 	out     *Recovered
 	logs    []*foundLog
 	aside   []string // files of which nothing can be read
-	used    int64    // bytes of all files
-	holding bool     // s.buf has the last seal of the last log: it may not be durable
+	begun   bool     // a snapshot or a seal was read
+	missing missing
+	used    int64 // bytes of all files
+	holding bool  // s.buf has the last seal of the last log: it may not be durable
 }
 
 // foundLog is a log file that is there.
@@ -32,15 +35,18 @@ type foundLog struct {
 
 // recover reads the directory and begins a new log file.
 func (s *Spool) recover() (*Recovered, error) {
-	if err := s.files.SyncDir(s.o.Dir); err != nil { // what is there now stays there
-		return nil, fmt.Errorf("spool: sync the directory: %w", err)
-	}
 	entries, err := s.files.List(s.o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("spool: list the directory: %w", err)
 	}
+	if err := checkVersions(s.files, s.o.Dir, entries); err != nil {
+		return nil, err
+	}
 	if err := s.checkRenewed(entries); err != nil {
 		return nil, err
+	}
+	if err := s.files.SyncDir(s.o.Dir); err != nil { // what is there now stays there
+		return nil, fmt.Errorf("spool: sync the directory: %w", err)
 	}
 	if err := s.occupy(entries); err != nil {
 		return nil, err
@@ -75,8 +81,18 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err := s.openQuota(r.used); err != nil {
 		return nil, err
 	}
+	if !r.holding { // else the seal may tell of which stream it was
+		r.bookUnknown()
+	}
 	if err := r.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool: %w", err), s.quota.close())
+	}
+	r.bookUnknown()
+	if n := r.out.Damaged; n > 0 {
+		for _, l := range s.logs { // another start must find the same, until it is frozen
+			l.newest = max(l.newest, r.missing.seal)
+		}
+		s.o.Logger.Error("spool: acknowledged events are gone with the seals that are missing; the books show them as damaged", "events", n, "dir", s.o.Dir)
 	}
 	r.setAside()
 	r.letGo()
@@ -111,7 +127,7 @@ func (r *recovery) find(entries []Entry) error {
 		}
 		var err error
 		switch _, isLog := parseLogName(e.Name); {
-		case e.Name == "reserve", e.Name == uncheckedName:
+		case e.Name == reserveName, e.Name == uncheckedName:
 			e.Size = 0
 		case bad: // perhaps renamed by a person: its numbers are not given again
 			if n, ok := parseRunName(name); ok {
@@ -134,12 +150,14 @@ func (r *recovery) find(entries []Entry) error {
 // unread is the error of a start that cannot go on. A file that the disk does not
 // give is not taken for damaged: what it holds would be given up, and its numbers
 // be given again.
-func (r *recovery) unread(name string, err error) error {
+func (r *recovery) unread(name string, err error) error { return unread(r.s.path(name), err) }
+
+func unread(path string, err error) error {
 	if !errors.Is(err, errRead) {
-		return fmt.Errorf("spool: %s: %w", r.s.path(name), err)
+		return fmt.Errorf("spool: %s: %w", path, err)
 	}
 	return fmt.Errorf("spool: %s: %w. Start again; if it stays so, look at the disk, and rename the file to %s to start without what it holds",
-		r.s.path(name), err, name+badSuffix)
+		path, err, filepath.Base(path)+badSuffix)
 }
 
 func (r *recovery) findLog(e Entry) error {
@@ -296,7 +314,7 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 		h := in.header
 		switch h.kind {
 		case kindSnapshot:
-			in.damaged = !r.snapshot(h.number, s.buf) || in.damaged
+			in.damaged = !r.snapshot(&h, s.buf) || in.damaged
 			l.newest = max(l.newest, h.number)
 		case kindSeal:
 			l.newest = max(l.newest, h.number)
@@ -311,6 +329,8 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 			if r.holding = true; !last {
 				r.release()
 			}
+		case kindMark:
+			in.damaged = !r.mark(&h, s.buf) || in.damaged
 		}
 	}
 	if in.err != nil {
@@ -334,25 +354,46 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 	return nil
 }
 
-// gap reports seals that are nowhere.
+// gap notes seals that are nowhere, neither in a log nor in a run.
 func (r *recovery) gap(number uint64) {
-	if s := r.s; s.sealed > 0 && number > s.sealed+1 {
+	if s := r.s; r.begun && number > s.sealed+1 && number-1 > s.through {
+		r.missing.seal = number - 1
 		s.o.Logger.Error("spool: acknowledged seals are missing", "first", s.sealed+1, "last", number-1, "dir", s.o.Dir)
 	}
 }
 
 // snapshot takes the sources of a snapshot, unless later states are known.
-func (r *recovery) snapshot(number uint64, rec []byte) bool {
+func (r *recovery) snapshot(h *recordHeader, rec []byte) bool {
 	s := r.s
-	sources, ok := parseSnapshot(rec[recordHeaderSize:])
+	sources, sent, ok := parseSnapshot(rec[recordHeaderSize:])
 	if !ok {
 		return false
 	}
-	if number < s.sealed {
+	if h.number < s.sealed {
 		return true
 	}
-	r.gap(number + 1)
-	s.sources, s.sealed = sources, number
+	r.gap(h.number + 1)
+	r.knownAll(sent, h.time)
+	s.sources, s.sealed, r.begun = sources, h.number, true
+	return true
+}
+
+// mark takes what a mark says of the seals before it, where these are missing.
+func (r *recovery) mark(h *recordHeader, rec []byte) bool {
+	s := r.s
+	body := rec[recordHeaderSize:]
+	if len(body) != markSize {
+		return false
+	}
+	if !r.begun || h.number <= s.sealed {
+		return true
+	}
+	r.gap(h.number + 1)
+	r.missing.window = storage.Window{Start: h.time, End: h.time}
+	r.excess(le.Uint16(body[8:]), le.Uint64(body[10:]))
+	s.sent.take(body[8:])
+	r.missing.unknown = le.Uint64(body) - min(le.Uint64(body), s.sent.all)
+	s.sealed = h.number
 	return true
 }
 
@@ -368,9 +409,10 @@ func (r *recovery) release() {
 	if !ok {
 		return
 	}
+	r.known(&body)
 	r.take(number, body)
 	body.apply(s.sources)
-	s.sealed = number
+	s.sealed, r.begun = number, true
 	newest, _ := rowsIn(body.rows, body.count)
 	s.sealedRows(number, &body, newest)
 }
@@ -394,6 +436,11 @@ func (r *recovery) take(number uint64, body sealBody) {
 		return
 	}
 	if books, ok := getBooks(body.rest, body.books); ok {
+		for i := range books {
+			for k := range books[i].Spans {
+				books[i].Spans[k].Seal = number
+			}
+		}
 		out.Books = addBooks(out.Books, books)
 	}
 }
@@ -502,20 +549,20 @@ func (r *recovery) setAside() {
 // the file is lost, the others know the id.
 func (r *recovery) readCollector(entries []Entry) error {
 	s := r.s
-	text, born, err := r.readText("collector")
+	text, born, err := r.readText(collectorName)
 	if err == nil {
 		id, birth, ok := parseCollector(text)
 		switch {
 		case !ok:
 		case birth != 0 && born != 0 && birth != born:
 			return fmt.Errorf("spool: %s is a copy of another directory: the blocks of both would have the same collector id and numbers. "+
-				"Use the one that was there first, or an empty directory. If the other one will never be used again, remove %s and start again", s.o.Dir, s.path("collector"))
+				"Use the one that was there first, or an empty directory. If the other one will never be used again, remove %s and start again", s.o.Dir, s.path(collectorName))
 		default:
 			s.collector = id
 			return nil
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("spool: read %s: %w", s.path("collector"), err)
+		return fmt.Errorf("spool: read %s: %w", s.path(collectorName), err)
 	}
 	id, files, err := r.collectorOfFiles(entries)
 	switch {
@@ -524,7 +571,7 @@ func (r *recovery) readCollector(entries []Entry) error {
 	case id != 0:
 		s.o.Logger.Warn("spool: the collector id was lost and is taken from the other files", "dir", s.o.Dir, "collector", strconv.FormatUint(id, 16))
 	case files:
-		return fmt.Errorf("spool: %s is missing or damaged, and no other file can be read: move %s away and start again", s.path("collector"), s.o.Dir)
+		return fmt.Errorf("spool: %s is missing or damaged, and no other file can be read: move %s away and start again", s.path(collectorName), s.o.Dir)
 	default:
 		id = 1 + rand.Uint64N(1<<64-1)
 	}
@@ -534,30 +581,23 @@ func (r *recovery) readCollector(entries []Entry) error {
 
 // parseCollector reads the id, and the birth of the file that it was written to,
 // 0 where that was not known.
-func parseCollector(text string) (id uint64, birth int64, ok bool) {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	id, ok = parseHex(lines[0])
-	if len(lines) > 1 {
-		n, good := parseHex(lines[1])
-		birth, ok = int64(n), ok && good
-	}
-	return id, birth, ok && id != 0 && len(lines) <= 2
+func parseCollector(text []byte) (id uint64, birth int64, ok bool) {
+	id, n, ok := parseTwoNumbers(collectorName, text)
+	return id, int64(n), ok && id != 0
 }
 
 // readText reads a small file, with its birth, 0 where that is not known.
-func (r *recovery) readText(name string) (text string, born int64, err error) {
+func (r *recovery) readText(name string) (text []byte, born int64, err error) {
 	f, err := r.s.files.Open(r.s.path(name))
 	if err != nil {
-		return "", 0, err
+		return nil, 0, err
 	}
 	defer f.Close()
-	var b [64]byte
-	n, err := f.ReadAt(b[:], 0)
-	if err != nil && err != io.EOF {
-		return "", 0, err
+	if text, err = readSmall(f); err != nil {
+		return nil, 0, err
 	}
 	born, _ = f.Birth()
-	return string(b[:n]), born, nil
+	return text, born, nil
 }
 
 // collectorOfFiles returns the id that the headers say, and whether there are
@@ -582,10 +622,10 @@ func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool, err
 		}
 		var l logHeader
 		var h runHeader
-		if isLog && l.decode(b[:]) {
+		if isLog && l.decode(b[:]) == nil {
 			return l.collector, true, nil
 		}
-		if isRun && h.decode(b[:]) {
+		if isRun && h.decode(b[:]) == nil {
 			return h.collector, true, nil
 		}
 	}
@@ -595,9 +635,9 @@ func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool, err
 func (s *Spool) writeCollector() error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	err := s.writeText("collector", func(f File) []byte {
+	err := s.writeText(collectorName, func(f File) []byte {
 		birth, _ := f.Birth()
-		return twoNumbers(s.collector, uint64(birth))
+		return twoNumbers(collectorName, s.collector, uint64(birth))
 	})
 	if err == nil {
 		err = s.syncDir()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 const (
@@ -43,6 +45,9 @@ func Renew(place string) (moved string, files int, err error) {
 
 // renew moves the files of a place whose lock this process has.
 func renew(place string) (moved string, files int, err error) {
+	if err := CheckVersions(place); err != nil {
+		return "", 0, err
+	}
 	list, err := os.ReadDir(place)
 	if err != nil {
 		return "", 0, err
@@ -86,7 +91,10 @@ func belongs(e fs.DirEntry) bool {
 func renewedName(place string, list []fs.DirEntry) (string, error) {
 	path := filepath.Join(place, renewingName)
 	note, err := os.ReadFile(path)
-	name := strings.TrimSpace(string(note))
+	name := ""
+	if lines, bad := format.ParseText(textKind(renewingName), note); bad == nil && len(lines) == 1 {
+		name = lines[0]
+	}
 	switch {
 	case err == nil && strings.HasPrefix(name, renewedPrefix) && name == filepath.Base(name):
 		return name, nil
@@ -105,7 +113,7 @@ func renewedName(place string, list []fs.DirEntry) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = f.WriteAt([]byte(name+"\n"), 0)
+	_, err = f.WriteAt(format.Text(textKind(renewingName), name), 0)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // run is a run file, of frozen blocks.
@@ -74,6 +75,11 @@ func damage(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(format, args...))
 }
 
+// damagedBy is the error of what is not as it was written.
+func damagedBy(what string, why error) error {
+	return fmt.Errorf("%w: %s: %w", errDamaged, what, why)
+}
+
 // readError is the error of a read. Where a file ends too early it is damaged;
 // whatever else the kernel says is about the disk at this moment, and not about
 // what the file holds.
@@ -94,8 +100,10 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 		return nil, nil, readError("the header", err)
 	}
 	var h runHeader
-	if !h.decode(b[:]) {
-		return nil, nil, damage("the header's checksum is wrong")
+	if err := h.decode(b[:]); errors.Is(err, format.ErrVersion) {
+		return nil, nil, err
+	} else if err != nil {
+		return nil, nil, damagedBy("the header", err)
 	}
 	if h.name != name {
 		return nil, &h, damage("the header belongs to %s", h.name)

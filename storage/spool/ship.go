@@ -92,10 +92,14 @@ func (s *Spool) skip(unread []*run) bool {
 	return had
 }
 
-// settleNames makes the names of runs durable where an earlier attempt failed.
+// settleNames makes the names of runs durable where an earlier attempt failed, and
+// sees that they are those of this spool.
 func (s *Spool) settleNames() error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
+	if err := s.Present(); err != nil { // what is not there is not damaged
+		return fmt.Errorf("spool: %w", err)
+	}
 	s.mu.Lock()
 	durable := true
 	for _, r := range s.runs {

@@ -355,6 +355,13 @@ type simKey struct {
 	content, user uint64
 }
 
+// simSpan names a span.
+type simSpan struct {
+	stream uint16
+	source uint64
+	met    int64
+}
+
 type simSum struct{ dwell, events uint64 }
 
 // checkSums adds up what was sealed, and what is in the store, in runs and in
@@ -363,6 +370,12 @@ func (w *world) checkSums(when string) {
 	w.t.Helper()
 	want, got := map[simKey]simSum{}, map[simKey]simSum{}
 	wantSent, gotSent := map[uint16]uint64{}, map[uint16]uint64{}
+	wantSpans, gotSpans := map[simSpan]storage.Span{}, map[simSpan]storage.Span{}
+	span := func(to map[simSpan]storage.Span, stream uint16, s storage.Span) {
+		if k := (simSpan{stream, s.Source, s.Met}); s.Seal >= to[k].Seal {
+			to[k] = s
+		}
+	}
 	add := func(to map[simKey]simSum, r storage.Row) {
 		k := simKey{r.Stream, r.Minute, r.Content, r.User}
 		sum := to[k]
@@ -379,6 +392,10 @@ func (w *world) checkSums(when string) {
 		}
 		for _, b := range w.seals[i].seal.Books {
 			wantSent[b.Stream] += b.Sent
+			for _, s := range b.Spans {
+				s.Seal = uint64(i + 1)
+				span(wantSpans, b.Stream, s)
+			}
 		}
 	}
 	count := func(b *storage.Block) {
@@ -387,6 +404,9 @@ func (w *world) checkSums(when string) {
 		}
 		for _, k := range b.Books {
 			gotSent[k.Stream] += k.Sent
+			for _, s := range k.Spans {
+				span(gotSpans, k.Stream, s)
+			}
 		}
 	}
 	for _, b := range w.store {
@@ -410,6 +430,9 @@ func (w *world) checkSums(when string) {
 	}
 	for _, b := range w.books {
 		gotSent[b.Stream] += b.Sent
+		for _, s := range b.Spans {
+			span(gotSpans, b.Stream, s)
+		}
 	}
 	for k, sum := range want {
 		if got[k] != sum {
@@ -422,6 +445,9 @@ func (w *world) checkSums(when string) {
 	}
 	if !maps.Equal(gotSent, wantSent) {
 		w.fail("%s: books have %v, want %v", when, gotSent, wantSent)
+	}
+	if !maps.Equal(gotSpans, wantSpans) {
+		w.fail("%s: spans are %v, want %v", when, gotSpans, wantSpans)
 	}
 }
 
@@ -505,6 +531,9 @@ func (w *world) seal() {
 	}
 	if w.rng.IntN(2) == 0 {
 		seal.Books = []storage.Book{{Stream: uint16(w.rng.IntN(3)), Sent: 1 + w.rng.Uint64N(100), Refused: []storage.Refused{{Reason: "magic", Frames: 1}}}}
+		for source := range w.rng.Uint64N(3) {
+			seal.Books[0].Spans = append(seal.Books[0].Spans, storage.Span{Source: source, Met: w.rng.Int64N(2), End: w.rng.Uint64()})
+		}
 	}
 	for _, r := range seal.Rows { // whoever counts an event accounts for it
 		seal.Books = addBooks(seal.Books, []storage.Book{{Stream: r.Stream, Sent: 1, Accepted: 1}})
@@ -570,6 +599,11 @@ func (w *world) acknowledge() {
 	w.open = false
 	w.sources = maps.Clone(last.after)
 	w.rows = append(w.rows, last.seal.Rows...)
+	for _, b := range last.seal.Books { // as the gatherer does
+		for i := range b.Spans {
+			b.Spans[i].Seal = uint64(len(w.seals))
+		}
+	}
 	w.books = addBooks(w.books, last.seal.Books)
 	w.window = addWindow(w.window, last.seal.Window)
 	w.through = uint64(len(w.seals))

@@ -13,9 +13,11 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -35,8 +37,9 @@ type Options struct {
 
 	LockWait time.Duration // how long to wait for another process that has the directory
 
-	blockRows int // rows of a block; tests make it small
-	mergeAt   int // runs of one class that are merged; tests make it small
+	blockRows int           // rows of a block; tests make it small
+	mergeAt   int           // runs of one class that are merged; tests make it small
+	nonce     func() uint64 // of a log file; tests know it
 }
 
 const logSizeDefault = 64 << 20
@@ -59,6 +62,7 @@ type Recovered struct {
 	Last     uint64   // number of the last seal that is in Rows, Books, Sources or a run
 	Torn     int64    // bytes of a write that a crash cut off; never acknowledged
 	SetAside []string // names of damaged files: acknowledged data may be missing
+	Damaged  uint64   // events of acknowledged seals that are missing; they are in Books
 	Seals    int      // that are in no run
 	Runs     int      // that wait for the store
 }
@@ -80,6 +84,7 @@ type Spool struct {
 	quiet     quiet
 	quota     quota
 	wake      chan struct{}
+	anchor    atomic.Pointer[anchor] // changes with log
 
 	// Locks are taken in the order logMu, dirMu, mu.
 
@@ -88,9 +93,11 @@ type Spool struct {
 	nextLog uint64     // id of the next one
 	sealed  uint64     // number of the last durable seal
 	sources map[uint64]Source
+	sent    totals
 	buf     []byte // the record being written
 	rows    rowGroups
-	pending bool // buf holds a seal that could not be written
+	note    []byte // the mark behind it
+	pending bool   // buf holds a seal that could not be written
 	closed  bool
 
 	dirMu   sync.Mutex // protects the directory and the fields below
@@ -133,7 +140,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 		return nil, nil, fmt.Errorf("spool: %d bytes for %s are too few: set at least %d", o.SizeMax, o.Dir, 4*o.LogSize)
 	}
 	o.fill()
-	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}}
+	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}, sent: newTotals()}
 	if err := s.files.MakeDir(o.Dir); err != nil {
 		return nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
@@ -157,6 +164,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	s.register(o.Metrics)
 	s.meters.torn.Add(int(recovered.Torn))
 	s.meters.setAside.Add(len(recovered.SetAside))
+	s.meters.damaged.AddInt64(int64(recovered.Damaged))
 	s.token()
 	return s, recovered, nil
 }
@@ -176,6 +184,9 @@ func (o *Options) fill() {
 	}
 	if o.blockRows == 0 {
 		o.blockRows = storage.BlockRowsMax
+	}
+	if o.nonce == nil {
+		o.nonce = rand.Uint64
 	}
 	if o.mergeAt == 0 {
 		o.mergeAt = 8

@@ -24,8 +24,8 @@ func (r *recovery) readUnchecked() error {
 	if err != nil {
 		return r.unread(uncheckedName, readError("the file", err))
 	}
-	var collector, number uint64
-	if n, err := fmt.Sscanf(text, "%016x\n%016x\n", &collector, &number); n != 2 || err != nil {
+	collector, number, ok := parseTwoNumbers(uncheckedName, text)
+	if !ok {
 		s.o.Logger.Warn("spool: a file is damaged and is not looked at", "file", s.path(uncheckedName))
 		return nil
 	}
@@ -41,7 +41,7 @@ func (s *Spool) noteUnchecked() error {
 	if s.checked || s.noted {
 		return nil
 	}
-	err := s.writeText(uncheckedName, func(File) []byte { return twoNumbers(s.collector, s.base) })
+	err := s.writeText(uncheckedName, func(File) []byte { return twoNumbers(uncheckedName, s.collector, s.base) })
 	if err != nil {
 		return fmt.Errorf("note that no store was asked: %w", err)
 	}

@@ -56,7 +56,7 @@ SETTINGS
     ttl_only_drop_parts = 1;
 
 -- What became of every event: the books of each window by stream, which balance:
--- sent = accepted + refused + shed + lost. Written before the block; a block that
+-- sent = accepted + refused + shed + lost + damaged. Written before the block; a block that
 -- is written again replaces its rows, so read it with FINAL, or through the view
 -- books.
 CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
@@ -70,6 +70,8 @@ CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
     accepted       UInt64 CODEC(T64, ZSTD(1)),
     -- Below zero where frames came that an earlier window called lost.
     lost           Int64 CODEC(T64, ZSTD(1)),
+    -- Of seals that a damaged disk took from a spool before they were stored.
+    damaged        UInt64 CODEC(T64, ZSTD(1)),
     refused        UInt64 CODEC(T64, ZSTD(1)),
     shed           UInt64 CODEC(T64, ZSTD(1)),
     clamped        UInt64 CODEC(T64, ZSTD(1)),
@@ -95,6 +97,39 @@ ORDER BY (collector, block, stream)
 SETTINGS
     fsync_after_insert = 1,
     fsync_part_directory = 1;
+
+-- What each collector saw of a source, up to a moment, where other collectors may
+-- have seen more of it: positions of events, and how many of them its books have as
+-- sent, and as lost. A later span of the same meeting replaces the earlier, so read
+-- it with FINAL, or through the view settlements.
+CREATE TABLE IF NOT EXISTS {{.Local "spans"}}{{.OnCluster}}
+(
+    stream         UInt16 CODEC(ZSTD(1)),
+    source         UInt64 CODEC(ZSTD(1)),
+    collector      UInt64 CODEC(ZSTD(1)),
+    -- When the collector met the source.
+    met            DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
+    -- The collector's seal that brought it; that of the last one counts. Blocks may
+    -- come in another order.
+    seal           UInt64 CODEC(T64, ZSTD(1)),
+    block          UInt64 CODEC(T64, ZSTD(1)),
+    position_from  UInt64 CODEC(T64, ZSTD(1)),
+    position_to    UInt64 CODEC(T64, ZSTD(1)),
+    sent           UInt64 CODEC(T64, ZSTD(1)),
+    lost           UInt64 CODEC(T64, ZSTD(1)),
+    -- The moment.
+    at             DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
+    -- How it stood with the source then: 0 it went on there, 1 it did no more, 2 it
+    -- had said that it was at its end.
+    ended          UInt8 CODEC(ZSTD(1))
+)
+ENGINE = {{.Engine "ReplacingMergeTree" "spans" "seal"}}
+-- By source, since that is how spans are settled.
+ORDER BY (stream, source, collector, met)
+{{- .TTL "at"}}
+SETTINGS
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
 {{if .Cluster}}
 -- For reading over all shards. Collectors write to {{.Local "reads"}} of their own shard:
 -- through these, an insert would be several, and no longer exactly once.
@@ -103,4 +138,7 @@ ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'reads');
 
 CREATE TABLE IF NOT EXISTS {{.Name "ledger_all"}}{{.OnCluster}} AS {{.Local "ledger"}}
 ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'ledger');
+
+CREATE TABLE IF NOT EXISTS {{.Name "spans_all"}}{{.OnCluster}} AS {{.Local "spans"}}
+ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'spans');
 {{end}}

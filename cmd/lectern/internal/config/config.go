@@ -40,13 +40,28 @@ type Listen struct {
 
 // Ops is where the operations server listens.
 type Ops struct {
-	Address string // host:port, as in Listen
+	Address      string // host:port, as in Listen
+	AllowedHosts string // names by which it may be asked, with commas between them; empty: none but localhost and IP addresses
 }
+
+// Hosts are the names of AllowedHosts, one by one.
+func (o *Ops) Hosts() []string {
+	if o.AllowedHosts == "" {
+		return nil
+	}
+	return strings.Split(o.AllowedHosts, ",")
+}
+
+// OpsConnectionsMax is how many connections the operations server holds at once.
+// It is no setting: nobody who may ask needs more, and each takes from the
+// descriptors that the event port leaves.
+const OpsConnectionsMax = 32
 
 // Stop says how the daemon ends.
 type Stop struct {
-	DrainTime time.Duration // after SIGTERM, for which traffic is still taken
-	Grace     time.Duration // the longest that ending may take, DrainTime included
+	DrainTime   time.Duration // after SIGTERM, for which traffic is still taken
+	UnreadyTime time.Duration // the last part of DrainTime, all of it where it is longer: not ready
+	Grace       time.Duration // the longest that ending may take, DrainTime included
 }
 
 // StopRest is the least of Stop.Grace that is left behind Stop.DrainTime: for the
@@ -60,6 +75,7 @@ type Window struct {
 	Settle        time.Duration // how long after its end a minute is flushed
 	LateMax       time.Duration // 0: no limit
 	FutureMax     time.Duration // 0: no limit
+	DaysMax       int           // days of event time, beside those around today, in one FlushInterval
 }
 
 // Limits bound memory and descriptors.
@@ -123,10 +139,10 @@ func Defaults() Config {
 	return Config{
 		Listen: Listen{Address: "127.0.0.1:8420", ReceiveBuffer: 8 << 20},
 		Ops:    Ops{Address: "127.0.0.1:8421"},
-		Stop:   Stop{Grace: 25 * time.Second},
+		Stop:   Stop{UnreadyTime: 5 * time.Second, Grace: 25 * time.Second},
 		Window: Window{
 			AckInterval: time.Second, FlushInterval: time.Minute, Settle: 5 * time.Second,
-			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,
+			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute, DaysMax: 400,
 		},
 		Limits: Limits{
 			KeysMax:    1 << 20,

@@ -87,8 +87,10 @@ loops = 3
 receive_buffer = 123457
 [ops]
 address = ":9001"
+allowed_hosts = "lectern,a.example"
 [stop]
 drain_time = "10s"
+unready_time = "8s"
 grace = "55s"
 [window]
 ack_interval = "250ms"
@@ -96,6 +98,7 @@ flush_interval = "1m30s"
 settle = "7s"
 late_max = "0s"
 future_max = "1h"
+days_max = 4000
 [limits]
 keys_max = 262_144
 sources_max = 7
@@ -145,9 +148,9 @@ func TestLoad(t *testing.T) {
 	got.File = ""
 	want := Config{
 		Listen:  Listen{"[::]:9000", true, 3, 123457},
-		Ops:     Ops{":9001"},
-		Stop:    Stop{10 * time.Second, 55 * time.Second},
-		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour},
+		Ops:     Ops{":9001", "lectern,a.example"},
+		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
+		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
@@ -277,6 +280,9 @@ func TestProblems(t *testing.T) {
 		{"[listen]\naddress = \"a b:1\"\n", `:2: listen.address: "a b:1" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
 		{"[ops]\naddress = \"localhost:http\"\n", `:2: ops.address: "localhost:http" has no port from 0 to 65535`},
 		{"[ops]\naddress = \"localhost:65536\"\n", `:2: ops.address: "localhost:65536" has no port from 0 to 65535`},
+		{"[ops]\nallowed_hosts = \"a,\"\n", `:2: ops.allowed_hosts: "a," is not a list of host names without ports, such as "lectern,lectern.example.org"`},
+		{"[ops]\nallowed_hosts = \"lectern:8421\"\n", `:2: ops.allowed_hosts: "lectern:8421" is not a list of host names without ports, such as "lectern,lectern.example.org"`},
+		{"[ops]\nallowed_hosts = \"http://lectern\"\n", `:2: ops.allowed_hosts: "http://lectern" is not a list of host names without ports, such as "lectern,lectern.example.org"`},
 		{"[storage]\ndriver = \"mysql\"\n", `:2: storage.driver: "mysql" is not one of "parquet", "clickhouse"`},
 		{"[clickhouse]\naddress = \"a:9000,b\"\n", `:2: clickhouse.address: "b" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
 		{"[clickhouse]\naddress = \":9000\"\n", `:2: clickhouse.address: ":9000" has no host`},
@@ -370,7 +376,7 @@ func TestEnvironment(t *testing.T) {
 	for entry, want := range map[string]string{
 		"LECTERN_WINDOW_LATEMAX=1s":          "[LECTERN_WINDOW_LATEMAX: unknown variable; did you mean LECTERN_WINDOW_LATE_MAX?]",
 		"LECTERN_OPS_PORT=yes":               "[LECTERN_OPS_PORT: unknown variable]",
-		"LECTERN_OPS_SERVICE_HOST=lectern":   "[LECTERN_OPS_SERVICE_HOST: unknown variable]",
+		"LECTERN_OPS_SERVICE_HOST=lectern":   "[LECTERN_OPS_SERVICE_HOST: unknown variable; did you mean LECTERN_OPS_ALLOWED_HOSTS?]",
 		"LECTERN_SERVICE_HOSTS=10.0.0.1":     "[LECTERN_SERVICE_HOSTS: unknown variable]",
 		"LECTERN_PORTS=1":                    "[LECTERN_PORTS: unknown variable]",
 		"LECTERN_LISTEN_LOOPS=x":             `[LECTERN_LISTEN_LOOPS: "x" is not an integer]`,
@@ -421,10 +427,11 @@ func TestMemory(t *testing.T) {
 		"rows of a cut":   2 * 3 * 458752 * 80,
 		"a block":         80_000_000,
 		"rows waiting":    320_000_000,
-		"sources":         50_000_000,
-		"connections":     16384*4096 + 3*(32<<20),
+		"sources":         68_000_000,
+		"connections":     16384*4096 + 3*(35<<20),
 		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),
+		"operations":      2 * 32 * (256 << 10),
 		"base":            64 << 20,
 	}
 	for _, m := range c.Memory() {

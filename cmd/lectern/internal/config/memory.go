@@ -14,16 +14,18 @@ type Memory struct {
 }
 
 const (
-	slotBytes       = 64       // collector's slot: a cache line
-	tagBytes        = 1        // beside each slot
-	rowBytes        = 80       // storage.Row, and in a seal
-	waitingBytes    = 100      // storage's slot of a row, 32, in a table that is a third full at the least
-	sourceBytes     = 500      // collector's source, 320, its entries in the index, and the spool's copy
-	connectionBytes = 4 << 10  // gnet's connection and ours
-	partialMax      = 32 << 20 // half-received frames, a loop
-	frameBytes      = 64 << 10 // the largest of them
-	batchBytes      = 8 << 20  // 64 datagrams of 64 KiB, in large pages, a loop
-	baseBytes       = 64 << 20 // the program, its stacks, the store's buffers
+	slotBytes       = 64        // collector's slot: a cache line
+	tagBytes        = 1         // beside each slot
+	rowBytes        = 80        // storage.Row, and in a seal
+	waitingBytes    = 100       // storage's slot of a row, 32, in a table that is a third full at the least
+	sourceBytes     = 680       // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
+	connectionBytes = 4 << 10   // gnet's connection and ours
+	partialMax      = 32 << 20  // half-received frames, a loop
+	partialSpare    = 3 << 20   // memory that is kept ready for them, a loop
+	frameBytes      = 64 << 10  // the largest of them
+	batchBytes      = 8 << 20   // 64 datagrams of 64 KiB, in large pages, a loop
+	opsBytes        = 256 << 10 // a connection of the operations server, with the page that it is sent
+	baseBytes       = 64 << 20  // the program, its stacks, the store's buffers
 )
 
 // slots is the size of each loop's tables.
@@ -54,9 +56,10 @@ func (c *Config) Memory() []Memory {
 		{"rows waiting", int64(c.Limits.RowsWaitingMax) * waitingBytes, "limits.rows_waiting_max"},
 		{"a block", c.blockCopies() * storage.BlockRowsMax * rowBytes, "a block and its encoded form, and for ClickHouse its compressed one"},
 		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
-		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax), "limits.connections_max, and frames half received"},
+		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax) + loops*partialSpare, "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},
+		{"operations", 2 * OpsConnectionsMax * opsBytes, "/metrics and the like: 32 connections, and as many that are being closed"},
 		{"base", baseBytes, "the program itself"},
 	}
 }

@@ -32,8 +32,10 @@ func (c *Config) settings() []setting {
 		size("listen.receive_buffer", &c.Listen.ReceiveBuffer, 4<<10, 1<<30),
 
 		address("ops.address", &c.Ops.Address),
+		hosts("ops.allowed_hosts", &c.Ops.AllowedHosts),
 
 		duration("stop.drain_time", &c.Stop.DrainTime, 0, time.Hour),
+		duration("stop.unready_time", &c.Stop.UnreadyTime, 0, time.Hour),
 		duration("stop.grace", &c.Stop.Grace, StopRest, time.Hour),
 
 		duration("window.ack_interval", &c.Window.AckInterval, time.Millisecond, time.Minute),
@@ -41,6 +43,7 @@ func (c *Config) settings() []setting {
 		duration("window.settle", &c.Window.Settle, 0, time.Minute),
 		limit("window.late_max", &c.Window.LateMax, time.Second, 3650*day),
 		limit("window.future_max", &c.Window.FutureMax, time.Second, 3650*day),
+		count("window.days_max", &c.Window.DaysMax, 1, 100_000),
 
 		count("limits.keys_max", &c.Limits.KeysMax, slotsMin, 1<<28),
 		count("limits.sources_max", &c.Limits.SourcesMax, 1, 100_000_000),

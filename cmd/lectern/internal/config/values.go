@@ -235,6 +235,23 @@ func addresses(key string, to *string) setting {
 	return s
 }
 
+// hosts are names of hosts, or none.
+func hosts(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "lectern" or "lectern,lectern.example.org"`, takes: asString,
+		set: func(text string) error {
+			for _, part := range strings.Split(text, ",") {
+				if text != "" && (part == "" || strings.ContainsFunc(part, notInHost) || strings.ContainsRune(part, ':')) {
+					return fmt.Errorf(`%s is not a list of host names without ports, such as "lectern,lectern.example.org"`, quote(text))
+				}
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
 // name is what something is called elsewhere.
 func name(key string, to *string) setting {
 	s := path(key, to)

@@ -1,0 +1,199 @@
+package collector
+
+import (
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// How often a source that goes on leaves a span: one that was met in the middle or
+// has lost something, since it may be another collector's too; and the others, to
+// say how far they have come should this collector never tell more. And after
+// which silence a source counts as gone from here: emitters send a beat every 16
+// seconds.
+const (
+	spanDoubtful = time.Minute
+	spanOthers   = 10 * time.Minute
+	spanQuiet    = time.Minute
+)
+
+// notedBefore is when a source that another process has met left a span: long
+// ago, so that it leaves one with its first frame. What that process said of it
+// last may be its end.
+const notedBefore = 1
+
+// closing is what a source's newest frames say of its end.
+type closing uint8
+
+const (
+	closingNot  closing = iota // events
+	closingBeat                // a beat
+	closingDone                // beats in quick succession: it is at its end
+)
+
+// closingGap is less than the time between the beats of a source that is silent,
+// and more than that between its last ones, in milliseconds.
+const closingGap = 500
+
+func (c closing) end() storage.SpanEnd {
+	if c == closingDone {
+		return storage.SpanEnded
+	}
+	return storage.SpanLeft
+}
+
+// hear takes the newest frame of a source: how many events it has, and its time
+// by the source's own clock. Frames may have waited for their reader together, so
+// their arrival says nothing.
+func (s *source) hear(events uint64, time int64) {
+	if events > 0 {
+		s.closing = closingNot
+		return
+	}
+	at := uint16(time)
+	if s.closing != closingNot && at-s.beat < closingGap {
+		s.closing = closingDone
+	} else {
+		s.closing = closingBeat
+	}
+	s.beat = at
+}
+
+// spans are those that sources leave, by stream.
+type spans map[uint16][]storage.Span
+
+// add adds that of a source, as it was at the end of the window of this
+// generation. The source's stripe is locked.
+func (p *spans) add(src *source, generation uint64, now int64, end storage.SpanEnd) {
+	if *p == nil {
+		*p = make(spans)
+	}
+	x := src.at(generation)
+	(*p)[src.stream] = append((*p)[src.stream], storage.Span{
+		Source: src.id, Met: millis(src.met), Base: x.base, End: x.end,
+		Sent: x.end - x.base - src.apartAt(generation), Lost: x.lost, At: now, Ended: end,
+	})
+	src.noted = seconds(now)
+	src.told = src.generation <= generation && end != storage.SpanLive
+}
+
+// join adds others.
+func (p *spans) join(o spans) {
+	if *p == nil {
+		*p = o
+		return
+	}
+	for stream, all := range o {
+		(*p)[stream] = append((*p)[stream], all...)
+	}
+}
+
+func (p spans) count() (n uint64) {
+	for _, all := range p {
+		n += uint64(len(all))
+	}
+	return n
+}
+
+// enter puts them into the books of their streams.
+func (p spans) enter(books []storage.Book) []storage.Book {
+	for i := range books {
+		if all, ok := p[books[i].Stream]; ok {
+			books[i].Spans = all
+			delete(p, books[i].Stream)
+		}
+	}
+	for stream, all := range p {
+		books = append(books, storage.Book{Stream: stream, Spans: all})
+	}
+	return books
+}
+
+// spanDue says whether a source that moved, to this state, leaves a span now. The
+// first of one that may be another's does so at once: the other may not know.
+func (s *source) spanDue(x *state, now int64) bool {
+	if !s.spans(x) {
+		return false
+	}
+	since, wait := s.noted, spanOthers
+	if x.base > 0 || x.lost > 0 {
+		if s.noted == 0 {
+			return true
+		}
+		wait = spanDoubtful
+	}
+	if s.noted == 0 {
+		since = s.met
+	}
+	return seconds(now)-since >= uint32(wait/time.Second) // also where the clock was set back
+}
+
+// spans says whether a source can be another collector's too, at this state. What
+// is acknowledged is one collector's alone; and of who sent nothing there is
+// nothing to tell.
+func (s *source) spans(x *state) bool { return !s.session && x.end > 0 }
+
+// leavesSpan says whether a source that goes on here no more leaves a span. It
+// need not where all that it ever sent came here.
+func (s *source) leavesSpan() bool {
+	whole := s.base == 0 && s.lost == 0 && s.closing == closingDone && s.noted == 0
+	return s.spans(&s.state) && !s.told && !whole
+}
+
+// apartAt is apart at the end of the window of this generation.
+func (s *source) apartAt(generation uint64) uint64 {
+	if s.generation > generation {
+		return s.apartBefore
+	}
+	return s.apart
+}
+
+// takeRested returns the spans of sources that have fallen silent since the last
+// call.
+func (s *sources) takeRested() spans {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.rested
+	s.rested = nil
+	return all
+}
+
+// quiet has those sources of one stripe leave their spans that have been silent
+// since before, in Unix milliseconds.
+func (s *sources) quiet(n int, before int64) {
+	st := &s.stripe[n%stripes]
+	sealed := s.sealed.Load()
+	var rested spans
+	st.Lock()
+	defer st.Unlock()
+	for src := range st.all() {
+		if src.lastSeen < before && src.generation <= sealed && src.leavesSpan() {
+			rested.add(src, src.generation, s.heard.Load(), src.closing.end())
+		}
+	}
+	s.mu.Lock()
+	s.rested.join(rested)
+	s.mu.Unlock()
+}
+
+// rest has every source leave its span, since the collector ends.
+func (s *sources) rest(generation uint64, now int64) {
+	for i := range s.stripe {
+		st := &s.stripe[i]
+		var rested spans
+		st.Lock()
+		for src := range st.all() {
+			if src.leavesSpan() {
+				rested.add(src, generation, now, src.closing.end())
+			}
+		}
+		st.Unlock()
+		s.mu.Lock()
+		s.rested.join(rested)
+		s.mu.Unlock()
+	}
+}
+
+func seconds(millis int64) uint32 { return uint32(millis / 1000) }
+
+func millis(seconds uint32) int64 { return int64(seconds) * 1000 }

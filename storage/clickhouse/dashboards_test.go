@@ -1,0 +1,190 @@
+package clickhouse
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
+)
+
+// editorsPanels are the statements of the editors' dashboard by title, as Grafana
+// sends them for stream 1 and this time.
+func editorsPanels(t *testing.T, from, to string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../kube/components/dashboards/lectern-editors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Type, Title string
+			Targets     []struct{ RawSQL string }
+		}
+	}
+	if err := json.Unmarshal(text, &board); err != nil {
+		t.Fatal(err)
+	}
+	within := func(column string) string { return fmt.Sprintf("(%s >= '%s' AND %s < '%s')", column, from, column, to) }
+	macros := strings.NewReplacer(
+		"${reads}", "lectern.reads", "${ledger}", "lectern.ledger", "${stream:csv}", "1",
+		"$__timeFilter(minute)", within("minute"), "$__timeFilter(window_end)", within("window_end"),
+		"$__timeInterval(minute)", "toStartOfInterval(minute, INTERVAL 3600 SECOND)", "now()", "toDateTime('"+to+"')",
+	)
+	panels := make(map[string]string)
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			panels[p.Type+" "+p.Title] = macros.Replace(target.RawSQL)
+		}
+	}
+	return panels
+}
+
+// reader is one with one content.
+type reader struct{ content, user uint64 }
+
+// Most read shows how far readers got: for each the furthest, and not an average
+// over the minutes on the way, in which all who finished would have got to 55. It
+// is compared with a plain count.
+func TestMostRead(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 22))
+	server, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	furthest, finished, dwell := map[reader]uint8{}, map[reader]bool{}, map[uint64]uint64{}
+	opens, saves, shares := map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]uint64{}
+	for number := range uint64(3) {
+		b := randomBlock(r, number+1, 3000)
+		for i := range b.Rows.Len() {
+			b.Rows.Content[i], b.Rows.User[i] = r.Uint64N(70), r.Uint64N(40)
+			b.Rows.Progress[i] = uint8(r.IntN(3)) * b.Rows.Progress[i] / 2 // a third tell none
+			if b.Rows.Content[i] < 3 {
+				b.Rows.Progress[i], b.Rows.Finishes[i] = 0, 0 // of these nothing is known
+			}
+			if row := b.Rows.Row(i); row.Stream == 1 {
+				k := reader{row.Content, row.User}
+				furthest[k] = max(furthest[k], row.Progress)
+				if row.Finishes > 0 {
+					finished[k], furthest[k] = true, 100
+				}
+				dwell[k.content] += row.Dwell
+				opens[k.content] += uint64(row.Opens)
+				saves[k.content] += uint64(row.Saves)
+				shares[k.content] += uint64(row.Shares)
+			}
+		}
+		stored(t, s, b)
+	}
+	var want []string
+	readers, done, known, sum := map[uint64]int{}, map[uint64]int{}, map[uint64]int{}, map[uint64]int{}
+	for k, far := range furthest {
+		readers[k.content]++
+		if finished[k] {
+			done[k.content]++
+		}
+		if far > 0 {
+			known[k.content]++
+			sum[k.content] += int(far)
+		}
+	}
+	var contents []uint64
+	for c := range readers {
+		contents = append(contents, c)
+	}
+	slices.SortFunc(contents, func(a, b uint64) int {
+		if d := readers[b] - readers[a]; d != 0 {
+			return d
+		}
+		return strings.Compare(strconv.FormatUint(a, 10), strconv.FormatUint(b, 10))
+	})
+	round := func(x float64) string { return strconv.FormatFloat(math.Round(x*1e6)/1e6, 'f', -1, 64) }
+	for _, c := range contents {
+		progress := `\N`
+		if known[c] > 0 {
+			progress = round(float64(sum[c]) / float64(known[c]))
+		}
+		n := float64(readers[c])
+		want = append(want, fmt.Sprint(c, " ", readers[c], " ", opens[c], " ", round(float64(done[c])/n), " ", round(float64(dwell[c])/n), " ", progress, " ", saves[c], " ", shares[c]))
+	}
+	var got []string
+	for _, row := range server.Query(editorsPanels(t, "2024-10-04 00:00:00", "2024-10-05 00:00:00")["table Most read"]) {
+		for i, cell := range row {
+			if x, err := strconv.ParseFloat(cell, 64); err == nil && strings.Contains(cell, ".") {
+				row[i] = round(x)
+			}
+		}
+		got = append(got, strings.Join(row, " "))
+	}
+	// Where several have as many readers at the end of the list, any of them may be in it.
+	if len(got) != 50 || len(want) < 60 {
+		t.Fatalf("%d lines, of %d contents", len(got), len(want))
+	}
+	last := readers[contents[49]]
+	certain := slices.IndexFunc(contents, func(c uint64) bool { return readers[c] == last })
+	if !slices.Equal(got[:certain], want[:certain]) {
+		for i := range certain {
+			if got[i] != want[i] {
+				t.Errorf("line %d:\ngot  %q\nwant %q", i, got[i], want[i])
+			}
+		}
+	}
+	for _, line := range got[certain:] {
+		if !slices.Contains(want, line) {
+			t.Errorf("the line %q is no content's", line)
+		}
+	}
+	checkUnknown(t, server, want)
+}
+
+// checkUnknown sees that the contents of which no progress is known say so.
+func checkUnknown(t *testing.T, server *clickhousetest.Server, want []string) {
+	t.Helper()
+	unknown := slices.DeleteFunc(slices.Clone(want), func(line string) bool { return !strings.Contains(line, `\N`) })
+	if len(unknown) != 3 {
+		t.Errorf("of %d contents no progress is known: %q", len(unknown), unknown)
+	}
+	statement := strings.ReplaceAll(editorsPanels(t, "2024-10-04 00:00:00", "2024-10-05 00:00:00")["table Most read"], "stream != 65535", "stream != 65535 AND content < 3")
+	for _, row := range server.Query(statement) {
+		if line := strings.Join(row, " "); !strings.Contains(line, `\N`) {
+			t.Errorf("of a content without progress: %q", line)
+		}
+	}
+}
+
+// Every panel of the editors' dashboard is answered where nothing was read and
+// nothing sent, and none shows a share of nothing.
+func TestEditorsSeeNothingWhereNothingIs(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 23))
+	server, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	b := randomBlock(r, 1, 100)
+	b.Window = storage.Window{Start: int64(testDay) * secondsPerDay * 1000, End: int64(testDay)*secondsPerDay*1000 + 1000}
+	stored(t, s, b)
+	empty, full := editorsPanels(t, "2024-11-01 00:00:00", "2024-11-02 00:00:00"), editorsPanels(t, "2024-10-04 00:00:00", "2024-10-05 00:00:00")
+	for title, statement := range empty {
+		got := server.Query(statement)
+		switch title {
+		case "stat Complete", "stat Finish rate":
+			if len(got) != 1 || got[0][0] != `\N` {
+				t.Errorf("%s of nothing: %q", title, got)
+			}
+			if got := server.Query(full[title]); len(got) != 1 || got[0][0] == `\N` || got[0][0] == "0" {
+				t.Errorf("%s of something: %q", title, got)
+			}
+		case "stat Readers", "stat Readers now":
+			if len(got) != 1 || got[0][0] != "0" {
+				t.Errorf("%s: %q", title, got)
+			}
+		default:
+			if len(got) != 0 {
+				t.Errorf("%s: %q", title, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package clickhouse
+
+import (
+	"context"
+
+	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/ch-go/proto"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// spanColumns are the columns of spans, with their types.
+var spanColumns = []struct{ name, kind string }{
+	{"stream", "UInt16"},
+	{"source", "UInt64"},
+	{"collector", "UInt64"},
+	{"met", "DateTime64(3, 'UTC')"},
+	{"seal", "UInt64"},
+	{"block", "UInt64"},
+	{"position_from", "UInt64"},
+	{"position_to", "UInt64"},
+	{"sent", "UInt64"},
+	{"lost", "UInt64"},
+	{"at", "DateTime64(3, 'UTC')"},
+	{"ended", "UInt8"},
+}
+
+// spanInput is the spans of a block's books as ch-go takes them; nil where there
+// are none.
+func spanInput(b *storage.Block) proto.Input {
+	var (
+		source, collector, seal, block, from, to, sent, lost proto.ColUInt64
+		stream                                               proto.ColUInt16
+		ended                                                proto.ColUInt8
+		met, at                                              = datetimes(), datetimes()
+	)
+	for i := range b.Books {
+		k := &b.Books[i]
+		for _, s := range k.Spans {
+			stream.Append(k.Stream)
+			source.Append(s.Source)
+			collector.Append(b.Collector)
+			met.AppendRaw(proto.DateTime64(s.Met))
+			seal.Append(s.Seal)
+			block.Append(b.Number)
+			from.Append(s.Base)
+			to.Append(s.End)
+			sent.Append(s.Sent)
+			lost.Append(s.Lost)
+			at.AppendRaw(proto.DateTime64(s.At))
+			ended.Append(uint8(s.Ended))
+		}
+	}
+	if len(stream) == 0 {
+		return nil
+	}
+	data := []proto.ColInput{&stream, &source, &collector, met, &seal, &block, &from, &to, &sent, &lost, at, &ended}
+	in := make(proto.Input, len(data))
+	for i, d := range data {
+		in[i] = proto.InputColumn{Name: spanColumns[i].name, Data: d}
+	}
+	return in
+}
+
+// bookSpans writes the spans of a block. Those that are there of the same block
+// are replaced, with the same.
+func (n *native) bookSpans(ctx context.Context, b *storage.Block) error {
+	in := spanInput(b)
+	if in == nil {
+		return nil
+	}
+	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("spans"), in), Input: in, Settings: insertSettings})
+}
+
+// settle settles the spans in the books of their streams.
+func (c *connection) settle(ctx context.Context, o *Options, books []storage.BookTotal) error {
+	var stream proto.ColUInt16
+	var gap, open proto.ColInt64
+	var sources proto.ColUInt64
+	query := "SELECT stream, sum(gap), sumIf(missing, open), countIf(open) FROM " + o.name("settlements") + " GROUP BY stream"
+	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &gap, &open, &sources), OnResult: func(context.Context, proto.Block) error {
+		for i := range stream {
+			for k := range books {
+				if t := &books[k]; t.Stream == stream[i] {
+					t.Sent += uint64(gap[i])
+					t.Lost += gap[i] - open[i]
+					t.Open, t.OpenSources = open[i], sources[i]
+				}
+			}
+		}
+		return nil
+	}})
+}

@@ -1,0 +1,130 @@
+package clickhouse
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
+)
+
+// The spans of several collectors are settled as a plain map settles them, in what
+// a Reader says and in the view books, with blocks that are stored twice, and
+// after merges. The last span of each meeting counts, whatever the order in which
+// blocks come.
+func TestSpansAgainstMap(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 21))
+	server, o := started(t, clickhousetest.Options{})
+	now := time.Now().UnixMilli()
+	begins := now - 2*time.Hour.Milliseconds()
+	type name struct {
+		stream    uint16
+		source    uint64
+		collector uint64
+		met       int64
+	}
+	latest := map[name]storage.Span{}
+	want := map[uint16]*storage.BookTotal{}
+	var blocks []*storage.Block
+	for collector := uint64(1); collector <= 3; collector++ {
+		order := r.Perm(5) // of the seals that blocks bring: some that waited were merged
+		for number := uint64(1); number <= 4; number++ {
+			b := &storage.Block{Collector: collector, Number: number, Checksum: r.Uint32(), Window: storage.Window{Start: begins + int64(number)*1000, End: begins + int64(number+1)*1000}}
+			for stream := uint16(1); stream <= 2; stream++ {
+				k := storage.Book{Stream: stream, Sent: 100, Lost: 100}
+				for source := uint64(1); source <= 60; source++ {
+					if r.IntN(3) > 0 {
+						continue
+					}
+					s := randomSpan(r, source, begins, now)
+					s.Seal = uint64(1 + order[number])
+					k.Spans = append(k.Spans, s)
+					if n := (name{stream, source, collector, s.Met}); s.Seal >= latest[n].Seal {
+						latest[n] = s
+					}
+				}
+				if want[stream] == nil {
+					want[stream] = &storage.BookTotal{Book: storage.Book{Stream: stream}}
+				}
+				c := k
+				c.Spans = nil
+				want[stream].Add(&c)
+				b.Books = append(b.Books, k)
+			}
+			blocks = append(blocks, b)
+		}
+	}
+	spans := map[[2]uint64][]storage.Span{}
+	for n, s := range latest {
+		of := [2]uint64{uint64(n.stream), n.source}
+		spans[of] = append(spans[of], s)
+	}
+	for of, all := range spans {
+		met := slices.MinFunc(all, func(a, b storage.Span) int { return int(a.Met - b.Met) }).Met
+		if met+1000 > begins+1000 {
+			want[uint16(of[0])].Settle(storage.Settle(all, now))
+		}
+	}
+
+	r.Shuffle(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
+	for _, b := range blocks {
+		o.Collector = b.Collector
+		s := opened(t, o)
+		stored(t, s, b)
+		stored(t, s, b)
+	}
+	check := func() {
+		t.Helper()
+		reader, err := OpenReader(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := reader.Books(t.Context())
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%d books, %v", len(got), err)
+		}
+		for i := range got {
+			if w := want[got[i].Stream]; fmt.Sprint(got[i]) != fmt.Sprint(*w) {
+				t.Errorf("stream %d:\n%+v, want\n%+v", got[i].Stream, got[i], *w)
+			}
+			if w := want[got[i].Stream]; w.Open == 0 || w.OpenSources == 0 {
+				t.Errorf("stream %d: nothing is open: %+v", got[i].Stream, *w)
+			}
+		}
+		for _, row := range server.Query("SELECT stream, sum(sent), sum(accepted), sum(lost), sum(open), sum(refused) FROM lectern.books GROUP BY stream ORDER BY stream") {
+			var stream uint16
+			_, _ = fmt.Sscan(row[0], &stream)
+			w := want[stream]
+			if got, want := fmt.Sprint(row), fmt.Sprint([]string{row[0], fmt.Sprint(int64(w.Sent)), "0", fmt.Sprint(w.Lost), fmt.Sprint(w.Open), "0"}); got != want {
+				t.Errorf("the view books says %s, want %s", got, want)
+			}
+		}
+	}
+	check()
+	for _, table := range []string{"spans", "ledger"} {
+		if err := server.Exec("OPTIMIZE TABLE lectern." + table + " FINAL"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check()
+	if n := server.Query("SELECT count() FROM lectern.spans")[0][0]; n != fmt.Sprint(len(latest)) {
+		t.Errorf("%s spans are kept after a merge, want %d", n, len(latest))
+	}
+}
+
+// randomSpan is a span of a meeting of which there are few, so that it replaces
+// others. Its times are far from where the settlement would turn while a test runs.
+func randomSpan(r *rand.Rand, source uint64, begins, now int64) storage.Span {
+	base, length := uint64(r.IntN(2)*r.IntN(1000)), uint64(r.IntN(1000))
+	s := storage.Span{Source: source, Base: base, End: base + length, Sent: length, Ended: storage.SpanEnd(r.IntN(3))}
+	if r.IntN(4) == 0 {
+		s.Sent -= length / 4 // the rest is another's
+	}
+	s.Lost = s.Sent / uint64(1+r.IntN(8))
+	s.Met = []int64{begins - 60_000, begins + 5_000, now - time.Hour.Milliseconds(), now + 600_000}[r.IntN(4)]
+	s.At = []int64{begins + 100_000, now + 600_000}[r.IntN(2)]
+	return s
+}

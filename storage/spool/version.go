@@ -1,0 +1,105 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/lectern/lectern/storage/internal/format"
+)
+
+// Names of files that are one of a kind. places.go has those of places.
+const (
+	collectorName = "collector"
+	reserveName   = "reserve"
+)
+
+// CheckVersions says whether a place has a file of another version of the format,
+// which this program must leave alone, and all beside it. It changes nothing. A
+// file that is damaged, cannot be read now, or goes meanwhile, is none.
+func CheckVersions(place string) error {
+	entries, err := systemFiles{}.List(place)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	if err := checkVersions(systemFiles{}, place, entries); errors.Is(err, format.ErrVersion) {
+		return err
+	}
+	return nil
+}
+
+func checkVersions(files Files, dir string, entries []Entry) error {
+	for _, e := range entries {
+		check := headOf(e.Name)
+		if check == nil {
+			continue
+		}
+		path := filepath.Join(dir, e.Name)
+		f, err := files.Open(path)
+		if err != nil {
+			continue // who needs it will say so
+		}
+		b, err := readSmall(f)
+		_ = f.Close() // it was only read
+		if err != nil {
+			return unread(path, readError("the file", err))
+		}
+		if err := check(b); errors.Is(err, format.ErrVersion) {
+			return fmt.Errorf("spool: %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// headOf returns what looks at the beginning of a file of that name, nil where
+// there is nothing to look at: it is set aside, or empty, or nobody's.
+func headOf(name string) func([]byte) error {
+	_, isLog := parseLogName(name)
+	_, isRun := parseRunName(name)
+	switch {
+	case name == collectorName || name == uncheckedName || name == renewingName:
+		return func(b []byte) error { return format.CheckText(textKind(name), b) }
+	case filepath.Ext(name) == badSuffix:
+	case isLog:
+		return func(b []byte) error { return format.CheckHead(b, logMagic) }
+	case isRun:
+		return func(b []byte) error { return format.CheckHead(b, runMagic) }
+	}
+	return nil
+}
+
+// textKind is what the first line of a small file says.
+func textKind(name string) string { return "lectern-" + name }
+
+// smallMax bounds the small files, in bytes.
+const smallMax = 128
+
+// readSmall reads one.
+func readSmall(f File) ([]byte, error) {
+	var b [smallMax]byte
+	n, err := f.ReadAt(b[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// twoNumbers is the text of the files collector and unchecked.
+func twoNumbers(name string, a, b uint64) []byte {
+	return format.Text(textKind(name), fmt.Sprintf("%016x", a), fmt.Sprintf("%016x", b))
+}
+
+func parseTwoNumbers(name string, text []byte) (a, b uint64, ok bool) {
+	lines, err := format.ParseText(textKind(name), text)
+	if err != nil || len(lines) != 2 {
+		return 0, 0, false
+	}
+	a, one := parseHex(lines[0])
+	b, two := parseHex(lines[1])
+	return a, b, one && two
+}

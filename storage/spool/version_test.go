@@ -1,0 +1,172 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
+)
+
+// everyFile is a spool in which each kind of file stands, in the middle of its
+// life: two logs, a run that was merged, and all small files.
+func everyFile(t *testing.T) (*memory, Options) {
+	t.Helper()
+	m := newMemory(1)
+	birth := &inode{data: twoNumbers(collectorName, 0xa7, 1), dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true, born: 1}
+	m.births, m.now[collectorName] = 1, birth
+	o := testOptions(m)
+	o.LogSize, o.SizeMax, o.mergeAt = 4<<10, 1<<20, 2
+	o.Clock = func() time.Time { return time.UnixMilli(1728000000000) }
+	nonce := uint64(0)
+	o.nonce = func() uint64 { nonce++; return 0x1234 * nonce }
+	s, _, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(2) {
+		mustSeal(t, s, testSeal(n+1))
+		if err := freezeRows(s, []storage.Row{row(n + 1)}, testSeal(n+1).Books, testSeal(n+1).Window, n+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.fault = func(o op) error { // the merged runs stay, and so does their mention
+		if o.what == "remove" {
+			return errFault
+		}
+		return nil
+	}
+	if err := s.Merge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Forgotten: []uint64{2}})
+	m.kill()
+	note := &inode{data: format.Text(textKind(renewingName), "renewed-1"), dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true}
+	m.now[renewingName] = note
+	return m, o
+}
+
+var updateFlag = flag.Bool("update", false, "write the golden files anew")
+
+// The bytes of every file. Where this fails, the format has changed: that takes
+// another format.Version, and then -update.
+func TestGoldenFiles(t *testing.T) {
+	m, _ := everyFile(t)
+	dir := filepath.Join("testdata", fmt.Sprintf("version-%d", format.Version))
+	var names []string
+	for name, n := range m.now {
+		if len(n.data) == 0 { // empty files have no format
+			continue
+		}
+		names = append(names, name)
+		path := filepath.Join(dir, name)
+		if *updateFlag {
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(path, n.data, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(n.data, want) {
+			t.Errorf("%s is not what version %d has: its bytes are\n%x, want\n%x", name, format.Version, n.data, want)
+		}
+	}
+	slices.Sort(names)
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) != len(names) || len(list) < 6 {
+		t.Errorf("there are %v, and golden files %v, %v", names, list, err)
+	}
+}
+
+// A file of another version, whichever it is, is no damaged one: a start is
+// refused, and changes nothing.
+func TestOtherVersionIsLeftAlone(t *testing.T) {
+	whole, o := everyFile(t)
+	for name, n := range whole.now {
+		if len(n.data) == 0 {
+			continue
+		}
+		for _, kind := range []string{"newer", "newer and damaged behind", "of zero"} {
+			m := newMemory(1)
+			for other, n := range whole.now {
+				m.now[other] = &inode{data: slices.Clone(n.data), safe: slices.Clone(n.data), sized: true, born: n.born}
+			}
+			m.now["7"+tempSuffix], m.now[vacantName] = &inode{}, &inode{} // a start would remove them
+			data := m.now[name].data
+			v := format.Version + 1
+			if kind == "of zero" {
+				v = 0
+			}
+			if i := bytes.Index(data, []byte(" 1\n")); bytes.HasPrefix(data, []byte("lectern-")) {
+				data[i+1] = '0' + byte(v)
+			} else {
+				data[4] = byte(v)
+			}
+			if kind == "newer and damaged behind" {
+				data[len(data)-1] ^= 1
+				data[len(data)/2] ^= 1
+			}
+			before := m.image()
+			o.Files = m
+			_, _, err := Open(o)
+			if !errors.Is(err, format.ErrVersion) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s, %s: %v", name, kind, err)
+			}
+			if after := m.image(); after != before || m.steps > 0 {
+				t.Errorf("%s, %s: %d operations changed\n%s to\n%s", name, kind, m.steps, before, after)
+			}
+			if c, err := inspect(m, "/spool"); err != nil || (strings.HasPrefix(name, "log-") || strings.HasPrefix(name, "run-")) && !c.Damaged() {
+				t.Errorf("%s, %s: it looks well: %+v, %v", name, kind, c, err)
+			}
+		}
+	}
+}
+
+// image is all that is there.
+func (m *memory) image() string {
+	var s strings.Builder
+	for _, e := range must(m.List("")) {
+		fmt.Fprintf(&s, "%s %x\n", e.Name, m.now[e.Name].data)
+	}
+	return s.String()
+}
+
+// Another version in one place of several is as good as in the process's own: it
+// could not be taken over. Renew leaves it alone as well.
+func TestOtherVersionInAnotherPlace(t *testing.T) {
+	dir := t.TempDir()
+	o := testOptions(nil)
+	o.Dir = filepath.Join(dir, "1")
+	s, _ := mustOpen(t, o)
+	mustSeal(t, s, testSeal(1))
+	_ = s.Close()
+	path := filepath.Join(o.Dir, logName(1))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[4]++
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Dir = dir
+	if _, _, _, err := Claim(o, true); !errors.Is(err, format.ErrVersion) {
+		t.Errorf("claimed: %v", err)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 2 { // the door and the place
+		t.Errorf("there are %v, %v", list, err)
+	}
+	if _, _, err := Renew(filepath.Join(dir, "1")); !errors.Is(err, format.ErrVersion) {
+		t.Errorf("renewed: %v", err)
+	}
+}
