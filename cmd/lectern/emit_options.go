@@ -57,19 +57,30 @@ How:
   --queue DIR        keep in DIR what the collector has not acknowledged: after
                      a kill, or an end without all acknowledged, the next run
                      with the same DIR, --to and --stream sends it first, each
-                     event once (tcp:// only; needs 17 MiB of disk)
+                     event once. The collector may be away, also at the start;
+                     when the queue is full, reading waits for it. At the end,
+                     what it has acknowledged nothing of for 10 s stays in DIR
+                     (tcp:// only; needs 17 MiB of disk)
 
 The last line on standard output is JSON:
 
-  {"events":N,"frames":N,"bytes":N,"skipped_lines":N,"seconds":S}
+  {"events":N,"recovered":N,"sent":N,"queued":N,"dropped":{"REASON":N,...},
+   "frames":N,"bytes":N,"skipped_lines":N,"seconds":S}
 
-Bytes are those of frames as they were sent: over TCP a frame that is sent again
-counts again.
+Events of this run and those recovered from the queue are sent, queued for the
+next run, or dropped. Over TCP sent means acknowledged; over UDP, that the kernel
+took it and nobody has said that it cannot arrive. The reasons: "send_error" (the
+kernel did not take the datagram), "unreachable" (the host answered that nobody
+listens there; there may be more, since hosts limit how often they answer),
+"refused" by the collector, "unsure" (the collector answered what does not fit, and
+whether it counted them is not known), "unacknowledged" (it had not acknowledged
+them when this run ended). Bytes are those of frames as they were sent: over TCP
+a frame that is sent again counts again.
 
-Exit status: 0 when everything was sent, and over TCP acknowledged; 1 when events
-were dropped or refused, no collector could be reached at the start, a log made no
-event and has lines that cannot be read, or it was interrupted; 2 when the
-arguments make no sense.
+Exit status: 0 when everything was sent, or is in the queue for the next run; 1
+when events were dropped, no collector could be reached at the start (without
+--queue), a log made no event and has lines that cannot be read, or it was
+interrupted; 2 when the arguments make no sense.
 
 Examples:
 
@@ -126,7 +137,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 		value          int64
 		least, largest int64
 	}{
-		{"events", *events, 0, 1<<48 - 1},
+		{"events", *events, 1, 1<<48 - 1},
 		{"users", *users, 1, 1<<48 - 1},
 		{"contents", *contents, 1, 1<<48 - 1},
 		{"seed", *seed, 0, 1<<63 - 1},
@@ -135,7 +146,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 		{"datagram-size", *datagramSize, emit.SizeMin, emit.DatagramSizeMax},
 		{"frame-size", *frameSize, emit.SizeMin, emit.FrameSizeMax},
 	} {
-		if limit.value < limit.least || limit.value > limit.largest {
+		if given[limit.name] && (limit.value < limit.least || limit.value > limit.largest) {
 			return nil, fmt.Errorf("--%s %d is outside of %d to %d", limit.name, limit.value, limit.least, limit.largest)
 		}
 	}
@@ -147,15 +158,19 @@ func parseEmit(args []string) (*emitOptions, error) {
 	if given["queue"] && *queue == "" {
 		return nil, errors.New("--queue names no directory")
 	}
+	client := emit.Options{Stream: uint16(*stream)}
+	if network == "udp" {
+		client.DatagramSize = int(*datagramSize)
+	} else {
+		// With a queue nothing is lost while the collector is away, from the start.
+		client.FrameSize, client.Queue, client.Background = int(*frameSize), *queue, *queue != ""
+	}
 	return &emitOptions{
 		network: network, address: address,
 		log:    *log,
 		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed),
-		rate: *rate,
-		client: emit.Options{
-			Stream: uint16(*stream), DatagramSize: int(*datagramSize), FrameSize: int(*frameSize),
-			Queue: *queue,
-		},
+		rate:   *rate,
+		client: client,
 	}, nil
 }
 
@@ -213,5 +228,9 @@ func (o *emitOptions) dial(ctx context.Context) (emitter, error) {
 	if o.network == "udp" {
 		return emit.DialUDP(ctx, o.address, o.client)
 	}
-	return emit.DialTCP(ctx, o.address, o.client)
+	t, err := emit.DialTCP(ctx, o.address, o.client)
+	if err != nil || o.client.Queue == "" {
+		return t, err
+	}
+	return &emitQueue{TCP: t}, nil
 }

@@ -87,7 +87,7 @@ func (s *stream) listen() {
 			}
 		case wire.TypeRefusal:
 			reason, text, _ := wire.ParseRefusalBody(h.Body(b))
-			s.err = fmt.Errorf("load: the collector hung up: %w %s", reason, text)
+			s.err = fmt.Errorf("load: the collector hung up: %w: %q", reason, text)
 			return
 		}
 	}
