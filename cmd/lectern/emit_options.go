@@ -45,6 +45,11 @@ Made-up readers, who open, read on, finish, and now and then save or share:
   --contents N       how many pieces of content, read by a Zipf law (default 1000)
   --seed N           the same seed gives the same events, but for their times,
                      which are now (default 1)
+  --readers N        N readers who are there at once, in place of --users and
+                     --rate: each opens something, sends a heartbeat every 10
+                     seconds, finishes or leaves, and another takes the place.
+                     Events happen as fast as that makes them: N / 10 a second
+                     and a few more
 
 How:
 
@@ -87,6 +92,7 @@ Examples:
   lectern emit --to udp://127.0.0.1:8420 --log access.log.gz
   tail -F access.log | lectern emit --to tcp://127.0.0.1:8420 --log - --stream 7
   lectern emit --to udp://127.0.0.1:8420 --events 1000000 --users 50000 --rate 200000
+  lectern emit --to udp://127.0.0.1:8420 --events 1000000 --readers 100000
 `
 
 // emitOptions are the arguments of `lectern emit`, checked.
@@ -95,6 +101,7 @@ type emitOptions struct {
 	log              string // empty for made-up readers
 	events           uint64
 	users, contents  uint64
+	readers          uint64 // who are there at once; 0 for users
 	seed             uint64
 	rate             int64
 	client           emit.Options
@@ -109,6 +116,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 	users := flags.Int64("users", 10_000, "")
 	contents := flags.Int64("contents", 1000, "")
 	seed := flags.Int64("seed", 1, "")
+	readers := flags.Int64("readers", 0, "")
 	rate := flags.Int64("rate", 0, "")
 	stream := flags.Int64("stream", 0, "")
 	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
@@ -141,6 +149,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 		{"users", *users, 1, 1<<48 - 1},
 		{"contents", *contents, 1, 1<<48 - 1},
 		{"seed", *seed, 0, 1<<63 - 1},
+		{"readers", *readers, 1, 100_000_000},
 		{"rate", *rate, 0, 1e12},
 		{"stream", *stream, 0, wire.StreamReserved - 1},
 		{"datagram-size", *datagramSize, emit.SizeMin, emit.DatagramSizeMax},
@@ -168,7 +177,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 	return &emitOptions{
 		network: network, address: address,
 		log:    *log,
-		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed),
+		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed), readers: uint64(*readers),
 		rate:   *rate,
 		client: client,
 	}, nil
@@ -182,10 +191,12 @@ func checkSources(given map[string]bool, log string) error {
 		return errors.New("--log and --events exclude each other")
 	case !given["log"] && !given["events"]:
 		return errors.New("nothing to send: give --log FILE or --events N")
+	case given["readers"] && (given["users"] || given["rate"]):
+		return errors.New("--readers makes readers and a rate of its own: leave --users and --rate out")
 	case given["log"] && log == "":
 		return errors.New("--log names no file; \"-\" is standard input")
 	case given["log"]:
-		for _, name := range []string{"users", "contents", "seed"} {
+		for _, name := range []string{"users", "contents", "seed", "readers"} {
 			if given[name] {
 				return fmt.Errorf("--%s goes with --events, not with --log", name)
 			}
@@ -217,7 +228,10 @@ func parseTo(to string) (network, address string, err error) {
 
 // open opens the source of events.
 func (o *emitOptions) open(stdin io.Reader) (emitSource, error) {
-	if o.log == "" {
+	switch {
+	case o.log == "" && o.readers > 0:
+		return newEmitPresent(o), nil
+	case o.log == "":
 		return newEmitCrowd(o), nil
 	}
 	return openEmitLog(o.log, stdin)
