@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -94,9 +95,9 @@ func TestTCPToldOfWhatWasNeverSent(t *testing.T) {
 // that takes a processor.
 func TestTCPAlwaysToldOfWhatWasNeverSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		connections := 0
+		var connections atomic.Int64
 		s, err := scripted(t, Options{}, func(conn net.Conn) {
-			connections++
+			connections.Add(1)
 			h, _ := readFrame(conn)
 			sendAck(conn, h.Source, 7, 1000)
 		})
@@ -104,8 +105,8 @@ func TestTCPAlwaysToldOfWhatWasNeverSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		pause(t.Context(), 20*backoffMax)
-		if connections < 10 || connections > 60 {
-			t.Errorf("%d connections in %v", connections, 20*backoffMax)
+		if n := connections.Load(); n < 10 || n > 60 {
+			t.Errorf("%d connections in %v", n, 20*backoffMax)
 		}
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
