@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/lectern/lectern/wire"
 )
@@ -12,7 +13,7 @@ import (
 // before Sequence were read.
 type RefusedError struct {
 	Reason   wire.Refusal // its word
-	Text     string       // more for people, perhaps empty
+	Text     string       // more for people, as it came: quote it for a terminal. Perhaps empty
 	Source   uint64       // of the refused frame; 0 where there is none to name
 	Sequence uint64       // of the refused frame, likewise
 }
@@ -20,7 +21,8 @@ type RefusedError struct {
 func (e *RefusedError) Error() string {
 	s := "emit: the collector refused the connection or a frame: " + e.Reason.String()
 	if e.Text != "" {
-		s += ": " + e.Text
+		// Whoever answers chose it, so that it may hold what a terminal obeys.
+		s += ": " + strconv.Quote(e.Text)
 	}
 	return s
 }

@@ -1,6 +1,6 @@
 // Package emit sends read events to a Lectern collector.
 //
-// There are two ways, with the same methods:
+// There are two ways, with the same methods (Emitter):
 //
 //   - UDP (DialUDP) fires and forgets. It never waits for the collector, and
 //     nothing is resent. What gets lost shows in the collector's books, since
@@ -28,6 +28,7 @@
 package emit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -52,6 +53,32 @@ const (
 	BufferSizeDefault = 16 << 20
 	// BufferSizeMax is its largest.
 	BufferSizeMax = 1 << 30
+	// SocketAgeDefault is how long UDP keeps a socket.
+	SocketAgeDefault = 5 * time.Minute
+)
+
+// Emitter is what UDP and TCP have in common, for who leaves the choice to a
+// setting.
+type Emitter interface {
+	// Add takes one event. It is sent when its frame is full or Options.FlushAge
+	// old. An error says that the event is not taken: it wraps ErrEvent, for an
+	// event that no collector would take, or is ErrClosed, or over TCP ErrFull.
+	Add(Event) error
+	// Flush has the events sent that wait for others. The error is ErrClosed or nil.
+	Flush() error
+	// Source returns the number under which the collector knows this emitter. It
+	// changes when a new source begins.
+	Source() uint64
+	// Stats returns what has been done so far.
+	Stats() Stats
+	// Close sends what waits and ends the emitter. Over TCP it returns nil only
+	// when all of it is acknowledged, and waits for that no longer than the context.
+	Close(context.Context) error
+}
+
+var (
+	_ Emitter = (*UDP)(nil)
+	_ Emitter = (*TCP)(nil)
 )
 
 // ringFrames is how many of the largest frames a buffer holds at least.
@@ -71,23 +98,30 @@ const (
 )
 
 // Options of an emitter. The zero value is good: every zero field stands for
-// its default.
+// its default. An option of the other way is an error.
 type Options struct {
 	// Stream is the number of the application or site that the events belong
 	// to, 0 to 65534.
 	Stream uint16
-	// DatagramSize is the largest datagram that UDP sends, in bytes: default
-	// 1400, which fits the usual paths unfragmented; SizeMin to DatagramSizeMax.
-	DatagramSize int
-	// FrameSize is the largest frame that TCP sends, in bytes: default 32 KiB;
-	// SizeMin to FrameSizeMax.
-	FrameSize int
 	// FlushAge is how long an event waits at most for others to share its
 	// frame: default 100 ms.
 	FlushAge time.Duration
 
-	// What follows is for TCP alone.
+	// For UDP alone.
 
+	// DatagramSize is the largest datagram that UDP sends, in bytes: default
+	// 1400, which fits the usual paths unfragmented; SizeMin to DatagramSizeMax.
+	DatagramSize int
+	// SocketAge is how long UDP keeps a socket that sends events, before it
+	// resolves the collector's name again and begins a new source on a new one:
+	// default 5 min, at least a second.
+	SocketAge time.Duration
+
+	// For TCP alone.
+
+	// FrameSize is the largest frame that TCP sends, in bytes: default 32 KiB;
+	// SizeMin to FrameSizeMax.
+	FrameSize int
 	// BufferSize is how many bytes of frames are kept at most until they are
 	// acknowledged: default 16 MiB; four frames to BufferSizeMax.
 	BufferSize int
@@ -102,10 +136,41 @@ type Options struct {
 	// Background lets DialTCP return before there is a connection, and without
 	// an error when there cannot be one yet.
 	Background bool
+	// SourceEnded, if it is set, is called for every source that ends before all
+	// of it was acknowledged: a person should hear of it. It is called from a
+	// goroutine of the emitter, which waits for it, and must not call Close.
+	SourceEnded func(*SourceEndedError)
 }
 
-// withDefaults returns the options with every zero field set, or what is wrong
-// with them.
+// forUDP and forTCP return the options with every zero field set, or what is
+// wrong with them.
+func (o Options) forUDP() (Options, error) {
+	for _, option := range []struct {
+		name  string
+		given bool
+	}{
+		{"FrameSize", o.FrameSize != 0}, {"BufferSize", o.BufferSize != 0}, {"OnFull", o.OnFull != Block},
+		{"Queue", o.Queue != ""}, {"Background", o.Background}, {"SourceEnded", o.SourceEnded != nil},
+	} {
+		if option.given {
+			return o, fmt.Errorf("emit: Options.%s is for TCP: nothing is kept over UDP; leave it out, or use DialTCP", option.name)
+		}
+	}
+	return o.withDefaults()
+}
+
+func (o Options) forTCP() (Options, error) {
+	for _, option := range []struct {
+		name  string
+		given bool
+	}{{"DatagramSize", o.DatagramSize != 0}, {"SocketAge", o.SocketAge != 0}} {
+		if option.given {
+			return o, fmt.Errorf("emit: Options.%s is for UDP; leave it out, or use DialUDP", option.name)
+		}
+	}
+	return o.withDefaults()
+}
+
 func (o Options) withDefaults() (Options, error) {
 	if o.DatagramSize == 0 {
 		o.DatagramSize = DatagramSizeDefault
@@ -116,6 +181,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.FlushAge == 0 {
 		o.FlushAge = FlushAgeDefault
 	}
+	if o.SocketAge == 0 {
+		o.SocketAge = SocketAgeDefault
+	}
 	if o.BufferSize == 0 {
 		o.BufferSize = BufferSizeDefault
 	}
@@ -124,6 +192,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("emit: datagram size %d is outside of %d to %d bytes", o.DatagramSize, SizeMin, DatagramSizeMax)
 	case o.FlushAge < 0:
 		return o, fmt.Errorf("emit: flush age %v is negative; leave it zero for %v", o.FlushAge, FlushAgeDefault)
+	case o.SocketAge < renewWait:
+		return o, fmt.Errorf("emit: socket age %v is below %v; leave it zero for %v", o.SocketAge, renewWait, SocketAgeDefault)
 	case o.FrameSize < SizeMin || o.FrameSize > FrameSizeMax:
 		return o, fmt.Errorf("emit: frame size %d is outside of %d to %d bytes", o.FrameSize, SizeMin, FrameSizeMax)
 	case o.BufferSize < ringFrames*(o.FrameSize+2*slotHeader) || o.BufferSize > BufferSizeMax:
@@ -137,6 +207,9 @@ func (o Options) withDefaults() (Options, error) {
 // Stats is what an emitter has done so far. Over TCP, at every instant,
 //
 //	Events + Recovered = Acked + Refused + Dropped + Unsure + Buffered
+//
+// and over UDP Events - Dropped - Unreachable is how many went out of which
+// nothing more is heard here.
 type Stats struct {
 	// Events is how many have been added; over UDP those that are numbered, not
 	// those that wait for their datagram to be finished.
@@ -154,6 +227,13 @@ type Stats struct {
 	// Datagrams is how many the kernel took, SendErrors how many it did not.
 	// UDP alone.
 	Datagrams, SendErrors uint64
+	// Unreachable is how many events were in datagrams that the kernel took and
+	// to which the host answered that nobody listens there. There may have been
+	// more: hosts limit how often they answer. UDP alone.
+	Unreachable uint64
+	// Renewals is how many sockets, and so sources, there were after the first.
+	// UDP alone.
+	Renewals uint64
 
 	// What follows is TCP's alone. Recovered is how many events a former emitter
 	// left in the queue.
@@ -162,8 +242,9 @@ type Stats struct {
 	Acked uint64
 	// Refused is how many were in frames that the collector refused.
 	Refused uint64
-	// Unsure is how many were sent to a collector that has forgotten this source
-	// since: nobody knows whether they were counted. They are not sent again.
+	// Unsure is how many were sent under a source that ended before they were
+	// acknowledged (SourceEndedError): nobody knows whether they were counted.
+	// They are not sent again.
 	Unsure uint64
 	// Buffered is how many are kept here, sent or not.
 	Buffered uint64

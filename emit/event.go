@@ -3,6 +3,7 @@ package emit
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lectern/lectern/wire"
 )
@@ -21,40 +22,71 @@ const (
 
 // Event is one thing that one reader did with one piece of content.
 type Event struct {
-	Time    int64  // when, in Unix milliseconds
-	Content uint64 // id of the content; xxHash64 (seed 0) of its text where it has no number
+	// Time is when, in Unix milliseconds (time.Time.UnixMilli). Zero is now, as
+	// the event is added. What looks like seconds is refused.
+	Time    int64
+	Content uint64 // id of the content: its number, or ID of its text
 	User    uint64 // id of the reader, likewise
 	// Dwell is how long the reader has read since the previous event on this
 	// content, in milliseconds. What is above wire.DwellMax (4 h 39 min) counts
 	// as wire.DwellMax.
 	Dwell uint32
 	Kind  Kind
-	// Progress is how far the reader got, 0 to 100. It is sent if and only if
-	// HasProgress.
-	Progress    uint8
-	HasProgress bool
+	// Progress is how far the reader got: Percent(0) to Percent(100). The zero
+	// value says that it is not known.
+	Progress Progress
 }
+
+// Progress is how far a reader got, if that is known. The zero value is not
+// known, which is not the same as Percent(0).
+type Progress struct {
+	percent uint8
+	known   bool
+}
+
+// Percent returns the progress of so many percent, 0 to 100. An event with more
+// is not taken.
+func Percent(percent uint8) Progress { return Progress{percent, true} }
+
+// Percent returns how many percent that are, and whether it is known.
+func (p Progress) Percent() (percent uint8, known bool) { return p.percent, p.known }
 
 // ErrEvent is what the error for an event that no collector would take wraps.
 // The event is not taken; the emitter goes on.
 var ErrEvent = errors.New("emit: event not taken")
+
+// secondsMax bounds what is taken for seconds: as seconds it is in the year
+// 5138, as milliseconds in March 1973.
+const secondsMax = 100_000_000_000
 
 // Made once: a caller's mistake may come with every event.
 var (
 	errKind     = fmt.Errorf("%w: its kind has no name; use Open, Read, Finish, Save or Share", ErrEvent)
 	errProgress = fmt.Errorf("%w: its progress is above %d percent", ErrEvent, wire.ProgressMax)
 	errTime     = fmt.Errorf("%w: its time is not in Unix milliseconds, 0 to 2^48-1", ErrEvent)
+	errSeconds  = fmt.Errorf("%w: its time is before March 1973 in Unix milliseconds, so these may be seconds; use time.Time.UnixMilli, or zero for now", ErrEvent)
 )
 
-// check returns why a collector would refuse the event's whole frame, or nil.
+// prepare sets the time of an event without one, and returns why a collector
+// would refuse its whole frame, or nil.
+func (e *Event) prepare() error {
+	if e.Time == 0 {
+		e.Time = time.Now().UnixMilli()
+	}
+	return e.check()
+}
+
+// check returns what is wrong with an event that has a time.
 func (e *Event) check() error {
 	switch {
 	case e.Kind >= wire.Kinds:
 		return errKind
-	case e.HasProgress && e.Progress > wire.ProgressMax:
+	case e.Progress.known && e.Progress.percent > wire.ProgressMax:
 		return errProgress
 	case uint64(e.Time) > wire.TimeMax:
 		return errTime
+	case e.Time < secondsMax:
+		return errSeconds
 	}
 	return nil
 }

@@ -13,6 +13,31 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
+// sendOne stands in README.md.
+func sendOne(ctx context.Context, address string) error {
+	out, err := emit.DialUDP(ctx, address, emit.Options{Stream: 1})
+	if err != nil {
+		return err
+	}
+	// Without a Time an event is one of now; ids of text are made by emit.ID.
+	err = out.Add(emit.Event{Content: emit.ID("/a/slug"), User: 7, Kind: emit.Open})
+	if err != nil {
+		return err
+	}
+	return out.Close(ctx)
+}
+
+func ExampleID() {
+	// In the place of a collector.
+	collector, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer collector.Close()
+	fmt.Println(sendOne(context.Background(), collector.LocalAddr().String()), emit.ID("abc"))
+	// Output: <nil> 4952883123889572249
+}
+
 func ExampleDialUDP() {
 	// In the place of a collector.
 	collector, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -30,7 +55,7 @@ func ExampleDialUDP() {
 	// Reader 42 opens content 1001 and has read a third of it ten seconds later.
 	_ = out.Add(emit.Event{Time: now, Content: 1001, User: 42, Kind: emit.Open})
 	_ = out.Add(emit.Event{Time: now + 10_000, Content: 1001, User: 42, Kind: emit.Read,
-		Dwell: 10_000, Progress: 33, HasProgress: true})
+		Dwell: 10_000, Progress: emit.Percent(33)})
 	if err := out.Close(ctx); err != nil {
 		log.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func (x *extent) grow(e *Event, size int) bool {
 	if x.count == 0 || e.User != x.user {
 		body += numberSize(e.User | 1)
 	}
-	if e.HasProgress {
+	if e.Progress.known {
 		body++
 	}
 	// The number of events needs no check: 64 KiB hold fewer than CountMax.

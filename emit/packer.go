@@ -15,7 +15,8 @@ import (
 var ErrFull = errors.New("emit: full, there is no room for the event")
 
 // Packer packs events into the frames of one source and numbers them. It does
-// no I/O and has no clock. It is not safe for concurrent use.
+// no I/O, and looks at the clock only for events without a time. It is not safe
+// for concurrent use.
 //
 // Events may come in any order: the frame's time is that of the oldest event
 // in it, and is not known before the frame is finished. So the packer keeps the
@@ -61,6 +62,16 @@ func drawSource() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
+// renew begins a new source. The events of the unfinished frame will be its own.
+func (p *Packer) renew() {
+	p.source, p.sequence, p.position = drawSource(), 0, 0
+}
+
+// numbering is a packer that goes on with the numbers of p, for beats alone.
+func (p *Packer) numbering() Packer {
+	return Packer{stream: p.stream, source: p.source, sequence: p.sequence, position: p.position}
+}
+
 // Source returns the number that was drawn for this packer's frames.
 func (p *Packer) Source() uint64 { return p.source }
 
@@ -71,10 +82,11 @@ func (p *Packer) Len() int { return len(p.events) }
 // and add e again, which then fits. An error that wraps ErrEvent says that e is
 // not one that a collector would take. e is not kept.
 func (p *Packer) Add(e *Event) error {
-	if err := e.check(); err != nil {
+	own := *e // the caller's stays as it is
+	if err := own.prepare(); err != nil {
 		return err
 	}
-	if !p.extent.grow(e, p.size) {
+	if e = &own; !p.extent.grow(e, p.size) {
 		return ErrFull
 	}
 	if len(p.events) == 0 {
@@ -84,7 +96,7 @@ func (p *Packer) Add(e *Event) error {
 		Content: e.Content, User: e.User,
 		At:    uint32(e.Time - p.origin),
 		Dwell: min(e.Dwell, wire.DwellMax),
-		Kind:  e.Kind, Progress: e.Progress, HasProgress: e.HasProgress,
+		Kind:  e.Kind, Progress: e.Progress.percent, HasProgress: e.Progress.known,
 	})
 	return nil
 }

@@ -30,7 +30,7 @@ func unpack(t testing.TB, b []byte) (headers []wire.Header, events []Event) {
 			oldest = oldest || e.At == 0
 			events = append(events, Event{
 				Time: h.Time + int64(e.At), Content: e.Content, User: e.User,
-				Dwell: e.Dwell, Kind: e.Kind, Progress: e.Progress, HasProgress: e.HasProgress,
+				Dwell: e.Dwell, Kind: e.Kind, Progress: Progress{e.Progress, e.HasProgress},
 			})
 		}
 		if h.Count > 0 && !oldest {
@@ -67,9 +67,9 @@ func randomEvent(r *rand.Rand, now int64) Event {
 		Dwell:   uint32(r.Uint64N(1<<24) >> r.Uint64N(25)),
 		Kind:    Kind(r.IntN(wire.Kinds)),
 	}
-	e.Time = min(max(e.Time, 0), wire.TimeMax)
+	e.Time = min(max(e.Time, secondsMax), wire.TimeMax)
 	if r.IntN(2) == 0 {
-		e.Progress, e.HasProgress = uint8(r.IntN(101)), true
+		e.Progress = Percent(uint8(r.IntN(101)))
 	}
 	return e
 }
@@ -132,7 +132,7 @@ func TestPackerBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.source = 0x1122334455667788
-	late := Event{Time: 0x0102_0304_0506, Content: 0xABCD, User: 5, Kind: Read, Dwell: 1 << 30, Progress: 50, HasProgress: true}
+	late := Event{Time: 0x0102_0304_0506, Content: 0xABCD, User: 5, Kind: Read, Dwell: 1 << 30, Progress: Percent(50)}
 	early := Event{Time: late.Time - 0x100, Content: 0xABCD, User: 6, Kind: Open}
 	for _, e := range []*Event{&late, &early} {
 		if err := p.Add(e); err != nil {
@@ -159,7 +159,7 @@ func TestPackerRefusesEvents(t *testing.T) {
 	}
 	for name, e := range map[string]Event{
 		"a kind without a name": {Kind: wire.Kinds},
-		"too much progress":     {Progress: 101, HasProgress: true},
+		"too much progress":     {Progress: Percent(101)},
 		"before 1970":           {Time: -1},
 		"a time of 49 bits":     {Time: wire.TimeMax + 1},
 	} {
@@ -170,8 +170,8 @@ func TestPackerRefusesEvents(t *testing.T) {
 }
 
 func TestPackerFillsFrames(t *testing.T) {
-	full := Event{Time: 1, Content: 1<<64 - 1, User: 1<<64 - 2}
-	other := Event{Time: 1, Content: 1<<64 - 3, User: 1<<64 - 4}
+	full := Event{Time: instant + 1, Content: 1<<64 - 1, User: 1<<64 - 2}
+	other := Event{Time: instant + 1, Content: 1<<64 - 3, User: 1<<64 - 4}
 	for _, test := range []struct {
 		name   string
 		events [2]Event // in turn
@@ -179,7 +179,7 @@ func TestPackerFillsFrames(t *testing.T) {
 	}{
 		{"18 bytes each", [2]Event{full, other}, 75},
 		{"2 bytes each after the first", [2]Event{full, full}, 1 + (1360-18)/2},
-		{"a second apart: 2 bytes more each", [2]Event{full, {Time: 1001, Content: 2, User: 3}}, 2 * (1360 / (20 + 6))},
+		{"a second apart: 2 bytes more each", [2]Event{full, {Time: instant + 1001, Content: 2, User: 3}}, 2 * (1360 / (20 + 6))},
 	} {
 		p, err := NewPacker(0, 1400)
 		if err != nil {
@@ -199,7 +199,7 @@ func TestPackerFillsFramesToTheByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := Event{Time: 1, Content: 1 << 63, User: 1 << 63}
+		e := Event{Time: instant + 1, Content: 1 << 63, User: 1 << 63}
 		for p.Add(&e) == nil {
 			e.Content++
 			e.User++
@@ -251,7 +251,7 @@ func BenchmarkPackerAdd(b *testing.B) {
 			r := rand.New(rand.NewPCG(1, 1))
 			events := make([]Event, 1<<12)
 			for i := range events {
-				events[i] = Event{Time: int64(i / 64), Content: r.Uint64(), User: r.Uint64(), Kind: Read, Dwell: 15_000, Progress: 40, HasProgress: true}
+				events[i] = Event{Time: instant + int64(i/64), Content: r.Uint64(), User: r.Uint64(), Kind: Read, Dwell: 15_000, Progress: Percent(40)}
 			}
 			frame := make([]byte, 0, size+SizeMin)
 			b.ReportAllocs()

@@ -154,8 +154,8 @@ func (q *queue) add(e *Event) bool {
 func (q *queue) putRecord(n int, e *Event) {
 	b := (*[recordSize]byte)(q.records[n*recordSize:])
 	progress := uint64(255)
-	if e.HasProgress {
-		progress = uint64(e.Progress)
+	if percent, known := e.Progress.Percent(); known {
+		progress = uint64(percent)
 	}
 	first, dwell := uint64(e.Time)|uint64(e.Kind)<<48|progress<<56, min(e.Dwell, wire.DwellMax)
 	binary.LittleEndian.PutUint64(b[0:], first)
@@ -175,7 +175,7 @@ func (q *queue) record(n int, e *Event) bool {
 		Content: binary.LittleEndian.Uint64(b[8:]), User: binary.LittleEndian.Uint64(b[16:]), Dwell: dwell,
 	}
 	if progress := uint8(first >> 56); progress != 255 {
-		e.Progress, e.HasProgress = progress, true
+		e.Progress = Percent(progress)
 	}
 	return binary.LittleEndian.Uint32(b[28:]) == stamp(q.next.serial, first, e.Content, e.User, dwell) && e.check() == nil
 }

@@ -6,9 +6,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +42,7 @@ func addUntilKilled(dir, address, from string) {
 		os.Exit(1)
 	}
 	for ; ; user++ {
-		if err := s.Add(Event{Time: int64(user), Content: user, User: user}); err != nil {
+		if err := s.Add(Event{Time: instant + int64(user), Content: user, User: user}); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
 		}
@@ -138,7 +140,7 @@ func TestQueueKilledWhileItFinishes(t *testing.T) {
 	q.mapped = true
 	q.saveHead()
 	for user := range uint64(5) {
-		q.add(&Event{Time: 1, Content: 9, User: user})
+		q.add(&Event{Time: instant + 1, Content: 9, User: user})
 	}
 	open := append([]byte(nil), q.mem[openAt:recordsAt]...)
 	if !q.finish(0) {
@@ -170,7 +172,7 @@ func TestSlotIsWholeWhenItsSerialShows(t *testing.T) {
 		q.mapped = true
 		slot, serial := q.ring, q.next.serial
 		for user := range uint64(5) {
-			q.add(&Event{Time: 1, Content: 9, User: user})
+			q.add(&Event{Time: instant + 1, Content: 9, User: user})
 		}
 		ready, whole := make(chan struct{}), make(chan bool)
 		go func() {
@@ -202,7 +204,7 @@ func left(t *testing.T, n uint64) string {
 		t.Fatal(err)
 	}
 	for user := range n {
-		add(t, s, Event{Time: int64(user), Content: user, User: user})
+		add(t, s, Event{Time: instant + int64(user), Content: user, User: user})
 	}
 	s.mu.Lock()
 	killed := append([]byte(nil), s.queue.mem...) // as a kill would leave it
@@ -321,7 +323,7 @@ func TestQueueAfterARestartOfTheMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for user := range uint64(50) {
-		add(t, s, Event{Time: 1, Content: 1, User: 100 + user})
+		add(t, s, Event{Time: instant + 1, Content: 1, User: 100 + user})
 	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -343,4 +345,62 @@ func readdress(file []byte, addr string) {
 	binary.LittleEndian.PutUint64(file[32:], uint64(len(addr)))
 	copy(file[addressAt:], addr)
 	binary.LittleEndian.PutUint32(file[fixedSumAt:], crc32.Checksum(file[:fixedSumAt], crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// A queue that was restored from a copy gives numbers that its collector has
+// already. It goes on with what is new, and sends nothing twice.
+func TestQueueRestoredFromACopy(t *testing.T) {
+	f := newFake(nil)
+	addr, stop, err := listenFake(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	nowhere := func(context.Context) (net.Conn, error) { return nil, errors.New("nowhere") }
+	there := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", addr) }
+	dir := t.TempDir()
+	path, o := filepath.Join(dir, queueName), queueOptions(dir)
+	o.FlushAge = time.Hour
+	s, err := dialTCP(t.Context(), "collector", nowhere, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user := range uint64(100) { // in frames, and the last in an open one
+		add(t, s, Event{Content: user, User: user})
+	}
+	s.mu.Lock()
+	copied := append([]byte(nil), s.queue.mem...)
+	s.mu.Unlock()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = s.Close(ended)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	send := func(from, to uint64) Stats {
+		t.Helper()
+		s, err := dialTCP(ctx, "collector", there, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for user := from; user < to; user++ {
+			add(t, s, Event{Content: user, User: user})
+		}
+		if err := s.Close(ctx); err != nil {
+			t.Fatalf("%v, %+v", err, s.Stats())
+		}
+		return s.Stats()
+	}
+	send(100, 150)
+	if err := os.WriteFile(path, copied, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stats := send(150, 220); stats.Recovered != 100 || stats.Unsure != 100 || stats.Acked != 70 {
+		t.Errorf("after the copy came back: %+v", stats)
+	}
+	for user := range uint64(220) {
+		if n := f.counted[user]; n != 1 {
+			t.Errorf("event %d was counted %d times", user, n)
+		}
+	}
 }

@@ -119,6 +119,10 @@ func (t *TCP) run(c *connection) {
 			err = t.use(c, first)
 			c = nil
 		}
+		var ended *SourceEndedError
+		if errors.As(err, &ended); ended != nil && t.options.SourceEnded != nil {
+			t.options.SourceEnded(ended)
+		}
 		if err == errFinished || t.context.Err() != nil {
 			return
 		}
@@ -129,7 +133,7 @@ func (t *TCP) run(c *connection) {
 		t.mu.Unlock()
 		if progress {
 			tries = 0
-			if err == errMoved {
+			if err == errMoved || ended != nil {
 				continue
 			}
 		}
@@ -391,19 +395,34 @@ func (t *TCP) renewIfEmpty() {
 
 // judge draws the consequences of the end of a connection.
 func (t *TCP) judge(c *connection, err error) error {
+	if t.queue.source != c.source {
+		return err
+	}
+	if errors.Is(err, errAhead) {
+		// What was never sent from here was not counted under these numbers. What
+		// lay in the queue may have been sent by another process, from another copy.
+		tried := t.queue.tried()
+		return t.endSource(err, func(m mark, sequence uint64) bool { return sequence < tried || m.serial < t.recovered })
+	}
 	var refused *RefusedError
-	if !errors.As(err, &refused) || refused.Source != c.source || t.queue.source != c.source || !t.link.started {
+	if !errors.As(err, &refused) || refused.Source != c.source || !t.link.started {
 		return err
 	}
 	switch refused.Reason {
 	case wire.RefusedSources, wire.RefusedConnections, wire.RefusedIdle, wire.RefusedCredit, wire.RefusedUnexpected:
 		return err // of the moment, and not of the frame
 	case wire.RefusedForgotten:
-		if t.link.begin > 0 {
-			t.forget()
-			return errMoved
+		// Of this connection the collector has taken no frame.
+		if before := t.link.triedBefore; t.link.begin > 0 {
+			return t.endSource(err, func(_ mark, sequence uint64) bool { return sequence < before })
 		}
 		return err
+	case wire.RefusedPosition:
+		// Somebody else numbers under this source. The frame itself was not taken,
+		// nor was any behind it on this connection.
+		if before := max(t.link.triedBefore, refused.Sequence); refused.Sequence > 0 {
+			return t.endSource(err, func(_ mark, sequence uint64) bool { return sequence < before })
+		}
 	}
 	q := t.queue
 	for m := q.head; m.serial < t.link.cursor.serial; m = q.behind(m) {
@@ -422,27 +441,4 @@ func (t *TCP) judge(c *connection, err error) error {
 		break
 	}
 	return err
-}
-
-// forget begins a new source, since the collector does not know this one any
-// more. What was sent before this connection may have been counted. What was
-// not, was not: of this connection the collector has taken no frame.
-func (t *TCP) forget() {
-	q := t.queue
-	for !q.empty() {
-		m := q.follow(q.head)
-		frame := q.frame(m)
-		if frameSequence(frame) >= t.link.triedBefore {
-			break
-		}
-		if n := uint64(frameCount(frame)); !q.refused(m) {
-			t.stats.Unsure += n
-			t.stats.Buffered -= n
-		}
-		q.release()
-	}
-	q.renew()
-	t.link.progress = true
-	t.renewIfEmpty()
-	t.settle()
 }

@@ -66,7 +66,7 @@ func simulate(t *testing.T, seed uint64) (Stats, int) {
 	}
 	added, want := uint64(0), uint64(200+r.IntN(600))
 	for added < want {
-		err := s.Add(Event{Time: int64(added), Content: r.Uint64() >> r.IntN(64), User: added})
+		err := s.Add(Event{Time: instant + int64(added), Content: r.Uint64() >> r.IntN(64), User: added})
 		switch {
 		case err == nil:
 			added++

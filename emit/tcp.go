@@ -41,6 +41,9 @@ type TCP struct {
 	began   time.Time     // of the open frame
 	trouble error         // why there is no connection; nil with one
 	link    link
+	// recovered is the serial behind the frames that a former emitter left in
+	// the queue, which another process may have sent from a copy of it.
+	recovered uint64
 }
 
 // DialTCP connects to the collector at addr ("host:port"), says who sends, and
@@ -58,7 +61,7 @@ func DialTCP(ctx context.Context, addr string, o Options) (*TCP, error) {
 }
 
 func dialTCP(ctx context.Context, addr string, dial func(context.Context) (net.Conn, error), o Options) (*TCP, error) {
-	o, err := o.withDefaults()
+	o, err := o.forTCP()
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,11 @@ func (t *TCP) recover() {
 	}
 	t.stats.Recovered, t.stats.Buffered = n, n
 	if !q.fenced {
+		// No event of this process joins those of the former.
+		if t.recovered = q.next.serial; !t.finish() {
+			t.recovered++
+		}
+		t.recovered = max(t.recovered, q.next.serial)
 		return
 	}
 	// The machine ended: the file may be older than what was sent last. The
@@ -121,7 +129,7 @@ func (t *TCP) recover() {
 }
 
 // Source returns the number under which the collector knows this emitter. It
-// changes when a collector has forgotten it.
+// changes when a source had to end (SourceEndedError).
 func (t *TCP) Source() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,7 +155,7 @@ func (t *TCP) Add(e Event) error { return t.add(context.Background(), &e) }
 func (t *TCP) AddContext(ctx context.Context, e Event) error { return t.add(ctx, &e) }
 
 func (t *TCP) add(ctx context.Context, e *Event) error {
-	if err := e.check(); err != nil {
+	if err := e.prepare(); err != nil {
 		return err
 	}
 	t.mu.Lock()

@@ -67,7 +67,7 @@ func TestTCPLoopback(t *testing.T) {
 	for part := range uint64(4) {
 		wg.Go(func() {
 			for i := range uint64(5000) {
-				if err := s.Add(Event{Time: int64(i), Content: i, User: 5000*part + i, Kind: Read, Dwell: 5}); err != nil {
+				if err := s.Add(Event{Time: instant + int64(i), Content: i, User: 5000*part + i, Kind: Read, Dwell: 5}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -114,9 +114,9 @@ func TestTCPEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []Event{
-			{Time: 5000, Content: 1 << 60, User: 2, Kind: Finish, Dwell: 1 << 30, Progress: 100, HasProgress: true},
-			{Time: 4000, Content: 1 << 60, User: 2, Kind: Read},
-			{Time: 9000, Content: 0, User: 0, Kind: Share, HasProgress: true},
+			{Time: instant + 5000, Content: 1 << 60, User: 2, Kind: Finish, Dwell: 1 << 30, Progress: Percent(100)},
+			{Time: instant + 4000, Content: 1 << 60, User: 2, Kind: Read},
+			{Time: instant + 9000, Content: 0, User: 0, Kind: Share, Progress: Percent(0)},
 		}
 		for _, e := range want {
 			add(t, s, e)
@@ -154,8 +154,8 @@ func TestTCPDialFails(t *testing.T) {
 		"full": {func(c net.Conn) { readFrame(c) }, "it may be full"},
 		"connections": {func(c net.Conn) {
 			readFrame(c)
-			_, _ = c.Write(wire.AppendRefusal(nil, wire.Header{}, 0, wire.RefusedConnections, "it has all"))
-		}, "connections: it has all"},
+			_, _ = c.Write(wire.AppendRefusal(nil, wire.Header{}, 0, wire.RefusedConnections, "it has all\x1b[2J"))
+		}, `connections: "it has all\x1b[2J"`},
 		"foreign": {func(c net.Conn) {
 			readFrame(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
@@ -202,7 +202,7 @@ func TestTCPFull(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			for i := uint64(0); err == nil && i < 1000; i++ {
-				err = s.AddContext(ctx, Event{Time: 1, Content: i, User: i})
+				err = s.AddContext(ctx, Event{Time: instant + 1, Content: i, User: i})
 			}
 			if want := map[OnFull]error{Block: context.DeadlineExceeded, Fail: ErrFull}[onFull]; err != want {
 				t.Errorf("Add: %v, want %v", err, want)
@@ -475,7 +475,7 @@ func BenchmarkTCPAdd(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := Event{Time: 1_700_000_000_000, Kind: Read, Dwell: 15_000, Progress: 40, HasProgress: true}
+			e := Event{Time: 1_700_000_000_000, Kind: Read, Dwell: 15_000, Progress: Percent(40)}
 			b.ReportAllocs()
 			for i := uint64(0); b.Loop(); i++ {
 				e.Content, e.User = 1<<63+i, 1<<62+i

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -42,16 +43,12 @@ func (w *wireTap) Close() error { return nil }
 // tapped returns an emitter that writes to a tap.
 func tapped(t *testing.T, o Options) (*UDP, *wireTap) {
 	t.Helper()
-	o, err := o.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	packer, err := NewPacker(o.Stream, o.DatagramSize)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tap := &wireTap{began: time.Now()}
-	return newUDP(tap, "tap", packer, o), tap
+	u, err := dialUDP(t.Context(), "tap", func(context.Context) (net.Conn, error) { return tap, nil }, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u, tap
 }
 
 func add(t *testing.T, to interface{ Add(Event) error }, e Event) {
@@ -65,9 +62,9 @@ func TestUDPClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u, tap := tapped(t, Options{})
 		time.Sleep(3500 * time.Millisecond)
-		add(t, u, Event{Time: 1, Content: 1, User: 1})
+		add(t, u, Event{Time: instant + 1, Content: 1, User: 1})
 		time.Sleep(60 * time.Millisecond)
-		add(t, u, Event{Time: 2, Content: 2, User: 2})
+		add(t, u, Event{Time: instant + 2, Content: 2, User: 2})
 		time.Sleep(3440 * time.Millisecond) // to 7 s
 		if err := u.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -110,7 +107,7 @@ func TestUDPSteadyStreamNeedsNoBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u, tap := tapped(t, Options{FlushAge: 300 * time.Millisecond})
 		for i := range int64(100) {
-			add(t, u, Event{Time: i, Content: 1, User: 1})
+			add(t, u, Event{Time: instant + i, Content: 1, User: 1})
 			time.Sleep(250 * time.Millisecond)
 		}
 		if sent := u.Stats().Events; sent < 98 {
@@ -156,22 +153,23 @@ func TestUDPSendErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u, tap := tapped(t, Options{})
 		// The second datagram with events and one of the final beats fail.
+		full := errors.New("no room")
 		tap.asked = 0
 		tap.fail = func(n int) error {
 			if n == 1 || n == 4 {
-				return syscall.ECONNREFUSED
+				return full
 			}
 			return nil
 		}
 		for i := range int64(3) {
-			add(t, u, Event{Time: i, Content: 1, User: 1})
-			add(t, u, Event{Time: i, Content: 2, User: 1})
+			add(t, u, Event{Time: instant + i, Content: 1, User: 1})
+			add(t, u, Event{Time: instant + i, Content: 2, User: 1})
 			if err := u.Flush(); err != nil {
 				t.Errorf("Flush %d: %v", i, err)
 			}
 		}
 		err := u.Close(t.Context())
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !errors.Is(err, full) {
 			t.Errorf("Close: %v", err)
 		}
 		if again := u.Close(t.Context()); again != err {
@@ -198,7 +196,7 @@ func TestUDPTakesBadEventsForWhatTheyAre(t *testing.T) {
 		if err := u.Add(Event{Kind: 7}); !errors.Is(err, ErrEvent) {
 			t.Errorf("a kind without a name: %v", err)
 		}
-		add(t, u, Event{Time: 1})
+		add(t, u, Event{Time: instant + 1})
 		_ = u.Close(t.Context())
 		if s := u.Stats(); s.Events != 1 {
 			t.Errorf("stats %+v", s)
@@ -248,7 +246,7 @@ func TestUDPLoopback(t *testing.T) {
 	for user := range uint64(4) {
 		wg.Go(func() {
 			for i := range int64(250) {
-				if err := u.Add(Event{Time: i, Content: uint64(i), User: user}); err != nil {
+				if err := u.Add(Event{Time: instant + i, Content: uint64(i), User: user}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -285,29 +283,52 @@ func TestUDPNobodyListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range int64(1000) {
-		add(t, u, Event{Time: i, Content: uint64(i), User: 1 << 60})
+		add(t, u, Event{Time: instant + i, Content: uint64(i), User: 1 << 60})
 	}
-	if err := u.Close(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+	err = u.Close(t.Context())
+	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), "none of 1000 events arrived") {
 		t.Errorf("Close: %v", err)
 	}
-	if s := u.Stats(); s.Events != 1000 || s.SendErrors == 0 || s.Datagrams+s.SendErrors != s.Frames {
-		t.Errorf("stats %+v", s)
+	if s := u.Stats(); s.Events != 1000 || s.Unreachable+s.Dropped != 1000 || s.Datagrams+s.SendErrors != s.Frames {
+		t.Errorf("stats %+v: all was lost", s)
 	}
 }
 
 func TestDialRefusesOptions(t *testing.T) {
-	for _, o := range []Options{
-		{Stream: wire.StreamReserved},
-		{DatagramSize: SizeMin - 1}, {DatagramSize: DatagramSizeMax + 1}, {FlushAge: -1},
-		{FrameSize: SizeMin - 1}, {FrameSize: FrameSizeMax + 1},
-	} {
-		u, errUDP := DialUDP(t.Context(), "127.0.0.1:1", o)
-		if errUDP == nil {
+	udp := func(o Options) error {
+		u, err := DialUDP(t.Context(), "127.0.0.1:1", o)
+		if err == nil {
 			_ = u.Close(t.Context())
 		}
-		_, errTCP := DialTCP(t.Context(), "127.0.0.1:1", o)
-		if errTCP == nil || errUDP == nil && o.FrameSize == 0 || errors.Is(errTCP, syscall.ECONNREFUSED) && o.DatagramSize == 0 {
-			t.Errorf("%+v: taken: %v, %v", o, errUDP, errTCP)
+		return err
+	}
+	tcp := func(o Options) error {
+		s, err := DialTCP(t.Context(), "127.0.0.1:1", o)
+		if err == nil {
+			_ = s.Close(t.Context())
+		}
+		return err
+	}
+	for _, test := range []struct {
+		dial func(Options) error
+		o    Options
+		want string
+	}{
+		{udp, Options{Stream: wire.StreamReserved}, "stream 65535"},
+		{tcp, Options{Stream: wire.StreamReserved}, "stream 65535"},
+		{udp, Options{FlushAge: -1}, "flush age"}, {tcp, Options{FlushAge: -1}, "flush age"},
+		{udp, Options{DatagramSize: SizeMin - 1}, "datagram size 64"}, {udp, Options{DatagramSize: DatagramSizeMax + 1}, "datagram size 65508"},
+		{udp, Options{SocketAge: -1}, "socket age"}, {udp, Options{SocketAge: 1}, "socket age"},
+		{tcp, Options{FrameSize: SizeMin - 1}, "frame size 64"}, {tcp, Options{FrameSize: FrameSizeMax + 1}, "frame size 65536"},
+		{tcp, Options{BufferSize: 1}, "buffer size 1"}, {tcp, Options{OnFull: Drop + 1}, "OnFull 3"},
+		// What the other way takes.
+		{udp, Options{FrameSize: 1000}, "Options.FrameSize"}, {udp, Options{BufferSize: 1 << 20}, "Options.BufferSize"},
+		{udp, Options{OnFull: Drop}, "Options.OnFull"}, {udp, Options{Queue: t.TempDir()}, "Options.Queue"},
+		{udp, Options{Background: true}, "Options.Background"}, {udp, Options{SourceEnded: func(*SourceEndedError) {}}, "Options.SourceEnded"},
+		{tcp, Options{DatagramSize: 1000}, "Options.DatagramSize"}, {tcp, Options{SocketAge: time.Minute}, "Options.SocketAge"},
+	} {
+		if err := test.dial(test.o); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: %v, want %q", test.o, err, test.want)
 		}
 	}
 }
@@ -344,7 +365,7 @@ func BenchmarkUDPAdd(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := Event{Time: 1_700_000_000_000, User: 1 << 62, Kind: Read, Dwell: 15_000, Progress: 40, HasProgress: true}
+	e := Event{Time: 1_700_000_000_000, User: 1 << 62, Kind: Read, Dwell: 15_000, Progress: Percent(40)}
 	b.ReportAllocs()
 	for i := uint64(0); b.Loop(); i++ {
 		e.Content, e.User = 1<<63+i, 1<<62+i

@@ -67,8 +67,12 @@ CPU time is that of the daemon, all of it: reading, counting, sealing, storing.
 Sender and daemon share this machine: for what a loop takes alone, see
 docs/PERFORMANCE.md.
 
-Exit status: 0 when the load was sent and the books add up, whatever was lost; 1
-when something failed; 2 when the arguments make no sense.
+A collector that has no room closes its connections: bench comes again, and sends
+again what is not acknowledged. Lost is what was sent and is neither accepted,
+refused nor shed, whether the daemon knows of it or not.
+
+Exit status: 0 when the load was sent, whatever was lost; 1 when something failed,
+after the figures up to there; 2 when the arguments make no sense.
 `
 
 // benchOptions are the arguments of `lectern bench`.
@@ -83,15 +87,17 @@ type benchOptions struct {
 
 // benchResult is what a run came to.
 type benchResult struct {
-	Network  string  `json:"network"`
-	Frames   uint64  `json:"frames"`
-	Events   uint64  `json:"events"`
-	Bytes    uint64  `json:"bytes"`
-	Seconds  float64 `json:"seconds"`
-	Counters bool    `json:"counters"` // what follows is known
+	Network    string  `json:"network"`
+	Frames     uint64  `json:"frames"`
+	Events     uint64  `json:"events"`
+	Bytes      uint64  `json:"bytes"`
+	Seconds    float64 `json:"seconds"`
+	Reconnects int     `json:"reconnects"`
+	Counters   bool    `json:"counters"` // what follows is known
 
 	Accepted  uint64  `json:"accepted"`
-	Lost      int64   `json:"lost"`
+	Lost      int64   `json:"lost"`    // sent and not accepted, refused or shed
+	Unheard   int64   `json:"unheard"` // of those lost: of which the daemon does not know, for want of a beat
 	Refused   uint64  `json:"refused"`
 	Shed      uint64  `json:"shed"`
 	Duplicate uint64  `json:"duplicate"`
@@ -133,17 +139,22 @@ func (p *process) runBench(ctx context.Context, args []string) int {
 		return p.usage("bench", err)
 	}
 	r, err := o.run(ctx)
+	code := 0
+	if r.Frames > 0 { // whatever went wrong behind it
+		text := r.table()
+		if o.json {
+			line, _ := json.Marshal(r) // plain numbers always marshal
+			text = string(line) + "\n"
+		}
+		code = p.print("bench", text)
+	}
 	if ctx.Err() != nil {
-		return p.fail("bench", errors.New("interrupted before all was sent"))
+		err = errors.New("interrupted before all was sent")
 	}
 	if err != nil {
 		return p.fail("bench", err)
 	}
-	if o.json {
-		line, _ := json.Marshal(r) // plain numbers always marshal
-		return p.print("bench", string(line)+"\n")
-	}
-	return p.print("bench", r.table())
+	return code
 }
 
 // complete fills in what was not said, and checks the rest.
@@ -208,29 +219,48 @@ func (o *benchOptions) run(ctx context.Context) (r benchResult, err error) {
 	}
 	r.Network = o.network
 	began := time.Now()
+	beats := func() error { return nil } // over TCP nothing is lost in silence
 	if o.network == "udp" {
-		err = o.sendUDP(ctx, m)
+		var u *load.UDP
+		if u, err = o.sendUDP(ctx, m); u != nil {
+			defer u.Close()
+			beats = func() error { return sendBeats(ctx, u, m) }
+		}
 	} else {
-		err = o.sendTCP(ctx, m)
+		r.Reconnects, err = o.sendTCP(ctx, m)
 	}
 	r.Frames, r.Events, r.Bytes, r.Seconds = m.Frames, m.Events, m.Bytes, time.Since(began).Seconds()
-	if err != nil || o.ops == "" {
+	if o.ops == "" || ctx.Err() != nil {
 		return r, err
 	}
-	after, err := o.settled(ctx)
-	if err != nil {
-		return r, err
+	after, unread := o.settled(ctx, beats, before[eventsSent]+float64(m.Events))
+	if unread != nil {
+		return r, errors.Join(err, unread)
 	}
-	since := func(name string) float64 { return after[name] - before[name] }
+	r.Frames, r.Bytes = m.Frames, m.Bytes // with the beats since
+	return r, errors.Join(err, r.count(before, after))
+}
+
+// eventsSent is the counter of what the daemon knows to have been sent.
+const eventsSent = "lectern_events_sent_total"
+
+// count takes the counters of the daemon, before and after. The error says that
+// they are not of this load alone.
+func (r *benchResult) count(before, after map[string]float64) error {
+	since := func(name string) int64 { return int64(after[name] - before[name]) }
 	r.Counters = true
-	r.Accepted, r.Lost = uint64(since("lectern_events_accepted_total")), int64(since("lectern_events_lost_total")-since("lectern_events_found_total"))
-	r.Refused, r.Shed = uint64(since("lectern_events_refused_total")), uint64(since("lectern_events_shed_total"))
-	r.Duplicate, r.Dropped = uint64(since("lectern_events_duplicate_total")), uint64(since("lectern_udp_kernel_drops_total"))
-	r.CPU = since("process_cpu_seconds_total")
-	if sent := uint64(since("lectern_events_sent_total")); sent != r.Events {
-		return r, fmt.Errorf("the daemon knows of %d of the %d events sent: others send to it, or no beat came through; send less at a time (--rate)", sent, r.Events)
+	r.Accepted, r.Refused = uint64(since("lectern_events_accepted_total")), uint64(since("lectern_events_refused_total"))
+	r.Shed, r.Duplicate = uint64(since("lectern_events_shed_total")), uint64(since("lectern_events_duplicate_total"))
+	r.Dropped = uint64(since("lectern_udp_kernel_drops_total"))
+	r.CPU = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
+	// What was sent is known here: of what is in none of the daemon's counters,
+	// no later frame of its source and no beat came through.
+	r.Lost = int64(r.Events) - int64(r.Accepted+r.Refused+r.Shed)
+	r.Unheard = int64(r.Events) - since(eventsSent)
+	if r.Unheard < 0 {
+		return fmt.Errorf("the daemon knows of %d events more than were sent: others send to it, and the figures are of all", -r.Unheard)
 	}
-	return r, nil
+	return nil
 }
 
 // benchStep is how many events are sent between two looks at the clock.
@@ -258,40 +288,40 @@ func (o *benchOptions) each(ctx context.Context, m *load.Maker, send func(frames
 	return ctx.Err()
 }
 
-func (o *benchOptions) sendUDP(ctx context.Context, m *load.Maker) error {
+// sendUDP sends the load, and returns what sends for the beats that follow.
+func (o *benchOptions) sendUDP(ctx context.Context, m *load.Maker) (*load.UDP, error) {
 	resolved, err := net.ResolveUDPAddr("udp", o.to)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	address := resolved.AddrPort()
 	u, err := load.DialUDP(netip.AddrPortFrom(address.Addr().Unmap(), address.Port()), load.UDPOptions{Flows: o.flows, Burst: 16, GSO: o.gso})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer u.Close()
 	// A million opening beats at once would overrun the buffer and be lost.
-	if err := beats(ctx, u, m); err != nil {
-		return err
+	if err := sendBeats(ctx, u, m); err != nil {
+		return u, err
 	}
 	if err := o.each(ctx, m, func(n int) error { return u.Send(m, n) }); err != nil {
-		return err
+		return u, err
 	}
 	for range 3 {
 		if err := pauseFor(ctx, 50*time.Millisecond); err != nil {
-			return err
+			return u, err
 		}
-		if err := beats(ctx, u, m); err != nil {
-			return err
+		if err := sendBeats(ctx, u, m); err != nil {
+			return u, err
 		}
 	}
 	if u.Refused() > 0 {
-		return fmt.Errorf("%d sends to udp://%s were refused; is a collector listening there?", u.Refused(), o.to)
+		return u, fmt.Errorf("%d sends to udp://%s were refused; is a collector listening there?", u.Refused(), o.to)
 	}
-	return nil
+	return u, nil
 }
 
-// beats sends a beat of each source, not faster than a small buffer holds.
-func beats(ctx context.Context, u *load.UDP, m *load.Maker) error {
+// sendBeats sends a beat of each source, not faster than a small buffer holds.
+func sendBeats(ctx context.Context, u *load.UDP, m *load.Maker) error {
 	for from := 0; from < m.Sources(); from += 100 {
 		if err := u.Beats(m, from, min(from+100, m.Sources())); err != nil {
 			return err
@@ -312,33 +342,44 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (o *benchOptions) sendTCP(ctx context.Context, m *load.Maker) error {
+// sendTCP sends the load, and says how often a connection had to be made again.
+func (o *benchOptions) sendTCP(ctx context.Context, m *load.Maker) (reconnects int, err error) {
 	t, err := load.DialTCP(ctx, o.to, o.flows, o.acks, m)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if err := o.each(ctx, m, func(n int) error { return t.Send(ctx, m, n) }); err != nil {
+	if err := o.each(ctx, m, func(n int) error { return t.Send(ctx, n) }); err != nil {
 		t.Close()
-		return err
+		return t.Reconnects, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return t.Finish(ctx, m)
+	err = t.Finish(ctx)
+	return t.Reconnects, err
 }
 
-// settled reads the counters when they have stopped to move.
-func (o *benchOptions) settled(ctx context.Context) (map[string]float64, error) {
+// settleMax bounds the wait for beats on a machine that is busy with others.
+const settleMax = 30 * time.Second
+
+// settled reads the counters when they have stopped to move and the daemon knows
+// of all that was sent. While it does not, beats tell it again, until settleMax.
+func (o *benchOptions) settled(ctx context.Context, beats func() error, sent float64) (map[string]float64, error) {
+	began := time.Now()
 	var last map[string]float64
 	for {
 		now, err := o.counters(ctx)
 		if err != nil {
 			return nil, err
 		}
+		known := now[eventsSent] >= sent
 		const moves = "lectern_received_bytes_total"
-		if last != nil && last[moves] == now[moves] && now["lectern_rows_waiting"] <= last["lectern_rows_waiting"] {
+		still := last != nil && last[moves] == now[moves] && now["lectern_rows_waiting"] <= last["lectern_rows_waiting"]
+		if still && known || time.Since(began) > settleMax {
 			return now, nil
 		}
-		last = now
+		if last = now; !known {
+			if err := beats(); err != nil {
+				return nil, err
+			}
+		}
 		if err := pauseFor(ctx, 300*time.Millisecond); err != nil {
 			return nil, err
 		}
@@ -384,9 +425,15 @@ func (r *benchResult) table() string {
 	add("frames sent", number(r.Frames), per(r.Frames)+" a second")
 	add("events sent", number(r.Events), per(r.Events)+" a second")
 	add("bytes sent", number(r.Bytes), per(r.Bytes)+" a second")
+	if r.Reconnects > 0 {
+		add("reconnects", number(uint64(r.Reconnects)), "the collector had no room")
+	}
 	if r.Counters {
 		add("accepted", number(r.Accepted), per(r.Accepted)+" a second")
 		add("lost", number(r.Lost), fmt.Sprintf("%.3f %%", 100*float64(r.Lost)/float64(max(1, r.Events))))
+		if r.Unheard > 0 {
+			add("  unheard of", number(r.Unheard), "of those lost: no beat has told the daemon")
+		}
 		add("shed", number(r.Shed), "")
 		add("refused", number(r.Refused), "")
 		add("duplicate", number(r.Duplicate), "")

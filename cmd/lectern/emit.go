@@ -37,15 +37,6 @@ type emitSource interface {
 	skipped() int64
 }
 
-// emitSummary is the last line on standard output.
-type emitSummary struct {
-	Events       uint64  `json:"events"`
-	Frames       uint64  `json:"frames"`
-	Bytes        uint64  `json:"bytes"`
-	SkippedLines int64   `json:"skipped_lines"`
-	Seconds      float64 `json:"seconds"`
-}
-
 // runEmit is `lectern emit`: it sends the events of an access log, or made-up
 // ones, to a collector. It returns the exit code: 0 when all was sent, 1 when
 // something failed or ctx ended first, 2 when the arguments make no sense.
@@ -60,10 +51,13 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		fmt.Fprintln(stderr, `Run "lectern emit --help" to see what it takes.`)
 		return 2
 	}
-	source, err := o.open(stdin)
+	source, err := emitOpen(ctx, o, stdin)
 	if err != nil {
 		emitComplain(stderr, err)
 		return 1
+	}
+	if o.network == "tcp" {
+		o.client.SourceEnded = func(err *emit.SourceEndedError) { emitComplain(stderr, err) }
 	}
 	out, err := o.dial(ctx)
 	if err != nil {
@@ -81,16 +75,38 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		emitComplain(stderr, err)
 		code = 1
 	}
-	line, _ := json.Marshal(emitSummary{ // plain numbers always marshal
-		Events: stats.Events, Frames: stats.Frames, Bytes: stats.Bytes,
-		SkippedLines: source.skipped(),
-		Seconds:      math.Round(time.Since(began).Seconds()*1e3) / 1e3,
-	})
+	if q, ok := out.(*emitQueue); ok && q.kept != nil {
+		emitComplain(stderr, q.kept)
+	}
+	summary := summarize(stats, o)
+	summary.SkippedLines = source.skipped()
+	summary.Seconds = math.Round(time.Since(began).Seconds()*1e3) / 1e3
+	line, _ := json.Marshal(summary) // plain numbers always marshal
 	if _, err := fmt.Fprintf(stdout, "%s\n", line); err != nil {
 		emitComplain(stderr, fmt.Errorf("cannot write the summary: %w", err))
 		code = 1
 	}
 	return code
+}
+
+// emitOpen opens the source of events. To open a pipe waits for its writer,
+// which an interrupt ends.
+func emitOpen(ctx context.Context, o *emitOptions, stdin io.Reader) (emitSource, error) {
+	type opened struct {
+		source emitSource
+		err    error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		source, err := o.open(stdin)
+		done <- opened{source, err}
+	}()
+	select {
+	case r := <-done:
+		return r.source, r.err
+	case <-ctx.Done():
+		return nil, errors.New("interrupted before there was anything to read: a pipe is open only when somebody writes to it")
+	}
 }
 
 // emitComplain says what went wrong, a line for each part of err.
@@ -155,7 +171,7 @@ func emitUncounted(s emit.Stats) error {
 		refused = fmt.Errorf("the collector refused %d events", s.Refused)
 	}
 	if s.Unsure > 0 {
-		unsure = fmt.Errorf("the collector has forgotten this source, and whether it had counted %d events is not known", s.Unsure)
+		unsure = fmt.Errorf("whether the collector counted %d events is not known", s.Unsure)
 	}
 	return errors.Join(refused, unsure)
 }

@@ -45,6 +45,11 @@ Made-up readers, who open, read on, finish, and now and then save or share:
   --contents N       how many pieces of content, read by a Zipf law (default 1000)
   --seed N           the same seed gives the same events, but for their times,
                      which are now (default 1)
+  --readers N        N readers who are there at once, in place of --users and
+                     --rate: each opens something, sends a heartbeat every 10
+                     seconds, finishes or leaves, and another takes the place.
+                     Events happen as fast as that makes them: N / 10 a second
+                     and a few more
 
 How:
 
@@ -57,25 +62,37 @@ How:
   --queue DIR        keep in DIR what the collector has not acknowledged: after
                      a kill, or an end without all acknowledged, the next run
                      with the same DIR, --to and --stream sends it first, each
-                     event once (tcp:// only; needs 17 MiB of disk)
+                     event once. The collector may be away, also at the start;
+                     when the queue is full, reading waits for it. At the end,
+                     what it has acknowledged nothing of for 10 s stays in DIR
+                     (tcp:// only; needs 17 MiB of disk)
 
 The last line on standard output is JSON:
 
-  {"events":N,"frames":N,"bytes":N,"skipped_lines":N,"seconds":S}
+  {"events":N,"recovered":N,"sent":N,"queued":N,"dropped":{"REASON":N,...},
+   "frames":N,"bytes":N,"skipped_lines":N,"seconds":S}
 
-Bytes are those of frames as they were sent: over TCP a frame that is sent again
-counts again.
+Events of this run and those recovered from the queue are sent, queued for the
+next run, or dropped. Over TCP sent means acknowledged; over UDP, that the kernel
+took it and nobody has said that it cannot arrive. The reasons: "send_error" (the
+kernel did not take the datagram), "unreachable" (the host answered that nobody
+listens there; there may be more, since hosts limit how often they answer),
+"refused" by the collector, "unsure" (the collector answered what does not fit, and
+whether it counted them is not known), "unacknowledged" (it had not acknowledged
+them when this run ended). Bytes are those of frames as they were sent: over TCP
+a frame that is sent again counts again.
 
-Exit status: 0 when everything was sent, and over TCP acknowledged; 1 when events
-were dropped or refused, no collector could be reached at the start, a log made no
-event and has lines that cannot be read, or it was interrupted; 2 when the
-arguments make no sense.
+Exit status: 0 when everything was sent, or is in the queue for the next run; 1
+when events were dropped, no collector could be reached at the start (without
+--queue), a log made no event and has lines that cannot be read, or it was
+interrupted; 2 when the arguments make no sense.
 
 Examples:
 
   lectern emit --to udp://127.0.0.1:8420 --log access.log.gz
   tail -F access.log | lectern emit --to tcp://127.0.0.1:8420 --log - --stream 7
   lectern emit --to udp://127.0.0.1:8420 --events 1000000 --users 50000 --rate 200000
+  lectern emit --to udp://127.0.0.1:8420 --events 1000000 --readers 100000
 `
 
 // emitOptions are the arguments of `lectern emit`, checked.
@@ -84,6 +101,7 @@ type emitOptions struct {
 	log              string // empty for made-up readers
 	events           uint64
 	users, contents  uint64
+	readers          uint64 // who are there at once; 0 for users
 	seed             uint64
 	rate             int64
 	client           emit.Options
@@ -98,6 +116,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 	users := flags.Int64("users", 10_000, "")
 	contents := flags.Int64("contents", 1000, "")
 	seed := flags.Int64("seed", 1, "")
+	readers := flags.Int64("readers", 0, "")
 	rate := flags.Int64("rate", 0, "")
 	stream := flags.Int64("stream", 0, "")
 	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
@@ -126,16 +145,17 @@ func parseEmit(args []string) (*emitOptions, error) {
 		value          int64
 		least, largest int64
 	}{
-		{"events", *events, 0, 1<<48 - 1},
+		{"events", *events, 1, 1<<48 - 1},
 		{"users", *users, 1, 1<<48 - 1},
 		{"contents", *contents, 1, 1<<48 - 1},
 		{"seed", *seed, 0, 1<<63 - 1},
+		{"readers", *readers, 1, 100_000_000},
 		{"rate", *rate, 0, 1e12},
 		{"stream", *stream, 0, wire.StreamReserved - 1},
 		{"datagram-size", *datagramSize, emit.SizeMin, emit.DatagramSizeMax},
 		{"frame-size", *frameSize, emit.SizeMin, emit.FrameSizeMax},
 	} {
-		if limit.value < limit.least || limit.value > limit.largest {
+		if given[limit.name] && (limit.value < limit.least || limit.value > limit.largest) {
 			return nil, fmt.Errorf("--%s %d is outside of %d to %d", limit.name, limit.value, limit.least, limit.largest)
 		}
 	}
@@ -147,15 +167,19 @@ func parseEmit(args []string) (*emitOptions, error) {
 	if given["queue"] && *queue == "" {
 		return nil, errors.New("--queue names no directory")
 	}
+	client := emit.Options{Stream: uint16(*stream)}
+	if network == "udp" {
+		client.DatagramSize = int(*datagramSize)
+	} else {
+		// With a queue nothing is lost while the collector is away, from the start.
+		client.FrameSize, client.Queue, client.Background = int(*frameSize), *queue, *queue != ""
+	}
 	return &emitOptions{
 		network: network, address: address,
 		log:    *log,
-		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed),
-		rate: *rate,
-		client: emit.Options{
-			Stream: uint16(*stream), DatagramSize: int(*datagramSize), FrameSize: int(*frameSize),
-			Queue: *queue,
-		},
+		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed), readers: uint64(*readers),
+		rate:   *rate,
+		client: client,
 	}, nil
 }
 
@@ -167,10 +191,12 @@ func checkSources(given map[string]bool, log string) error {
 		return errors.New("--log and --events exclude each other")
 	case !given["log"] && !given["events"]:
 		return errors.New("nothing to send: give --log FILE or --events N")
+	case given["readers"] && (given["users"] || given["rate"]):
+		return errors.New("--readers makes readers and a rate of its own: leave --users and --rate out")
 	case given["log"] && log == "":
 		return errors.New("--log names no file; \"-\" is standard input")
 	case given["log"]:
-		for _, name := range []string{"users", "contents", "seed"} {
+		for _, name := range []string{"users", "contents", "seed", "readers"} {
 			if given[name] {
 				return fmt.Errorf("--%s goes with --events, not with --log", name)
 			}
@@ -202,7 +228,10 @@ func parseTo(to string) (network, address string, err error) {
 
 // open opens the source of events.
 func (o *emitOptions) open(stdin io.Reader) (emitSource, error) {
-	if o.log == "" {
+	switch {
+	case o.log == "" && o.readers > 0:
+		return newEmitPresent(o), nil
+	case o.log == "":
 		return newEmitCrowd(o), nil
 	}
 	return openEmitLog(o.log, stdin)
@@ -213,5 +242,9 @@ func (o *emitOptions) dial(ctx context.Context) (emitter, error) {
 	if o.network == "udp" {
 		return emit.DialUDP(ctx, o.address, o.client)
 	}
-	return emit.DialTCP(ctx, o.address, o.client)
+	t, err := emit.DialTCP(ctx, o.address, o.client)
+	if err != nil || o.client.Queue == "" {
+		return t, err
+	}
+	return &emitQueue{TCP: t}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,7 +157,8 @@ func TestEmitLog(t *testing.T) {
 				t.Errorf("%s, %s: got\n%v, want\n%v", name, from, got, want)
 			}
 			summary.Seconds = 0
-			if code != 0 || stderr != "" || summary != (emitSummary{3, uint64(frames), uint64(len(all)), test.skipped, 0}) {
+			sum := emitSummary{Events: 3, Sent: 3, Dropped: map[string]uint64{}, Frames: uint64(frames), Bytes: uint64(len(all)), SkippedLines: test.skipped}
+			if code != 0 || stderr != "" || !reflect.DeepEqual(summary, sum) {
 				t.Errorf("%s, %s: exit %d, %+v, %q", name, from, code, summary, stderr)
 			}
 		}
@@ -272,7 +274,7 @@ func TestEmitFails(t *testing.T) {
 	refusal := wire.AppendRefusal(nil, wire.Header{}, 0, wire.RefusedConnections, "it is full")
 	url, _ := emitStreamServer(t, refusal)
 	code, _, stderr := emitRun(t, t.Context(), nil, "--to", url, "--events", "100000000")
-	if code != 1 || !strings.Contains(stderr, "connections: it is full") || strings.Count(stderr, "it is full") != 1 {
+	if code != 1 || !strings.Contains(stderr, "connections: \"it is full\"") || strings.Count(stderr, "it is full") != 1 {
 		t.Errorf("refused: exit %d, %q", code, stderr)
 	}
 
@@ -412,12 +414,17 @@ func TestEmitUsage(t *testing.T) {
 		{to + " --log a --events 1", "exclude each other"},
 		{to + " --log=", "names no file"},
 		{to + " --log a --users 5", "--users goes with --events"},
+		{to + " --log a --readers 5", "--readers goes with --events"},
+		{to + " --events 1 --readers 0", "--readers 0"},
+		{to + " --events 1 --readers 5 --users 5", "leave --users and --rate out"},
+		{to + " --events 1 --readers 5 --rate 5", "leave --users and --rate out"},
 		{to + " --log a --seed 5", "--seed goes with --events"},
 		{to + " --bogus", "bogus"},
 		{to + " --events 1 more", `"more"`},
 		{to + " --events", "events"},
 		{to + " --events x", "events"},
 		{to + " --events -1", "--events -1"},
+		{to + " --events 0", "--events 0"},
 		{to + " --events 1 --users 0", "--users 0"},
 		{to + " --events 1 --users -4", "--users -4"},
 		{to + " --events 1 --contents 0", "--contents 0"},

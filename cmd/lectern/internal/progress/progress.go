@@ -12,8 +12,11 @@ import (
 // interval is how often the line is drawn anew.
 const interval = 200 * time.Millisecond
 
-// barSize is the width of the bar, in columns.
+// barSize is the width of the bar, in columns, where there is room.
 const barSize = 24
+
+// columnsDefault is the width of a terminal that does not say its own.
+const columnsDefault = 80
 
 // State is how far the job is.
 type State struct {
@@ -44,7 +47,7 @@ func Start(w io.Writer, state func() State) (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				fmt.Fprint(w, "\r", line(state(), time.Since(began)), "\x1b[K")
+				fmt.Fprint(w, "\r", line(state(), time.Since(began), columns(w)), "\x1b[K")
 			case <-quit:
 				fmt.Fprint(w, "\r\x1b[K")
 				return
@@ -57,23 +60,30 @@ func Start(w io.Writer, state func() State) (stop func()) {
 	}
 }
 
-// line is the state after so long, in fewer than 80 columns.
-func line(s State, elapsed time.Duration) string {
+// line is the state after so long, in fewer than so many columns: a line that
+// wraps could not be drawn over. The bar gives way first, then the end.
+func line(s State, elapsed time.Duration, columns int) string {
 	rate := float64(s.Events) / max(elapsed.Seconds(), 0.001)
 	text := fmt.Sprintf("%s events  %s/s", short(float64(s.Events)), short(rate))
 	if s.Done < 0 {
-		return text + "  " + elapsed.Round(time.Second).String()
+		return cut(text+"  "+elapsed.Round(time.Second).String(), columns-1)
 	}
 	done := min(s.Done, 1)
-	full := int(done * barSize)
-	bar := strings.Repeat("█", full) + strings.Repeat("░", barSize-full)
-	text = fmt.Sprintf("%s %3.0f%%  %s", bar, done*100, text)
+	text = fmt.Sprintf("%3.0f%%  %s", done*100, text)
 	if done > 0 {
 		left := time.Duration(float64(elapsed) * (1 - done) / done)
 		text += "  " + left.Round(time.Second).String() + " left"
 	}
-	return text
+	size := min(barSize, columns-1-len(text)-1)
+	if size < 1 {
+		return cut(text, columns-1)
+	}
+	full := int(done * float64(size))
+	return strings.Repeat("█", full) + strings.Repeat("░", size-full) + " " + text
 }
+
+// cut is the beginning of text, which is ASCII, of so many columns at the most.
+func cut(text string, columns int) string { return text[:min(len(text), max(0, columns))] }
 
 // short writes a number with three digits or so and its thousands' letter.
 func short(n float64) string {

@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +23,17 @@ func TestLine(t *testing.T) {
 		{State{5e9, 1.5}, time.Second, "████████████████████████ 100%  5G events  5G/s  0s left"},
 		{State{999_999, 1}, time.Second, "████████████████████████ 100%  1M events  1M/s  0s left"},
 	} {
-		if got := line(test.state, test.elapsed); got != test.want {
+		if got := line(test.state, test.elapsed, 80); got != test.want {
 			t.Errorf("%+v after %v is\n%q, want\n%q", test.state, test.elapsed, got, test.want)
 		}
 	}
-	if n := utf8.RuneCountInString(line(State{123_456_789_012, 0.0001}, 100*time.Hour)); n >= 80 {
-		t.Errorf("a line has %d columns", n)
+	for _, state := range []State{{123_456_789_012, 0.0001}, {123_456_789_012, -1}, {1234, 0.5}} {
+		for columns := range 200 {
+			got := line(state, 100*time.Hour, columns)
+			if n := utf8.RuneCountInString(got); n >= max(1, columns) || columns >= 60 && state.Done > 0 && !strings.Contains(got, "left") {
+				t.Errorf("in %d columns a line has %d: %q", columns, n, got)
+			}
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func (c *Crowd) Next(e *emit.Event) {
 	// The high half chooses who, the low bytes what.
 	v := &c.visits[dice>>32*uint64(len(c.visits))>>32]
 	chance, jitter := uint8(dice), uint32(dice>>8)&0xffff
-	e.Dwell, e.Progress, e.HasProgress = 0, 0, false
+	e.Dwell, e.Progress = 0, emit.Progress{}
 	switch {
 	case v.state == away,
 		v.state == reading && chance < v.leave(),
@@ -95,7 +95,7 @@ func (c *Crowd) Next(e *emit.Event) {
 			v.state = finished
 		}
 		e.Dwell = heartbeatMS*3/4 + jitter*(heartbeatMS/2)>>16
-		e.Progress, e.HasProgress = v.progress, true
+		e.Progress = emit.Percent(v.progress)
 	default:
 		e.Kind = emit.Save
 		if chance >= saveChance {

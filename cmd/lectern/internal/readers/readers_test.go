@@ -43,15 +43,16 @@ func TestCrowdReadsBelievably(t *testing.T) {
 		kinds[e.Kind]++
 		at := pair{e.Content, e.User}
 		before, visiting := progress[at]
+		percent, known := e.Progress.Percent()
 		switch e.Kind {
 		case emit.Open:
-			if e.Dwell != 0 || e.HasProgress {
+			if e.Dwell != 0 || known {
 				t.Fatalf("event %d: %+v", i, e)
 			}
 			progress[at] = 0
 			continue
 		case emit.Read, emit.Finish:
-			if !e.HasProgress || e.Progress <= before || (e.Progress == 100) != (e.Kind == emit.Finish) {
+			if !known || percent <= before || (percent == 100) != (e.Kind == emit.Finish) {
 				t.Fatalf("event %d: %+v after a progress of %d", i, e, before)
 			}
 			if e.Dwell < 11_000 || e.Dwell > 19_000 {
@@ -65,7 +66,7 @@ func TestCrowdReadsBelievably(t *testing.T) {
 		if !visiting {
 			t.Fatalf("event %d: %+v of a visit that was never opened", i, e)
 		}
-		progress[at] = e.Progress
+		progress[at] = percent
 		if e.Kind == emit.Save || e.Kind == emit.Share {
 			delete(progress, at)
 		}

@@ -13,10 +13,12 @@ const (
 	beatWaitMax = 16 * time.Second
 )
 
-// emitter is a packer, the clock that flushes it, and what is counted.
-type emitter struct {
+// sender is a packer, the clock that flushes it, and what is counted.
+type sender struct {
 	// write hands one frame to the kernel. Called with mu held.
-	write    func(frame []byte) error
+	write func(frame []byte, events int) error
+	// aged is told the time whenever the timer fires. Called with mu held.
+	aged     func(now time.Time)
 	flushAge time.Duration
 
 	mu        sync.Mutex // protects all that follows
@@ -32,8 +34,8 @@ type emitter struct {
 	due       time.Time // when timer fires
 }
 
-// start makes the emitter ready and sends the opening beats.
-func (m *emitter) start(packer *Packer, flushAge time.Duration, beats int) {
+// start makes the sender ready and sends the opening beats.
+func (m *sender) start(packer *Packer, flushAge time.Duration, beats int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.packer, m.flushAge = packer, flushAge
@@ -49,7 +51,7 @@ func (m *emitter) start(packer *Packer, flushAge time.Duration, beats int) {
 }
 
 // add takes one event.
-func (m *emitter) add(e *Event) error {
+func (m *sender) add(e *Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed != nil {
@@ -71,7 +73,7 @@ func (m *emitter) add(e *Event) error {
 	return err
 }
 
-func (m *emitter) flush() error {
+func (m *sender) flush() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed != nil {
@@ -82,7 +84,7 @@ func (m *emitter) flush() error {
 }
 
 // flushLocked sends the unfinished frame.
-func (m *emitter) flushLocked() {
+func (m *sender) flushLocked() {
 	events := m.packer.Len()
 	if events == 0 {
 		return
@@ -93,20 +95,25 @@ func (m *emitter) flushLocked() {
 }
 
 // beat sends a frame without events.
-func (m *emitter) beat() {
+func (m *sender) beat() {
 	m.frame = m.packer.Beat(m.frame[:0], time.Now().UnixMilli())
 	m.send(0)
 }
 
 // send hands m.frame to the kernel. It is numbered already: if that fails, its
 // events show as lost.
-func (m *emitter) send(events int) {
+func (m *sender) send(events int) {
 	m.stats.Events += uint64(events)
-	m.stats.Frames++
-	err := m.write(m.frame)
+	err := m.write(m.frame, events)
 	m.lastSent = time.Now()
+	m.count(m.frame, events, err)
+}
+
+// count takes note of what became of a numbered frame.
+func (m *sender) count(frame []byte, events int, err error) {
+	m.stats.Frames++
 	if err == nil {
-		m.stats.Bytes += uint64(len(m.frame))
+		m.stats.Bytes += uint64(len(frame))
 		return
 	}
 	m.stats.SendErrors++
@@ -115,13 +122,14 @@ func (m *emitter) send(events int) {
 }
 
 // tick runs when the timer fires: what has waited for long enough is sent.
-func (m *emitter) tick() {
+func (m *sender) tick() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed != nil {
 		return
 	}
 	now := time.Now()
+	m.aged(now)
 	if m.packer.Len() > 0 && now.Sub(m.began) >= m.flushAge {
 		m.flushLocked()
 	}
@@ -139,12 +147,12 @@ func (m *emitter) tick() {
 }
 
 // schedule sets the timer.
-func (m *emitter) schedule(due time.Time, wait time.Duration) {
+func (m *sender) schedule(due time.Time, wait time.Duration) {
 	m.due = due
 	m.timer.Reset(wait)
 }
 
-func (m *emitter) statistics() Stats {
+func (m *sender) statistics() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.stats
