@@ -256,6 +256,7 @@ func (s *street) hear(v *visitor) {
 			s.Fatalf("source %d is refused as %v, with %d of %d frames acknowledged", v.source, why, v.acked, v.made)
 		}
 		a, _ := wire.ParseAck(body)
+		a.Final = h.Flags&wire.FlagFinal != 0
 		if a.Durable > v.made {
 			s.Fatalf("source %d made %d frames, %d are acknowledged", v.source, v.made, a.Durable)
 		}

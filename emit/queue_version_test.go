@@ -23,7 +23,10 @@ func TestGoldenQueue(t *testing.T) {
 	q.generation = 0
 	q.saveHead()
 	for i := range uint64(3) {
-		e := Event{Time: 1728000000000 + int64(i), Content: 1 << (20 * i), User: i, Kind: Read, Dwell: 1000, Progress: 50, HasProgress: i > 0}
+		e := Event{Time: 1728000000000 + int64(i), Content: 1 << (20 * i), User: i, Kind: Read, Dwell: 1000}
+		if i > 0 {
+			e.Progress = Percent(50)
+		}
 		if !q.add(&e) {
 			t.Fatal("no room")
 		}

@@ -134,8 +134,14 @@ func (h head) sealed(secret string, events ...ev) piece {
 
 func (h head) hello() piece { return h.frameOf(2, 0, nil) }
 
-func (h head) ack(durable, credit uint64, final byte) piece {
-	return h.frameOf(3, 0, append(append(le(durable, 8), le(credit, 8)...), final), fmt.Sprintf("ack: durable=%d credit=%d final=%d", durable, credit, final))
+func (h head) ack(durable, credit uint64) piece {
+	return h.frameOf(3, 0, append(le(durable, 8), le(credit, 8)...), fmt.Sprintf("ack: durable=%d credit=%d", durable, credit))
+}
+
+// final makes it the last ack.
+func (h head) final() head {
+	h.flags = 2
+	return h
 }
 
 func (h head) refusal(word, text string) piece {

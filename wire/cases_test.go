@@ -193,11 +193,11 @@ func controlCases() []vector {
 	nobody := head{time: usual.time}
 	list := []vector{
 		ok("control-hello", "a client says which source it is", client.hello()),
-		ok("control-ack", "frames 0 to 119 are durable, 1 MiB may be in flight", client.ack(120, 1<<20, 0)),
-		ok("control-ack-first", "the ack of a source that is new to the collector", client.ack(0, 1<<16, 0)),
-		ok("control-ack-stop", "no credit: send nothing until the next ack", client.ack(120, 0, 0)),
-		ok("control-ack-final", "the last ack: of the frames from 120 on none was taken", client.ack(120, 0, 1)),
-		ok("control-ack-largest", "the largest values of an ack", client.ack(1<<48, 1<<64-1, 1)),
+		ok("control-ack", "frames 0 to 119 are durable, 1 MiB may be in flight", client.ack(120, 1<<20)),
+		ok("control-ack-first", "the ack of a source that is new to the collector", client.ack(0, 1<<16)),
+		ok("control-ack-stop", "no credit: send nothing until the next ack", client.ack(120, 0)),
+		ok("control-ack-final", "the last ack: of the frames from 120 on none was taken", client.final().ack(120, 0)),
+		ok("control-ack-largest", "the largest values of an ack", client.ack(1<<48, 1<<64-1)),
 		ok("control-refusal", "frame 3 of the source is refused", named.refusal("kind", "event 17 has kind 6")),
 		ok("control-refusal-bare", "a refusal without text that names no frame", nobody.refusal("magic", "")),
 		ok("control-refusal-longest", "the longest text", named.refusal("progress", strings.Repeat("0123456789abcde", 17))),
@@ -232,6 +232,8 @@ func headerRefusals() []vector {
 		no("type", "type-0", "type 0", with(good, 2, 0x10)),
 		no("type", "type-5", "the first type without a name", with(good, 2, 0x15)),
 		no("type", "type-15", "the last type", with(good, 2, 0x1F)),
+		no("flags", "flags-of-ack", "a reserved flag of an ack", with(usual.ack(120, 0).bytes, 3, 4)),
+		no("flags", "flags-of-hello", "a hello with the flag of a final ack", with(usual.hello().bytes, 3, 2)),
 		no("flags", "flags-all", "all flags", with(good, 3, 0xFF)),
 		no("flags", "flags-sealed-and-1", "a reserved flag beside the sealed one", with(sealed, 3, 3)),
 		no("size", "size-0", "size 0", with(good, 4, 0, 0)),
@@ -244,7 +246,7 @@ func headerRefusals() []vector {
 		no("count", "count-above-body", "more events than the body has room for at 2 bytes each", with(good, 6, 3)),
 		no("count", "count-below-body", "a body longer than one event can be", usual.frameOf(1, 1, append(longest.bytes(), 0)).bytes),
 		no("count", "count-of-hello", "a hello that counts an event", usual.frameOf(2, 1, nil).bytes),
-		no("count", "count-of-ack", "an ack that counts an event", usual.frameOf(3, 1, make([]byte, 17)).bytes),
+		no("count", "count-of-ack", "an ack that counts an event", usual.frameOf(3, 1, make([]byte, 16)).bytes),
 		no("count", "count-of-refusal", "a refusal that counts an event", usual.frameOf(4, 1, refusalBody("kind", "")).bytes),
 		no("stream", "stream", "the reserved stream", reserved.events(plain).bytes),
 		no("number", "number-sequence", "the first sequence that is too large", late.events(plain).bytes),
@@ -302,14 +304,13 @@ func bodyRefusals() []vector {
 }
 
 func controlRefusals() []vector {
-	ack := append(append(le(120, 8), le(1<<20, 8)...), 0)
+	ack := append(le(120, 8), le(1<<20, 8)...)
 	body := func(typ byte, b []byte) []byte { return usual.frameOf(typ, 0, b).bytes }
 	return []vector{
 		no("body", "body-hello", "a hello has no body", body(2, []byte{0})),
-		no("body", "body-ack-short", "an ack of 16 bytes", body(3, ack[:16])),
-		no("body", "body-ack-long", "an ack of 18 bytes", body(3, append(ack[:17:17], 0))),
+		no("body", "body-ack-short", "an ack of 15 bytes", body(3, ack[:15])),
+		no("body", "body-ack-long", "an ack of 17 bytes", body(3, append(ack, 0))),
 		no("body", "body-ack-empty", "an ack without a body", body(3, nil)),
-		no("body", "body-ack-final", "an ack that is neither the last nor another", body(3, append(ack[:16:16], 2))),
 		no("body", "body-ack-durable", "an ack of more frames than there can be", body(3, append(le(1<<48+1, 8), ack[8:]...))),
 		no("body", "body-refusal-empty", "a refusal without a body", body(4, nil)),
 		no("body", "body-refusal-no-word", "a refusal whose word is empty", body(4, refusalBody("", "text"))),

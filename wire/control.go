@@ -3,7 +3,7 @@ package wire
 import "encoding/binary"
 
 // AckBodySize is the size of an ack's body.
-const AckBodySize = 17
+const AckBodySize = 16
 
 // RefusalTextMax is the longest text of a refusal frame, in bytes.
 const RefusalTextMax = 255
@@ -33,23 +33,22 @@ func ParseHello(body []byte) Refusal {
 
 // AppendAck appends a whole ack frame to dst.
 func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []byte {
-	dst = AppendHeader(dst, Header{
-		Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source,
-	})
-	dst = binary.LittleEndian.AppendUint64(dst, a.Durable)
-	dst = binary.LittleEndian.AppendUint64(dst, a.Credit)
+	h := Header{Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source}
 	if a.Final {
-		return append(dst, 1)
+		h.Flags = FlagFinal
 	}
-	return append(dst, 0)
+	dst = AppendHeader(dst, h)
+	dst = binary.LittleEndian.AppendUint64(dst, a.Durable)
+	return binary.LittleEndian.AppendUint64(dst, a.Credit)
 }
 
-// ParseAck reads the body of an ack frame.
+// ParseAck reads the body of an ack frame. Whether it is final its header says, by
+// FlagFinal.
 func ParseAck(body []byte) (Ack, Refusal) {
-	if len(body) != AckBodySize || body[16] > 1 {
+	if len(body) != AckBodySize {
 		return Ack{}, RefusedBody
 	}
-	a := Ack{Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:]), Final: body[16] == 1}
+	a := Ack{Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:])}
 	if a.Durable > NumberMax {
 		return Ack{}, RefusedBody
 	}

@@ -139,6 +139,7 @@ func takeFrame(b []byte) (f taken, bodyRead bool, why wire.Refusal) {
 		why = wire.ParseHello(body)
 	case wire.TypeAck:
 		f.ack, why = wire.ParseAck(body)
+		f.ack.Final = f.header.Flags&wire.FlagFinal != 0
 	case wire.TypeRefusal:
 		f.reason, f.text, why = wire.ParseRefusalBody(body)
 	}
@@ -173,11 +174,7 @@ func (f *taken) lines() []string {
 		typeNames[h.Type], h.Flags, h.Size, h.Count, h.Stream, h.Time, h.Source, h.Sequence, h.Position)}
 	switch h.Type {
 	case wire.TypeAck:
-		final := 0
-		if f.ack.Final {
-			final = 1
-		}
-		list = append(list, fmt.Sprintf("ack: durable=%d credit=%d final=%d", f.ack.Durable, f.ack.Credit, final))
+		list = append(list, fmt.Sprintf("ack: durable=%d credit=%d", f.ack.Durable, f.ack.Credit))
 	case wire.TypeRefusal:
 		line := "refusal: word=" + f.reason.String()
 		if len(f.text) > 0 {
