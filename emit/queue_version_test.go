@@ -64,7 +64,7 @@ func TestQueueOfAnotherVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !f.queue.add(&Event{Time: 1, Content: 1, User: 1, Kind: Open}) {
+	if !f.queue.add(&Event{Time: 1728000000000, Content: 1, User: 1, Kind: Open}) {
 		t.Fatal("no room")
 	}
 	if err := f.close(); err != nil {
