@@ -49,6 +49,7 @@ type cutter struct {
 	company   atomic.Bool  // another process may know sources that are not known here
 	ending    atomic.Bool  // sessions are to send nothing more
 	final     bool         // the next cut is the last: all sources leave their spans
+	untold    int          // sources that had to leave none then, for want of room
 	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops let go between frames
@@ -157,7 +158,7 @@ func (c *cutter) cut(why cause) bool {
 	}
 	generation := c.shards[0].generation - 1 // only this goroutine changes it
 	if c.final {
-		c.sources.rest(generation, end)
+		c.untold = c.sources.rest(generation, end, c.sink.Room())
 	}
 	// Before the spans: that of who is forgotten is sealed no later.
 	seal.Forgotten = c.sources.takeForgotten()

@@ -176,15 +176,22 @@ func (s *sources) quiet(n int, before int64) {
 	s.mu.Unlock()
 }
 
-// rest has every source leave its span, since the collector ends.
-func (s *sources) rest(generation uint64, now int64) {
+// rest has every source leave its span, since the collector ends, as long as there
+// is room for so many rows, each as large as a span. It returns for how many there
+// was none.
+func (s *sources) rest(generation uint64, now int64, room int) (untold int) {
 	for i := range s.stripe {
 		st := &s.stripe[i]
 		var rested spans
 		st.Lock()
 		for src := range st.all() {
-			if src.leavesSpan() {
+			switch {
+			case !src.leavesSpan():
+			case room > 0:
 				rested.add(src, generation, now, src.closing.end())
+				room--
+			default:
+				untold++
 			}
 		}
 		st.Unlock()
@@ -192,6 +199,7 @@ func (s *sources) rest(generation uint64, now int64) {
 		s.rested.join(rested)
 		s.mu.Unlock()
 	}
+	return untold
 }
 
 func seconds(millis int64) uint32 { return uint32(millis / 1000) }

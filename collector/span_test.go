@@ -210,7 +210,7 @@ func TestSpansSettle(t *testing.T) {
 	}
 	t.Logf("replay with LECTERN_TEST_SEED=%d", seed)
 	counts := map[string]int{}
-	for round := range uint64(60) {
+	for round := range uint64(30) {
 		w := &town{T: t, rand: rand.New(rand.NewPCG(seed, round)), now: epoch, counts: counts, events: make([]wire.Event, eventsPerFrameMax)}
 		for range 1 + w.rand.IntN(3) {
 			w.begin(newEar(), nil)
@@ -462,6 +462,21 @@ func TestShortSourcesLeaveFewSpans(t *testing.T) {
 	}
 	if n := len(p.spans[1]); n != 100 {
 		t.Errorf("%d spans are left, want one of each that was cut off, 100", n)
+	}
+}
+
+// At the end spans take no more room than there is.
+func TestSpansOfTheEndFindRoom(t *testing.T) {
+	w := newTown(t)
+	p := w.begin(newEar(), nil)
+	for i := range uint64(100) {
+		w.plain(&pilgrim{source: i + 1}, 1, 0, func(int) *pod { return p })
+	}
+	p.cuts.cut(causeStop)
+	p.ear.room, p.cuts.final = 30, true
+	p.cuts.cut(causeStop)
+	if n := len(p.spans[1]); n != 30 || p.cuts.untold != 70 {
+		t.Errorf("%d spans are left and %d are not, with room for 30 of 100", n, p.cuts.untold)
 	}
 }
 

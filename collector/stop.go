@@ -42,11 +42,21 @@ func (c *Collector) Stop(ctx context.Context) error {
 	all.Wait()
 	close(c.stop)
 	c.working.Wait()
-	c.cuts.final = true
 	if !c.cuts.cut(causeStop) {
 		return errors.New("what was counted last could not be made durable; clients that are acknowledged will send it again")
 	}
+	c.leaveSpans()
 	return nil
+}
+
+// leaveSpans has all sources leave their spans, in a seal of their own: where that
+// finds no room nothing that was counted is at stake.
+func (c *Collector) leaveSpans() {
+	c.cuts.final = true
+	if !c.cuts.cut(causeStop) || c.cuts.untold > 0 {
+		c.options.Logger.Warn("the spool has no room for the spans of some sources: where they go on at other collectors, what these saw and what was counted here is not settled",
+			"sources", c.cuts.untold)
+	}
 }
 
 // close lets nothing new come to the sockets. Datagrams still come where the port

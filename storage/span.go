@@ -85,13 +85,16 @@ type Settlement struct {
 func Settle(spans []Span, now int64) Settlement {
 	var end, sent, lost uint64
 	base, met, at, live, ended := spans[0].Base, spans[0].Met, spans[0].At, 0, SpanLive
+	recent := func(t int64) bool { // a clock that is far ahead must not keep it open for as long
+		return t > now-SpanOpenFor.Milliseconds() && t < now+SpanOpenFor.Milliseconds()
+	}
 	for i := range spans {
 		s := &spans[i]
 		base, end = min(base, s.Base), max(end, s.End)
 		met, at = min(met, s.Met), max(at, s.At)
 		sent, lost = sent+s.Sent, lost+s.Lost
 		ended = max(ended, s.Ended)
-		if s.Ended == SpanLive && s.At+SpanOpenFor.Milliseconds() > now {
+		if s.Ended == SpanLive && recent(s.At) {
 			live++
 		}
 	}
@@ -102,8 +105,8 @@ func Settle(spans []Span, now int64) Settlement {
 		// Several have it, and the word of each is of another moment; or who had
 		// its beginning has not told yet; or who goes on with it has not.
 		Open: live > 1 ||
-			base > 0 && met+SpanOpenFor.Milliseconds() > now ||
-			live == 0 && ended != SpanEnded && at+SpanOpenFor.Milliseconds() > now,
+			base > 0 && recent(met) ||
+			live == 0 && ended != SpanEnded && recent(at),
 	}
 }
 

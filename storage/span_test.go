@@ -27,6 +27,7 @@ func TestSettle(t *testing.T) {
 		{"nobody had the beginning", []Span{span(100, 200, 0, ago(SpanOpenFor), now, SpanLive)}, Settlement{100, 100, false}},
 		{"two have it", []Span{span(0, 90, 40, long, now, SpanLive), span(10, 100, 50, long, now, SpanLive)}, Settlement{-80, 10, true}},
 		{"one of two has told nothing for long", []Span{span(0, 90, 40, long, ago(SpanOpenFor), SpanLive), span(10, 100, 50, long, now, SpanLive)}, Settlement{-80, 10, false}},
+		{"a clock is ahead", []Span{span(0, 90, 40, long, now+time.Hour.Milliseconds(), SpanLive), span(10, 100, 50, long, now, SpanLive)}, Settlement{-80, 10, false}},
 		{"it has left, to where nobody knows", []Span{span(0, 100, 3, long, now, SpanLeft)}, Settlement{0, 3, true}},
 		{"it has left long ago", []Span{span(0, 100, 3, long, ago(SpanOpenFor), SpanLeft)}, Settlement{0, 3, false}},
 		{"it has ended", []Span{span(0, 100, 50, long, now, SpanLeft), span(10, 120, 60, long, now, SpanEnded)}, Settlement{-90, 20, false}},

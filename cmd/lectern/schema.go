@@ -24,9 +24,10 @@ Flags:
                    several may do this at the same time
   --cluster NAME   tables for a cluster of remote_servers: replicated, and
                    Distributed ones beside them for reading (reads_all,
-                   ledger_all). Collectors write to their own shard's, so
-                   clickhouse.address names the replicas of one shard. The
-                   macros {shard} and {replica} must be set on each server
+                   ledger_all, spans_all). Collectors write to their own
+                   shard's, so clickhouse.address names the replicas of one
+                   shard. The macros {shard} and {replica} must be set on each
+                   server
   --config FILE    the configuration that says where ClickHouse is (default
                    ./config.toml, and where there is none the built-in defaults)
 

@@ -124,7 +124,16 @@ func randomSpan(r *rand.Rand, source uint64, begins, now int64) storage.Span {
 		s.Sent -= length / 4 // the rest is another's
 	}
 	s.Lost = s.Sent / uint64(1+r.IntN(8))
-	s.Met = []int64{begins - 60_000, begins + 5_000, now - time.Hour.Milliseconds(), now + 600_000}[r.IntN(4)]
-	s.At = []int64{begins + 100_000, now + 600_000}[r.IntN(2)]
+	switch r.IntN(20) {
+	case 0:
+		s.Met = begins - 60_000 // before there are books
+	case 1:
+		s.Met = now + 600_000 // a clock that is ahead
+	default:
+		s.Met = []int64{begins + 5_000, now - time.Hour.Milliseconds(), now + 60_000}[r.IntN(3)]
+	}
+	if s.At = now + 600_000; r.IntN(20) > 0 {
+		s.At = []int64{begins + 100_000, now + 60_000}[r.IntN(2)]
+	}
 	return s
 }

@@ -62,17 +62,19 @@ GROUP BY stream, content, user;
 -- is missing may have come there. Sources met before the ledger begins are left
 -- out: the books of that time are gone.
 CREATE VIEW IF NOT EXISTS {{.Name "settlements"}}{{.OnCluster}} AS
-WITH now64(3) - toIntervalSecond({{.SpanOpenSeconds}}) AS recent
+WITH now64(3) - toIntervalSecond({{.SpanOpenSeconds}}) AS since, now64(3) + toIntervalSecond({{.SpanOpenSeconds}}) AS until
 SELECT
     stream, source,
     count() AS spans, min(s.position_from) AS position_from, max(s.position_to) AS position_to,
     toInt64(max(s.position_to)) - toInt64(sum(s.sent)) AS gap,
     toInt64(sum(s.lost)) + toInt64(max(s.position_to)) - toInt64(sum(s.sent)) AS missing,
     -- Several have it, and the word of each is of another moment; or who had its
-    -- beginning has not told yet; or who goes on with it has not.
-    toUInt8(countIf(s.ended = 0 AND s.at > recent) > 1
-        OR (min(s.position_from) > 0 AND min(s.met) > recent)
-        OR (countIf(s.ended = 0 AND s.at > recent) = 0 AND max(s.ended) < 2 AND max(s.at) > recent)) AS open,
+    -- beginning has not told yet; or who goes on with it has not. A clock that is far
+    -- ahead must not keep it open for as long.
+    toUInt8(countIf(s.ended = 0 AND s.at > since AND s.at < until) > 1
+        OR (min(s.position_from) > 0 AND min(s.met) > since AND min(s.met) < until)
+        OR (countIf(s.ended = 0 AND s.at > since AND s.at < until) = 0 AND max(s.ended) < 2
+            AND max(s.at) > since AND max(s.at) < until)) AS open,
     max(s.met) AS moved
 FROM {{.Spans}} AS s FINAL
 GROUP BY stream, source
