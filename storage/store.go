@@ -16,7 +16,8 @@ type Answer int
 // The answers.
 const (
 	Stored Answer = iota // the block is in its table, once; it may be let go
-	Retry                // not now; the same block may be tried again at any time
+	Retry                // not now, nor another block; the same one may be tried again at any time
+	Unsure               // nobody knows yet whether the block is there; it is asked again later, and others go on
 	Never                // not without a person's help: kept, shown, alarmed
 )
 
@@ -24,9 +25,9 @@ const (
 type Store interface {
 	// Store brings one block to its table and returns Stored only when it is
 	// durable there. Storing a block again that is there already is harmless.
-	// The error says why the answer is not Stored; Never is for what concerns
-	// this block alone, and not ErrBarred. The block is only read, and
-	// not kept after the return. One call at a time.
+	// The error says why the answer is not Stored; Never and Unsure are for what
+	// concerns this block alone, and not ErrBarred. The block is only read, and
+	// not kept after the return. One call at a time; blocks come in any order.
 	Store(ctx context.Context, b *Block) (Answer, error)
 	// LastNumber is the largest number of this collector's blocks that the
 	// store has ever seen, 0 for none: numbering goes on behind it. An error
