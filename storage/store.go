@@ -46,6 +46,10 @@ var ErrAway = errors.New("the store is away")
 // on by themselves then.
 var ErrBarred = errors.New("the store takes nothing until this is mended")
 
+// ErrShardDamaged says that it cannot be read any more to which shard of its store
+// a collector belongs.
+var ErrShardDamaged = errors.New("the note of the shard that the collector belongs to is damaged")
+
 // Reader answers questions about what is stored. Any goroutine may call it, also
 // while another process writes.
 type Reader interface {
