@@ -38,7 +38,7 @@ func (d *daemon) openStoreBeside(s *spool.Spool) (storage.Store, error) {
 // openClickHouse opens it for the blocks of a spool, with a connection of its own.
 func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 	o := clickhouseOptions(d.config)
-	o.Collector, o.Tried, o.LateMax = s.Collector(), s.Opened(), d.config.Window.LateMax
+	o.Collector, o.Tried, o.LateMax, o.Journal = s.Collector(), s.Opened(), d.config.Window.LateMax, s
 	o.Logger, o.Metrics, o.Clock = d.logger, d.set, time.Now
 	return clickhouse.Open(o)
 }
@@ -68,7 +68,7 @@ func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.S
 func clickhouseOptions(c *config.Config) clickhouse.Options {
 	k := &c.ClickHouse
 	return clickhouse.Options{
-		Addresses: k.Addresses(), Database: k.Database, User: k.User, Password: k.Password, PasswordFile: k.PasswordFile,
+		Addresses: k.Addresses(), Cluster: k.Cluster, Database: k.Database, User: k.User, Password: k.Password, PasswordFile: k.PasswordFile,
 		Compression: k.Compression, TLS: k.TLS == "on", TLSCA: k.TLSCA, AnswerMax: k.AnswerMax,
 	}
 }
