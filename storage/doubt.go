@@ -10,10 +10,13 @@ import (
 
 // A block in doubt is asked for again after retryFirst, then twice as long each
 // time up to doubtLast, each with half of it at random: for as long as a replica
-// is away, say. What waits is as good as none to the others.
+// is away, say. Many are asked for more slowly, so that all together are asked for
+// not more often than one each doubtEach.
 const (
 	doubtLast  = 2 * time.Minute
-	doubtAgain = 10 * time.Minute // until the same block is told of again
+	doubtEach  = 50 * time.Millisecond
+	doubtTold  = 5 * time.Second  // in doubt, until that is told
+	doubtAgain = 10 * time.Minute // and until it is told again
 )
 
 // doubt is a block of which the store does not know whether it has it.
@@ -59,9 +62,10 @@ func (d *doubts) add(number uint64) (tell bool) {
 		d.all[number] = b
 		d.count.Inc()
 	}
-	b.until = now.Add(b.wait/2 + rand.N(b.wait/2))
+	wait := max(b.wait, time.Duration(len(d.all))*doubtEach)
+	b.until = now.Add(wait/2 + rand.N(wait/2))
 	b.wait = min(2*b.wait, doubtLast)
-	if tell = b.told.IsZero() || now.Sub(b.told) >= doubtAgain; tell {
+	if tell = now.Sub(b.since) >= doubtTold && (b.told.IsZero() || now.Sub(b.told) >= doubtAgain); tell {
 		b.told = now
 	}
 	return tell

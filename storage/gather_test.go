@@ -512,6 +512,48 @@ func TestGathererIsUnsure(t *testing.T) {
 	})
 }
 
+// A thousand blocks of which each is asked for twice until the store knows take
+// minutes and no backoff: that is for a store that does not answer what it is sent,
+// which is not sent all of them in a row.
+func TestGathererIsUnsureOfMany(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const blocks = 1000
+			asked := map[uint64]int{}
+			s := &shelf{answer: func(b *Block) (Answer, error) {
+				asked[b.Number]++
+				switch {
+				case away:
+					return Unsure, fmt.Errorf("%w: no answer", ErrAway)
+				case asked[b.Number] > 2:
+					return Stored, nil
+				}
+				return Unsure, errors.New("a replica lags")
+			}}
+			spool := newShelfSpool(0)
+			for number := uint64(1); number <= blocks; number++ {
+				spool.blocks = append(spool.blocks, &Block{Number: number})
+			}
+			g := newTestGatherer(s, spool, 1000)
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+			s.mu.Lock()
+			if n := len(asked); away && n > 25 || !away && n != blocks {
+				t.Errorf("away=%v: %d blocks were asked for in three minutes", away, n)
+			}
+			if n := len(s.blocks); away && n > 0 || !away && n != blocks {
+				t.Errorf("away=%v: %d blocks are stored", away, n)
+			}
+			s.mu.Unlock()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := g.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // At the end, too, one that is unsure holds up none behind it, and the end waits
 // for nobody.
 func TestGathererIsUnsureAtTheEnd(t *testing.T) {

@@ -74,13 +74,13 @@ func (g *Gatherer) shipLast(ctx context.Context) {
 	}
 }
 
-// errUnsure says that it is one block that is not done with, and that others may
-// be.
+// errUnsure says that it is one block that the store did not answer for, and that
+// others may be taken.
 var errUnsure = errors.New("it is not sure whether the store has the block")
 
 // shipNext tries one block once: the oldest that is not in doubt, else the oldest
 // of those that are and that it is time to ask for. It says whether there was one
-// that is done with, and returns why it is not.
+// that is done with for now, and returns why it is not.
 func (g *Gatherer) shipNext(ctx context.Context) (done bool, err error) {
 	b, ok, err := g.o.Spool.Next(g.doubts.has)
 	if !ok && err == nil {
@@ -119,7 +119,10 @@ func (g *Gatherer) shipNext(ctx context.Context) (done bool, err error) {
 		if g.doubts.add(b.Number) {
 			g.o.Logger.Warn("it is not sure whether the store has a block; it will be asked again, and others go on", "block", b.Number, "rows", b.Rows.Len(), "error", err)
 		}
-		return false, errors.Join(errUnsure, err)
+		if errors.Is(err, ErrAway) {
+			return false, errors.Join(errUnsure, err)
+		}
+		return true, nil // the block has a pace of its own
 	}
 	g.meters.retries.Inc()
 	g.complain("a block is not stored yet; it will be tried again", err, "block", b.Number, "rows", b.Rows.Len())

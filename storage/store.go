@@ -26,7 +26,8 @@ type Store interface {
 	// Store brings one block to its table and returns Stored only when it is
 	// durable there. Storing a block again that is there already is harmless.
 	// The error says why the answer is not Stored; Never and Unsure are for what
-	// concerns this block alone, and not ErrBarred. The block is only read, and
+	// concerns this block alone, and not ErrBarred; with ErrAway, Unsure says that
+	// the store was sent the block and did not answer. The block is only read, and
 	// not kept after the return. One call at a time; blocks come in any order.
 	Store(ctx context.Context, b *Block) (Answer, error)
 	// LastNumber is the largest number of this collector's blocks that the

@@ -224,7 +224,7 @@ func (s *Store) send(ctx context.Context, b *storage.Block, a *attempt) (storage
 		s.meters.unsure.Inc()
 		answer, err := s.refused(ctx, err)
 		if is, _ := classify(err); is == unsure && answer == storage.Retry && ctx.Err() == nil {
-			return a.doubt(err)
+			return a.doubt(fmt.Errorf("%w: %w", storage.ErrAway, err))
 		}
 		return answer, err
 	}
