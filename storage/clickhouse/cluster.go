@@ -23,7 +23,7 @@ const clusterEvery = 5 * time.Minute
 type clusterServer struct {
 	shard   uint64
 	address string
-	errors  uint64 // of connections that the server that was asked made to it, lately
+	errors  uint64 // and slow answers, to the server that was asked, lately
 }
 
 // addresses are those to try, the best first. Of a cluster they are the replicas of
@@ -98,7 +98,7 @@ func (n *native) moves(ctx context.Context, want string) (bool, error) {
 
 // cluster asks for the servers of the cluster.
 func (c *connection) cluster(ctx context.Context, o *Options) (servers []clusterServer, err error) {
-	rows, err := c.texts(ctx, o.AnswerMax, "SELECT toString(shard_num), host_name, toString(port), toString(errors_count) FROM system.clusters WHERE cluster = "+
+	rows, err := c.texts(ctx, o.AnswerMax, "SELECT toString(shard_num), host_name, toString(port), toString(errors_count + slowdowns_count) FROM system.clusters WHERE cluster = "+
 		text(o.Cluster)+" ORDER BY shard_num, replica_num", 4)
 	if err != nil {
 		return nil, err

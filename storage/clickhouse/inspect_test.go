@@ -143,7 +143,7 @@ func TestSystemTables(t *testing.T) {
 	for table, columns := range map[string]string{
 		"replicas":                       "database, table, replica_name, zookeeper_name, zookeeper_path, log_max_index, log_pointer, is_readonly, is_session_expired, zookeeper_exception",
 		"replication_queue":              "database, table, type, node_name, new_part_name",
-		"clusters":                       "cluster, shard_num, replica_num, host_name, port, errors_count",
+		"clusters":                       "cluster, shard_num, replica_num, host_name, port, errors_count, slowdowns_count",
 		"replicated_merge_tree_settings": "name, value",
 	} {
 		for name := range strings.SplitSeq(columns, ", ") {
