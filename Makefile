@@ -138,6 +138,10 @@ test-outage: ## ClickHouse away for ten minutes at 100,000 events a second (13 m
 test-clickhouse-kills: ## ClickHouse killed before and after each system call of an insert (3 min)
 	LECTERN_TEST_KILLS=all $(GO) test -count=1 -v -timeout 30m -run TestKilledAtEachCall ./storage/clickhouse
 
+.PHONY: test-replicas
+test-replicas: ## 10,000 seeds of shards and replicas that die, lag and are dropped, as a model (20 s)
+	LECTERN_TEST_SEEDS=10000 $(GO) test -count=1 -v -timeout 30m -run '^TestSimulationWithReplicas$$' ./storage/clickhouse
+
 .PHONY: test-crash
 test-crash: ## daemon and client killed at 240 system calls each; a full disk (4 min)
 	LECTERN_TEST_CRASH_POINTS=240 $(GO) test -count=1 -v -timeout 60m -run 'TestCrashPoints|TestClientCrashPoints|TestDiskFull' ./cmd/lectern

@@ -28,8 +28,9 @@ type Spool interface {
 	Freeze(rows *Minutes, books []Book, w Window, m Mark) error
 	// Merge adds up runs that wait for the store.
 	Merge(ctx context.Context) error
-	// Oldest is the oldest block that waits, if any does.
-	Oldest() (*Block, bool, error)
+	// Next is the oldest block that waits and that pass does not pass over, if
+	// there is one. A nil pass passes over none.
+	Next(pass func(number uint64) bool) (*Block, bool, error)
 	// CheckStore compares with the last number that the store has seen of this
 	// collector, before this process has stored anything.
 	CheckStore(last uint64) error
@@ -38,7 +39,7 @@ type Spool interface {
 	Park(number uint64)
 	// Blocks is how many blocks are not stored, parked ones included.
 	Blocks() int
-	// Wait gets a token when Oldest may have something new.
+	// Wait gets a token when Next may have something new.
 	Wait() <-chan struct{}
 }
 
@@ -70,7 +71,7 @@ type GathererOptions struct {
 
 // Gatherer has each cut sealed, adds up the rows of all cuts by minute, has blocks
 // made of minutes that are over, and brings the blocks to the store, oldest first,
-// each until it is there.
+// each until it is there. One that is unsure holds up none behind it.
 type Gatherer struct {
 	o GathererOptions
 
@@ -88,6 +89,7 @@ type Gatherer struct {
 	refused    bool      // and this, that they do not
 	complaint  string    // why blocks wait, as it was last logged
 	complained time.Time // when that was
+	doubts     doubts
 
 	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
 	number uint64 // of held, if the spool has it

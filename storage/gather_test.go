@@ -184,13 +184,15 @@ func (s *shelfSpool) Crowded() bool { return false }
 
 func (s *shelfSpool) Merge(context.Context) error { return nil }
 
-func (s *shelfSpool) Oldest() (*Block, bool, error) {
+func (s *shelfSpool) Next(pass func(uint64) bool) (*Block, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.blocks) == 0 {
-		return nil, false, nil
+	for _, b := range s.blocks {
+		if !pass(b.Number) {
+			return b, true, nil
+		}
 	}
-	return s.blocks[0], true, nil
+	return nil, false, nil
 }
 
 func (s *shelfSpool) Stored(number uint64) error {
@@ -439,6 +441,169 @@ func TestGathererIsBarred(t *testing.T) {
 		s.mu.Unlock()
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// A block of which the store does not know whether it has it holds up none that
+// comes after it, is shown while that is so, and is stored when the store knows.
+func TestGathererIsUnsure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		s := &shelf{answer: func(b *Block) (Answer, error) {
+			if b.Number != 1 {
+				return Stored, nil
+			}
+			asked++
+			return Unsure, errors.New("a replica is away")
+		}}
+		spool := newShelfSpool(0)
+		var log bytes.Buffer
+		set := metrics.NewSet()
+		g := NewGatherer(GathererOptions{
+			Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: 1000,
+			Metrics: set, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		shown := func() string {
+			var b bytes.Buffer
+			set.WritePrometheus(&b)
+			_, text, _ := strings.Cut(b.String(), "lectern_blocks_unsure ")
+			return strings.ReplaceAll(text[:strings.Index(text, "lectern_blocks_unsure_oldest_seconds ")+len("lectern_blocks_unsure_oldest_seconds 99999")], "\n", " ")
+		}
+		seal := func() {
+			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+		}
+		for number := uint64(1); number <= 400; number++ {
+			seal()
+			s.mu.Lock()
+			if n := len(s.blocks); n != int(number)-1 || n > 0 && s.blocks[n-1].Number != number {
+				t.Fatalf("ten seconds after block %d was made %d are stored", number, n)
+			}
+			s.mu.Unlock()
+		}
+		s.mu.Lock()
+		if asked < 30 || asked > 80 {
+			t.Errorf("in 4000 seconds it was asked for %d times", asked)
+		}
+		if n := strings.Count(log.String(), "a replica is away"); n < 5 || n > 8 {
+			t.Errorf("it was told of %d times:\n%s", n, log.String())
+		}
+		if text := shown(); !strings.HasPrefix(text, "1 ") || !strings.Contains(text, "lectern_blocks_unsure_oldest_seconds 39") {
+			t.Errorf("shown is %s", text)
+		}
+		s.answer = nil
+		s.mu.Unlock()
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		s.mu.Lock()
+		if n := len(s.blocks); n != 400 || s.blocks[n-1].Number != 1 || spool.Blocks() != 0 {
+			t.Errorf("%d are stored, %d wait", n, spool.Blocks())
+		}
+		if text := shown(); !strings.HasPrefix(text, "0 ") {
+			t.Errorf("shown is %s", text)
+		}
+		s.mu.Unlock()
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A thousand blocks of which each is asked for twice until the store knows take
+// minutes and no backoff: that is for a store that does not answer what it is sent,
+// which is not sent all of them in a row.
+func TestGathererIsUnsureOfMany(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const blocks = 1000
+			asked := map[uint64]int{}
+			s := &shelf{answer: func(b *Block) (Answer, error) {
+				asked[b.Number]++
+				switch {
+				case away:
+					return Unsure, fmt.Errorf("%w: no answer", ErrAway)
+				case asked[b.Number] > 2:
+					return Stored, nil
+				}
+				return Unsure, errors.New("a replica lags")
+			}}
+			spool := newShelfSpool(0)
+			for number := uint64(1); number <= blocks; number++ {
+				spool.blocks = append(spool.blocks, &Block{Number: number})
+			}
+			g := newTestGatherer(s, spool, 1000)
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+			s.mu.Lock()
+			if n := len(asked); away && n > 25 || !away && n != blocks {
+				t.Errorf("away=%v: %d blocks were asked for in three minutes", away, n)
+			}
+			if n := len(s.blocks); away && n > 0 || !away && n != blocks {
+				t.Errorf("away=%v: %d blocks are stored", away, n)
+			}
+			s.mu.Unlock()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := g.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// At the end, too, one that is unsure holds up none behind it, and the end waits
+// for nobody.
+func TestGathererIsUnsureAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{answer: func(b *Block) (Answer, error) {
+			if b.Number == 1 {
+				return Unsure, errors.New("a replica is away")
+			}
+			return Stored, nil
+		}}
+		spool := newShelfSpool(0)
+		g := newTestGatherer(s, spool, 1000)
+		for day := range uint32(3) {
+			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60 + day*secondsPerDay, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		if err := g.Close(t.Context()); err != nil || len(s.blocks) != 2 || spool.Blocks() != 1 || time.Since(began) > time.Second {
+			t.Errorf("%v after %v: %d are stored, %d wait", err, time.Since(began), len(s.blocks), spool.Blocks())
+		}
+	})
+}
+
+// What another process left is brought to the store past a block that is unsure,
+// and is settled when that is sure.
+func TestLeftoverIsUnsure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, spool := &shelf{}, newShelfSpool(0)
+		s.answer = func(b *Block) (Answer, error) {
+			if b.Number == 1 {
+				return Unsure, errors.New("a replica is away")
+			}
+			return Stored, nil
+		}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- ShipLeftover(t.Context(), leftover(s, spool, []Row{{Opens: 1}, {Minute: secondsPerDay, Opens: 1}}))
+		}()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		s.mu.Lock()
+		if len(s.blocks) != 1 || spool.Blocks() != 1 {
+			t.Errorf("%d are stored, %d wait", len(s.blocks), spool.Blocks())
+		}
+		s.answer = nil
+		s.mu.Unlock()
+		if err := <-ended; err != nil || len(s.blocks) != 2 {
+			t.Errorf("%v: %d are stored", err, len(s.blocks))
 		}
 	})
 }

@@ -18,6 +18,7 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 	g.register(o.Metrics)
 	g.recover()
 	o.Recovered = Recovered{}
+	defer g.doubts.clear()
 	wait := retryFirst
 	// Before there are new blocks: their numbers would be those of others, and the
 	// next process would take them for the spool's own.
@@ -33,7 +34,7 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 		}
 		done, err := true, error(nil)
 		for done {
-			if done, err = g.shipOldest(ctx); done {
+			if done, err = g.shipNext(ctx); done {
 				wait = retryFirst
 			}
 		}
@@ -49,7 +50,7 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 		case o.Spool.Blocks() == 0:
 			return nil
 		default:
-			retry = o.Spool.Wait()
+			again, retry = g.doubts.due(), o.Spool.Wait()
 		}
 		select {
 		case <-again:

@@ -22,7 +22,7 @@ const (
 func (g *Gatherer) ship(ctx context.Context) {
 	wait := retryFirst
 	for {
-		done, err := g.shipOldest(ctx)
+		done, err := g.shipNext(ctx)
 		var again <-chan time.Time
 		switch {
 		case err != nil:
@@ -36,6 +36,8 @@ func (g *Gatherer) ship(ctx context.Context) {
 			default:
 				continue
 			}
+		default:
+			again = g.doubts.due()
 		}
 		select {
 		case <-again:
@@ -48,10 +50,10 @@ func (g *Gatherer) ship(ctx context.Context) {
 	}
 }
 
-// wait is the spool's sign that there is something new, of no interest while
-// the store does not take what there was.
+// wait is the spool's sign that there is something new: of no interest while the
+// store takes nothing of what there was.
 func (g *Gatherer) wait(err error) <-chan struct{} {
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnsure) {
 		return nil
 	}
 	return g.o.Spool.Wait()
@@ -60,21 +62,30 @@ func (g *Gatherer) wait(err error) <-chan struct{} {
 // shipLast brings what waits to the store, for as long as that takes it.
 func (g *Gatherer) shipLast(ctx context.Context) {
 	for ctx.Err() == nil {
-		done, err := g.shipOldest(ctx)
-		if err != nil {
+		done, err := g.shipNext(ctx)
+		switch {
+		case errors.Is(err, errUnsure):
+		case err != nil:
 			g.o.Logger.Warn("the store does not take what waits; it stays in the spool for the next start", "error", err)
 			return
-		}
-		if !done {
+		case !done:
 			return
 		}
 	}
 }
 
-// shipOldest tries the oldest block once. It says whether there was one that is
-// done with, and returns why it is not.
-func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
-	b, ok, err := g.o.Spool.Oldest()
+// errUnsure says that it is one block that the store did not answer for, and that
+// others may be taken.
+var errUnsure = errors.New("it is not sure whether the store has the block")
+
+// shipNext tries one block once: the oldest that is not in doubt, else the oldest
+// of those that are and that it is time to ask for. It says whether there was one
+// that is done with for now, and returns why it is not.
+func (g *Gatherer) shipNext(ctx context.Context) (done bool, err error) {
+	b, ok, err := g.o.Spool.Next(g.doubts.has)
+	if !ok && err == nil {
+		b, ok, err = g.o.Spool.Next(g.doubts.early)
+	}
 	if err != nil {
 		g.o.Logger.Error("the spool cannot give its oldest block; it will be tried again", "error", err)
 		return false, err
@@ -91,6 +102,7 @@ func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
 	switch answer {
 	case Stored:
 		g.stored(b)
+		g.doubts.settle(b.Number)
 		if err := g.o.Spool.Stored(b.Number); err != nil {
 			g.o.Logger.Warn("a stored block could not be let go of; after a restart it is stored again, which changes nothing", "block", b.Number, "error", err)
 		}
@@ -98,9 +110,19 @@ func (g *Gatherer) shipOldest(ctx context.Context) (done bool, err error) {
 		return true, nil
 	case Never:
 		g.meters.parked.Inc()
+		g.doubts.settle(b.Number)
 		g.o.Logger.Error("a block cannot be stored; it stays in the spool and is tried again after POST /retry to the operations address, or at the next start", "block", b.Number, "rows", b.Rows.Len(), "error", err)
 		g.o.Spool.Park(b.Number)
 		return true, nil
+	case Unsure:
+		g.meters.retries.Inc()
+		if g.doubts.add(b.Number) {
+			g.o.Logger.Warn("it is not sure whether the store has a block; it will be asked again, and others go on", "block", b.Number, "rows", b.Rows.Len(), "error", err)
+		}
+		if errors.Is(err, ErrAway) {
+			return false, errors.Join(errUnsure, err)
+		}
+		return true, nil // the block has a pace of its own
 	}
 	g.meters.retries.Inc()
 	g.complain("a block is not stored yet; it will be tried again", err, "block", b.Number, "rows", b.Rows.Len())
@@ -175,6 +197,7 @@ type meters struct {
 	elapsed                               *metrics.PrometheusHistogram
 	clamped                               *metrics.Counter // events of a day too many
 	refused                               *metrics.Gauge   // spools that are older copies, as the store knows
+	unsure                                *metrics.Gauge   // blocks in doubt
 }
 
 // storeBuckets are the bounds of lectern_block_store_seconds: from a small file on
@@ -195,11 +218,14 @@ func (g *Gatherer) register(set *metrics.Set) {
 		clamped:       set.GetOrCreateCounter("lectern_events_day_clamped_total"),
 		elapsed:       set.GetOrCreatePrometheusHistogramExt("lectern_block_store_seconds", storeBuckets),
 		refused:       set.GetOrCreateGauge("lectern_spools_behind_store", nil),
+		unsure:        set.GetOrCreateGauge("lectern_blocks_unsure", nil),
 	}
+	g.doubts.count = g.meters.unsure
 }
 
 // show registers what only the Gatherer of this process's own cuts has.
 func (g *Gatherer) show(set *metrics.Set) {
 	set.NewGauge("lectern_rows_waiting", func() float64 { return float64(g.waiting()) })
 	set.NewGauge("lectern_rows_waiting_max", func() float64 { return float64(g.o.RowsWaitingMax) })
+	set.NewGauge("lectern_blocks_unsure_oldest_seconds", func() float64 { return g.doubts.age().Seconds() })
 }

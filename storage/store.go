@@ -16,7 +16,8 @@ type Answer int
 // The answers.
 const (
 	Stored Answer = iota // the block is in its table, once; it may be let go
-	Retry                // not now; the same block may be tried again at any time
+	Retry                // not now, nor another block; the same one may be tried again at any time
+	Unsure               // nobody knows yet whether the block is there; it is asked again later, and others go on
 	Never                // not without a person's help: kept, shown, alarmed
 )
 
@@ -24,9 +25,10 @@ const (
 type Store interface {
 	// Store brings one block to its table and returns Stored only when it is
 	// durable there. Storing a block again that is there already is harmless.
-	// The error says why the answer is not Stored; Never is for what concerns
-	// this block alone, and not ErrBarred. The block is only read, and
-	// not kept after the return. One call at a time.
+	// The error says why the answer is not Stored; Never and Unsure are for what
+	// concerns this block alone, and not ErrBarred; with ErrAway, Unsure says that
+	// the store was sent the block and did not answer. The block is only read, and
+	// not kept after the return. One call at a time; blocks come in any order.
 	Store(ctx context.Context, b *Block) (Answer, error)
 	// LastNumber is the largest number of this collector's blocks that the
 	// store has ever seen, 0 for none: numbering goes on behind it. An error
@@ -44,6 +46,10 @@ var ErrAway = errors.New("the store is away")
 // account, a right or a table. No block is the cause: all are tried again, and go
 // on by themselves then.
 var ErrBarred = errors.New("the store takes nothing until this is mended")
+
+// ErrShardDamaged says that it cannot be read any more to which shard of its store
+// a collector belongs.
+var ErrShardDamaged = errors.New("the note of the shard that the collector belongs to is damaged")
 
 // Reader answers questions about what is stored. Any goroutine may call it, also
 // while another process writes.

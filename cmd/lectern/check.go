@@ -27,7 +27,7 @@ make no sense.
 `
 
 // runCheck is `lectern check`.
-func (p *process) runCheck(_ context.Context, args []string) int {
+func (p *process) runCheck(ctx context.Context, args []string) int {
 	flags := newFlags("check")
 	path := flags.String("config", "", "")
 	if code, done := p.parse(flags, args, checkHelp); done {
@@ -48,6 +48,7 @@ func (p *process) runCheck(_ context.Context, args []string) int {
 	}
 	b.WriteString(settingsTable(&c))
 	fmt.Fprintf(&b, "\nMemory at the limits, with loops = %d:\n\n%s", c.Loops(), memoryTable(&c))
+	b.WriteString(placement(ctx, &c))
 	return p.print("check", b.String())
 }
 

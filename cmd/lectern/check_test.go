@@ -54,6 +54,7 @@ const checked = ` is good. In effect:
   parquet.dir                 "data/parquet"
   parquet.merge_interval      "5m"
   clickhouse.address          "127.0.0.1:9000"
+  clickhouse.cluster          ""
   clickhouse.database         "lectern"
   clickhouse.user             "default"
   clickhouse.password         ""

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -505,9 +507,22 @@ func TestFailingStartsLeaveNothing(t *testing.T) {
 	if err := s.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(failing, []byte(strings.Replace(string(text), "127.0.0.1:0", taken.Addr().String(), 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	place := filepath.Join(dir, "1")
 	for range 2 {
-		if _, stderr, code := lectern(t, nil, "serve", "--config", config); code != 1 || !strings.Contains(stderr, "there is no table") {
+		if _, stderr, code := lectern(t, nil, "serve", "--config", failing); code != 1 || !strings.Contains(stderr, taken.Addr().String()) {
 			t.Fatalf("exit %d: %s", code, stderr)
 		}
 		eventually(t, "the place is vacant", func() bool {
@@ -525,6 +540,96 @@ func TestFailingStartsLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	elder.stop()
+}
+
+// A daemon whose ClickHouse refuses it at the start counts, seals and acknowledges
+// all the same, shows why nothing is stored, and stores when that is mended.
+func TestStartWhileClickHouseRefuses(t *testing.T) {
+	const password = "a-s3cret"
+	passwordFile := filepath.Join(t.TempDir(), "password")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(passwordFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, reason string
+		refuse, mend func(s *clickhousetest.Server)
+	}{
+		{"a wrong password", "login", func(*clickhousetest.Server) { write("another") }, func(*clickhousetest.Server) { write(password) }},
+		{"no tables yet", "tables", func(s *clickhousetest.Server) { execute(t, s, "DROP DATABASE lectern") }, func(s *clickhousetest.Server) {
+			config := onClickHouse(t, s, "unused", "")
+			succeed(t, "schema", "--apply", "--config", config)
+		}},
+		{"a missing table", "tables", func(s *clickhousetest.Server) { execute(t, s, "RENAME TABLE lectern.ledger TO lectern.elsewhere") },
+			func(s *clickhousetest.Server) { execute(t, s, "RENAME TABLE lectern.elsewhere TO lectern.ledger") }},
+		{"a missing grant", "rights", func(s *clickhousetest.Server) {
+			s.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: clickhousetest.AnyQuery, Times: 1_000_000, Code: 497})
+		}, func(s *clickhousetest.Server) { s.Clear() }},
+		{"no server", "", func(s *clickhousetest.Server) { s.Kill() }, func(s *clickhousetest.Server) { s.Restart() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := clickhousetest.Start(t, clickhousetest.Options{User: "writer", Password: password})
+			write(password)
+			tables(t, s)
+			c.refuse(s)
+			path := onClickHouse(t, s, filepath.Join(t.TempDir(), "spool"), "window.ack_interval = \"50ms\"\nwindow.flush_interval = \"100ms\"")
+			text, err := os.ReadFile(path)
+			if err == nil {
+				text = []byte(strings.Replace(string(text), fmt.Sprintf("clickhouse.password = %q", password), fmt.Sprintf("clickhouse.password_file = %q", passwordFile), 1))
+				err = os.WriteFile(path, text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := serveOn(t, path)
+			d.emit("tcp", "--events", "1000", "--seed", "1") // ends when all is acknowledged
+			if m := d.metrics(); m["lectern_events_stored_total"] != 0 || m["lectern_events_accepted_total"] != 1000 {
+				t.Errorf("%v events are stored, %v accepted", m["lectern_events_stored_total"], m["lectern_events_accepted_total"])
+			}
+			if c.reason != "" {
+				eventually(t, "it is shown as barred by "+c.reason, func() bool {
+					return d.metrics()[fmt.Sprintf("lectern_clickhouse_barred_total{reason=%q}", c.reason)] >= 2
+				})
+			}
+			c.mend(s)
+			eventually(t, "all is stored", func() bool { return d.metrics()["lectern_events_stored_total"] == 1000 })
+			d.stop()
+		})
+	}
+}
+
+// execute runs a statement.
+func execute(t *testing.T, s *clickhousetest.Server, sql string) {
+	t.Helper()
+	if err := s.Exec(sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A note of the shard by a newer version refuses the start, and stays as it is.
+func TestNewerShardFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nspool.size_max = \"256MiB\"\nstorage.driver = \"clickhouse\"\nclickhouse.address = \"127.0.0.1:1\"\n", dir)
+	newer := []byte("lecshard\x02\x00\x00\x00what nobody here can read")
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "shard"), newer, 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(path, []byte(text), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := lectern(t, nil, "serve", "--config", path); code != 1 || !strings.Contains(stderr, "of a newer version of Lectern") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "shard")); err != nil || !bytes.Equal(got, newer) {
+		t.Errorf("it is %q now, %v", got, err)
+	}
 }
 
 // The engine of ClickHouse reads the files of the Parquet store as they are.

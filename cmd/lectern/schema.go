@@ -24,9 +24,11 @@ Flags:
                    several may do this at the same time
   --cluster NAME   tables for a cluster of remote_servers: replicated, and
                    Distributed ones beside them for reading (reads_all,
-                   ledger_all, spans_all). Collectors write to their own
-                   shard's, so clickhouse.address names the replicas of one
-                   shard. The macros {shard} and {replica} must be set on each
+                   ledger_all, spans_all); by default that of
+                   clickhouse.cluster. Each
+                   collector writes to one shard: with clickhouse.cluster to one
+                   that it chooses, else clickhouse.address names the replicas
+                   of one. The macros {shard} and {replica} must be set on each
                    server
   --config FILE    the configuration that says where ClickHouse is (default
                    ./config.toml, and where there is none the built-in defaults)
@@ -53,6 +55,9 @@ func (p *process) runSchema(ctx context.Context, args []string) int {
 	c, ok := p.load(flags, *path)
 	if !ok {
 		return 1
+	}
+	if *cluster == "" {
+		*cluster = c.ClickHouse.Cluster
 	}
 	s := clickhouse.Schema{Database: c.ClickHouse.Database, Cluster: *cluster, Retention: c.ClickHouse.Retention}
 	if !*apply {

@@ -25,6 +25,7 @@ Usage:
   lectern spool export --to DIR [--block N] [--config FILE] [--dir DIR]
   lectern spool init [--owner UID:GID] [--config FILE] [--dir DIR]
   lectern spool renew [--config FILE] [--dir DIR]
+  lectern spool resend --block N | --all [--yes] [--config FILE] [--dir DIR]
 
   ls       what waits: the seals that are in no block yet, and the blocks that
            wait for the store, with their age
@@ -39,6 +40,8 @@ Usage:
            next: for a spool from which "lectern serve" says that nothing may be
            stored. The next start begins a new one; clients over TCP that the old
            one knew are refused as forgotten. No daemon may have it meanwhile
+  resend   has a block sent again of which ClickHouse cannot say whether it has
+           it, or all that wait; it says what that risks, and does it with --yes
 
 Below the directory may be places of several daemons, which followed each other:
 ls, verify and export look into all of them, renew into the one of --dir.
@@ -49,8 +52,8 @@ Flags:
                    and where there is none the built-in defaults)
   --dir DIR        the spool in this directory instead
 
-Nothing is changed but by init and renew, so the others are safe beside a running
-daemon, and after a dead one.
+Nothing is changed but by init, renew and resend, so the others are safe beside a
+running daemon, and after a dead one; resend is for both.
 
 Exit status: 0 when all was read and nothing is damaged; 1 when something is, or
 cannot be read; 2 when the arguments make no sense.
@@ -64,6 +67,8 @@ type spoolFlags struct {
 	to      string
 	owner   string
 	block   uint64
+	all     bool // blocks
+	yes     bool // the risk is taken
 	actions map[string]func() int
 }
 
@@ -75,12 +80,15 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	s.flags.StringVar(&s.to, "to", "", "")
 	s.flags.StringVar(&s.owner, "owner", "", "")
 	s.flags.Uint64Var(&s.block, "block", 0, "")
+	s.flags.BoolVar(&s.all, "all", false, "")
+	s.flags.BoolVar(&s.yes, "yes", false, "")
 	s.actions = map[string]func() int{
 		"ls":     func() int { return p.spoolList(s) },
 		"verify": func() int { return p.spoolVerify(s) },
 		"export": func() int { return p.spoolExport(ctx, s) },
 		"init":   func() int { return p.spoolInit(s) },
 		"renew":  func() int { return p.spoolRenew(s) },
+		"resend": func() int { return p.spoolResend(s) },
 	}
 	action := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -93,13 +101,17 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	exporting := action == "export"
 	switch {
 	case do == nil && action == "":
-		return p.usage("spool", errors.New("say what to do: ls, verify, export, init or renew"))
+		return p.usage("spool", errors.New("say what to do: ls, verify, export, init, renew or resend"))
 	case do == nil:
-		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify, export, init and renew%s", action, didYouMean(action, "ls", "verify", "export", "init", "renew")))
+		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify, export, init, renew and resend%s", action, didYouMean(action, "ls", "verify", "export", "init", "renew", "resend")))
 	case exporting && s.to == "":
 		return p.usage("spool", errors.New("export needs --to DIR"))
-	case !exporting && (given(s.flags, "to") || given(s.flags, "block")):
-		return p.usage("spool", fmt.Errorf("--to and --block go with export, not with %s", action))
+	case !exporting && given(s.flags, "to"):
+		return p.usage("spool", fmt.Errorf("--to goes with export, not with %s", action))
+	case !exporting && action != "resend" && given(s.flags, "block"):
+		return p.usage("spool", fmt.Errorf("--block goes with export and resend, not with %s", action))
+	case action != "resend" && (s.all || s.yes):
+		return p.usage("spool", fmt.Errorf("--all and --yes go with resend, not with %s", action))
 	case action != "init" && given(s.flags, "owner"):
 		return p.usage("spool", fmt.Errorf("--owner goes with init, not with %s", action))
 	}

@@ -38,7 +38,7 @@ func (d *daemon) openStoreBeside(s *spool.Spool) (storage.Store, error) {
 // openClickHouse opens it for the blocks of a spool, with a connection of its own.
 func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 	o := clickhouseOptions(d.config)
-	o.Collector, o.Tried, o.LateMax = s.Collector(), s.Opened(), d.config.Window.LateMax
+	o.Collector, o.Tried, o.LateMax, o.Journal = s.Collector(), s.Opened(), d.config.Window.LateMax, s
 	o.Logger, o.Metrics, o.Clock = d.logger, d.set, time.Now
 	return clickhouse.Open(o)
 }
@@ -47,18 +47,22 @@ func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 // since events come meanwhile.
 const storeStartMax = 5 * time.Second
 
-// checkStore refuses a spool that is an older copy, and tables that cannot keep
-// the promise. Where the store is away, the daemon counts and spools, and both
-// are found out at the first contact, before anything is stored.
+// checkStore refuses a spool that is an older copy, which never comes right by
+// itself. Where the store is away, or takes nothing before somebody mends a password,
+// a grant or a table, the daemon counts and spools; whether the spool is a copy is
+// found out at the first contact then, before anything is stored.
 func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.Store) error {
 	ctx, cancel := context.WithTimeout(ctx, storeStartMax)
 	defer cancel()
 	last, err := store.LastNumber(ctx)
-	if errors.Is(err, storage.ErrAway) {
+	switch {
+	case errors.Is(err, storage.ErrBarred):
+		d.logger.Error("the store takes nothing; what is counted stays in the spool until this is mended, and goes on by itself then", "error", err)
+		return nil
+	case errors.Is(err, storage.ErrAway):
 		d.logger.Warn("the store does not answer; what is counted stays in the spool until it does", "error", err)
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	return s.CheckStore(last)
@@ -68,7 +72,7 @@ func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.S
 func clickhouseOptions(c *config.Config) clickhouse.Options {
 	k := &c.ClickHouse
 	return clickhouse.Options{
-		Addresses: k.Addresses(), Database: k.Database, User: k.User, Password: k.Password, PasswordFile: k.PasswordFile,
+		Addresses: k.Addresses(), Cluster: k.Cluster, Database: k.Database, User: k.User, Password: k.Password, PasswordFile: k.PasswordFile,
 		Compression: k.Compression, TLS: k.TLS == "on", TLSCA: k.TLSCA, AnswerMax: k.AnswerMax,
 	}
 }

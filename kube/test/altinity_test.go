@@ -57,10 +57,12 @@ type altinityCluster struct {
 }
 
 type altinityDefaults struct {
-	Templates struct {
+	ReplicasUseFQDN string `json:"replicasUseFQDN"`
+	Templates       struct {
 		PodTemplate             string `json:"podTemplate"`
 		DataVolumeClaimTemplate string `json:"dataVolumeClaimTemplate"`
 		ServiceTemplate         string `json:"serviceTemplate"`
+		ShardServiceTemplate    string `json:"shardServiceTemplate"`
 	} `json:"templates"`
 }
 

@@ -292,7 +292,7 @@ func checkClickHouse(t *testing.T, r rendered) {
 	} {
 		pods, claims, services := o.templates.names()
 		use := o.defaults.Templates
-		if !pods[use.PodTemplate] || !claims[use.DataVolumeClaimTemplate] || use.ServiceTemplate != "" && !services[use.ServiceTemplate] {
+		if !pods[use.PodTemplate] || !claims[use.DataVolumeClaimTemplate] || use.ServiceTemplate != "" && !services[use.ServiceTemplate] || use.ShardServiceTemplate != "" && !services[use.ShardServiceTemplate] {
 			t.Errorf("%s wants the templates %+v; there are %v, %v, %v", name, use, pods, claims, services)
 		}
 		spread := o.templates.PodTemplates[0].Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution

@@ -36,6 +36,7 @@ const streamReserved = 65535
 // Options say where ClickHouse is, and how a Store uses it.
 type Options struct {
 	Addresses    []string // host:port of the native protocol; tried in turn
+	Cluster      string   // whose shards and replicas a Store finds in system.clusters; empty: Addresses are one shard's
 	Database     string
 	User         string
 	Password     Secret
@@ -58,6 +59,7 @@ type Options struct {
 	Logger    *slog.Logger  // nil: the default one
 	Metrics   *metrics.Set  // nil: one that nobody sees
 	Clock     func() time.Time
+	Journal   Journal // nil: what a Store has to know after a restart is not kept
 }
 
 const (
@@ -95,6 +97,9 @@ func (o *Options) fill() error {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Journal == nil {
+		o.Journal = new(noJournal)
 	}
 	return nil
 }

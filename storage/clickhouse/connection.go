@@ -45,13 +45,19 @@ func (d *dialer) dial(ctx context.Context) (*connection, error) {
 		failed = append(failed, fmt.Errorf("clickhouse: connect to %s: %w", address, err))
 		d.next = (d.next + 1) % len(d.o.Addresses)
 	}
+	return nil, joined(failed)
+}
+
+// joined is the error of several addresses of which none would do.
+func joined(failed []error) error {
+	all := errors.Join(failed...)
 	for _, err := range failed {
 		if is, _ := classify(err); is != barred {
 			// One that is away may be the one that would have us.
-			return nil, errors.New(errors.Join(failed...).Error())
+			return errors.New(all.Error())
 		}
 	}
-	return nil, errors.Join(failed...)
+	return all
 }
 
 // rotate makes the next dial begin with another address.

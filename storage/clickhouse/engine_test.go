@@ -324,7 +324,7 @@ func TestHidden(t *testing.T) {
 	s := opened(t, o)
 	want := func(hidden bool) {
 		t.Helper()
-		if err := s.server.prepare(t.Context()); err != nil {
+		if err := s.server.prepare(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.server.hidden(t.Context()); got != hidden || err != nil {

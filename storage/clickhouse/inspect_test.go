@@ -2,6 +2,8 @@ package clickhouse
 
 import (
 	"errors"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +38,8 @@ func TestTablesThatCannotKeepThePromise(t *testing.T) {
 		{name: "a narrow column", table: "reads", old: "`opens` UInt32", new: "`opens` UInt16", says: "the column opens", mends: "ALTER TABLE `lectern`.`reads` MODIFY COLUMN `opens` UInt32"},
 		{name: "a column less", table: "reads", old: "`shares` UInt32 CODEC(T64, ZSTD(1)),", new: "", says: "no column shares", mends: "ALTER TABLE `lectern`.`reads` ADD COLUMN `shares` UInt32"},
 		{name: "tokens forgotten", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 0", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
+		{name: "few tokens", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 9999", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
+		{name: "tokens of the server's default", table: "reads", old: "non_replicated_deduplication_window = 100000, ", new: "", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
 		{name: "a short retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(2)\nSETTINGS", late: 48 * time.Hour, says: "keeps rows for 48h", mends: "ALTER TABLE `lectern`.`reads` MODIFY TTL minute + toIntervalDay(4)"},
 		{name: "a retention without a limit on late events", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalYear(2)\nSETTINGS", says: "without a limit", mends: "MODIFY TTL"},
 		{name: "a long retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(3)\nSETTINGS", late: 48 * time.Hour},
@@ -80,6 +84,138 @@ func TestTablesThatCannotKeepThePromise(t *testing.T) {
 				t.Errorf("after %s it is refused: %v", mend, err)
 			}
 		})
+	}
+}
+
+// A table has to know its tokens for long enough, replicated or not, by its own
+// settings or by the server's.
+func TestWindowsOfTokens(t *testing.T) {
+	for _, c := range []struct {
+		engine, settings string
+		count, seconds   string // the server's
+		says             string // empty: it is good
+	}{
+		{"ReplicatedMergeTree", "replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800", "0", "0", ""},
+		{"ReplicatedMergeTree", "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 3600", "0", "0", ""},
+		{"ReplicatedMergeTree", "replicated_deduplication_window = 0", "10000", "3600", "replicated_deduplication_window = 0:"},
+		{"ReplicatedMergeTree", "replicated_deduplication_window = 9999", "10000", "3600", "replicated_deduplication_window = 9999:"},
+		{"ReplicatedMergeTree", "replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1", "10000", "3600", "replicated_deduplication_window_seconds = 1:"},
+		{"ReplicatedMergeTree", "replicated_deduplication_window_seconds = 0", "10000", "3600", "replicated_deduplication_window_seconds = 0:"},
+		{"ReplicatedMergeTree", "", "10000", "3600", ""}, // of 25.10 and later
+		{"ReplicatedMergeTree", "", "10000", "1", "replicated_deduplication_window_seconds = 1:"},
+		{"ReplicatedMergeTree", "", "1000", "604800", "replicated_deduplication_window = 1000:"}, // of 25.8 and before
+		{"ReplicatedMergeTree", "", "", "", "replicated_deduplication_window = unknown:"},
+		{"ReplicatedMergeTree", "non_replicated_deduplication_window = 100000", "", "", "replicated_deduplication_window = unknown:"},
+		{"SharedMergeTree", "replicated_deduplication_window = 0", "10000", "3600", "replicated_deduplication_window = 0:"},
+		{"MergeTree", "non_replicated_deduplication_window = 100000", "0", "0", ""},
+		{"MergeTree", "", "10000", "3600", "non_replicated_deduplication_window = 0:"},
+		{"MergeTree", "replicated_deduplication_window = 100000", "0", "0", "non_replicated_deduplication_window = 0:"},
+	} {
+		o := Options{Addresses: []string{"a:9000"}, Database: "lectern"}
+		if err := o.fill(); err != nil {
+			t.Fatal(err)
+		}
+		x := &tables{replicated: c.engine != "MergeTree",
+			engines:   map[string]string{"reads": c.engine, "ledger": "ReplicatedReplacingMergeTree"},
+			full:      map[string]string{"reads": c.engine + "('/p', '{replica}') PARTITION BY toDate(minute) ORDER BY (stream, content, minute, user) SETTINGS " + c.settings, "ledger": "ReplicatedReplacingMergeTree('/q', '{replica}', attempt)"},
+			partition: map[string]string{"reads": "toDate(minute)"},
+			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream"},
+			columns:   map[string]map[string]string{"reads": {}, "ledger": {}},
+			defaults:  map[string]string{"non_replicated_deduplication_window": "0", "replicated_deduplication_window": c.count, "replicated_deduplication_window_seconds": c.seconds},
+		}
+		for _, column := range readsColumns {
+			x.columns["reads"][column.name] = column.kind
+		}
+		for _, column := range ledgerColumns {
+			x.columns["ledger"][column.name] = column.kind
+		}
+		err := x.check(&o)
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), "does not know the tokens") || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s with %q, of a server with %q and %q: %v, want %q", c.engine, c.settings, c.count, c.seconds, err, c.says)
+		}
+	}
+}
+
+// What is asked of system tables that the engine here has nothing in is there, by
+// these names.
+func TestSystemTables(t *testing.T) {
+	server := clickhousetest.Start(t, clickhousetest.Options{})
+	for table, columns := range map[string]string{
+		"replicas":                       "database, table, replica_name, zookeeper_name, zookeeper_path, log_max_index, log_pointer, is_readonly, is_session_expired, zookeeper_exception",
+		"replication_queue":              "database, table, type, node_name, new_part_name",
+		"clusters":                       "cluster, shard_num, replica_num, host_name, port, errors_count, slowdowns_count",
+		"replicated_merge_tree_settings": "name, value",
+	} {
+		for name := range strings.SplitSeq(columns, ", ") {
+			if n := server.Query("SELECT count() FROM system.columns WHERE database = 'system' AND table = '" + table + "' AND name = '" + name + "'")[0][0]; n != "1" {
+				t.Errorf("system.%s has no column %s", table, name)
+			}
+		}
+	}
+}
+
+// The queue of a replica that has none of its parts to fetch is empty, by a question
+// that the engine understands.
+func TestQueueOfAReplica(t *testing.T) {
+	_, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	if err := s.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n := s.server.(*native)
+	b := randomBlock(rand.New(rand.NewPCG(1, 1)), 1, 1)
+	if oldest, newest, err := n.queue(t.Context(), b); oldest != math.MaxUint64 || newest != 0 || err != nil {
+		t.Errorf("%d to %d, %v", oldest, newest, err)
+	}
+	// A table that is none of its replicas is not taken for one that has followed.
+	n.tables.replicated = true
+	if p, err := n.progress(t.Context(), b); err == nil || !strings.Contains(err.Error(), "does not say how far") {
+		t.Errorf("%+v, %v", p, err)
+	}
+	n.tables.engines["reads"] = "SharedMergeTree"
+	if p, err := n.progress(t.Context(), b); err != nil || p.late != sharedLate || p.oldest != math.MaxUint64 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// A table that is another than the one a block may be in is refused while that is
+// so, by a word of its own, and taken when a person says so.
+func TestAnotherTable(t *testing.T) {
+	server, o := started(t, clickhousetest.Options{})
+	n := newNotes()
+	o.Journal = n
+	s := opened(t, o)
+	r := rand.New(rand.NewPCG(seed(t), 30))
+	first, second := randomBlock(r, 1, 10), randomBlock(r, 2, 10)
+	stored(t, s, first)
+	if !strings.HasPrefix(n.shard, "table ") || !strings.Contains(n.shard, " of server ") {
+		t.Errorf("kept is %q", n.shard)
+	}
+	server.Fault(clickhousetest.Fault{Kind: clickhousetest.CutCommitted, Table: "reads", Times: 1})
+	if answer, err := s.Store(t.Context(), second); answer != storage.Unsure {
+		t.Fatalf("answer %d, %v", answer, err)
+	}
+	n.waiting[2] = true
+	if err := server.Exec("RENAME TABLE lectern.reads TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Exec("CREATE TABLE lectern.reads AS lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	o.Tried = 2
+	for _, s := range []*Store{s, opened(t, o)} {
+		before := s.meters.barred[barredShard].Get()
+		if answer, err := s.Store(t.Context(), second); answer != storage.Retry || !errors.Is(err, storage.ErrBarred) || !strings.Contains(err.Error(), "of another shard, table ") {
+			t.Errorf("answer %d, %v", answer, err)
+		}
+		if s.meters.barred[barredShard].Get() != before+1 {
+			t.Error("it was not counted")
+		}
+	}
+	n.resend[2] = true
+	stored(t, s, second)
+	if n := server.Query("SELECT count() FROM lectern.reads WHERE stream = 65535")[0][0]; n != "1" || n == "" {
+		t.Errorf("%s blocks are in the new table", n)
 	}
 }
 

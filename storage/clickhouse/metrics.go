@@ -24,7 +24,7 @@ func register(set *metrics.Set) meters {
 		foreign:    set.GetOrCreateCounter("lectern_clickhouse_blocks_foreign_total"),
 		barred:     make(map[string]*metrics.Counter),
 	}
-	for _, reason := range []string{barredLogin, barredRights, barredSettings, barredTables} {
+	for _, reason := range []string{barredLogin, barredRights, barredSettings, barredTables, barredShard} {
 		m.barred[reason] = set.GetOrCreateCounter(fmt.Sprintf("lectern_clickhouse_barred_total{reason=%q}", reason))
 	}
 	return m

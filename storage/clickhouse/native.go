@@ -18,6 +18,11 @@ type native struct {
 	dialer dialer
 	c      *connection // nil where there is none
 	tables tables      // what prepare found
+	next   int         // the address that is tried first
+
+	// Of a cluster:
+	servers []clusterServer // as they were last told
+	asked   time.Time       // when that was
 }
 
 func newNative(o Options) *native {
@@ -26,28 +31,58 @@ func newNative(o Options) *native {
 	return n
 }
 
-func (n *native) prepare(ctx context.Context) error {
+func (n *native) prepare(ctx context.Context, want string) error {
 	if n.c != nil {
+		if moves, err := n.moves(ctx, want); !moves || err != nil {
+			return err
+		}
+		n.drop()
+	}
+	addresses, err := n.addresses(ctx, want)
+	if err != nil {
+		return err
+	}
+	return n.connect(ctx, addresses, want)
+}
+
+// connect connects to the first of the addresses that answers and is of the shard
+// that is wanted. Where all are of other shards, it stays at the last of them: the
+// caller says what that means.
+func (n *native) connect(ctx context.Context, addresses []string, want string) error {
+	var failed []error
+	for range addresses {
+		address := addresses[n.next%len(addresses)]
+		c, err := n.dialer.dialOne(ctx, address)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("clickhouse: connect to %s: %w", address, err))
+			n.next++
+			continue
+		}
+		if n.c != nil {
+			n.c.close()
+		}
+		n.c = c
+		found, err := n.inspect(ctx)
+		if err == nil {
+			err = found.check(&n.o)
+		}
+		if err != nil {
+			return err
+		}
+		n.tables = *found
+		if want == "" || found.shard == want {
+			return nil
+		}
+		n.next++
+	}
+	if n.c != nil && len(failed) == 0 {
 		return nil
 	}
-	c, err := n.dialer.dial(ctx)
-	if err != nil {
-		return err
+	if n.c != nil {
+		// One that is away may be of the shard that is wanted.
+		failed = append(failed, fmt.Errorf("clickhouse: %s is of another shard, %s", n.c.address, n.tables.shard))
 	}
-	n.c = c
-	found, err := n.inspect(ctx)
-	if err == nil {
-		err = found.check(&n.o)
-	}
-	if err == nil && n.tables.server != "" && !found.replicated && found.server != n.tables.server {
-		err = &problem{fmt.Sprintf("%s is another server than the one that had %s before, with a table of its own: a block could be in both", c.address, n.o.name("reads")),
-			"give the address of one server, or make the tables replicated with \"lectern schema --apply --cluster NAME\""}
-	}
-	if err != nil {
-		return err
-	}
-	n.tables = *found
-	return nil
+	return joined(failed)
 }
 
 // drop closes the connection; the next one is to another address.
@@ -57,8 +92,10 @@ func (n *native) drop() {
 	}
 	n.c.close()
 	n.c = nil
-	n.dialer.rotate()
+	n.next++
 }
+
+func (n *native) shard() string { return n.tables.shard }
 
 func (n *native) replicated() bool { return n.tables.replicated }
 

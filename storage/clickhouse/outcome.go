@@ -26,6 +26,7 @@ const (
 	barredRights   = "rights"
 	barredSettings = "settings"
 	barredTables   = "tables"
+	barredShard    = "shard"
 )
 
 // barredErrors are about the account, its settings or the tables. Every block
@@ -73,6 +74,7 @@ var faultyErrors = []proto.Error{
 var pressureErrors = []proto.Error{
 	proto.ErrTooManyParts, proto.ErrMemoryLimitExceeded, proto.ErrTableIsReadOnly, proto.ErrTooManySimultaneousQueries,
 	proto.ErrNotEnoughSpace, proto.ErrQuotaExceeded, proto.ErrUserSessionLimitExceeded, proto.ErrServerOverloaded,
+	proto.ErrTooFewLiveReplicas, proto.ErrUnsatisfiedQuorumForPreviousWrite, // where the profile wants a quorum
 }
 
 // classify judges an error, and says why where that is barred. A server's
@@ -80,7 +82,7 @@ var pressureErrors = []proto.Error{
 // nothing.
 func classify(err error) (o outcome, reason string) {
 	if p := new(problem); errors.As(err, &p) {
-		return barred, barredTables
+		return barred, p.reason
 	}
 	e, ok := ch.AsException(err)
 	if !ok {
@@ -98,9 +100,9 @@ func classify(err error) (o outcome, reason string) {
 	return unsure, ""
 }
 
-// problem is what is wrong with the tables, or with what can be seen of them, and
-// the statement that mends it.
-type problem struct{ what, mend string }
+// problem is what is wrong with the tables, with what can be seen of them or with
+// the server that has them, the reason as a metric has it, and what mends it.
+type problem struct{ reason, what, mend string }
 
 func (p *problem) Error() string {
 	if p.mend == "" {

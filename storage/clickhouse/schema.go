@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -127,12 +129,15 @@ func (s Schema) DeduplicationWindow() string {
 	if s.Cluster == "" {
 		return fmt.Sprintf("non_replicated_deduplication_window = %d", deduplicationWindow)
 	}
-	return fmt.Sprintf("replicated_deduplication_window = %d,\n    replicated_deduplication_window_seconds = 604800", deduplicationWindow)
+	return fmt.Sprintf("replicated_deduplication_window = %d,\n    replicated_deduplication_window_seconds = %d", deduplicationWindow, deduplicationSeconds)
 }
 
 // deduplicationWindow is for the inserts of all collectors together: at one in
 // ten seconds each, 100 collectors are remembered for an hour and more.
-const deduplicationWindow = 100_000
+const (
+	deduplicationWindow  = 100_000
+	deduplicationSeconds = 604_800
+)
 
 // TTL is the clause for retention, nothing without one.
 func (s Schema) TTL(column string) string {
@@ -177,6 +182,19 @@ func (s Schema) recordVersion(version int) string {
 	return fmt.Sprintf("INSERT INTO %s (version) SELECT %d", s.Name("schema_versions"), version)
 }
 
+// raced are the errors by which one of several that make the same tables at once is
+// told that another is ahead: what it wanted is there in a moment.
+var raced = []proto.Error{
+	proto.ErrTableAlreadyExists, proto.ErrDatabaseAlreadyExists, proto.ErrReplicaIsAlreadyExist, proto.ErrCannotAssignAlter,
+	proto.ErrDuplicateColumn, proto.ErrQueryWithSameIDIsAlreadyRunning, proto.ErrUnknownTable, proto.ErrUnknownDatabase,
+}
+
+// applyTries and applyPause are how long such a race may last.
+const (
+	applyTries = 10
+	applyPause = 300 * time.Millisecond
+)
+
 // Apply creates the tables, or brings those of an earlier version up to this
 // one, and returns the versions of the steps that it took. Several may do so at
 // once: a step that is taken twice changes nothing the second time.
@@ -185,6 +203,25 @@ func Apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
 		return nil, err
 	}
 	s.Database = o.Database
+	for range applyTries {
+		var more []int
+		more, err = apply(ctx, o, s)
+		taken = append(taken, more...)
+		e, ok := ch.AsException(err)
+		if !ok || !slices.Contains(raced, e.Code) {
+			return taken, err
+		}
+		select {
+		case <-time.After(applyPause/2 + rand.N(applyPause)):
+		case <-ctx.Done():
+			return taken, ctx.Err()
+		}
+	}
+	return taken, err
+}
+
+// apply tries it once.
+func apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
 	all, err := s.Steps()
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/ch-go/proto"
+
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
 )
 
@@ -56,6 +58,23 @@ func TestApplyFromEveryPodAtOnce(t *testing.T) {
 	}
 	if taken, err := Apply(t.Context(), o, Schema{}); len(taken) != 0 || err != nil {
 		t.Errorf("applied over what was printed: steps %v, %v", taken, err)
+	}
+}
+
+// One that is told that another is ahead goes on behind it.
+func TestApplyBehindAnother(t *testing.T) {
+	server := clickhousetest.Start(t, clickhousetest.Options{})
+	o := optionsOf(server)
+	emptied(t, server)
+	for _, code := range raced {
+		server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: clickhousetest.AnyQuery, Times: 2, Code: int32(code)})
+		if _, err := Apply(t.Context(), o, Schema{}); err != nil {
+			t.Errorf("%v: %v", code, err)
+		}
+	}
+	server.Fault(clickhousetest.Fault{Kind: clickhousetest.Fail, Table: clickhousetest.AnyQuery, Times: 1, Code: int32(proto.ErrAccessDenied)})
+	if _, err := Apply(t.Context(), o, Schema{}); err == nil {
+		t.Error("a right that is missing was passed over")
 	}
 }
 

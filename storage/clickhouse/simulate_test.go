@@ -24,21 +24,20 @@ import (
 // and a kill at the wrong moment spends a token for nothing. Its table is a plain
 // list of parts.
 type fake struct {
-	t        *testing.T
-	r        *rand.Rand
-	now      time.Time
-	started  time.Time
-	parts    []part
-	tokens   map[string]bool // the deduplication log
-	late     []lateInsert
-	quiet    bool // nothing goes wrong any more
-	replicas bool
-	policy   bool // receipts cannot be read
-	inserts  int
-	booked   map[uint64]uint64 // one above the largest generation
-	dropped  bool
-	did      map[string]int // how often each thing happened
-	story    []string
+	t       *testing.T
+	r       *rand.Rand
+	now     time.Time
+	started time.Time
+	parts   []part
+	tokens  map[string]bool // the deduplication log
+	late    []lateInsert
+	quiet   bool // nothing goes wrong any more
+	policy  bool // receipts cannot be read
+	inserts int
+	booked  map[uint64]uint64 // one above the largest generation
+	dropped bool
+	did     map[string]int // how often each thing happened
+	story   []string
 }
 
 type part struct {
@@ -113,14 +112,18 @@ func (f *fake) flaky() error {
 	return nil
 }
 
-func (f *fake) prepare(context.Context) error {
+func (f *fake) prepare(context.Context, string) error {
 	f.dropped = false
 	return f.flaky()
+}
+func (f *fake) shard() string { return "the one server" }
+func (f *fake) progress(context.Context, *storage.Block) (progress, error) {
+	return progress{}, errors.New("it is no replica")
 }
 func (f *fake) hidden(context.Context) (bool, error) { return f.policy && len(f.parts) > 0, f.flaky() }
 
 func (f *fake) drop()            { f.dropped = true }
-func (f *fake) replicated() bool { return f.replicas }
+func (f *fake) replicated() bool { return false }
 
 func (f *fake) last(context.Context) (last uint64, err error) {
 	for _, p := range f.parts { // of the one collector there is
@@ -256,7 +259,16 @@ func storeOn(f *fake, tried uint64) *Store {
 	if err := o.fill(); err != nil {
 		f.t.Fatal(err)
 	}
-	return open(o, f)
+	return mustOpen(f.t, o, f)
+}
+
+func mustOpen(t *testing.T, o Options, n server) *Store {
+	t.Helper()
+	s, err := open(o, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // Blocks are brought to a server on which everything goes wrong, by daemons that
@@ -380,14 +392,14 @@ func TestAnswers(t *testing.T) {
 		a := &attempt{tried: true, began: f.now, given: f.now}
 		s.attempts[5] = a
 		f.tokens[a.token(block)] = true
-		store(f, s, storage.Retry, "has no receipt")
+		store(f, s, storage.Unsure, "has no receipt")
 		f.pass(time.Second)
-		store(f, s, storage.Retry, "its token may be spent") // too soon
+		store(f, s, storage.Unsure, "its token may be spent") // too soon
 		f.pass(2 * time.Second)
-		store(f, s, storage.Retry, "its token may be spent") // the first may be under way yet
+		store(f, s, storage.Unsure, "its token may be spent") // the first may be under way yet
 		f.late = []lateInsert{{part{number: 5, checksum: 9}, a.token(block), f.now, f.now.Add(time.Hour)}}
 		f.pass(2 * time.Minute)
-		store(f, s, storage.Retry, "still running")
+		store(f, s, storage.Unsure, "still running")
 		f.restart()
 		f.pass(2 * time.Second)
 		store(f, s, storage.Stored, "")
@@ -398,7 +410,7 @@ func TestAnswers(t *testing.T) {
 	t.Run("receipts that cannot be read", func(t *testing.T) {
 		f, s := quiet()
 		f.policy = true
-		store(f, s, storage.Retry, "has no receipt")
+		store(f, s, storage.Unsure, "has no receipt")
 		f.pass(time.Hour)
 		for range 5 {
 			store(f, s, storage.Retry, "a row policy may hide")
@@ -408,17 +420,6 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%d times, %d inserts", f.times(5), f.inserts)
 		}
 		f.policy = false
-		store(f, s, storage.Stored, "")
-	})
-	t.Run("on a replica no token is renewed", func(t *testing.T) {
-		f, s := quiet()
-		f.replicas = true
-		f.tokens[new(attempt).token(block)] = true
-		for range 10 {
-			store(f, s, storage.Retry, "has no receipt")
-			f.pass(time.Hour)
-		}
-		f.parts = []part{{number: 5, checksum: 9}} // it has come from the other replica
 		store(f, s, storage.Stored, "")
 	})
 	t.Run("a malformed block", func(t *testing.T) {
@@ -449,7 +450,7 @@ func TestLastNumber(t *testing.T) {
 	if _, err := s.LastNumber(t.Context()); !errors.Is(err, storage.ErrAway) || !errors.Is(err, errLost) {
 		t.Errorf("a lost connection: %v", err)
 	}
-	s.server = refusing{f, &problem{"no", "mend"}}
+	s.server = refusing{f, &problem{barredTables, "no", "mend"}}
 	if _, err := s.LastNumber(t.Context()); errors.Is(err, storage.ErrAway) || !errors.Is(err, storage.ErrBarred) {
 		t.Errorf("a table that will not do: %v", err)
 	}
@@ -460,4 +461,4 @@ type refusing struct {
 	err error
 }
 
-func (r refusing) prepare(context.Context) error { return r.err }
+func (r refusing) prepare(context.Context, string) error { return r.err }

@@ -13,33 +13,39 @@ import (
 type Store struct {
 	o        Options
 	server   server
-	attempts map[uint64]*attempt // by block number; those of parked blocks stay
+	attempts map[uint64]*attempt // by block number; those of parked and unsure blocks stay
+	shard    string              // that the collector belongs to; empty before anything was sent
 	opened   time.Time
 	meters   meters
 
 	absentFor, endedFor time.Duration // tests make them short
 }
 
-// Open returns a Store. It does not connect: ClickHouse may be away.
+// Open returns a Store. It does not connect: ClickHouse may be away. An error says
+// that the options are wrong, or that the journal cannot be read.
 func Open(o Options) (*Store, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	return open(o, newNative(o)), nil
+	return open(o, newNative(o))
 }
 
-func open(o Options, s server) *Store {
-	return &Store{
-		o: o, server: s, attempts: make(map[uint64]*attempt), opened: o.Clock(),
+func open(o Options, n server) (*Store, error) {
+	s := &Store{
+		o: o, server: n, attempts: make(map[uint64]*attempt), opened: o.Clock(),
 		meters: register(o.Metrics), absentFor: absentFor, endedFor: endedFor,
 	}
+	if err := s.remember(); err != nil {
+		return nil, fmt.Errorf("clickhouse: to which shard the collector belongs: %w", err)
+	}
+	return s, nil
 }
 
 // LastNumber implements storage.Store. An error is storage.ErrAway, or it is
 // storage.ErrBarred and says what is wrong with the tables or with the access to
 // them, and what mends it.
 func (s *Store) LastNumber(ctx context.Context) (uint64, error) {
-	err := s.server.prepare(ctx)
+	err := s.prepare(ctx)
 	var last uint64
 	if err == nil {
 		last, err = s.server.last(ctx)
@@ -62,7 +68,7 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 	if err := check(b, s.o.Collector); err != nil {
 		return storage.Never, fmt.Errorf("clickhouse: block %d is malformed: %w", b.Number, err)
 	}
-	if err := s.server.prepare(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return s.failed(err)
 	}
 	a := s.attempts[b.Number]
@@ -70,15 +76,26 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 		a = new(attempt)
 		if b.Number <= s.o.Tried {
 			// By a process that has ended, in whatever way.
-			*a = attempt{tried: true, inherited: true, began: s.opened, given: s.opened}
+			*a = attempt{begun: true, tried: true, doubted: true, inherited: true, began: s.opened, given: s.opened}
 		}
 		s.attempts[b.Number] = a
 	}
 	answer, err := s.bring(ctx, b, a)
 	if answer == storage.Stored {
 		delete(s.attempts, b.Number)
+		if err := s.settled(b.Number, a); err != nil {
+			s.o.Logger.Warn("clickhouse: the wish to send a block again stays, though it is stored; it changes nothing", "block", b.Number, "error", err)
+		}
 	}
 	return answer, err
+}
+
+// settled lets go of a wish to send the block again that was not needed.
+func (s *Store) settled(number uint64, a *attempt) error {
+	if !a.doubted {
+		return nil
+	}
+	return s.o.Journal.Resent(number)
 }
 
 // Close closes the connection.

@@ -83,7 +83,8 @@ func renew(place string) (moved string, files int, err error) {
 // belongs says whether a file is of what a spool holds. Its reserve and what was
 // being written hold nothing: the next Open sees to them.
 func belongs(e fs.DirEntry) bool {
-	return e.Type().IsRegular() && (holds(e.Name()) || e.Name() == uncheckedName)
+	name := e.Name()
+	return e.Type().IsRegular() && (holds(name) || name == uncheckedName || name == shardName || strings.HasPrefix(name, resendPrefix))
 }
 
 // renewedName is where the files go: where an earlier call was moving them, else

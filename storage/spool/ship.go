@@ -11,12 +11,16 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// Oldest returns the oldest block that is neither stored nor parked, false where
-// there is none. The block is the caller's. It is the same one again until
-// Stored or Park, with the same bytes for ever. One that is damaged is reported
-// and passed over; its file stays. One that the disk does not give now is passed
-// over until the next call, and where there is no other, that is the error.
-func (s *Spool) Oldest() (*storage.Block, bool, error) {
+// Oldest is Next without a block that is passed over.
+func (s *Spool) Oldest() (*storage.Block, bool, error) { return s.Next(nil) }
+
+// Next returns the oldest block that is neither stored nor parked nor passed over
+// by pass, which may be nil; false where there is none. The block is the
+// caller's. It is the same one again until Stored or Park, with the same bytes
+// for ever. One that is damaged is reported and passed over; its file stays. One
+// that the disk does not give now is passed over until the next call, and where
+// there is no other, that is the error.
+func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error) {
 	unread := s.skipped()
 	most := len(unread) + unreadMax
 	var failed error
@@ -24,7 +28,7 @@ func (s *Spool) Oldest() (*storage.Block, bool, error) {
 		if err := s.settleNames(); err != nil {
 			return nil, false, err
 		}
-		r, i := s.take(unread)
+		r, i := s.take(unread, pass)
 		if r == nil {
 			if s.skip(nil) && failed == nil {
 				failed = fmt.Errorf("spool: all blocks of %s that wait %w", s.o.Dir, errRead)
@@ -115,9 +119,9 @@ func (s *Spool) settleNames() error {
 	return nil
 }
 
-// take finds the oldest block that may be stored and is not in unread, and marks
-// its run as tried.
-func (s *Spool) take(unread []*run) (*run, int) {
+// take finds the oldest block that may be stored, is not in unread and not passed
+// over, and marks its run as tried.
+func (s *Spool) take(unread []*run, pass func(number uint64) bool) (*run, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.runs {
@@ -125,7 +129,7 @@ func (s *Spool) take(unread []*run) (*run, int) {
 			continue
 		}
 		for i, state := range r.states {
-			if state == blockWaits {
+			if state == blockWaits && (pass == nil || !pass(r.name.first+uint64(i))) {
 				r.tried = true
 				return r, i
 			}

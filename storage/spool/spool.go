@@ -152,6 +152,9 @@ func Open(o Options) (*Spool, *Recovered, error) {
 		return nil, nil, fmt.Errorf("spool: lock %s: %w", o.Dir, err)
 	}
 	s.lock = lock
+	if _, err := s.Shard(); errors.Is(err, errShardNewer) {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
 	recovered, err := s.recover()
 	if err != nil {
 		if s.log != nil {

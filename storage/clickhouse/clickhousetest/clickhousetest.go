@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,6 +67,10 @@ type Options struct {
 	// Profile are the settings of the user's profile, as SET takes them: "a = 1,
 	// b = 'x'". They hold for the native protocol alone.
 	Profile string
+	// Address is where it listens, host:port. Empty: where nobody else does.
+	Address string
+	// Configuration is the engine's own, in XML. Empty: none.
+	Configuration string
 	// TLS makes the server speak TLS only, with the certificate CertificateFile.
 	TLS bool
 	// Trace is put before the command of the process, as "strace", "-f", ...
@@ -107,6 +112,10 @@ func Start(tb testing.TB, o Options) *Server {
 	s.config = native.Config{Library: library, Dir: dir, User: s.options.User, Password: o.Password, Profile: o.Profile}
 	host := loopback()
 	s.config.Address = host + ":0"
+	if o.Address != "" {
+		s.config.Address = o.Address
+	}
+	s.Configure(o.Configuration)
 	if o.TLS {
 		s.config.Certificate, s.config.Key = certificate(tb, host)
 	}
@@ -118,6 +127,20 @@ func Start(tb testing.TB, o Options) *Server {
 	})
 	s.run()
 	return s
+}
+
+// Address is one for a server that is started later, where nobody listens.
+func Address() string { return loopback() + ":9000" }
+
+// Configure changes the engine's configuration, in XML, from its next start on.
+func (s *Server) Configure(text string) {
+	s.tb.Helper()
+	if text == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(s.config.Dir, "data.xml"), []byte(text), 0o600); err != nil {
+		s.tb.Fatal(err)
+	}
 }
 
 // missing ends a test that cannot run here: a failure where everything has to run.

@@ -16,7 +16,7 @@ func (s *Server) useRemote() {
 	if user == "" {
 		user = "default"
 	}
-	if o := &s.options; o.Dir != "" || o.TLS || len(o.Trace) > 0 || o.Profile != "" || o.Password != "" {
+	if o := &s.options; o.Dir != "" || o.TLS || len(o.Trace) > 0 || o.Profile != "" || o.Password != "" || o.Address != "" || o.Configuration != "" {
 		s.ours("starts a server of its own kind")
 	}
 	s.options.User, s.options.Password = user, password

@@ -114,6 +114,7 @@ type Parquet struct {
 // ClickHouse is for the clickhouse driver.
 type ClickHouse struct {
 	Address      string // host:port, or several with commas between them
+	Cluster      string // empty: none
 	Database     string
 	User         string
 	Password     clickhouse.Secret

@@ -64,6 +64,7 @@ func (c *Config) settings() []setting {
 		duration("parquet.merge_interval", &c.Parquet.MergeInterval, time.Second, day),
 
 		addresses("clickhouse.address", &c.ClickHouse.Address),
+		optional(name("clickhouse.cluster", &c.ClickHouse.Cluster), &c.ClickHouse.Cluster),
 		name("clickhouse.database", &c.ClickHouse.Database),
 		name("clickhouse.user", &c.ClickHouse.User),
 		secret("clickhouse.password", &c.ClickHouse.Password),

@@ -278,8 +278,10 @@ func secret(key string, to *clickhouse.Secret) setting {
 }
 
 // file is a place in the file system, or none.
-func file(key string, to *string) setting {
-	s := path(key, to)
+func file(key string, to *string) setting { return optional(path(key, to), to) }
+
+// optional is a setting that may be empty.
+func optional(s setting, to *string) setting {
 	set := s.set
 	s.set = func(text string) error {
 		if text == "" {

@@ -3,6 +3,7 @@ package chdb
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"unsafe"
 
@@ -57,6 +58,9 @@ func Open(library, dir string) (*Engine, error) {
 // Connect opens a session with settings and a current database of its own.
 func (e *Engine) Connect() (*Conn, error) {
 	argv := []*byte{text("clickhouse"), text("--path=" + e.dir)}
+	if config := e.dir + ".xml"; exists(config) {
+		argv = append(argv, text("--config-file="+config))
+	}
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
 	for _, arg := range argv {
@@ -95,6 +99,11 @@ func (c *Conn) Query(sql, format string) ([]byte, error) {
 // Close ends the session.
 func (c *Conn) Close() {
 	closeConnection(c.handle)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // text is a C string.
