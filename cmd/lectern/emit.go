@@ -44,6 +44,8 @@ type emitSummary struct {
 	Bytes        uint64  `json:"bytes"`
 	SkippedLines int64   `json:"skipped_lines"`
 	Seconds      float64 `json:"seconds"`
+
+	Log *emitLogSummary `json:"log,omitempty"`
 }
 
 // runEmit is `lectern emit`: it sends the events of an access log, or made-up
@@ -73,9 +75,8 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	began := time.Now()
 	err = emitAll(ctx, source, out, newEmitPace(o.rate), stderr)
 	stats := out.Stats()
-	if n := source.skipped(); err == nil && n > 0 && stats.Events == 0 {
-		err = fmt.Errorf("nothing was sent: %d lines are in neither the common nor the combined log format", n)
-	}
+	log, logErr := emitLogEnd(source, stderr)
+	err = errors.Join(err, logErr)
 	code := 0
 	if err != nil {
 		emitComplain(stderr, err)
@@ -85,6 +86,7 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		Events: stats.Events, Frames: stats.Frames, Bytes: stats.Bytes,
 		SkippedLines: source.skipped(),
 		Seconds:      math.Round(time.Since(began).Seconds()*1e3) / 1e3,
+		Log:          log,
 	})
 	if _, err := fmt.Fprintf(stdout, "%s\n", line); err != nil {
 		emitComplain(stderr, fmt.Errorf("cannot write the summary: %w", err))
@@ -119,7 +121,7 @@ func emitAll(ctx context.Context, source emitSource, out emitter, pace *emitPace
 	case err = <-finished:
 	case <-ctx.Done():
 	}
-	if ctx.Err() != nil {
+	if l, ok := source.(interface{ endless() bool }); ctx.Err() != nil && !(ok && l.endless()) {
 		err = errors.New("interrupted before all was sent")
 	}
 	closing, done := emitClosing(ctx)
