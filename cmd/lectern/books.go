@@ -41,7 +41,8 @@ What the columns count, in events:
 
 They add up when sent = accepted + refused + shed + lost, lost is not below
 zero, and stored = accepted. While the daemon stores a block, they may miss it
-for a moment: ask again.
+for a moment: ask again. What waits in the spool is in none of them; standard error
+says how much that is, and for how long it has waited.
 
 The stream "-" is for frames of which nothing could be believed, not even the
 stream: there are frames refused, and no events.
@@ -68,7 +69,9 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
+	stop := p.watch(reader)
 	books, err := reader.Books(ctx)
+	stop()
 	if err != nil {
 		return p.fail("books", fmt.Errorf("cannot read the store in %q: %w", s.dir, err))
 	}
@@ -83,6 +86,9 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 		code = p.print("books", fmt.Sprintf("Nothing is stored in %q: there are no books.\n", s.dir))
 	default:
 		code = p.print("books", booksTable(books))
+	}
+	if w := waiting(s.loaded); w.any() {
+		fmt.Fprintf(p.stderr, "lectern books: not in these books yet: %s\n", w.say(p.now(), s.loaded))
 	}
 	for i := range books {
 		for _, d := range discrepancies(&books[i]) {
