@@ -117,7 +117,7 @@ func (l *emitLog) readFile(ctx context.Context, path string, follow bool) (again
 	}
 	if l.progress != nil {
 		l.downloads = accesslog.Downloads{} // as a run that goes on in this file would have it
-		if err := l.goOn(ctx, path, f); err != nil {
+		if err := l.goOn(ctx, f); err != nil {
 			return false, err
 		}
 		defer func() { err = errors.Join(err, l.progress.save()) }()
@@ -146,8 +146,10 @@ func (l *emitLog) readFile(ctx context.Context, path string, follow bool) (again
 
 // goOn brings a file to where its log was left. What is before that is read for
 // what was downloaded in it.
-func (l *emitLog) goOn(ctx context.Context, path string, f *logfile.File) error {
-	until := l.progress.begin(path, f)
+func (l *emitLog) goOn(ctx context.Context, f *logfile.File) error {
+	// Under its first name also where it has another now: until it is finished, the
+	// next run looks for it again.
+	until := l.progress.begin(l.options.path, f)
 	for f.Offset() < until && ctx.Err() == nil {
 		line, err := f.Next()
 		if err == io.EOF {
@@ -157,7 +159,7 @@ func (l *emitLog) goOn(ctx context.Context, path string, f *logfile.File) error 
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("cannot read the log %s to where it was sent: %w", path, err)
+			return fmt.Errorf("cannot read the log %s to where it was sent: %w", l.options.path, err)
 		}
 		if entry, why := l.parser.Parse(line); why == accesslog.Read {
 			l.judge(&entry)
