@@ -89,6 +89,8 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	}
 	if w := waiting(s.loaded); w.any() {
 		fmt.Fprintf(p.stderr, "lectern books: not in these books yet: %s\n", w.say(p.now(), s.loaded))
+	} else if memory := inMemory(ctx, s.loaded); len(books) == 0 && memory != "" {
+		fmt.Fprintf(p.stderr, "lectern books: not in these books yet: nothing waits in the spool%s\n", memory)
 	}
 	for i := range books {
 		for _, d := range discrepancies(&books[i]) {

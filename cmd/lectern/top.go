@@ -143,7 +143,7 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 		return p.fail("top", fmt.Errorf("cannot read the store in %q: %w", o.store.dir, err))
 	}
 	if len(rows) == 0 {
-		fmt.Fprintf(p.stderr, "lectern top: %s\n", o.nothing(p.now()))
+		fmt.Fprintf(p.stderr, "lectern top: %s\n", o.nothing(p.now())+inMemory(ctx, o.store.loaded))
 		return 0
 	}
 	names.want(rows)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -68,6 +70,29 @@ func (w *waits) say(now time.Time, c *config.Config) string {
 		parts = append(parts, fmt.Sprintf("%d blocks with %d rows for the store, the oldest for %v (lectern spool ls shows them)", w.blocks, w.frozen, ago(w.received)))
 	}
 	return fmt.Sprintf("in the spool %q wait %s", c.Spool.Dir, strings.Join(parts, ", and "))
+}
+
+// daemonTimeout is how long a daemon on this machine may take to say that it runs.
+const daemonTimeout = 500 * time.Millisecond
+
+// inMemory says what a daemon that runs by this configuration has not put into the
+// spool yet, behind "; ", and nothing where none answers.
+func inMemory(ctx context.Context, c *config.Config) string {
+	if c == nil {
+		return ""
+	}
+	ctx, done := context.WithTimeout(ctx, daemonTimeout)
+	defer done()
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Ops.Address+"/healthz", nil)
+	if err != nil {
+		return ""
+	}
+	answer, err := http.DefaultClient.Do(ask)
+	if err != nil {
+		return ""
+	}
+	_ = answer.Body.Close() // that it answers says enough
+	return fmt.Sprintf("; the daemon runs, and what it received in the last %s (window.ack_interval) is in its memory", config.FormatDuration(c.Window.AckInterval))
 }
 
 // watch shows on a terminal how far a question is, until the function that it

@@ -188,10 +188,7 @@ func (f *File) sameHead() (bool, error) {
 func Renamed(path string, head int, is func(info fs.FileInfo, head []byte) bool) (string, bool) {
 	dir, name := filepath.Split(path)
 	stem := strings.TrimSuffix(name, filepath.Ext(name))
-	list, err := os.ReadDir(filepath.Clean("./" + dir))
-	if filepath.IsAbs(path) {
-		list, err = os.ReadDir(filepath.Clean(dir))
-	}
+	list, err := os.ReadDir(filepath.Clean(dir)) // of "" it is "."
 	if err != nil {
 		return "", false
 	}
