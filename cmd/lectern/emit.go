@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/progress"
@@ -160,16 +159,4 @@ func emitUncounted(s emit.Stats) error {
 		unsure = fmt.Errorf("the collector has forgotten this source, and whether it had counted %d events is not known", s.Unsure)
 	}
 	return errors.Join(refused, unsure)
-}
-
-// counter counts the bytes read through it, for the progress bar.
-type counter struct {
-	io.Reader
-	n atomic.Int64
-}
-
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.Reader.Read(b)
-	c.n.Add(int64(n))
-	return n, err
 }
