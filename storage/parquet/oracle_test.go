@@ -215,7 +215,7 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 	if r.IntN(6) > 0 {
 		b.Day = testDay + uint32(r.IntN(3)) - 1
 		for range 1 + r.IntN(40) {
-			k := key{uint16(r.IntN(3)), b.Day*secondsPerDay + uint32(r.IntN(20))*60, r.Uint64N(4) << 61, r.Uint64N(5) | 1<<63}
+			k := key{uint16(r.IntN(3)), b.Day*secondsPerDay + uint32(r.IntN(20))*60, r.Uint64N(4) << 62, r.Uint64N(5) | 1<<63}
 			at := int64(k.minute)*1000 + r.Int64N(60_000)
 			rows[k] = storage.Row{
 				Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user,

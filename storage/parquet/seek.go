@@ -3,6 +3,7 @@ package parquet
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
@@ -15,6 +16,9 @@ type rowRange struct {
 	since   uint64         // minutes from this one on, milliseconds
 	streams *[1 << 16]bool // nil for all
 	low, up uint16         // the lowest and the highest of them
+	// contents are those that the rows may have, sorted; nil for all. Rows of others
+	// may be among those that are given.
+	contents []uint64
 }
 
 func wantedRows(q *storage.TopQuery) rowRange {
@@ -48,9 +52,20 @@ func (w *rowRange) groups(o *opened) (all []parquet.RowGroup) {
 		if ok && (last < int64(w.low) || first > int64(w.up)) {
 			continue
 		}
+		first, last, ok = bounds(&columns[colContent].MetaData.Statistics)
+		if ok && w.contents != nil && !anyWithin(w.contents, uint64(first), uint64(last)) {
+			continue
+		}
 		all = append(all, g)
 	}
 	return all
+}
+
+// anyWithin reports whether one of the sorted values is from first to last. Where
+// they are in no order, they are not what was asked for, and rule nothing out.
+func anyWithin(sorted []uint64, first, last uint64) bool {
+	i, _ := slices.BinarySearch(sorted, first)
+	return first > last || i < len(sorted) && sorted[i] <= last
 }
 
 // bounds reads the smallest and the largest value of a column of whole numbers.

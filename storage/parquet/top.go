@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"context"
+	"slices"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -9,7 +10,7 @@ import (
 // topKeysMax bounds how many groups, and then how many pairs, Top holds at once.
 // Where there are more it goes over the rows several times, for a part of them
 // each: time, in place of memory. A group takes some 90 bytes, a pair 25.
-const topKeysMax = 1 << 20
+const topKeysMax = 1 << 19
 
 // Top implements storage.Reader. It goes over the rows twice: for the sums of
 // all groups, and for the number of different others of the few that are the
@@ -130,6 +131,13 @@ func (t *topping) count(ctx context.Context, top []storage.TopRow) error {
 	answer := newKeyTable(len(top) + 1)
 	for i := range top {
 		answer.find(answer.hash(top[i].ID, uint64(top[i].Stream)), top[i].ID, uint64(top[i].Stream))
+	}
+	if t.ids == colContent {
+		t.seek.wanted.contents = make([]uint64, 0, len(top)) // files lie in their order
+		for i := range top {
+			t.seek.wanted.contents = append(t.seek.wanted.contents, top[i].ID)
+		}
+		slices.Sort(t.seek.wanted.contents)
 	}
 	pairs := newKeyTable(t.keysMax)
 	first := t.seek.passes - 1
