@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -27,7 +28,8 @@ import (
 // emitTaker takes events as a client library with a queue does: what was added
 // outlives it, and it knows how many that were.
 type emitTaker struct {
-	taken  *[]string // content and user of each, by name
+	mu     sync.Mutex // protects taken
+	taken  *[]string  // content and user of each, by name
 	names  map[uint64]string
 	source uint64
 	events uint64
@@ -50,11 +52,22 @@ func (e *emitTaker) Add(event emit.Event) error {
 		return errKilled
 	}
 	e.events++
+	e.mu.Lock()
 	*e.taken = append(*e.taken, e.name(event.Content)+" "+e.name(event.User))
+	e.mu.Unlock()
 	if e.last--; e.last == 0 {
 		e.killed = true
 	}
 	return nil
+}
+
+// some returns what was taken since the last call.
+func (e *emitTaker) some() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	some := strings.Join(*e.taken, "|")
+	*e.taken = nil
+	return some
 }
 
 func (e *emitTaker) name(id uint64) string {
@@ -239,11 +252,10 @@ func TestEmitLogFollows(t *testing.T) {
 			{func() { write(t, path, strings.Repeat(logLine("h", "/6", 200, ""), 2)) }, "/6 h|/6 h"}, // grown past where it was
 			{func() { _ = os.WriteFile(path, []byte(strings.Repeat(logLine("i", "/7", 200, ""), 4)), 0o600) }, "/7 i|/7 i|/7 i|/7 i"},
 		} {
-			*out.taken = nil
 			step.do()
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			if got := strings.ReplaceAll(strings.Join(*out.taken, "|"), out.name(xxhash.Sum64String("i")), "i"); got != step.want {
+			if got := strings.ReplaceAll(out.some(), out.name(xxhash.Sum64String("i")), "i"); got != step.want {
 				t.Errorf("step %d: %s, want %s", i, got, step.want)
 			}
 		}
