@@ -6,6 +6,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 )
@@ -54,8 +55,9 @@ var ErrShardDamaged = errors.New("the note of the shard that the collector belon
 // Reader answers questions about what is stored. Any goroutine may call it, also
 // while another process writes.
 type Reader interface {
-	// Top returns the contents or users with the most opens, most first; ties
-	// by reads, then by dwell, then by the lower id.
+	// Top returns, of each stream, the contents or users with the most opens, or
+	// most of what TopQuery.Sort says; the lowest stream first, and most first in
+	// it; ties by opens, then by reads, then by dwell, then by the lower id.
 	Top(ctx context.Context, q TopQuery) ([]TopRow, error)
 	// Books returns one entry a stream, ordered by stream.
 	Books(ctx context.Context) ([]BookTotal, error)
@@ -70,11 +72,28 @@ const (
 	ByUser
 )
 
+// Sort says what Top sorts by.
+type Sort int
+
+// What Top sorts by.
+const (
+	SortOpens Sort = iota
+	SortReads
+	SortFinishes
+	SortSaves
+	SortShares
+	SortDwell
+)
+
+// Sorts are the names of what Top sorts by.
+var Sorts = []string{"opens", "reads", "finishes", "saves", "shares", "dwell"}
+
 // TopQuery asks for the most read.
 type TopQuery struct {
 	By      By
-	Since   uint32 // only minutes from this one on, Unix seconds; 0 for all
-	Limit   int
+	Sort    Sort
+	Since   uint32   // only minutes from this one on, Unix seconds; 0 for all
+	Limit   int      // so many of each stream
 	Streams []uint16 // only these; empty for all
 }
 
@@ -92,6 +111,31 @@ type TopRow struct {
 	Others   uint64
 }
 
+// Compare is below zero where r comes before o in an answer that is sorted so.
+func (s Sort) Compare(r, o *TopRow) int {
+	return cmp.Or(
+		cmp.Compare(r.Stream, o.Stream), cmp.Compare(s.of(o), s.of(r)),
+		cmp.Compare(o.Opens, r.Opens), cmp.Compare(o.Reads, r.Reads), cmp.Compare(o.Dwell, r.Dwell), cmp.Compare(r.ID, o.ID),
+	)
+}
+
+func (s Sort) of(r *TopRow) uint64 {
+	switch s {
+	case SortReads:
+		return r.Reads
+	case SortFinishes:
+		return r.Finishes
+	case SortSaves:
+		return r.Saves
+	case SortShares:
+		return r.Shares
+	case SortDwell:
+		return r.Dwell
+	default:
+		return r.Opens
+	}
+}
+
 // BookTotal is the sum of a stream's books, beside what its rows hold. The spans
 // of its sources are settled in it: what one collector missed and another got is
 // not lost, and what came to none is.
@@ -104,7 +148,7 @@ type BookTotal struct {
 
 // Balanced says whether every event sent is accounted for.
 func (t *BookTotal) Balanced() bool {
-	return int64(t.Sent) == int64(t.Accepted)+int64(t.RefusedEvents())+int64(t.Shed)+t.Lost+t.Open
+	return int64(t.Sent) == int64(t.Accepted)+int64(t.RefusedEvents())+int64(t.Shed)+t.Lost+t.Open+int64(t.Damaged)
 }
 
 // AddsUp says whether the books balance, nothing is lost below zero, and every

@@ -44,8 +44,9 @@ What the columns count, in events:
                    taken; each is in the sum, as what became of it
 
 They add up when sent = accepted + refused + shed + lost + open + damaged, lost is
-not below zero, nothing is damaged, and stored = accepted. While the daemon stores a block, they may miss it
-for a moment: ask again.
+not below zero, nothing is damaged, and stored = accepted. While the daemon stores a
+block, they may miss it for a moment: ask again. What waits in the spool is in none
+of them; standard error says how much that is, and for how long it has waited.
 
 The stream "-" is for frames of which nothing could be believed, not even the
 stream: there are frames refused, and no events.
@@ -72,7 +73,9 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
+	stop := p.watch(reader)
 	books, err := reader.Books(ctx)
+	stop()
 	if err != nil {
 		return p.fail("books", fmt.Errorf("cannot read the store in %q: %w", s.dir, err))
 	}
@@ -87,6 +90,11 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 		code = p.print("books", fmt.Sprintf("Nothing is stored in %q: there are no books.\n", s.dir))
 	default:
 		code = p.print("books", booksTable(books))
+	}
+	if w := waiting(s.loaded); w.any() {
+		fmt.Fprintf(p.stderr, "lectern books: not in these books yet: %s\n", w.say(p.now(), s.loaded))
+	} else if memory := inMemory(ctx, s.loaded); len(books) == 0 && memory != "" {
+		fmt.Fprintf(p.stderr, "lectern books: not in these books yet: nothing waits in the spool%s\n", memory)
 	}
 	for i := range books {
 		for _, d := range discrepancies(&books[i]) {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/progress"
@@ -67,9 +66,8 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	began := time.Now()
 	err = emitAll(ctx, source, out, newEmitPace(o.rate), stderr)
 	stats := out.Stats()
-	if n := source.skipped(); err == nil && n > 0 && stats.Events == 0 {
-		err = fmt.Errorf("nothing was sent: %d lines are in neither the common nor the combined log format", n)
-	}
+	log, logErr := emitLogEnd(source, stderr)
+	err = errors.Join(err, logErr)
 	code := 0
 	if err != nil {
 		emitComplain(stderr, err)
@@ -79,7 +77,7 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		emitComplain(stderr, q.kept)
 	}
 	summary := summarize(stats, o)
-	summary.SkippedLines = source.skipped()
+	summary.SkippedLines, summary.Log = source.skipped(), log
 	summary.Seconds = math.Round(time.Since(began).Seconds()*1e3) / 1e3
 	line, _ := json.Marshal(summary) // plain numbers always marshal
 	if _, err := fmt.Fprintf(stdout, "%s\n", line); err != nil {
@@ -135,7 +133,7 @@ func emitAll(ctx context.Context, source emitSource, out emitter, pace *emitPace
 	case err = <-finished:
 	case <-ctx.Done():
 	}
-	if ctx.Err() != nil {
+	if l, ok := source.(interface{ endless() bool }); ctx.Err() != nil && !(ok && l.endless()) {
 		err = errors.New("interrupted before all was sent")
 	}
 	closing, done := emitClosing(ctx)
@@ -174,16 +172,4 @@ func emitUncounted(s emit.Stats) error {
 		unsure = fmt.Errorf("whether the collector counted %d events is not known", s.Unsure)
 	}
 	return errors.Join(refused, unsure)
-}
-
-// counter counts the bytes read through it, for the progress bar.
-type counter struct {
-	io.Reader
-	n atomic.Int64
-}
-
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.Reader.Read(b)
-	c.n.Add(int64(n))
-	return n, err
 }

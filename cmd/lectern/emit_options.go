@@ -30,15 +30,7 @@ Where to:
                      connection is lost)
   --stream N         the application or site, 0 to 65534 (default 0)
 
-An access log:
-
-  --log FILE         common or combined log format, plain or gzip; "-" reads
-                     standard input. Each GET answered 200, 206 or 304 is an
-                     "open", at the line's own time, by the client's address, of
-                     the path without its query. Lines that cannot be read are
-                     counted in skipped_lines.
-
-Made-up readers, who open, read on, finish, and now and then save or share:
+` + emitLogHelp + `Made-up readers, who open, read on, finish, and now and then save or share:
 
   --events N         how many events
   --users N          how many readers there are (default 10000)
@@ -70,7 +62,7 @@ How:
 The last line on standard output is JSON:
 
   {"events":N,"recovered":N,"sent":N,"queued":N,"dropped":{"REASON":N,...},
-   "frames":N,"bytes":N,"skipped_lines":N,"seconds":S}
+   "frames":N,"bytes":N,"skipped_lines":N,"seconds":S,"log":{…}}
 
 Events of this run and those recovered from the queue are sent, queued for the
 next run, or dropped. Over TCP sent means acknowledged; over UDP, that the kernel
@@ -84,13 +76,14 @@ a frame that is sent again counts again.
 
 Exit status: 0 when everything was sent, or is in the queue for the next run; 1
 when events were dropped, no collector could be reached at the start (without
---queue), a log made no event and has lines that cannot be read, or it was
-interrupted; 2 when the arguments make no sense.
+--queue), more than half of a log's lines could not be read, or it was interrupted
+(--follow: with something unsent); 2 when the arguments make no sense.
 
 Examples:
 
   lectern emit --to udp://127.0.0.1:8420 --log access.log.gz
-  tail -F access.log | lectern emit --to tcp://127.0.0.1:8420 --log - --stream 7
+  lectern emit --to tcp://127.0.0.1:8420 --log access.log --follow --once sent
+  kubectl logs -f deploy/web | lectern emit --to tcp://127.0.0.1:8420 --log -
   lectern emit --to udp://127.0.0.1:8420 --events 1000000 --users 50000 --rate 200000
   lectern emit --to udp://127.0.0.1:8420 --events 1000000 --readers 100000
 `
@@ -98,7 +91,7 @@ Examples:
 // emitOptions are the arguments of `lectern emit`, checked.
 type emitOptions struct {
 	network, address string // "udp" or "tcp", "host:port"
-	log              string // empty for made-up readers
+	logOptions       emitLogOptions
 	events           uint64
 	users, contents  uint64
 	readers          uint64 // who are there at once; 0 for users
@@ -111,7 +104,8 @@ type emitOptions struct {
 func parseEmit(args []string) (*emitOptions, error) {
 	flags := newFlags("emit")
 	to := flags.String("to", "", "")
-	log := flags.String("log", "", "")
+	var log emitLogOptions
+	log.flags(flags)
 	events := flags.Int64("events", 0, "")
 	users := flags.Int64("users", 10_000, "")
 	contents := flags.Int64("contents", 1000, "")
@@ -137,8 +131,14 @@ func parseEmit(args []string) (*emitOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSources(given, *log); err != nil {
+	if err := checkSources(given, log.path); err != nil {
 		return nil, err
+	}
+	if err := log.check(given); err != nil {
+		return nil, err
+	}
+	if own := log.queue(network); own != "" {
+		*queue = own
 	}
 	for _, limit := range []struct {
 		name           string
@@ -176,8 +176,8 @@ func parseEmit(args []string) (*emitOptions, error) {
 	}
 	return &emitOptions{
 		network: network, address: address,
-		log:    *log,
-		events: uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed), readers: uint64(*readers),
+		logOptions: log,
+		events:     uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed), readers: uint64(*readers),
 		rate:   *rate,
 		client: client,
 	}, nil
@@ -229,12 +229,12 @@ func parseTo(to string) (network, address string, err error) {
 // open opens the source of events.
 func (o *emitOptions) open(stdin io.Reader) (emitSource, error) {
 	switch {
-	case o.log == "" && o.readers > 0:
+	case o.logOptions.path == "" && o.readers > 0:
 		return newEmitPresent(o), nil
-	case o.log == "":
+	case o.logOptions.path == "":
 		return newEmitCrowd(o), nil
 	}
-	return openEmitLog(o.log, stdin)
+	return openEmitLog(o, stdin)
 }
 
 // dial opens the way to the collector.

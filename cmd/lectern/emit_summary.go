@@ -14,6 +14,8 @@ type emitSummary struct {
 	Bytes        uint64            `json:"bytes"`
 	SkippedLines int64             `json:"skipped_lines"`
 	Seconds      float64           `json:"seconds"`
+
+	Log *emitLogSummary `json:"log,omitempty"`
 }
 
 // summarize is what became of a run's events.

@@ -103,6 +103,7 @@ type storeFlags struct {
 	config string
 	dir    string // and, without --dir, what messages call the store
 	json   bool
+	loaded *config.Config // nil with --dir
 }
 
 func newStoreFlags(name string) *storeFlags {
@@ -122,7 +123,7 @@ func (p *process) openStore(s *storeFlags) (storage.Reader, bool) {
 		if !ok {
 			return nil, false
 		}
-		s.dir = storeName(&c)
+		s.dir, s.loaded = storeName(&c), &c
 		if c.Storage.Driver == "clickhouse" {
 			open = func() (storage.Reader, error) { return clickhouse.OpenReader(clickhouseOptions(&c)) }
 		}

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // table is text in columns: the first row is the header.
@@ -22,7 +24,7 @@ func (t *table) String() string {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], columns(cell))
 		}
 	}
 	var b strings.Builder
@@ -31,7 +33,7 @@ func (t *table) String() string {
 			if i > 0 {
 				b.WriteString("  ")
 			}
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", widths[i]-columns(cell))
 			switch {
 			case i >= t.left:
 				b.WriteString(pad + cell)
@@ -45,6 +47,13 @@ func (t *table) String() string {
 	}
 	return b.String()
 }
+
+// columns is how many of a terminal's columns a text takes: two for each character
+// that East Asian writing and pictures are made of, none for an accent that stands
+// on the one before it. What is ambiguous takes one, whatever the locale.
+func columns(text string) int { return terminal.StringWidth(text) }
+
+var terminal = &runewidth.Condition{StrictEmojiNeutral: true}
 
 // number is a count in decimal.
 func number[T int | int64 | uint64](n T) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +15,8 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-const topHelp = `Show what is read most: the contents, or the users, with the most opens.
+const topHelp = `Show what is read most: of each stream the contents, or the users, with the most
+opens.
 
 Usage:
 
@@ -30,10 +32,12 @@ What:
 
   --by content     contents, with the number of their readers (the default)
   --by user        users, with the number of contents they read
+  --sort WORD      by the most opens (the default), reads, finishes, saves, shares
+                   or dwell
   --since DURATION only the minutes since so long ago (default 24h)
   --all            of all time
   --stream N       only this stream; may be given more than once
-  -n N             so many, 1 to 100000 (default 10)
+  -n N             so many of each stream, 1 to 100000 (default 10)
 
 How:
 
@@ -43,7 +47,8 @@ How:
                    readers of JSON have no 64-bit integers.
 
 The daemon may run meanwhile. What it has not stored yet (window.flush_interval,
-10 s by default) does not show.
+10 s by default) does not show; where nothing else does, what waits in the spool
+is named. A terminal sees how far it is.
 
 Exit status: 0, also when nothing was found; 1 when the store cannot be read; 2
 when the arguments make no sense.
@@ -73,6 +78,7 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	since := flags.Duration("since", 24*time.Hour, "")
 	all := flags.Bool("all", false, "")
 	n := flags.Int("n", 10, "")
+	sort := flags.String("sort", storage.Sorts[0], "")
 	flags.StringVar(&o.names, "names", "", "")
 	flags.Func("stream", "", func(text string) error {
 		stream, err := parseStream(text)
@@ -92,6 +98,11 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	case *n < 1 || *n > topMax:
 		return p.usage("top", fmt.Errorf("-n %d is outside of 1 to %d", *n, topMax))
 	}
+	at := slices.Index(storage.Sorts, *sort)
+	if at < 0 {
+		return p.usage("top", fmt.Errorf("--sort %q is not one of %s%s", *sort, strings.Join(storage.Sorts, ", "), didYouMean(*sort, storage.Sorts...)))
+	}
+	o.query.Sort = storage.Sort(at)
 	if *by == "user" {
 		o.query.By = storage.ByUser
 	}
@@ -125,12 +136,14 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 	if !ok {
 		return 1
 	}
+	stop := p.watch(reader)
 	rows, err := reader.Top(ctx, o.query)
+	stop()
 	if err != nil {
 		return p.fail("top", fmt.Errorf("cannot read the store in %q: %w", o.store.dir, err))
 	}
 	if len(rows) == 0 {
-		fmt.Fprintf(p.stderr, "lectern top: %s\n", o.nothing())
+		fmt.Fprintf(p.stderr, "lectern top: %s\n", o.nothing(p.now())+inMemory(ctx, o.store.loaded))
 		return 0
 	}
 	names.want(rows)
@@ -144,7 +157,10 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 }
 
 // nothing says what to do when nothing was found.
-func (o *topOptions) nothing() string {
+func (o *topOptions) nothing(now time.Time) string {
+	if w := waiting(o.store.loaded); w.any() {
+		return "nothing that was asked for is stored yet; " + w.say(now, o.store.loaded)
+	}
 	of := ""
 	if len(o.query.Streams) > 0 {
 		of = " of these streams"

@@ -80,6 +80,7 @@ func TestTopAsks(t *testing.T) {
 		{"--since 45s", storage.TopQuery{Since: noon - 60, Limit: 10}},
 		{"--since 1000000h", storage.TopQuery{Limit: 10}},
 		{"--all -n 100000", storage.TopQuery{Limit: 100_000}},
+		{"--all --sort dwell", storage.TopQuery{Limit: 10, Sort: storage.SortDwell}},
 		{"--all --by user --stream 3 --stream=65534", storage.TopQuery{By: storage.ByUser, Limit: 10, Streams: []uint16{3, 65534}}},
 	} {
 		l := &library{}
@@ -161,6 +162,7 @@ func TestTopUsage(t *testing.T) {
 		"--since 0s":            "--since 0s is not longer than nothing",
 		"--since -1h":           "--since -1h0m0s is not longer than nothing",
 		"--since yesterday":     `--since "yesterday" is not a duration, such as "10s" (ms, s, m, h)`,
+		"--sort readers":        `--sort "readers" is not one of opens, reads, finishes, saves, shares, dwell; did you mean "reads"?`,
 		"-n 0":                  "-n 0 is outside of 1 to 100000",
 		"-n 100001":             "-n 100001 is outside of 1 to 100000",
 		"--stream 65535":        `--stream "65535": it is not a stream, 0 to 65534`,

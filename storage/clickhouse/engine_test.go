@@ -267,6 +267,8 @@ func TestTopAgainstMap(t *testing.T) {
 	for _, q := range []storage.TopQuery{
 		{Limit: 5}, {Limit: 1000, By: storage.ByUser}, {Limit: 7, Streams: []uint16{2, 3, 9}},
 		{Limit: 50, Since: testDay*secondsPerDay + 12*3600}, {Limit: 3, Since: (testDay + 1) * secondsPerDay}, {},
+		{Limit: 4, Sort: storage.SortReads}, {Limit: 4, Sort: storage.SortFinishes}, {Limit: 4, Sort: storage.SortSaves, By: storage.ByUser},
+		{Limit: 4, Sort: storage.SortShares}, {Limit: 4, Sort: storage.SortDwell, By: storage.ByUser},
 	} {
 		sums, others := map[key]*storage.TopRow{}, map[key]map[uint64]bool{}
 		for i := range rows {
@@ -295,21 +297,25 @@ func TestTopAgainstMap(t *testing.T) {
 		for _, sum := range sums {
 			want = append(want, *sum)
 		}
+		sort := func(r storage.TopRow) int {
+			return []int{int(r.Opens), int(r.Reads), int(r.Finishes), int(r.Saves), int(r.Shares), int(r.Dwell)}[q.Sort]
+		}
 		slices.SortFunc(want, func(a, b storage.TopRow) int {
-			for _, c := range []int{int(b.Opens) - int(a.Opens), int(b.Reads) - int(a.Reads), int(b.Dwell) - int(a.Dwell)} {
+			for _, c := range []int{int(a.Stream) - int(b.Stream), sort(b) - sort(a), int(b.Opens) - int(a.Opens), int(b.Reads) - int(a.Reads), int(b.Dwell) - int(a.Dwell)} {
 				if c != 0 {
 					return c
 				}
 			}
-			if a.ID != b.ID {
-				if a.ID < b.ID {
-					return -1
-				}
-				return 1
+			if a.ID < b.ID {
+				return -1
 			}
-			return int(a.Stream) - int(b.Stream)
+			return 1
 		})
-		want = want[:min(q.Limit, len(want))]
+		of := map[uint16]int{}
+		want = slices.DeleteFunc(want, func(r storage.TopRow) bool {
+			of[r.Stream]++
+			return of[r.Stream] > q.Limit
+		})
 		got, err := reader.Top(t.Context(), q)
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%+v: %v\ngot  %v\nwant %v", q, err, got, want)

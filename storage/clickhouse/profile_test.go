@@ -81,7 +81,7 @@ func profiledTop(t *testing.T, server *clickhousetest.Server, o Options) {
 	}
 	var want []string
 	for _, row := range server.Query("SELECT stream, content, sum(opens) AS o, sum(reads) AS r, sum(dwell_ms) AS d, uniqExact(user) FROM lectern.reads " +
-		"WHERE stream != 65535 GROUP BY stream, content ORDER BY o DESC, r DESC, d DESC, content, stream LIMIT 10") {
+		"WHERE stream != 65535 GROUP BY stream, content ORDER BY stream, o DESC, r DESC, d DESC, content LIMIT 10 BY stream") {
 		want = append(want, strings.Join(row, " "))
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

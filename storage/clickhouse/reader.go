@@ -79,11 +79,11 @@ func topQuery(reads string, q *storage.TopQuery) string {
 	}
 	sums := fmt.Sprintf("SELECT t.stream AS stream, t.%s AS id, sum(t.opens) AS opens, sum(t.reads) AS reads, sum(t.finishes) AS finishes, "+
 		"sum(t.saves) AS saves, sum(t.shares) AS shares, sum(t.dwell_ms) AS dwell FROM %s AS t WHERE %s GROUP BY stream, id "+
-		"ORDER BY opens DESC, reads DESC, dwell DESC, id, stream LIMIT %d", id, reads, where, q.Limit)
+		"ORDER BY stream, %s DESC, opens DESC, reads DESC, dwell DESC, id LIMIT %d BY stream", id, reads, where, storage.Sorts[q.Sort], q.Limit)
 	return fmt.Sprintf("SELECT a.stream, a.id, a.opens, a.reads, a.finishes, a.saves, a.shares, a.dwell, b.others FROM (%s) AS a "+
 		"INNER JOIN (SELECT t.stream AS stream, t.%s AS id, uniqExact(t.%s) AS others FROM %s AS t WHERE %s AND (t.stream, t.%s) IN (SELECT stream, id FROM (%s)) GROUP BY stream, id) AS b "+
-		"ON a.stream = b.stream AND a.id = b.id ORDER BY a.opens DESC, a.reads DESC, a.dwell DESC, a.id, a.stream",
-		sums, id, other, reads, where, id, sums)
+		"ON a.stream = b.stream AND a.id = b.id ORDER BY a.stream, a.%s DESC, a.opens DESC, a.reads DESC, a.dwell DESC, a.id",
+		sums, id, other, reads, where, id, sums, storage.Sorts[q.Sort])
 }
 
 func (c *connection) top(ctx context.Context, o *Options, query string) (top []storage.TopRow, err error) {

@@ -129,3 +129,40 @@ func BenchmarkTop(b *testing.B) {
 	}
 	b.ReportMetric(float64(block.Rows.Len()*b.N)/b.Elapsed().Seconds(), "rows/s")
 }
+
+// BenchmarkTopOfAnHour asks for the two most read of a busy hour, merged.
+func BenchmarkTopOfAnHour(b *testing.B) {
+	dir := b.TempDir()
+	s := mustOpen(b, dir)
+	r := rand.New(rand.NewPCG(1, 2))
+	rows := 0
+	for n := range uint64(60) {
+		block := crowdBlock(r, 6*n+1, 60_000)
+		block.Collector = s.Collector()
+		rows += block.Rows.Len()
+		if answer, err := s.Store(b.Context(), block); answer != storage.Stored {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Merge(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	reader, err := OpenReader(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	hour := uint32(testDay*secondsPerDay + 12*3600)
+	for name, q := range map[string]storage.TopQuery{
+		"content": {Limit: 2}, "user": {Limit: 2, By: storage.ByUser}, "last5m": {Limit: 2, Since: hour + 55*60}, "stream": {Limit: 2, Streams: []uint16{2}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := reader.Top(b.Context(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(rows*b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}

@@ -147,11 +147,18 @@ func (o *oracle) top(q storage.TopQuery) []storage.TopRow {
 		s.Others = uint64(len(others[g]))
 		top = append(top, s)
 	}
+	sorted := func(r storage.TopRow) uint64 {
+		return []uint64{r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares, r.Dwell}[q.Sort]
+	}
 	slices.SortFunc(top, func(a, b storage.TopRow) int {
-		return cmp.Or(-cmp.Compare(a.Opens, b.Opens), -cmp.Compare(a.Reads, b.Reads), -cmp.Compare(a.Dwell, b.Dwell),
-			cmp.Compare(a.ID, b.ID), cmp.Compare(a.Stream, b.Stream))
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), -cmp.Compare(sorted(a), sorted(b)),
+			-cmp.Compare(a.Opens, b.Opens), -cmp.Compare(a.Reads, b.Reads), -cmp.Compare(a.Dwell, b.Dwell), cmp.Compare(a.ID, b.ID))
 	})
-	return top[:min(q.Limit, len(top))]
+	of := map[uint16]int{}
+	return slices.DeleteFunc(top, func(r storage.TopRow) bool {
+		of[r.Stream]++
+		return of[r.Stream] > q.Limit
+	})
 }
 
 // stored reads all rows back, and adds up those of the same key.
@@ -163,7 +170,8 @@ func stored(ctx context.Context, r *Reader) (map[key]storage.Row, error) {
 		if err != nil {
 			return err
 		}
-		return r.scan(ctx, files, allColumns, func(s *scan) {
+		all := seeker{reader: r, files: files, wanted: wantedRows(&storage.TopQuery{}), passes: 1}
+		return all.scan(ctx, allColumns, func(s *scan) {
 			for i := range s.rows {
 				row := s.row(i)
 				k := key{row.Stream, row.Minute, row.Content, row.User}
@@ -205,6 +213,8 @@ func (o *oracle) verify(t *testing.T, dir string) {
 	for _, q := range []storage.TopQuery{
 		{Limit: 5}, {By: storage.ByUser, Limit: 1000}, {Limit: 3, Streams: []uint16{1, 9}},
 		{By: storage.ByUser, Limit: 4, Since: testDay*secondsPerDay + 600}, {Limit: 7, Since: (testDay + 1) * secondsPerDay, Streams: []uint16{0}},
+		{Limit: 1}, {Limit: 2, Sort: storage.SortReads}, {Limit: 2, Sort: storage.SortFinishes, By: storage.ByUser}, {Limit: 3, Sort: storage.SortSaves},
+		{Limit: 2, Sort: storage.SortShares}, {Limit: 2, Sort: storage.SortDwell},
 	} {
 		top, err := r.Top(t.Context(), q)
 		if err != nil {
@@ -245,7 +255,7 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 	if r.IntN(6) > 0 {
 		b.Day = testDay + uint32(r.IntN(3)) - 1
 		for range 1 + r.IntN(40) {
-			k := key{uint16(r.IntN(3)), b.Day*secondsPerDay + uint32(r.IntN(20))*60, r.Uint64N(4) << 61, r.Uint64N(5) | 1<<63}
+			k := key{uint16(r.IntN(3)), b.Day*secondsPerDay + uint32(r.IntN(20))*60, r.Uint64N(4) << 62, r.Uint64N(5) | 1<<63}
 			at := int64(k.minute)*1000 + r.Int64N(60_000)
 			rows[k] = storage.Row{
 				Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user,

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/lectern/lectern/storage"
 )
 
@@ -20,10 +22,20 @@ import (
 // storage.Reader, writes nothing, and needs no daemon: it works beside one, and
 // on a dead one's directory.
 type Reader struct {
+	// Progress, where it is set, is told how many rows were looked at, and of how
+	// many, while a question is answered; by the goroutine that asks.
+	Progress func(done, all int64)
+
 	dir  string
 	disk disk
 	now  func() time.Time // nil for time.Now
 	most int64            // rows of spans that are in memory at a time; 0 for seenAtOnce
+}
+
+func (r *Reader) tell(done, all int64) {
+	if r.Progress != nil {
+		r.Progress(done, all)
+	}
 }
 
 // OpenReader returns a Reader of the directory that a Store writes or wrote.
@@ -143,7 +155,21 @@ func moved(err error) error {
 
 // open opens a file of a snapshot, if it is still the same.
 func (r *Reader) open(t table, e *entry) (*opened, error) {
-	o, err := openRows(r.disk, t, e.path)
+	o, err := r.openEntry(t, e)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.verify(); err != nil {
+		_ = o.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// openEntry opens a file of a snapshot, of which only the metadata is known to be
+// whole.
+func (r *Reader) openEntry(t table, e *entry) (*opened, error) {
+	o, err := openEntry(r.disk, t, e.path)
 	if err != nil {
 		return nil, moved(err)
 	}
@@ -154,23 +180,23 @@ func (r *Reader) open(t table, e *entry) (*opened, error) {
 	return o, nil
 }
 
-// scan calls visit with each batch of rows of the wanted columns.
-func (r *Reader) scan(ctx context.Context, files []entry, wanted []int, visit func(*scan)) error {
-	for i := range files {
-		if err := r.scanFile(ctx, &files[i], wanted, visit); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *Reader) scanFile(ctx context.Context, e *entry, wanted []int, visit func(*scan)) error {
-	o, err := r.open(reads, e)
+// scanFile calls visit with each batch of rows of the wanted columns, in those
+// groups of the file that choose gives. A file of which it gives none is not read.
+func (r *Reader) scanFile(ctx context.Context, e *entry, choose func(*opened) []parquet.RowGroup, wanted []int, visit func(*scan)) error {
+	o, err := r.openEntry(reads, e)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
+	groups := choose(o)
+	if len(groups) == 0 {
+		return nil
+	}
+	if err := o.verify(); err != nil {
+		return err
+	}
 	s := newScan(o, wanted...)
+	s.groups = groups
 	defer s.close()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -248,7 +274,8 @@ func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, erro
 		return nil, err
 	}
 	wanted := []int{colStream, colOpens, colReads, colFinishes, colSaves, colShares}
-	err = r.scan(ctx, rows, wanted, func(s *scan) {
+	all := seeker{reader: r, files: rows, wanted: rowRange{up: 1<<16 - 1}, passes: 1}
+	err = all.scan(ctx, wanted, func(s *scan) {
 		v := &s.values
 		for i := range s.rows {
 			of(uint16(v[colStream][i])).Stored += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]

@@ -1,116 +1,180 @@
 package parquet
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
 	"github.com/lectern/lectern/storage"
 )
 
-// group is what Top adds up by.
-type group struct {
-	id     uint64
-	stream uint16
-}
+// topKeysMax bounds how many groups, and then how many pairs, Top holds at once.
+// Where there are more it goes over the rows several times, for a part of them
+// each: time, in place of memory. A group takes some 90 bytes, a pair 25.
+const topKeysMax = 1 << 19
 
 // Top implements storage.Reader. It goes over the rows twice: for the sums of
 // all groups, and for the number of different others of the few that are the
-// answer, so that memory goes by groups and not by pairs.
+// answer, so that memory goes by groups and not by pairs. Files and row groups
+// whose statistics say that nothing in them is asked for are not read.
 func (r *Reader) Top(ctx context.Context, q storage.TopQuery) ([]storage.TopRow, error) {
 	if q.Limit <= 0 {
 		return nil, nil
 	}
 	var top []storage.TopRow
 	err := r.again(ctx, func() (err error) {
-		top, err = r.top(ctx, &q)
+		top, err = r.top(ctx, &q, topKeysMax)
 		return err
 	})
 	return top, err
 }
 
-func (r *Reader) top(ctx context.Context, q *storage.TopQuery) ([]storage.TopRow, error) {
+func (r *Reader) top(ctx context.Context, q *storage.TopQuery, keysMax int) ([]storage.TopRow, error) {
 	files, err := r.snapshot(ctx, reads, q.Since/secondsPerDay)
 	if err != nil {
 		return nil, err
 	}
-	ids, others := colContent, colUser
+	t := topping{query: q, wanted: wantedRows(q), ids: colContent, others: colUser, keysMax: keysMax}
 	if q.By == storage.ByUser {
-		ids, others = colUser, colContent
+		t.ids, t.others = colUser, colContent
 	}
-	wanted := selector(q)
-
-	sums := make(map[group]*storage.TopRow)
-	columns := []int{colStream, colMinute, ids, colOpens, colReads, colFinishes, colSaves, colShares, colDwell}
-	err = r.scan(ctx, files, columns, func(s *scan) {
-		v := &s.values
-		for i := range s.rows {
-			if !wanted(v[colStream][i], v[colMinute][i]) {
-				continue
-			}
-			g := group{v[ids][i], uint16(v[colStream][i])}
-			sum, ok := sums[g]
-			if !ok {
-				sum = &storage.TopRow{Stream: g.stream, ID: g.id}
-				sums[g] = sum
-			}
-			sum.Opens += v[colOpens][i]
-			sum.Reads += v[colReads][i]
-			sum.Finishes += v[colFinishes][i]
-			sum.Saves += v[colSaves][i]
-			sum.Shares += v[colShares][i]
-			sum.Dwell += v[colDwell][i]
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	top := best(sums, q.Limit)
-
-	different := make(map[group]map[uint64]struct{}, len(top))
-	for i := range top {
-		different[group{top[i].ID, top[i].Stream}] = make(map[uint64]struct{})
-	}
-	err = r.scan(ctx, files, []int{colStream, colMinute, ids, others}, func(s *scan) {
-		v := &s.values
-		for i := range s.rows {
-			if set, ok := different[group{v[ids][i], uint16(v[colStream][i])}]; ok && wanted(v[colStream][i], v[colMinute][i]) {
-				set[v[others][i]] = struct{}{}
-			}
-		}
-	})
-	for i := range top {
-		top[i].Others = uint64(len(different[group{top[i].ID, top[i].Stream}]))
+	t.seek = seeker{reader: r, files: files, wanted: t.wanted, passes: 2}
+	top, err := t.sums(ctx)
+	if err == nil {
+		err = t.count(ctx, top)
 	}
 	return top, err
 }
 
-// selector says of a row, by its stream and its minute in milliseconds, whether
-// the question is about it.
-func selector(q *storage.TopQuery) func(stream, minute uint64) bool {
-	since := uint64(q.Since) * 1000
-	if len(q.Streams) == 0 {
-		return func(_, minute uint64) bool { return minute >= since }
-	}
-	var streams [1 << 16]bool
-	for _, s := range q.Streams {
-		streams[s] = true
-	}
-	return func(stream, minute uint64) bool { return minute >= since && streams[uint16(stream)] }
+// topping is one question that is being answered.
+type topping struct {
+	query       *storage.TopQuery
+	wanted      rowRange
+	ids, others int // columns
+	keysMax     int
+	seek        seeker
 }
 
-// best returns the first rows in the order that storage.Reader promises. Of
-// equal ones of different streams the lower stream comes first.
-func best(sums map[group]*storage.TopRow, limit int) []storage.TopRow {
-	top := make([]storage.TopRow, 0, len(sums))
-	for _, sum := range sums {
-		top = append(top, *sum)
+// sums returns the answer without the others.
+func (t *topping) sums(ctx context.Context) ([]storage.TopRow, error) {
+	best := newBest(t.query)
+	table := newKeyTable(t.keysMax)
+	var rows []storage.TopRow // beside the table's keys
+	columns := []int{colStream, colMinute, t.ids, colOpens, colReads, colFinishes, colSaves, colShares, colDwell}
+	for part := (part{}); ; {
+		table.clear()
+		rows = rows[:0]
+		err := t.seek.scan(ctx, columns, func(s *scan) {
+			v := &s.values
+			last := -1 // of the row before: rows of a content lie together
+			for i := range s.rows {
+				stream, id := v[colStream][i], v[t.ids][i]
+				if !t.wanted.has(stream, v[colMinute][i]) {
+					continue
+				}
+				if last < 0 || rows[last].ID != id || uint64(rows[last].Stream) != stream {
+					hash := table.hash(id, stream)
+					if !part.has(hash) {
+						continue
+					}
+					var fresh bool
+					if last, fresh = table.find(hash, id, stream); fresh {
+						rows = append(rows, storage.TopRow{Stream: uint16(stream), ID: id})
+					}
+					if table.full() {
+						rows = splitRows(table, rows, &part)
+						t.seek.passes = 1 + part.passes()
+						last = -1
+						if !part.has(hash) {
+							continue
+						}
+						last, _ = table.find(hash, id, stream)
+					}
+				}
+				sum := &rows[last]
+				sum.Opens += v[colOpens][i]
+				sum.Reads += v[colReads][i]
+				sum.Finishes += v[colFinishes][i]
+				sum.Saves += v[colSaves][i]
+				sum.Shares += v[colShares][i]
+				sum.Dwell += v[colDwell][i]
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			best.offer(&rows[i])
+		}
+		if !part.next() {
+			return best.rows(), nil
+		}
 	}
-	slices.SortFunc(top, func(a, b storage.TopRow) int {
-		return cmp.Or(
-			cmp.Compare(b.Opens, a.Opens), cmp.Compare(b.Reads, a.Reads), cmp.Compare(b.Dwell, a.Dwell),
-			cmp.Compare(a.ID, b.ID), cmp.Compare(a.Stream, b.Stream),
-		)
-	})
-	return slices.Clone(top[:min(limit, len(top))])
+}
+
+// splitRows halves the part that is being added up, and forgets the rows of the
+// other half.
+func splitRows(table *keyTable, rows []storage.TopRow, part *part) []storage.TopRow {
+	part.split()
+	table.clear()
+	kept := rows[:0]
+	for i := range rows {
+		if hash := table.hash(rows[i].ID, uint64(rows[i].Stream)); part.has(hash) {
+			table.find(hash, rows[i].ID, uint64(rows[i].Stream))
+			kept = append(kept, rows[i])
+		}
+	}
+	return kept
+}
+
+// count adds the others to the answer: how many different ones each row has.
+func (t *topping) count(ctx context.Context, top []storage.TopRow) error {
+	answer := newKeyTable(len(top) + 1)
+	for i := range top {
+		answer.find(answer.hash(top[i].ID, uint64(top[i].Stream)), top[i].ID, uint64(top[i].Stream))
+	}
+	if t.ids == colContent {
+		t.seek.wanted.contents = make([]uint64, 0, len(top)) // files lie in their order
+		for i := range top {
+			t.seek.wanted.contents = append(t.seek.wanted.contents, top[i].ID)
+		}
+		slices.Sort(t.seek.wanted.contents)
+	}
+	pairs := newKeyTable(t.keysMax)
+	first := t.seek.passes - 1
+	for part := (part{}); ; {
+		pairs.clear()
+		err := t.seek.scan(ctx, []int{colStream, colMinute, t.ids, t.others}, func(s *scan) {
+			v := &s.values
+			for i := range s.rows {
+				stream, id := v[colStream][i], v[t.ids][i]
+				if !t.wanted.has(stream, v[colMinute][i]) {
+					continue
+				}
+				at, ok := answer.lookup(answer.hash(id, stream), id, stream)
+				if !ok {
+					continue
+				}
+				other := v[t.others][i]
+				hash := pairs.hash(other, uint64(at))
+				if !part.has(hash) {
+					continue
+				}
+				pairs.find(hash, other, uint64(at))
+				if pairs.full() {
+					part.split()
+					pairs.keep(part)
+					t.seek.passes = first + part.passes()
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for _, pair := range pairs.keys {
+			top[pair.b].Others++
+		}
+		if !part.next() {
+			return nil
+		}
+	}
 }

@@ -1,44 +1,29 @@
-// Package accesslog reads the access logs of web servers, in the common and
-// the combined log format:
+// Package accesslog reads the access logs of web servers: text in the common,
+// the combined and Debian's vhost_combined format,
 //
 //	host ident user [17/May/2015:10:05:03 +0000] "GET /path?query HTTP/1.1" 200 203023 "referer" "agent"
 //
-// Logs are written by strangers: any bytes may come, in lines of any length.
+// and JSON lines, also where a log collector has written something in front of
+// each line. Logs are written by strangers: any bytes may come, in lines of any
+// length. What is not sure to be read as it was meant is refused with a reason.
 package accesslog
 
 import (
 	"bytes"
-	"time"
 )
 
-// Line is what one line says. Its slices point into the line that was parsed.
+// Line is what one line says. Its slices point into the line that was parsed, or
+// into the parser, and are good until its next call.
 type Line struct {
-	Client []byte // address or name
-	Time   int64  // Unix milliseconds
-	Method []byte // empty where the client sent no readable request
-	Target []byte // the request's target as the client wrote it, with its query
-	Status int
-}
-
-// Parse reads one line, without its line ending. It is false where the line is
-// not in the format. Whatever the client sent as its request is in the format,
-// sense or not. Nothing is allocated.
-func Parse(line []byte) (l Line, ok bool) {
-	space := bytes.IndexByte(line, ' ')
-	if space < 1 {
-		return l, false
-	}
-	l.Client = line[:space]
-	rest, ok := l.consumeTime(line[space:])
-	if !ok || !bytes.HasPrefix(rest, []byte(` "`)) {
-		return l, false
-	}
-	request, rest, ok := cutQuoted(rest[1:])
-	if !ok {
-		return l, false
-	}
-	l.parseRequest(request)
-	return l, l.parseStatus(rest)
+	Client    []byte // the peer: an address, perhaps with a port, a host name, or "unix:"
+	Forwarded []byte // X-Forwarded-For; nil where the line has none
+	InFront   bool   // Forwarded stands in front of the line, in the client's place
+	Time      int64  // Unix milliseconds
+	Method    []byte // empty where the client sent no readable request
+	Target    []byte // the request's target as the log has it, with its query
+	Escaped   bool   // Target is escaped as text logs do: \x22, \"
+	Status    int
+	Agent     []byte // the user agent; nil where the line has none
 }
 
 // Opened reports whether the line stands for someone who got a piece of
@@ -50,28 +35,59 @@ func (l *Line) Opened() bool {
 	return l.Status == 200 || l.Status == 206 || l.Status == 304
 }
 
-// Path returns the target without its query.
-func (l *Line) Path() []byte {
-	if i := bytes.IndexByte(l.Target, '?'); i >= 0 {
-		return l.Target[:i]
+// parseText reads a line of one of the text formats.
+func (l *Line) parseText(line []byte, format Format) Reason {
+	head, rest, why := l.consumeTime(line)
+	if why != Read {
+		return why
 	}
-	return l.Target
+	if why := l.parseHead(head, format); why != Read {
+		return why
+	}
+	request, rest, ok := cutQuoted(rest)
+	if !ok {
+		return BadRequest
+	}
+	l.parseRequest(request)
+	l.Escaped = true
+	rest, ok = l.consumeStatus(rest)
+	if !ok {
+		return BadStatus
+	}
+	if quoted := l.parseQuoted(rest); format != Auto && format != Common && quoted < 2 {
+		return NoAgent
+	}
+	return Read
 }
 
-// consumeTime finds the time and returns what follows. The user's name before
-// it is the user's own choice and may hold brackets and spaces.
-func (l *Line) consumeTime(b []byte) (rest []byte, ok bool) {
-	for {
-		i := bytes.Index(b, []byte(" ["))
+// consumeTime finds the time, and returns what stands before it and, from its
+// quote on, the request behind it. The user's name before it is the user's own
+// choice and may hold brackets and spaces.
+func (l *Line) consumeTime(line []byte) (head, request []byte, why Reason) {
+	why = BadTime
+	for from := 0; ; {
+		i := bytes.Index(line[from:], []byte(" ["))
 		if i < 0 {
-			return nil, false
+			return nil, nil, why
 		}
-		b = b[i+2:]
-		if len(b) > timeSize && b[timeSize] == ']' {
-			if l.Time, ok = parseTime(b[:timeSize]); ok {
-				return b[timeSize+1:], true
-			}
+		i += from
+		from = i + 2
+		inside := line[from:min(len(line), from+timeSizeMax+1)]
+		end := bytes.IndexByte(inside, ']')
+		if end < 0 {
+			continue
 		}
+		ms, ok := parseTime(inside[:end])
+		if !ok {
+			continue
+		}
+		rest := line[from+end+1:]
+		if !bytes.HasPrefix(rest, []byte(` "`)) {
+			why = BadRequest
+			continue
+		}
+		l.Time = ms
+		return line[:i], rest[1:], Read
 	}
 }
 
@@ -102,60 +118,56 @@ func (l *Line) parseRequest(b []byte) {
 	l.Method, l.Target = method, target
 }
 
-// parseStatus reads ` 200 203023`, where the size may be "-".
-func (l *Line) parseStatus(b []byte) bool {
+// consumeStatus reads ` 200 203023`, where the size may be "-", and returns what
+// follows.
+func (l *Line) consumeStatus(b []byte) (rest []byte, ok bool) {
 	if len(b) < len(" 200 0") || b[0] != ' ' || b[4] != ' ' {
-		return false
+		return nil, false
 	}
-	status, ok := digits(b[1:4])
-	if !ok || status < 100 {
-		return false
+	if l.Status, ok = parseStatus(b[1:4]); !ok {
+		return nil, false
 	}
-	l.Status = status
-	size, _, _ := bytes.Cut(b[5:], []byte(" "))
+	size, rest, _ := bytes.Cut(b[5:], []byte(" "))
 	if string(size) == "-" {
-		return true
+		return rest, true
 	}
-	for _, c := range size {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(size) > 0
+	_, ok = digits(size)
+	return rest, ok && len(size) > 0
 }
 
-const timeSize = len("17/May/2015:10:05:03 +0000")
+// parseStatus reads the three digits of a status.
+func parseStatus(b []byte) (status int, ok bool) {
+	if len(b) != 3 {
+		return 0, false
+	}
+	status, ok = digits(b)
+	return status, ok && status >= 100
+}
 
-// parseTime reads a time of exactly timeSize bytes. time.Parse would do, at
-// three times the cost of all the rest of a line.
-func parseTime(b []byte) (ms int64, ok bool) {
-	if b[2] != '/' || b[6] != '/' || b[11] != ':' || b[14] != ':' || b[17] != ':' || b[20] != ' ' {
-		return 0, false
-	}
-	month := bytes.Index([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), b[3:6])
-	if month < 0 || month%3 != 0 {
-		return 0, false
-	}
-	var n [7]int // day, year, hour, minute, second, zone's hours, zone's minutes
-	for i, field := range [...][]byte{b[0:2], b[7:11], b[12:14], b[15:17], b[18:20], b[22:24], b[24:26]} {
-		if n[i], ok = digits(field); !ok {
-			return 0, false
+// parseQuoted reads what stands in quotes behind the size, and returns how many
+// there are: the referer, the agent, and, as nginx's packages have it, the
+// X-Forwarded-For.
+func (l *Line) parseQuoted(b []byte) (n int) {
+	for n < 3 {
+		i := bytes.IndexByte(b, '"')
+		if i < 0 {
+			return n
 		}
+		inside, rest, ok := cutQuoted(b[i:])
+		if !ok {
+			return n
+		}
+		switch n++; n {
+		case 2:
+			l.Agent = inside
+		case 3:
+			if string(inside) != "-" {
+				l.Forwarded = inside
+			}
+		}
+		b = rest
 	}
-	// Second 60 is a leap second.
-	if n[2] > 23 || n[3] > 59 || n[4] > 60 || n[5] > 23 || n[6] > 59 || b[21] != '+' && b[21] != '-' {
-		return 0, false
-	}
-	t := time.Date(n[1], time.Month(month/3+1), n[0], n[2], n[3], min(n[4], 59), 0, time.UTC)
-	if t.Day() != n[0] {
-		return 0, false // no such day in that month
-	}
-	zone := int64(n[5]*60+n[6]) * 60
-	if b[21] == '-' {
-		zone = -zone
-	}
-	ms = (t.Unix() + int64(max(n[4]-59, 0)) - zone) * 1000
-	return ms, ms >= 0
+	return n
 }
 
 // digits reads a number that is nothing but digits.

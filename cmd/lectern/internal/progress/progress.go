@@ -2,6 +2,7 @@
 package progress
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,7 @@ type State struct {
 	Events uint64
 	// Done is the share that is done, 0 to 1; negative where nobody knows.
 	Done float64
+	Unit string // what Events counts; "events" where it is empty
 }
 
 // IsTerminal reports whether a person may be looking at w.
@@ -64,7 +66,7 @@ func Start(w io.Writer, state func() State) (stop func()) {
 // wraps could not be drawn over. The bar gives way first, then the end.
 func line(s State, elapsed time.Duration, columns int) string {
 	rate := float64(s.Events) / max(elapsed.Seconds(), 0.001)
-	text := fmt.Sprintf("%s events  %s/s", short(float64(s.Events)), short(rate))
+	text := fmt.Sprintf("%s %s  %s/s", short(float64(s.Events)), cmp.Or(s.Unit, "events"), short(rate))
 	if s.Done < 0 {
 		return cut(text+"  "+elapsed.Round(time.Second).String(), columns-1)
 	}
