@@ -9,7 +9,7 @@ func TestCheckFindsProblems(t *testing.T) {
 	path := file(t, "c.toml", "[listen]\nadress = \"x\"\n\n[window]\nack_interval = 1\n")
 	code, stdout, stderr := runWith(t, nil, []string{"LECTERN_LOG_LEVEL=loud"}, "check", "--config", path)
 	want := path + ":2: listen.adress: unknown key; did you mean listen.address?\n" +
-		path + ":5: window.ack_interval: wants a duration in quotes, such as \"10s\" (ms, s, m, h); got the integer 1\n" +
+		path + ":5: window.ack_interval: wants a duration in quotes, such as \"10s\" (ms, s, m, h, d); got the integer 1\n" +
 		"LECTERN_LOG_LEVEL: \"loud\" is not one of \"debug\", \"info\", \"warn\", \"error\"\n"
 	if code != 1 || stdout != "" || stderr != want {
 		t.Errorf("exit %d, %q\n%s", code, stdout, stderr)
@@ -39,7 +39,7 @@ const checked = ` is good. In effect:
   limits.keys_max             1048576
   limits.sources_max          100000
   limits.source_idle_max      "1h"
-  limits.session_idle_max     "168h"
+  limits.session_idle_max     "7d"
   limits.connections_max      16384
   limits.connection_idle_max  "1m"
   limits.credit_max           "64MiB"

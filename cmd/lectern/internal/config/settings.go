@@ -24,7 +24,6 @@ const (
 
 // settings is every key there is, in the order of config.toml.
 func (c *Config) settings() []setting {
-	const day = 24 * time.Hour
 	return []setting{
 		address("listen.address", &c.Listen.Address),
 		choice("listen.share_port", &c.Listen.SharePort),

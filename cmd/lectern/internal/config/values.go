@@ -121,12 +121,12 @@ func limit(key string, to *time.Duration, least, most time.Duration) setting {
 
 func span(key string, to *time.Duration, within func(time.Duration) bool, bounds string) setting {
 	return setting{
-		key: key, wants: `a duration in quotes, such as "10s" (ms, s, m, h)`, takes: asString,
+		key: key, wants: "a duration in quotes, " + durationUnits, takes: asString,
 		set: func(text string) error {
-			d, err := time.ParseDuration(text)
+			d, err := ParseDuration(text)
 			switch {
 			case err != nil:
-				return fmt.Errorf(`%s is not a duration, such as "10s" (ms, s, m, h)`, quote(text))
+				return fmt.Errorf("%s is not a duration, "+durationUnits, quote(text))
 			case !within(d):
 				return fmt.Errorf("%s is out of range: %s", text, bounds)
 			}
@@ -135,18 +135,6 @@ func span(key string, to *time.Duration, within func(time.Duration) bool, bounds
 		},
 		show: func() string { return strconv.Quote(FormatDuration(*to)) },
 	}
-}
-
-// FormatDuration is Duration.String without "0m0s" behind round hours.
-func FormatDuration(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // address is a place to listen on.
