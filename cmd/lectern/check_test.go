@@ -75,6 +75,11 @@ Memory at the limits, with loops = 2:
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   base                 64.0 MiB   the program itself
   together            923.2 MiB
+
+Disk:
+
+  1GiB in data/spool, taken at the first start: spool.size_max
+  what was counted in data/parquet, without a limit: parquet.dir
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {

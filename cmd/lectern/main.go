@@ -83,6 +83,8 @@ func (p *process) run(ctx context.Context, args []string) int {
 	case "-h", "-help", "--help":
 		fmt.Fprint(p.stdout, p.help())
 		return 0
+	case "-V", "-version", "--version":
+		return p.runVersion(ctx, args[1:])
 	}
 	c, err := p.find(args[0])
 	if err != nil {

@@ -109,6 +109,7 @@ func TestCommands(t *testing.T) {
 		{"bench --zipf x", 2, "", "lectern bench: --zipf \"x\" is not a number\nRun \"lectern bench --help\" to see what it takes.\n"},
 		{"emit --rate=x", 2, "", "lectern emit: --rate \"x\" is not a whole number\nRun \"lectern emit --help\" to see what it takes.\n"},
 		{"emit --events 99999999999999999999", 2, "", "lectern emit: --events \"99999999999999999999\" is not in range\nRun \"lectern emit --help\" to see what it takes.\n"},
+		{"--version now", 2, "", "lectern version: \"now\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
 		{"books now", 2, "", "lectern books: \"now\" is not a flag, and nothing else is taken\nRun \"lectern books --help\" to see what it takes.\n"},
 		{"version 2", 2, "", "lectern version: \"2\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
 	} {

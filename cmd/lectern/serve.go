@@ -128,6 +128,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
 // what the spool holds.
 func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, elders []string, err error) {
 	c := d.config
+	announceDisk(c, d.logger)
 	d.spool, recovered, elders, err = spool.Claim(spool.Options{
 		Dir: c.Spool.Dir, SizeMax: int64(c.Spool.SizeMax), Logger: d.logger, Metrics: d.set, Clock: time.Now,
 	}, c.Spool.Share)

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/lectern/lectern/storage/spool"
+)
 
 // setting is one key: where it is kept, and how its text is read and written.
 type setting struct {
@@ -51,7 +55,7 @@ func (c *Config) settings() []setting {
 
 		path("spool.dir", &c.Spool.Dir),
 		choice("spool.share", &c.Spool.Share),
-		size("spool.size_max", &c.Spool.SizeMax, spoolSizeMin, 1<<50),
+		size("spool.size_max", &c.Spool.SizeMax, spool.SizeMin, 1<<50),
 
 		word("storage.driver", &c.Storage.Driver, "parquet", "clickhouse"),
 
