@@ -61,6 +61,7 @@ func (p *process) commands() []command {
 		{"books", "show what became of every event, and whether it adds up", booksHelp, p.runBooks},
 		{"schema", "print the tables in ClickHouse, or make them", schemaHelp, p.runSchema},
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},
+		{"rmem", "say what receive buffers the kernel grants, or raise them", rmemHelp, p.runRmem},
 		{"bench", "say what this node holds, and with what loss", benchHelp, p.runBench},
 		{"version", "show the version", versionHelp, p.runVersion},
 		{"help", "show what a command takes", helpHelp, p.runHelp},
