@@ -12,12 +12,15 @@ const adoptAtOnce = 128
 // until then the other's spool is to be kept as it is.
 func (c *Collector) Adopt(all []storage.Source) (window uint64) {
 	s := c.shards[0]
+	latest := runningTime(all)
 	for len(all) > 0 {
 		n := min(len(all), adoptAtOnce)
 		s.Lock()
 		s.tick()
 		for i := range all[:n] {
-			s.adopt(&all[i])
+			// By its own spool's time, it was silent for so long before that one
+			// heard of anybody last.
+			s.adopt(&all[i], s.steady-(latest-all[i].LastSeen))
 		}
 		window = s.generation
 		s.Unlock()
@@ -40,8 +43,9 @@ func (c *Collector) Alone() {
 	}
 }
 
-// adopt takes one source. The shard's mutex is held.
-func (s *shard) adopt(o *storage.Source) {
+// adopt takes one source, which was last heard of then, in running time. The
+// shard's mutex is held.
+func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 	st := s.sources.of(o.ID)
 	st.Lock()
 	defer st.Unlock()
@@ -50,12 +54,12 @@ func (s *shard) adopt(o *storage.Source) {
 		if !o.Session && s.sources.live.Load() >= s.sources.max {
 			return // it would be refused if it came now; what it lost is booked
 		}
-		src = s.sources.put(st, o, s.now)
+		src = s.sources.put(st, o, lastSeen)
 		s.note(src)
 		return
 	}
 	src.session = src.session || o.Session
-	src.lastSeen = max(src.lastSeen, s.now)
+	src.lastSeen = max(src.lastSeen, lastSeen)
 	met := src.base
 	before := src.state
 	switch {

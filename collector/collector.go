@@ -30,8 +30,9 @@ type Collector struct {
 	cuts    *cutter
 	granted atomic.Int64  // bytes of receive buffer that each UDP socket got
 	drops   atomic.Uint64 // KernelDrops, once the sockets are closed
-	beat    atomic.Int64  // Unix milliseconds: see Heartbeat
-	notes   *notes        // what gnet says
+	clocks  *clocks
+	beat    atomic.Int64 // running time: see SinceHeartbeat
+	notes   *notes       // what gnet says
 
 	failed  chan error
 	stop    chan struct{}
@@ -40,21 +41,19 @@ type Collector struct {
 
 // New returns a collector that does nothing yet.
 func New(o Options) *Collector {
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
 	c := &Collector{
 		options: o,
 		sources: newSources(o.SourcesMax),
+		clocks:  newClocks(&o, runningTime(o.Sources)),
 		notes:   newNotes(o.Logger),
 		failed:  make(chan error, 1),
 		stop:    make(chan struct{}),
 	}
-	c.sources.restore(o.Sources, o.Clock().UnixMilli())
-	c.cuts = newCutter(o.Sink, c.sources, o.Clock, o.Metrics)
+	c.sources.restore(o.Sources)
+	c.cuts = newCutter(o.Sink, c.sources, c.clocks, o.Metrics)
 	c.cuts.company.Store(o.Company)
 	for range o.Loops {
-		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, o.Clock))
+		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, c.clocks))
 	}
 	c.cuts.shards = c.shards
 	o.Metrics.RegisterMetricsWriter(c.writeMetrics)
@@ -73,10 +72,10 @@ func (c *Collector) Start() error {
 		return err
 	}
 	c.address = address
-	now := c.options.Clock().UnixMilli()
-	c.cuts.start = now
-	c.cuts.last.Store(now)
-	c.beat.Store(now)
+	wall, steady := c.clocks.now()
+	c.cuts.start = wall
+	c.cuts.last.Store(steady)
+	c.beat.Store(steady)
 	for i, s := range c.shards {
 		if err := c.boot(s); err != nil {
 			for _, running := range c.shards[:i] {
@@ -113,16 +112,17 @@ func (c *Collector) KernelDrops() uint64 {
 // stop and start the process again.
 func (c *Collector) Failed() <-chan error { return c.failed }
 
-// LastCut is when a cut was last made or tried.
-func (c *Collector) LastCut() time.Time { return time.UnixMilli(c.cuts.last.Load()) }
+// SinceCut is how long ago a cut was last made or tried.
+func (c *Collector) SinceCut() time.Duration { return c.clocks.since(c.cuts.last.Load()) }
 
 // Full says that the last cut that was due could not be made, or is not durable:
 // until one is, sessions have no credit and what the tables cannot hold is shed.
 func (c *Collector) Full() bool { return c.cuts.full.Load() }
 
-// Heartbeat is when each loop last let go of its shard when it was asked to:
-// about a second ago, unless one hangs. No disk and no sink has a part in it.
-func (c *Collector) Heartbeat() time.Time { return time.UnixMilli(c.beat.Load()) }
+// SinceHeartbeat is how long ago each loop last let go of its shard when it was
+// asked to: about a second, unless one hangs. No disk and no sink has a part in
+// it, nor has a step of the wall clock.
+func (c *Collector) SinceHeartbeat() time.Duration { return c.clocks.since(c.beat.Load()) }
 
 // readBuffer is how much is read from a connection at once: several frames, so that
 // few stand across two reads and have to be copied together.
@@ -199,18 +199,19 @@ func (c *Collector) sweep() {
 		for _, s := range c.shards {
 			s.sweep()
 		}
-		c.beat.Store(c.options.Clock().UnixMilli())
+		c.beat.Store(c.clocks.steady())
 		for _, k := range c.cuts.sessions.takeReplaced() {
 			k.shard.hangUpOn(k)
 		}
-		now := c.options.Clock().UnixMilli()
+		now := c.clocks.steady()
 		for i := range sweepStripes {
-			c.sources.forget(n+i, before(now, c.options.SourceIdleMax), before(now, c.options.SessionIdleMax))
+			c.sources.forgetSilent(n+i, now, &c.options)
 		}
 	}
 }
 
-// before is the moment this long before now; the beginning of time for 0.
+// before is the moment this long before now, in milliseconds; the beginning of
+// time for 0.
 func before(now int64, idle time.Duration) int64 {
 	if idle == 0 {
 		return math.MinInt64

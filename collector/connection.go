@@ -21,14 +21,16 @@ type connection struct {
 	lost     bool // it is of no more use: close it
 	leaving  bool // the collector ends: what still comes is thrown away
 	closed   bool
-	lastByte int64 // Unix milliseconds
-	frameAt  int64 // Unix milliseconds when the frame in partial began
+	lastByte int64 // milliseconds of running time
+	frameAt  int64 // running time when the frame in partial began
 	at       int   // its place in the shard's list
+
+	older, younger *connection // in the list of those that stopped inside a frame
 
 	// Of a session:
 	session    bool
 	waits      bool  // its hello is not answered yet
-	since      int64 // Unix milliseconds of the hello, while it waits
+	since      int64 // running time of the hello, while it waits
 	unknown    bool  // the source was not known when it began; an older connection may still bring it
 	stream     uint16
 	durable    uint64 // what it was told
@@ -41,17 +43,8 @@ type connection struct {
 // connections are the TCP clients of one shard.
 type connections struct {
 	list     []*connection
-	buffered int      // bytes in all partial frames
-	spare    [][]byte // memory for partial frames
+	partials partials
 }
-
-// sparesMax is how many buffers for partial frames a loop keeps: at full speed
-// every wake-up ends inside a frame, and the next finishes it.
-const sparesMax = 16
-
-// partialMax bounds the bytes of half-received frames in one loop: many slow
-// clients may not eat the memory that keys_max leaves.
-const partialMax = 32 << 20
 
 // lingerMax is how long a refused client may take to hang up.
 const lingerMax = 2 * time.Second
@@ -78,7 +71,7 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 		s.held.Add(1)
 	}
 	s.tally.opened++
-	k := &connection{conn: c, shard: s, lastByte: s.now, at: len(s.conns.list)}
+	k := &connection{conn: c, shard: s, lastByte: s.steady, at: len(s.conns.list)}
 	s.conns.list = append(s.conns.list, k)
 	c.SetContext(k)
 	if s.leaving {
@@ -130,7 +123,6 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	s.lastTraffic = s.now
 	s.tally.wakeups++
 	k, ok := c.Context().(*connection)
 	if !ok {
@@ -139,85 +131,55 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 		return gnet.None
 	}
 	s.tally.bytes[overTCP] += uint64(len(b))
-	k.lastByte = s.now
+	k.lastByte = s.steady
 	if k.refused || k.leaving {
 		return gnet.None
 	}
-	h, why, text := s.stream(k, b)
+	h, why := s.stream(k, b)
 	if k.lost {
 		return gnet.Close
 	}
 	if why == wire.Accepted {
 		return gnet.None
 	}
-	return s.hangUp(k, h, why, text)
+	return s.hangUp(k, h, why, "")
 }
 
 // stream takes the bytes that came, behind those that had come before.
-func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal, text string) {
+func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal) {
 	defer s.flush()
 	for {
+		if n := len(k.partial); n > 0 && n < wire.HeaderSize {
+			n = min(wire.HeaderSize-n, len(b)) // the header says where the frame ends
+			s.keep(k, b[:n])
+			b = b[n:]
+		}
 		front := b
 		if len(k.partial) > 0 {
 			front = k.partial
 		}
-		need := wire.HeaderSize
-		if len(front) >= wire.HeaderSize {
-			if h, why = wire.ParseHeader(front); why != wire.Accepted {
-				s.refuse(why)
-				return h, why, ""
-			}
-			need = h.Size
+		if len(front) < wire.HeaderSize {
+			s.keep(k, b)
+			return h, wire.Accepted
 		}
-		if len(front) < need {
-			if len(b) == 0 {
-				return h, wire.Accepted, ""
-			}
-			n := min(need-len(k.partial), len(b))
-			if !s.keep(k, b[:n]) {
-				s.refuse(wire.RefusedConnections)
-				return wire.Header{}, wire.RefusedConnections, "too many connections stopped inside a frame; send smaller frames, or connect later"
-			}
-			b = b[n:]
-			continue
+		if h, why = wire.ParseHeader(front); why != wire.Accepted {
+			s.refuse(why)
+			return h, why
 		}
-		why = s.streamFrame(k, &h, front[:need])
-		if len(k.partial) > 0 {
-			s.drop(k)
-		} else {
-			b = b[need:]
+		var frame []byte
+		switch {
+		case len(k.partial)+len(b) < h.Size:
+			s.keep(k, b)
+			return h, wire.Accepted
+		case len(k.partial) > 0:
+			frame, b = s.joined(k, h.Size, b)
+		default:
+			frame, b = b[:h.Size], b[h.Size:]
 		}
-		if why != wire.Accepted || k.lost {
-			return h, why, ""
+		if why = s.streamFrame(k, &h, frame); why != wire.Accepted || k.lost {
+			return h, why
 		}
 	}
-}
-
-// keep puts the beginning of a frame aside until the rest comes. It says false
-// where that would be too much for the loop.
-func (s *shard) keep(k *connection, b []byte) bool {
-	if s.conns.buffered+len(b) > partialMax {
-		return false
-	}
-	if len(k.partial) == 0 {
-		k.frameAt = s.now
-		if last := len(s.conns.spare) - 1; last >= 0 {
-			k.partial, s.conns.spare = s.conns.spare[last], s.conns.spare[:last]
-		}
-	}
-	k.partial = append(k.partial, b...)
-	s.conns.buffered += len(b)
-	return true
-}
-
-// drop lets go of the frame that was put aside. Its memory goes to whoever needs
-// some next: a client would hold it for as long as it stays.
-func (s *shard) drop(k *connection) {
-	s.conns.buffered -= len(k.partial)
-	if cap(k.partial) > 0 && len(s.conns.spare) < sparesMax {
-		s.conns.spare = append(s.conns.spare, k.partial[:0])
-	}
-	k.partial = nil
 }
 
 // streamFrame takes one whole frame of a stream, whose frames are of one source
@@ -236,7 +198,8 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
 		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
-			return s.refuseStranger(h, wire.RefusedForgotten)
+			s.refuse(wire.RefusedForgotten) // the client sends it again, under a new source, or gives it up
+			return wire.RefusedForgotten
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
 			s.refuse(wire.RefusedCredit) // the client sends it again
 			return wire.RefusedCredit
@@ -258,7 +221,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 // connection, and the client would not learn the reason.
 func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text string) gnet.Action {
 	k.refused = true
-	k.frameAt = s.now
+	k.frameAt = s.steady
 	s.drop(k)
 	if _, err := k.conn.Write(wire.AppendRefusal(nil, h, s.now, why, text)); err != nil {
 		return gnet.Close
@@ -280,7 +243,7 @@ func (s *shard) sweep() {
 	for _, k := range s.conns.list {
 		switch {
 		case k.refused:
-			if s.now-k.frameAt > lingerMax.Milliseconds() {
+			if s.steady-k.frameAt > lingerMax.Milliseconds() {
 				_ = k.conn.CloseWithCallback(nil) // goes through the loop's queue: OnClose does the rest
 			}
 		case k.leaving:
@@ -288,10 +251,10 @@ func (s *shard) sweep() {
 			s.welcome(k)
 		case k.session && k.total != k.acked:
 			// It is the client that waits.
-		case idle > 0 && (s.now-k.lastByte > idle || len(k.partial) > 0 && s.now-k.frameAt > idle):
+		case idle > 0 && (s.steady-k.lastByte > idle || len(k.partial) > 0 && s.steady-k.frameAt > idle):
 			s.refuse(wire.RefusedIdle)
 			k.refused = true
-			k.frameAt = s.now
+			k.frameAt = s.steady
 			_ = k.conn.AsyncWrite(wire.AppendRefusal(nil, wire.Header{}, s.now, wire.RefusedIdle,
 				fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax)),
 				func(c gnet.Conn, err error) error {

@@ -36,8 +36,8 @@ func TestStreamInPieces(t *testing.T) {
 			left = left[n:]
 		}
 		b.want(t, 1, storage.Book{Sent: events, Accepted: events}, 0)
-		if s := b.shards[0]; s.conns.buffered != 0 || len(k.partial) != 0 || s.tally.frames[overTCP] != 200 {
-			t.Errorf("pieces of %d: %d bytes are still put aside after %d frames", most, s.conns.buffered, s.tally.frames[overTCP])
+		if s := b.shards[0]; s.conns.partials.bytes != 0 || len(k.partial) != 0 || s.tally.frames[overTCP] != 200 {
+			t.Errorf("pieces of %d: %d bytes are still put aside after %d frames", most, s.conns.partials.bytes, s.tally.frames[overTCP])
 		}
 	}
 }
@@ -78,33 +78,107 @@ func TestStreamRefusals(t *testing.T) {
 	}
 }
 
-// What clients that stop inside a frame can make a loop keep is bounded.
+// stopped is a client that has sent this and no more.
+func (b *bench) stopped(bytes []byte) *wireline {
+	l := &wireline{came: bytes}
+	b.shards[0].OnOpen(l)
+	b.shards[0].OnTraffic(l)
+	return l
+}
+
+// told is the refusal that a client got, accepted without one.
+func (l *wireline) told() wire.Refusal {
+	h, why := wire.ParseHeader(l.down)
+	if why != wire.Accepted {
+		return wire.Accepted
+	}
+	reason, _, _ := wire.ParseRefusalBody(h.Body(l.down))
+	return reason
+}
+
+// The memory that clients make a loop keep which stop inside a frame is bounded,
+// and it is that of the buffers, not of the bytes in them. Who has stood there
+// for the longest makes room for the next.
 func TestPartialFramesAreBounded(t *testing.T) {
-	b := newBench(1, nil)
 	frame := frameOf(1, 9, 0, 0, epoch, opens(8000)...)
-	part := frame[:len(frame)-1]
-	most := partialMax / len(part)
-	for i := range most {
-		if why := b.stream(0, new(connection), part); why != wire.Accepted {
-			t.Fatalf("client %d of %d: %v", i, most, why)
+	for _, size := range []int{1, wire.HeaderSize, 100, 2000, len(frame)/2 + 1, len(frame) - 1} {
+		b := newBench(1, func(o *Options) { o.ConnectionsMax = 1 << 20 })
+		s := b.shards[0]
+		each := 64
+		for each < size {
+			each *= 2
+		}
+		most := partialMax / each
+		clients := make([]*wireline, most+10)
+		if len(clients) > 100_000 {
+			clients = clients[:100_000] // so little each that nobody has to go
+		}
+		for i := range clients {
+			clients[i] = b.stopped(frame[:size])
+			if s.conns.partials.bytes > partialMax {
+				t.Fatalf("%d clients that sent %d bytes each take %d", i+1, size, s.conns.partials.bytes)
+			}
+		}
+		for i, l := range clients {
+			want := wire.Accepted
+			if i < len(clients)-most {
+				want = wire.RefusedConnections
+			}
+			if why := l.told(); why != want {
+				t.Fatalf("client %d of %d, which sent %d bytes, is told %v, want %v", i, len(clients), size, why, want)
+			}
+		}
+		var held int
+		for k := s.conns.partials.oldest; k != nil; k = k.younger {
+			held += cap(k.partial)
+		}
+		if held != s.conns.partials.bytes {
+			t.Errorf("%d bytes are held, %d are counted", held, s.conns.partials.bytes)
+		}
+		for _, l := range clients {
+			s.OnClose(l, nil)
+		}
+		if p := &s.conns.partials; p.bytes != 0 || p.oldest != nil || p.newest != nil {
+			t.Errorf("all have gone, and %d bytes are counted", p.bytes)
 		}
 	}
-	if why := b.stream(0, new(connection), part); why != wire.RefusedConnections {
-		t.Errorf("one more: %v, want %v", why, wire.RefusedConnections)
+}
+
+// A buffer that has held a large frame does not go to a client that sends a byte.
+func TestSpareBuffersFit(t *testing.T) {
+	b := newBench(1, func(o *Options) { o.ConnectionsMax = 100 })
+	frame := frameOf(1, 9, 0, 0, epoch, opens(8000)...)
+	for range 20 {
+		l := b.stopped(frame[:len(frame)-1])
+		b.shards[0].OnClose(l, nil)
 	}
-	// Also when it grows a byte at a time.
-	k, why := new(connection), wire.Accepted
-	for _, c := range part {
-		if why = b.stream(0, k, []byte{c}); why != wire.Accepted {
-			break
-		}
+	k := b.stopped(frame[:1]).context.(*connection)
+	if cap(k.partial) > partialMin {
+		t.Errorf("one byte takes %d", cap(k.partial))
 	}
-	if why != wire.RefusedConnections {
-		t.Errorf("byte by byte: %v, want %v", why, wire.RefusedConnections)
+}
+
+// While others hold all the memory of half-received frames, a client that goes on
+// is not refused.
+func TestHalfFramesOfOthers(t *testing.T) {
+	b := newBench(1, func(o *Options) { o.ConnectionsMax = 1 << 20 })
+	frame := frameOf(1, 9, 0, 0, epoch, opens(8000)...)
+	for range partialMax/(64<<10) + 1 {
+		b.stopped(frame[:len(frame)-1])
 	}
-	if n := b.shards[0].conns.buffered; n > partialMax {
-		t.Errorf("%d bytes are put aside, %d are allowed", n, partialMax)
+	honest := &wireline{}
+	b.shards[0].OnOpen(honest)
+	r := rand.New(rand.NewPCG(1, 2))
+	frames, events := framesOf(r, 1, 7, 300, 8000)
+	for left := slices.Concat(frames...); len(left) > 0; {
+		n := min(1+r.IntN(200_000), len(left))
+		honest.came, left = left[:n], left[n:]
+		b.shards[0].OnTraffic(honest)
 	}
+	if why := honest.told(); why != wire.Accepted {
+		t.Errorf("it is told %v", why)
+	}
+	b.want(t, 1, storage.Book{Sent: events, Accepted: events}, 0)
 }
 
 func TestStreamDoesNotAllocate(t *testing.T) {

@@ -43,7 +43,7 @@ type cutter struct {
 	shards  []*shard
 	sources *sources
 	sink    Sink
-	clock   func() time.Time
+	clocks  *clocks
 
 	connected atomic.Int64 // TCP clients on all shards
 	underway  atomic.Int64 // of these, from one shard to another
@@ -66,14 +66,14 @@ type cutter struct {
 
 	made   [causes]atomic.Uint64
 	denied atomic.Uint64 // cuts that the sink had no room for
-	last   atomic.Int64  // Unix milliseconds of the last attempt
+	last   atomic.Int64  // running time of the last attempt
 	held   *metrics.Summary
 	took   *metrics.Summary
 }
 
-func newCutter(sink Sink, src *sources, clock func() time.Time, set *metrics.Set) *cutter {
+func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
 	return &cutter{
-		sink: sink, sources: src, clock: clock,
+		sink: sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}),
 		held: set.NewSummary("lectern_cut_hold_seconds"),
@@ -131,7 +131,7 @@ type sealing struct {
 // brought is not durable. The last cut of all is made even if the sink has no
 // room: there is no later.
 func (c *cutter) cut(why cause) bool {
-	c.last.Store(c.clock().UnixMilli())
+	c.last.Store(c.clocks.steady())
 	if !c.settle() || why != causeStop && c.sink.Room() < c.keys() {
 		c.denied.Add(1)
 		c.setFull(true)
@@ -197,7 +197,7 @@ func (c *cutter) swap() (parts []part, end int64, begin time.Time) {
 	for _, s := range c.shards[1:] {
 		s.Lock()
 	}
-	end = c.clock().UnixMilli()
+	end, _ = c.clocks.now()
 	for _, s := range c.shards {
 		parts = append(parts, s.swap())
 	}

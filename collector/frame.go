@@ -107,7 +107,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		st.Unlock()
 		return s.refuseStranger(h, wire.RefusedUnexpected)
 	}
-	src.lastSeen = s.now
+	src.lastSeen = s.steady
 	src.session = src.session || session
 	if session && !src.window.any {
 		src.window.floor = h.Sequence // frames of a session come in order: none below is still to come

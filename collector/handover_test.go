@@ -92,6 +92,7 @@ type street struct {
 	*testing.T
 	rand     *rand.Rand
 	now      time.Time
+	steady   time.Duration
 	berths   []*berth
 	keepers  []*keeper // those alive
 	visitors []*visitor
@@ -117,16 +118,19 @@ func (s *street) be() {
 		s.berths = append(s.berths, k.own)
 	}
 	k.own.owner, k.own.vacant = k, false
-	clock := func() time.Time { return s.now }
+	began := s.steady
 	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20}
+	o.Clock, o.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - began }
+	known := slices.Collect(maps.Values(k.own.known))
+	clocks := newClocks(&o, runningTime(known))
 	src := newSources(o.SourcesMax)
-	src.restore(slices.Collect(maps.Values(k.own.known)), s.now.UnixMilli())
+	src.restore(known)
 	set := metrics.NewSet()
-	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clock, set)}
+	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clocks, set)}
 	for range 1 + s.rand.IntN(2) {
 		k.shards = append(k.shards, &shard{
 			table: newTable(64), spare: newTable(64), generation: 1, books: make(books), events: s.events,
-			sources: src, cuts: k.cuts, clock: clock, limits: &k.options, udp: receiver{socket: -1},
+			sources: src, cuts: k.cuts, clocks: clocks, limits: &k.options, udp: receiver{socket: -1},
 		})
 	}
 	k.cuts.shards = k.shards
@@ -288,7 +292,8 @@ func (s *street) visit(v *visitor) {
 }
 
 func (s *street) step() {
-	s.now = s.now.Add(time.Duration(s.rand.IntN(200)) * time.Millisecond)
+	passed := time.Duration(s.rand.IntN(200)) * time.Millisecond
+	s.now, s.steady = s.now.Add(passed), s.steady+passed
 	switch n := s.rand.IntN(100); {
 	case len(s.keepers) == 0 || n == 0 && len(s.keepers) < 3:
 		s.be()
@@ -448,7 +453,7 @@ func TestAdopt(t *testing.T) {
 			}
 			b := newBench(2, nil)
 			src := b.shards[0].sources
-			src.restore([]storage.Source{of(test.here)}, epoch.UnixMilli())
+			src.restore([]storage.Source{of(test.here)})
 			c := &Collector{shards: b.shards, sources: src, cuts: b.cuts}
 			window := c.Adopt([]storage.Source{of(test.there)})
 			if c.Sealed(window) {
@@ -479,23 +484,23 @@ func TestHeartbeat(t *testing.T) {
 	defer func() { goOn() }()
 	c := dial(t, "udp", r.Address())
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(1)...))
-	cut := r.LastCut()
+	cut := r.cuts.last.Load()
 	eventually(t, "the cutter hangs", func() bool {
 		before := cut
-		cut = r.LastCut()
-		return before.Equal(cut) && time.Since(cut) > 200*time.Millisecond
+		cut = r.cuts.last.Load()
+		return before == cut && r.SinceCut() > 200*time.Millisecond
 	})
-	before := r.Heartbeat()
-	eventually(t, "the heart beats", func() bool { return r.Heartbeat().After(before) })
+	before := r.beat.Load()
+	eventually(t, "the heart beats", func() bool { return r.beat.Load() > before })
 	goOn()
 
 	s := r.shards[1]
 	goOn = sync.OnceFunc(s.Unlock)
 	s.Lock() // as a loop that does not come back
-	eventually(t, "it stops", func() bool { return time.Since(r.Heartbeat()) > 2*sweepInterval })
+	eventually(t, "it stops", func() bool { return r.SinceHeartbeat() > 2*sweepInterval })
 	goOn()
-	before = r.Heartbeat()
-	eventually(t, "it goes on", func() bool { return r.Heartbeat().After(before) })
+	before = r.beat.Load()
+	eventually(t, "it goes on", func() bool { return r.beat.Load() > before })
 }
 
 // A collector that stops acknowledges what came, ends the streams without a

@@ -20,7 +20,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		t.add(&s.tally)
 		keys += s.table.used
 		slots += len(s.table.slots)
-		buffered += s.conns.buffered
+		buffered += s.conns.partials.bytes
 		for _, k := range s.conns.list {
 			if k.waits {
 				waiting++

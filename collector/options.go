@@ -33,5 +33,10 @@ type Options struct {
 	Sink    Sink             // takes the cuts
 	Metrics *metrics.Set     // gets the collector's metrics
 	Logger  *slog.Logger     // gets what an operator should see
-	Clock   func() time.Time // time.Now, unless a test has another
+
+	// What tests set: the time that events are dated by, time.Now without it; and
+	// the time that silence is measured by, since some moment, which nobody sets:
+	// the system's monotonic clock without it.
+	Clock  func() time.Time
+	Steady func() time.Duration
 }

@@ -81,7 +81,7 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	k.session, k.source, k.stream = true, h.Source, h.Stream
 	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
 	if !s.meet(k) && company {
-		k.waits, k.since = true, s.now
+		k.waits, k.since = true, s.steady
 		return wire.Accepted
 	}
 	s.cuts.sessions.join(k)
@@ -101,7 +101,7 @@ func (s *shard) meet(k *connection) bool {
 	if src == nil {
 		return false
 	}
-	src.session, src.lastSeen = true, s.now
+	src.session, src.lastSeen = true, s.steady
 	k.durable = src.durable
 	return true
 }
@@ -119,7 +119,7 @@ func (s *shard) welcome(k *connection) {
 		k.waits = false
 		s.cuts.sessions.join(k)
 		_ = k.conn.AsyncWrite(s.ack(k), nil)
-	case s.now-k.since > helloWaitMax.Milliseconds():
+	case s.steady-k.since > helloWaitMax.Milliseconds():
 		_ = k.conn.CloseWithCallback(nil) // its client comes back
 	}
 }

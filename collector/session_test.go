@@ -134,7 +134,7 @@ func TestSessionAfterRestart(t *testing.T) {
 // A datagram is taken behind what was recovered only.
 func TestDatagramsAfterRestart(t *testing.T) {
 	b := newBench(1, nil)
-	b.shards[0].sources.restore([]storage.Source{{ID: 9, Stream: 1, Next: 10, End: 100, Newest: 90}}, b.now.UnixMilli())
+	b.shards[0].sources.restore([]storage.Source{{ID: 9, Stream: 1, Next: 10, End: 100, Newest: 90}})
 	b.receive(0, frameOf(1, 9, 9, 90, epoch, opens(10)...))
 	b.receive(0, frameOf(1, 9, 2, 20, epoch, opens(10)...))
 	b.receive(0, frameOf(1, 9, 12, 120, epoch, opens(10)...))
@@ -273,23 +273,8 @@ func (r *running) sourceNext(id uint64) uint64 {
 	return 0
 }
 
-// While the collector was away its clients could not be heard: that is not their
-// silence.
-func TestTimeAwayIsNoSilence(t *testing.T) {
-	now := epoch.UnixMilli()
-	long := before(now, 30*24*time.Hour)
-	s := newSources(10)
-	s.restore([]storage.Source{{ID: 9, Next: 7, LastSeen: long, Session: true}}, now)
-	for n := range stripes {
-		s.forget(n, before(now, time.Hour), before(now, 7*24*time.Hour))
-	}
-	if s.of(9).known(9) == nil {
-		t.Error("a source was forgotten before it could come back")
-	}
-}
-
-// A session's source that was forgotten while its client is connected (the clock
-// jumped) goes on where it is. What came before is not fresh again.
+// A session's source that was forgotten while its client is connected, and says
+// nothing, goes on where it is. What came before is not fresh again.
 func TestForgottenInTheMiddleOfASession(t *testing.T) {
 	b := newBench(1, func(o *Options) { o.CreditMax = 1 << 20 })
 	session := func() *connection {
@@ -300,9 +285,9 @@ func TestForgottenInTheMiddleOfASession(t *testing.T) {
 	b.stream(0, k, frame(0))
 	b.stream(0, k, frame(1))
 	b.cuts.cut(causeTime)
-	b.now = b.now.AddDate(0, 0, 30)
+	b.pass(30 * 24 * time.Hour)
 	for n := range stripes {
-		b.shards[0].sources.forget(n, before(b.now.UnixMilli(), time.Hour), before(b.now.UnixMilli(), time.Hour))
+		b.shards[0].sources.forgetSilent(n, b.cuts.clocks.steady(), &Options{SourceIdleMax: time.Hour, SessionIdleMax: time.Hour})
 	}
 	b.stream(0, k, frame(2))
 	again := session() // it had no ack of frame 1
@@ -319,12 +304,12 @@ func TestSourceIsNotForgottenBeforeItsSeal(t *testing.T) {
 	src := b.shards[0].sources
 	forget := func() (known bool) {
 		for n := range stripes {
-			src.forget(n, before(b.now.UnixMilli(), time.Hour), before(b.now.UnixMilli(), time.Hour))
+			src.forgetSilent(n, b.cuts.clocks.steady(), &Options{SourceIdleMax: time.Hour})
 		}
 		return src.of(9).known(9) != nil
 	}
 	b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
-	b.now = b.now.Add(2 * time.Hour)
+	b.pass(2 * time.Hour)
 	if !forget() {
 		t.Fatal("forgotten in the window in which it came")
 	}
@@ -389,5 +374,43 @@ func TestDatagramOfASession(t *testing.T) {
 	r.stop()
 	if b := r.book(1); b.Sent != 9 || b.Accepted != 6 || b.RefusedEvents() != 3 || !b.Balanced() {
 		t.Errorf("%+v", b)
+	}
+}
+
+// A frame that its client sends again, under a new source where the old one is
+// forgotten, is in the books once: the refusal counts the frame and no events.
+func TestRefusedAndSentAgainIsBookedOnce(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Options)
+		first  []byte // of source 9
+		why    wire.Refusal
+		again  uint64 // the source under which the same events come again
+	}{
+		{"forgotten", nil, frameOf(1, 9, 5, 50, epoch, opens(10)...), wire.RefusedForgotten, 10},
+		{"credit", func(o *Options) { o.CreditMax = -wire.FrameSizeMax }, frameOf(1, 9, 0, 0, epoch, opens(10)...), wire.RefusedCredit, 9},
+		{"sources", func(o *Options) { o.SourcesMax = 0 }, frameOf(1, 9, 0, 0, epoch, opens(10)...), wire.RefusedSources, 9},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(1, func(o *Options) {
+				o.CreditMax = 1 << 20
+				if c.change != nil {
+					c.change(o)
+				}
+			})
+			s := b.shards[0]
+			if why := b.stream(0, &connection{shard: s, session: true, unknown: true, source: 9, stream: 1}, c.first); why != c.why {
+				t.Fatalf("%v, want %v", why, c.why)
+			}
+			s.limits.CreditMax, s.sources.max = 1<<20, 1000
+			k := &connection{shard: s, session: true, unknown: true, source: c.again, stream: 1}
+			if why := b.stream(0, k, frameOf(1, c.again, 0, 0, epoch, opens(10)...)); why != wire.Accepted {
+				t.Fatal(why)
+			}
+			b.want(t, 1, storage.Book{Sent: 10, Accepted: 10}, 0)
+			if n := s.tally.refusedFrames[c.why]; n != 1 {
+				t.Errorf("%d frames are counted as refused", n)
+			}
+		})
 	}
 }

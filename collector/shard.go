@@ -36,10 +36,10 @@ type shard struct {
 	waiting int // of events and moments
 	conns   connections
 
-	// The clock, read once a wake-up: Unix milliseconds, and the bounds between
-	// which an event's own time is believed.
+	// The clocks, read once a wake-up: Unix milliseconds, and the bounds between
+	// which an event's own time is believed; and milliseconds of running time.
 	now, oldest, newest int64
-	lastTraffic         int64 // Unix milliseconds of the last wake-up that brought something
+	steady              int64
 
 	// Where the source with this id very likely is, nil where nobody knows: of
 	// the datagram that is being taken.
@@ -51,7 +51,7 @@ type shard struct {
 
 	sources *sources
 	cuts    *cutter
-	clock   func() time.Time
+	clocks  *clocks
 	limits  *Options
 
 	udp     receiver
@@ -68,12 +68,12 @@ const eventsPerFrameMax = (wire.FrameSizeMax - wire.HeaderSize) / wire.EventSize
 // slotsMin keeps room for the largest frame in the smallest table.
 const slotsMin = 1 << 16
 
-func newShard(o *Options, src *sources, cuts *cutter, clock func() time.Time) *shard {
+func newShard(o *Options, src *sources, cuts *cutter, clocks *clocks) *shard {
 	slots := max(slotsMin, (o.KeysMax+o.Loops-1)/o.Loops)
 	return &shard{
 		table: newTable(slots), spare: newTable(slots), generation: 1,
 		books: make(books), events: make([]wire.Event, eventsPerFrameMax),
-		sources: src, cuts: cuts, clock: clock, limits: o,
+		sources: src, cuts: cuts, clocks: clocks, limits: o,
 		udp:    receiver{socket: -1},
 		booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -95,9 +95,9 @@ func (s *shard) OnTick() (delay time.Duration, action gnet.Action) {
 	return math.MaxInt64, gnet.None
 }
 
-// tick reads the clock.
+// tick reads the clocks.
 func (s *shard) tick() {
-	s.now = s.clock().UnixMilli()
+	s.now, s.steady = s.clocks.now()
 	// A row's minute is 32 bits of Unix seconds, until 2106.
 	s.oldest, s.newest = 0, math.MaxUint32*1000
 	if s.limits.LateMax > 0 {

@@ -14,7 +14,7 @@ type source struct {
 	id uint64
 	state
 	generation uint64 // of the window in which it last moved
-	lastSeen   int64  // Unix milliseconds
+	lastSeen   int64  // milliseconds of running time
 
 	stream  uint16
 	used    bool
@@ -155,27 +155,28 @@ func (s *sources) find(st *stripe, guess *source, id, position uint64, stream ui
 }
 
 // restore takes what a former process knew. Which frames it had taken is known
-// up to the newest one: all below count as taken. Their silence begins now, in
-// Unix milliseconds: before, nobody could hear them.
-func (s *sources) restore(all []storage.Source, now int64) {
+// up to the newest one: all below count as taken. Their silence goes on in
+// running time, so that sources of short lives do not stay for ever where the
+// process often starts.
+func (s *sources) restore(all []storage.Source) {
 	for i := range all {
 		st := s.of(all[i].ID)
 		st.Lock()
-		s.put(st, &all[i], now)
+		s.put(st, &all[i], all[i].LastSeen)
 		st.Unlock()
 	}
 }
 
-// put adds a source that is not known here, as last heard of now. The stripe is
-// locked by the caller.
-func (s *sources) put(st *stripe, o *storage.Source, now int64) *source {
+// put adds a source that is not known here, as last heard of then, in running
+// time. The stripe is locked by the caller.
+func (s *sources) put(st *stripe, o *storage.Source, lastSeen int64) *source {
 	s.live.Add(1)
 	if o.Base > 0 {
 		s.middle.Add(1)
 	}
 	src := st.add(o.ID)
 	*src = source{
-		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: now, durable: o.Next,
+		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: lastSeen, durable: o.Next,
 		state:  stateOf(o),
 		window: windowAfter(o.Next),
 	}
@@ -215,9 +216,15 @@ func (s *sources) takeForgotten() []uint64 {
 	return ids
 }
 
+// forgetSilent lets go of the sources of one stripe that have been silent for
+// longer than the limits allow, now, in running time.
+func (s *sources) forgetSilent(n int, now int64, limits *Options) {
+	s.forget(n, before(now, limits.SourceIdleMax), before(now, limits.SessionIdleMax))
+}
+
 // forget lets go of the sources of one stripe that have been silent since
-// before, or since sessionBefore where they are acknowledged, in Unix
-// milliseconds. What they lost is booked already.
+// before, or since sessionBefore where they are acknowledged, in running time.
+// What they lost is booked already.
 func (s *sources) forget(n int, before, sessionBefore int64) {
 	st := &s.stripe[n%stripes]
 	sealed := s.sealed.Load()

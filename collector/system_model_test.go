@@ -37,10 +37,12 @@ func (s *system) start() {
 	s.checkSources(r.Sources)
 	s.checkTotals(s.everything())
 
-	clock := func() time.Time { return s.now }
+	s.limits.Clock, s.limits.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - s.began }
+	s.began = s.steady
+	clocks := newClocks(&s.limits, runningTime(r.Sources))
 	src := newSources(s.limits.SourcesMax)
-	src.restore(r.Sources, s.now.UnixMilli())
-	s.cuts = newCutter(s, src, clock, s.set)
+	src.restore(r.Sources)
+	s.cuts = newCutter(s, src, clocks, s.set)
 	s.shards = nil
 	slots := 16 << s.rand.IntN(5)
 	for range 1 + s.rand.IntN(2) {
@@ -48,7 +50,7 @@ func (s *system) start() {
 		s.shards = append(s.shards, &shard{
 			table: newTable(slots), spare: newTable(slots), generation: 1,
 			books: make(books), events: s.events,
-			sources: src, cuts: s.cuts, clock: clock, limits: &s.limits, udp: receiver{socket: -1},
+			sources: src, cuts: s.cuts, clocks: clocks, limits: &s.limits, udp: receiver{socket: -1},
 		})
 	}
 	s.cuts.shards = s.shards
@@ -189,11 +191,13 @@ func (s *system) checkSources(all []storage.Source) {
 	for _, o := range s.origins {
 		want := storage.Source{ID: o.id, Stream: o.stream, Session: o.session, Base: o.span()}
 		var came uint64
+		var heard time.Duration
 		for _, p := range o.parcels {
 			if p.sealed {
 				want.Next, want.Newest = max(want.Next, p.sequence+1), max(want.Newest, p.position)
 				want.End = max(want.End, p.position+p.events)
 				came += p.events
+				heard = max(heard, p.heard)
 			}
 		}
 		if want.Next == 0 || o.gone {
@@ -203,6 +207,9 @@ func (s *system) checkSources(all []storage.Source) {
 		want.Lost = want.End - want.Base - came
 		have := got[o.id]
 		want.LastSeen = have.LastSeen
+		if silent := runningTime(all) - have.LastSeen; silent > (s.steady - heard).Milliseconds() {
+			s.Errorf("source %x is said to have been silent for %d ms, and spoke %v ago", o.id, silent, s.steady-heard)
+		}
 		if have != want {
 			s.Errorf("the source is\n%+v, want\n%+v", have, want)
 		}

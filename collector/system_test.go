@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"reflect"
@@ -54,6 +55,7 @@ func TestSystem(t *testing.T) {
 	for _, what := range []string{
 		"kill", "power loss", "died", "died at the start", "stop", "retried", "pending kept", "pending gone", "torn", "denied", "cut failed",
 		"frame again", "frame came during a seal", "takeover", "no room", "shed", "stored again", "stored late", "parked", "merged", "forgotten",
+		"clock stepped", "wrong clock at a start",
 	} {
 		if counts[what] == 0 {
 			t.Errorf("it never came to this: %s", what)
@@ -69,7 +71,8 @@ type parcel struct {
 	hot                uint64 // the content of the first
 	sequence, position uint64
 	events             uint64
-	taken              bool // by the collector that runs, or one before
+	taken              bool          // by the collector that runs, or one before
+	heard              time.Duration // when it was taken, by the time in which a collector ran
 	sealed             bool
 	shed               bool
 }
@@ -168,8 +171,10 @@ type system struct {
 	*testing.T
 	rand   *rand.Rand
 	counts map[string]int
-	odds   []int // running sums
-	now    time.Time
+	odds   []int         // running sums
+	now    time.Time     // of the wall clock, which steps
+	steady time.Duration // for which a collector has run
+	began  time.Duration // when the one that runs did
 
 	// The process, and its disk.
 	limits Options
@@ -208,8 +213,11 @@ type system struct {
 func newSystem(t *testing.T, r *rand.Rand, counts map[string]int) *system {
 	s := &system{
 		T: t, rand: r, counts: counts, now: epoch, disk: newDisk(r), events: make([]wire.Event, 256),
-		limits: Options{SourcesMax: 1000, ConnectionsMax: 1000, CreditMax: 200 << r.IntN(6)},
-		size:   96<<10 + r.Int64N(512<<10), blocks: map[uint64]*storage.Block{}, stored: newTotals(),
+		limits: Options{
+			SourcesMax: 1000, ConnectionsMax: 1000, CreditMax: 200 << r.IntN(6),
+			ConnectionIdleMax: longerThanARound, SourceIdleMax: longerThanARound, SessionIdleMax: longerThanARound,
+		},
+		size: 96<<10 + r.Int64N(512<<10), blocks: map[uint64]*storage.Block{}, stored: newTotals(),
 	}
 	sum := 0
 	for i := range actions { // so that rounds differ in kind
@@ -256,13 +264,19 @@ var actions = []struct {
 	{12, (*system).sweep},
 	{5, (*system).retire},
 	{1, func(s *system) { s.away = !s.away }},
+	{4, (*system).stepClock},
 }
+
+// longerThanARound is a silence that nobody keeps: a round has systemSteps steps
+// of less than 20 ms.
+const longerThanARound = 2 * time.Minute
 
 func (s *system) caller() *caller { return s.callers[s.rand.IntN(len(s.callers))] }
 
 func (s *system) run() {
 	for range systemSteps {
-		s.now = s.now.Add(time.Duration(s.rand.IntN(20)) * time.Millisecond)
+		passed := time.Duration(s.rand.IntN(20)) * time.Millisecond
+		s.now, s.steady = s.now.Add(passed), s.steady+passed
 		n := s.rand.IntN(s.odds[len(s.odds)-1])
 		at, _ := slices.BinarySearchFunc(s.odds, n, func(below, n int) int { return cmp.Compare(below, n+1) })
 		actions[at].do(s)
@@ -398,7 +412,7 @@ func (s *system) taking(shard *shard, p *parcel, do func()) {
 	if shed > 0 {
 		s.counts["shed"]++
 	}
-	p.taken, p.shed = true, shed > 0
+	p.taken, p.shed, p.heard = true, shed > 0, s.steady
 	s.running.taken = append(s.running.taken, p)
 }
 
@@ -685,12 +699,23 @@ func (s *system) merge() {
 }
 
 // sweep closes connections that others took over from, and forgets sources whose
-// senders are gone. What those still sent would count again.
+// senders are gone. What those still sent would count again. Nobody has been
+// silent for long, whatever the wall clock says.
 func (s *system) sweep() {
+	live := s.cuts.sources.live.Load()
+	for _, shard := range s.shards {
+		shard.sweep()
+	}
+	for n := range stripes {
+		s.cuts.sources.forgetSilent(n, s.cuts.clocks.steady(), &s.limits)
+	}
+	if n := s.cuts.sources.live.Load(); n != live {
+		s.Errorf("%d of %d sources are forgotten for their silence", live-n, live)
+	}
 	for _, k := range s.cuts.sessions.takeReplaced() {
 		k.shard.hangUpOn(k)
 	}
-	oldest := s.now.UnixMilli()
+	oldest := s.cuts.clocks.steady()
 	var known []*origin
 	for _, o := range s.origins {
 		src := s.source(o)
@@ -737,6 +762,28 @@ func (s *system) retire() {
 	s.callers[i] = &caller{origin: s.newOrigin(true)}
 }
 
+// stepClock sets the wall clock, by a second to ten years.
+func (s *system) stepClock() {
+	s.counts["clock stepped"]++
+	step := time.Duration(float64(time.Second) * math.Pow(10, 8.5*s.rand.Float64()))
+	if s.rand.IntN(2) == 0 {
+		step = -step
+	}
+	s.setClock(s.now.Add(step))
+}
+
+// setClock sets the wall clock to what a row's minute can say.
+func (s *system) setClock(now time.Time) {
+	first, last := time.Unix(0, 0).AddDate(0, 0, 1), epoch.AddDate(50, 0, 0)
+	switch {
+	case now.Before(first):
+		now = first
+	case now.After(last):
+		now = last
+	}
+	s.now = now
+}
+
 // crash ends the process, or the machine.
 func (s *system) crash() {
 	power := s.rand.IntN(2) == 0
@@ -763,5 +810,12 @@ func (s *system) restart(power bool) {
 		c.line = nil
 	}
 	s.lines, s.late = nil, nil
+	switch s.rand.IntN(6) {
+	case 0: // a board without a battery
+		s.counts["wrong clock at a start"]++
+		s.setClock(time.Unix(0, 0))
+	case 1:
+		s.stepClock()
+	}
 	s.start()
 }

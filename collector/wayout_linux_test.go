@@ -43,9 +43,10 @@ func benchWayOut(b *testing.B, cuts int) {
 	defer g.Close(b.Context())
 
 	o := Options{Loops: 1, KeysMax: 2 * rows, SourcesMax: 10}
-	c := newCutter(g, newSources(o.SourcesMax), time.Now, set)
+	clocks := newClocks(&o, 0)
+	c := newCutter(g, newSources(o.SourcesMax), clocks, set)
 	c.start = time.Now().UnixMilli()
-	s := newShard(&o, c.sources, c, time.Now)
+	s := newShard(&o, c.sources, c, clocks)
 	c.shards = []*shard{s}
 	events, moments := make([]wire.Event, 1000), make([]moment, 1000)
 	minute := uint32(time.Now().Unix() / 60)

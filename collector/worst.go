@@ -45,6 +45,7 @@ func (s *SourceState) by(order string) uint64 {
 // a sum has grown. It takes memory for 2n sources, and keeps a loop that wants
 // one of them waiting for the time that reading a sixty-fourth of all takes.
 func (c *Collector) WorstSources(n int, order string) []SourceState {
+	wall, steady := c.clocks.now()
 	var worst []SourceState
 	trim := func() {
 		slices.SortFunc(worst, func(a, b SourceState) int {
@@ -56,7 +57,7 @@ func (c *Collector) WorstSources(n int, order string) []SourceState {
 		st := &c.sources.stripe[i]
 		st.Lock()
 		for src := range st.all() {
-			x := src.report()
+			x := src.report(wall - steady)
 			if x.by(order) == 0 {
 				continue
 			}
@@ -70,11 +71,12 @@ func (c *Collector) WorstSources(n int, order string) []SourceState {
 	return worst
 }
 
-// report copies what others may know. The stripe is locked.
-func (s *source) report() SourceState {
+// report copies what others may know. The wall's time is so many milliseconds
+// ahead of the running time. The stripe is locked.
+func (s *source) report(ahead int64) SourceState {
 	return SourceState{
 		Source: s.id, Stream: s.stream, Sent: s.end - s.base, Lost: s.lost,
 		Duplicate: s.duplicate, Stale: s.stale, Reordered: s.reordered,
-		Middle: s.base > 0, Session: s.session, LastSeen: s.lastSeen,
+		Middle: s.base > 0, Session: s.session, LastSeen: ahead + s.lastSeen,
 	}
 }

@@ -10,7 +10,7 @@ type Source struct {
 	Newest   uint64 // position of the frame with the largest sequence
 	Lost     uint64 // events of the span that have not come
 	Next     uint64 // one above the largest sequence seen
-	LastSeen int64  // Unix milliseconds
+	LastSeen int64  // milliseconds of its spool's running time: comparable with that of the spool's other sources alone
 	Stream   uint16
 	Session  bool // it is acknowledged
 }

@@ -31,6 +31,7 @@ const checked = ` is good. In effect:
   listen.receive_buffer       "4MiB"
   ops.address                 "127.0.0.1:8421"
   stop.drain_time             "0s"
+  stop.unready_time           "5s"
   stop.grace                  "25s"
   window.ack_interval         "1s"
   window.flush_interval       "10s"
@@ -70,11 +71,11 @@ Memory at the limits, with loops = 2:
   rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              47.7 MiB   limits.sources_max
-  connections         128.0 MiB   limits.connections_max, and frames half received
+  connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   base                 64.0 MiB   the program itself
-  together            923.2 MiB
+  together            929.2 MiB
 
 Disk:
 

@@ -26,6 +26,7 @@ import (
 type ops struct {
 	daemon   *daemon
 	server   *http.Server
+	draining atomic.Bool // traffic is still read, and is to go elsewhere
 	stopping atomic.Bool
 
 	mu       sync.Mutex   // protects the fields below
@@ -186,7 +187,7 @@ func (o *ops) sources(w http.ResponseWriter, r *http.Request) {
 // health says whether the event loops turn. A disk or a store that hangs is
 // nothing that another start would mend, so they have no part in it.
 func (o *ops) health(w http.ResponseWriter, _ *http.Request) {
-	if silent := time.Since(o.daemon.collector.Heartbeat()); silent > healthSilence && !o.stopping.Load() {
+	if silent := o.daemon.collector.SinceHeartbeat(); silent > healthSilence && !o.stopping.Load() {
 		http.Error(w, fmt.Sprintf("a loop hangs, for %v", silent.Round(time.Millisecond)), http.StatusServiceUnavailable)
 		return
 	}
@@ -194,13 +195,14 @@ func (o *ops) health(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready says whether traffic should come here: the sockets are bound, and the
-// spool takes what comes. While it drains, it is ready: to take a pod away from
-// those who still send to it would lose what they send. The store has no part in
-// it, until the spool is full.
+// spool takes what comes. For the last part of a drain it is not, though all that
+// comes is read. The store has no part in it, until the spool is full.
 func (o *ops) ready(w http.ResponseWriter, _ *http.Request) {
 	switch {
 	case o.stopping.Load():
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
+	case o.draining.Load():
+		http.Error(w, "draining: what comes is still read, and is to go elsewhere", http.StatusServiceUnavailable)
 	case o.daemon.collector.Full():
 		http.Error(w, "full: the spool takes no more, the store has been slower than the sources for too long", http.StatusServiceUnavailable)
 	default:

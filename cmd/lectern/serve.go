@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -30,8 +30,9 @@ defaults serve. "lectern check" says what they are.
 SIGTERM or SIGINT ends it: it accepts no more, gives its clients their last ack,
 reads its sockets dry, makes the last cut, and leaves when the last block is
 stored, at the latest after stop.grace. After SIGTERM it first goes on reading
-for stop.drain_time, and stays ready; a second signal ends that. Any other second
-signal ends it at once: what was acknowledged is safe.
+for stop.drain_time, of which the last stop.unready_time as not ready; a second
+signal ends that. Any other second signal ends it at once: what was acknowledged
+is safe. SIGHUP changes nothing, nor does a standard error that nobody reads.
 
 Exit status: 0 when everything was stored, or is in the spool for the next start;
 1 when it could not start, or lost what was not acknowledged; 2 when the
@@ -49,20 +50,14 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
-	logger := newLogger(&c, p.stderr)
+	output := &logOutput{to: p.stderr}
+	logger := newLogger(&c, output)
+	defer outliveTerminal(logger)()
 	limitMemory(&c, p.environ, "/", logger)
-	if err := serve(ctx, &c, logger); err != nil {
+	if err := serve(ctx, &c, logger, output); err != nil {
 		return p.fail("serve", err)
 	}
 	return 0
-}
-
-func newLogger(c *config.Config, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Log.Level}
-	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }
 
 // daemon is what runs between the start and the end of serve.
@@ -81,8 +76,9 @@ type daemon struct {
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
 // is stored, or in the spool, before it returns.
-func serve(ctx context.Context, c *config.Config, logger *slog.Logger) error {
+func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *logOutput) error {
 	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
+	d.set.RegisterMetricsWriter(output.writeMetrics)
 	// What may fail is first, and nothing is received before all of it is there.
 	d.ops = newOps(d)
 	if err := d.ops.listen(); err != nil {
@@ -184,24 +180,41 @@ func (d *daemon) work(ctx context.Context, alone bool) error {
 	}
 }
 
-// drain goes on as before for stop.drain_time after SIGTERM: who sends here needs
-// a while to send elsewhere. Where the port is shared, the others get the traffic
-// at once, and there is nothing to wait for.
+// drain goes on reading for stop.drain_time after SIGTERM: who sends here needs a
+// while to send elsewhere. It stays ready at first, since where there is no
+// successor, a pod that is not ready is sent nothing more. For the last
+// stop.unready_time it is not: only that makes flows move which would stay with
+// it until its socket is gone. Where the port is shared, the others get the
+// traffic at once, and there is nothing to wait for.
 func (d *daemon) drain(ctx context.Context) error {
 	next, ok := terminated(ctx)
 	if !ok || d.config.Listen.SharePort || d.config.Stop.DrainTime == 0 {
 		return nil
 	}
-	d.logger.Info("lectern is about to stop: traffic is still read; another signal ends that", "drain_time", d.config.Stop.DrainTime)
-	timer := time.NewTimer(d.config.Stop.DrainTime)
+	unready := min(d.config.Stop.UnreadyTime, d.config.Stop.DrainTime)
+	d.logger.Info("lectern is about to stop: traffic is still read; another signal ends that",
+		"drain_time", d.config.Stop.DrainTime, "unready_time", unready)
+	if over, err := d.wait(next, d.config.Stop.DrainTime-unready); over || unready == 0 {
+		return err
+	}
+	d.ops.draining.Store(true)
+	d.logger.Info("lectern is not ready any more, so that traffic goes elsewhere; what comes is still read", "for", unready)
+	_, err := d.wait(next, unready)
+	return err
+}
+
+// wait lets the collector work for so long. It is over before that when another
+// signal comes, or the collector fails.
+func (d *daemon) wait(next <-chan os.Signal, t time.Duration) (over bool, err error) {
+	timer := time.NewTimer(t)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return false, nil
 	case <-next:
-		return nil
+		return true, nil
 	case err := <-d.collector.Failed():
-		return err
+		return true, err
 	}
 }
 

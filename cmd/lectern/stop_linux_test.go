@@ -32,8 +32,8 @@ func (d *served) left() {
 
 func (d *served) drains() bool { return strings.Contains(d.said(), "lectern is about to stop") }
 
-// After SIGTERM the daemon is as it was, for stop.drain_time: ready, alive, and
-// reading. A second signal ends that.
+// After SIGTERM the daemon is as it was, for the first part of stop.drain_time:
+// ready, alive, and reading. A second signal ends that.
 func TestDrain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "parquet")
 	config := configure(t, dir, "stop.drain_time = \"50m\"\nstop.grace = \"1h\"")
@@ -55,6 +55,36 @@ func TestDrain(t *testing.T) {
 		}
 	}
 	succeed(t, "books", "--config", config)
+}
+
+// For the last stop.unready_time of its drain, or all of it, the daemon is not
+// ready, alive, and reading.
+func TestDrainUnready(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "parquet")
+	for round, times := range []string{
+		"stop.drain_time = \"30m250ms\"\nstop.unready_time = \"30m\"",
+		"stop.drain_time = \"30m\"\nstop.unready_time = \"50m\"",
+	} {
+		d := serveOn(t, configure(t, dir, times+"\nstop.grace = \"1h\""))
+		if status, body := d.get("/readyz"); status != http.StatusOK {
+			t.Errorf("before: %d %s", status, body)
+		}
+		d.signal(syscall.SIGTERM)
+		eventually(t, "it is not ready", func() bool {
+			status, body := d.get("/readyz")
+			return status == http.StatusServiceUnavailable && strings.HasPrefix(body, "draining")
+		})
+		if status, body := d.get("/healthz"); status != http.StatusOK {
+			t.Errorf("alive: %d %s", status, body)
+		}
+		d.emit("tcp", "--events", "1000")
+		d.emit("udp", "--events", "1000", "--rate", "100000")
+		d.signal(syscall.SIGTERM)
+		d.left()
+		if n := events(t, dir); n != 2000*(round+1) {
+			t.Errorf("%d events are stored of %d", n, 2000*(round+1))
+		}
+	}
 }
 
 // The drain ends by itself; SIGINT leaves it out.

@@ -45,8 +45,9 @@ type Ops struct {
 
 // Stop says how the daemon ends.
 type Stop struct {
-	DrainTime time.Duration // after SIGTERM, for which traffic is still taken
-	Grace     time.Duration // the longest that ending may take, DrainTime included
+	DrainTime   time.Duration // after SIGTERM, for which traffic is still taken
+	UnreadyTime time.Duration // the last part of DrainTime, all of it where it is longer: not ready
+	Grace       time.Duration // the longest that ending may take, DrainTime included
 }
 
 // StopRest is the least of Stop.Grace that is left behind Stop.DrainTime: for the
@@ -119,7 +120,7 @@ func Defaults() Config {
 	return Config{
 		Listen: Listen{Address: "127.0.0.1:8420", ReceiveBuffer: 8 << 20},
 		Ops:    Ops{Address: "127.0.0.1:8421"},
-		Stop:   Stop{Grace: 25 * time.Second},
+		Stop:   Stop{UnreadyTime: 5 * time.Second, Grace: 25 * time.Second},
 		Window: Window{
 			AckInterval: time.Second, FlushInterval: 10 * time.Second,
 			LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute,

@@ -89,6 +89,7 @@ receive_buffer = 123457
 address = ":9001"
 [stop]
 drain_time = "10s"
+unready_time = "8s"
 grace = "55s"
 [window]
 ack_interval = "250ms"
@@ -145,7 +146,7 @@ func TestLoad(t *testing.T) {
 	want := Config{
 		Listen:  Listen{"[::]:9000", true, 3, 123457},
 		Ops:     Ops{":9001"},
-		Stop:    Stop{10 * time.Second, 55 * time.Second},
+		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 0, time.Hour},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
@@ -422,7 +423,7 @@ func TestMemory(t *testing.T) {
 		"a block":         80_000_000,
 		"rows waiting":    320_000_000,
 		"sources":         50_000_000,
-		"connections":     16384*4096 + 3*(32<<20),
+		"connections":     16384*4096 + 3*(35<<20),
 		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),
 		"base":            64 << 20,

@@ -20,6 +20,7 @@ const (
 	sourceBytes     = 500      // collector's source, 320, its entries in the index, and the spool's copy
 	connectionBytes = 4 << 10  // gnet's connection and ours
 	partialMax      = 32 << 20 // half-received frames, a loop
+	partialSpare    = 3 << 20  // memory that is kept ready for them, a loop
 	frameBytes      = 64 << 10 // the largest of them
 	batchBytes      = 8 << 20  // 64 datagrams of 64 KiB, in large pages, a loop
 	baseBytes       = 64 << 20 // the program, its stacks, the store's buffers
@@ -53,7 +54,7 @@ func (c *Config) Memory() []Memory {
 		{"rows waiting", 2 * int64(c.Limits.RowsWaitingMax) * rowBytes, "limits.rows_waiting_max, twice while they are merged"},
 		{"a block", c.blockCopies() * storage.BlockRowsMax * rowBytes, "a block and its encoded form, and for ClickHouse its compressed one"},
 		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
-		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax), "limits.connections_max, and frames half received"},
+		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax) + loops*partialSpare, "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},
 		{"base", baseBytes, "the program itself"},

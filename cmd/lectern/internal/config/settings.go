@@ -37,6 +37,7 @@ func (c *Config) settings() []setting {
 		address("ops.address", &c.Ops.Address),
 
 		duration("stop.drain_time", &c.Stop.DrainTime, 0, time.Hour),
+		duration("stop.unready_time", &c.Stop.UnreadyTime, 0, time.Hour),
 		duration("stop.grace", &c.Stop.Grace, StopRest, time.Hour),
 
 		duration("window.ack_interval", &c.Window.AckInterval, time.Millisecond, time.Minute),

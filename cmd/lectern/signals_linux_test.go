@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// SIGHUP, of a terminal that is closed or a rotation of logs, changes nothing.
+func TestHangUp(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "parquet")
+	d := serveOn(t, configure(t, dir, "window.ack_interval = \"1m\"\nwindow.flush_interval = \"1m\""))
+	d.emit("udp", "--events", "500", "--rate", "100000")
+	for range 3 {
+		d.signal(syscall.SIGHUP)
+	}
+	eventually(t, "it is told", func() bool { return strings.Contains(d.said(), "SIGHUP changes nothing") })
+	d.emit("udp", "--events", "500", "--rate", "100000")
+	d.signal(syscall.SIGTERM)
+	d.left()
+	if n := events(t, dir); n != 1000 {
+		t.Errorf("%d events are stored of 1000", n)
+	}
+}
+
+// A daemon whose standard error nobody reads any more goes on, and counts the
+// lines of its log that are lost by that.
+func TestLogWithoutReader(t *testing.T) {
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "parquet")
+	config := configure(t, dir, "window.ack_interval = \"1m\"\nwindow.flush_interval = \"1m\"")
+	d := &served{t: t, config: config, ready: make(chan struct{}), finished: make(chan struct{})}
+	d.command = exec.Command(path, "serve", "--config", config)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.command.Stderr = write
+	if err := d.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.command.Process.Kill() })
+	_ = write.Close()
+	go d.listen(read)
+	select {
+	case <-d.ready:
+	case <-d.finished:
+		t.Fatalf("the daemon did not start:\n%s", d.said())
+	}
+	d.emit("udp", "--events", "500", "--rate", "100000")
+	_ = read.Close()
+	for range 3 { // each is a line of the log
+		answer, err := http.Post(d.ops+"/retry", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+	}
+	if n := d.metrics()["lectern_log_lines_lost_total"]; n != 3 {
+		t.Errorf("%v lines are counted as lost, 3 are", n)
+	}
+	d.emit("udp", "--events", "500", "--rate", "100000")
+	d.signal(syscall.SIGTERM)
+	d.left()
+	if n := events(t, dir); n != 1000 {
+		t.Errorf("%d events are stored of 1000", n)
+	}
+}
+
+type half struct{ bytes.Buffer }
+
+func (h *half) Write(b []byte) (int, error) {
+	n, _ := h.Buffer.Write(b[:len(b)/2])
+	return n, errors.New("no space left on device")
+}
+
+// A line of which a part could be written is lost, and the one who logs is told
+// nothing of it.
+func TestLogOutput(t *testing.T) {
+	o := &logOutput{to: new(half)}
+	for range 2 {
+		if n, err := o.Write([]byte("a line\n")); n != 7 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	o.to = new(bytes.Buffer)
+	if _, _ = o.Write([]byte("a line\n")); o.lost.Load() != 2 {
+		t.Errorf("%d lines are lost of 2", o.lost.Load())
+	}
+}
