@@ -63,6 +63,8 @@ func (p *process) commands() []command {
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},
 		{"rmem", "say what receive buffers the kernel grants, or raise them", rmemHelp, p.runRmem},
 		{"bench", "say what this node holds, and with what loss", benchHelp, p.runBench},
+		{"completion", "print what a shell completes commands and flags by", completionHelp, p.runCompletion},
+		{"man", "print the manual page", manHelp, p.runMan},
 		{"version", "show the version", versionHelp, p.runVersion},
 		{"help", "show what a command takes", helpHelp, p.runHelp},
 	}
@@ -115,7 +117,7 @@ func (p *process) help() string {
 	var b strings.Builder
 	b.WriteString("Lectern counts reading.\n\nUsage:\n\n  lectern COMMAND [flags]\n\nCommands:\n\n")
 	for _, c := range p.commands() {
-		fmt.Fprintf(&b, "  %-8s %s\n", c.name, c.summary)
+		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
 	b.WriteString("\nRun \"lectern help COMMAND\" to see what a command takes.\n")
 	return b.String()
