@@ -80,10 +80,14 @@ clickhouse-engine: ## fetch the ClickHouse engine that tests start (180 MB, once
 needed:
 	@$(REQUIREMENTS) for test
 
+# What takes its time: simulations, kills, faults of every byte and call, whole
+# programs under load, and all that starts ClickHouse's engine.
+LONG := ^Test(System|Simulation|Crash|ClientCrash|Kill|Memory|Lossy|Outage|Handover|BadInput|Fault|AccessLog|DiskFull|EveryByte|AgainstMaps|.*FailingDisk|Daemons|Wait|Older|Bench|ReaderDuring|OddFooters|Queue|TwoPlaces|.*ClickHouse)
+
 .PHONY: check
-check: format ## vet, format and unit tests, without the race detector: for the minute before a commit
+check: format ## vet, format and the quick tests, without the race detector: for the minute before a commit
 	$(GO) vet ./...
-	$(GO) test -short ./...
+	$(GO) test -short -skip '$(LONG)' $$($(GO) list ./... | grep -v /storage/clickhouse)
 
 .PHONY: format
 format: # fails where gofmt would change something
