@@ -82,7 +82,7 @@ needed:
 
 # What takes its time: simulations, kills, faults of every byte and call, whole
 # programs under load, and all that starts ClickHouse's engine.
-LONG := ^Test(System|Simulation|Crash|ClientCrash|Kill|Memory|Lossy|Outage|Handover|BadInput|Fault|AccessLog|DiskFull|EveryByte|AgainstMaps|.*FailingDisk|Daemons|Wait|Older|Bench|ReaderDuring|OddFooters|Queue|TwoPlaces|.*ClickHouse)
+LONG := ^Test(System|Simulation|Crash|ClientCrash|Kill|Memory|Lossy|Outage|Handover|BadInput|Fault|AccessLog|DiskFull|EveryByte|AgainstMaps|.*FailingDisk|Daemons|Wait|Older|Bench|ReaderDuring|OddFooters|Queue|TwoPlaces|Release|.*ClickHouse)
 
 .PHONY: check
 check: format ## vet, format and the quick tests, without the race detector: for the minute before a commit
@@ -153,6 +153,22 @@ test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min
 fuzz: ## any bytes, and events to bytes and back, 5 minutes each
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 5m ./wire
 	$(GO) test -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime 5m ./wire
+
+# What is published of a version: the commit's own time is that of every file, and the tag has to be there, so that nobody
+# publishes what the repository does not have. The manifests name the version, too.
+.PHONY: release
+release: ## archives, bills of materials and checksums of the tag on this commit, in dist/: the same bytes each time
+	@case "$(VERSION)" in v[0-9]*.*.*-dirty|v[0-9]*-g*) echo "$(VERSION) is no version: tag a commit (git tag -s v1.2.3) and have nothing changed"; exit 1 ;; esac
+	@[ "$$(git describe --tags --exact-match 2>/dev/null)" = "$(VERSION)" ] && git diff --quiet HEAD || \
+		{ echo "this commit is not $(VERSION): tag it (git tag -s v1.2.3), and have nothing changed"; exit 1; }
+	@grep -q 'newTag: $(VERSION)$$' kube/overlays/eks/kustomization.yaml && grep -q '?ref=$(VERSION)$$' docs/DEPLOY-EKS.md || \
+		{ echo "kube/overlays/eks/kustomization.yaml (newTag) or docs/DEPLOY-EKS.md (?ref=) names another version than $(VERSION)"; exit 1; }
+	$(GO) run ./packaging/release -version $(VERSION) -time $$(git log -1 --format=%ct) -out dist
+	@cd dist && sha256sum --check --quiet SHA256SUMS && ls -l
+
+.PHONY: test-release
+test-release: ## build a release twice, in two directories by two caches: the same bytes (4 min)
+	LECTERN_TEST_RELEASE=twice $(GO) test -count=1 -v -timeout 30m -run TestReleaseIsReproducible ./packaging/release
 
 # The image. IMAGE is its name, with the registry in front where it is pushed. What is built for this machine alone is
 # lectern:dev too, which never leaves it; no tag of a registry ever moves.
@@ -227,4 +243,4 @@ alerts: ## make the PrometheusRule of kube/components/podmonitor/alerts.yaml
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
