@@ -87,7 +87,7 @@ LONG := ^Test(System|Simulation|Crash|ClientCrash|Kill|Memory|Lossy|Outage|Hando
 .PHONY: check
 check: format ## vet, format and the quick tests, without the race detector: for the minute before a commit
 	$(GO) vet ./...
-	CI= LECTERN_CLICKHOUSE_ENGINE=/nonexistent $(GO) test -short -skip '$(LONG)' $$($(GO) list ./... | grep -v /storage/clickhouse)
+	CI= LECTERN_TEST_CLICKHOUSE_ENGINE=/nonexistent $(GO) test -short -skip '$(LONG)' $$($(GO) list ./... | grep -v /storage/clickhouse)
 
 .PHONY: format
 format: # fails where gofmt would change something
