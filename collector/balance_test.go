@@ -14,7 +14,7 @@ func TestConnectionsAreSpread(t *testing.T) {
 	const loops, each, rounds = 3, 4, 5
 	r := start(t, func(o *Options) { o.Loops = loops })
 	for _, s := range r.shards {
-		eventually(t, "a loop runs", s.ready.Load)
+		<-s.turning
 	}
 	held := func() (n [loops]int) {
 		for i, s := range r.shards {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,6 +32,10 @@ type Collector struct {
 	clocks  *clocks
 	beat    atomic.Int64 // running time: see SinceHeartbeat
 	notes   *notes       // what gnet says
+
+	listener       *net.TCPListener
+	reserve        int           // descriptors that stay free of connections
+	acceptFailures atomic.Uint64 // accepts that failed, and connections that no loop could take
 
 	failed  chan error
 	stop    chan struct{}
@@ -63,21 +66,18 @@ func New(o Options) *Collector {
 // Start binds the sockets and begins to receive. After an error nothing runs.
 func (c *Collector) Start() error {
 	c.fitDescriptors()
-	probing := probe
-	if c.options.SharePort {
-		probing = probeShared
-	}
-	address, err := probing(c.options.Address)
+	listener, err := c.listen()
 	if err != nil {
 		return err
 	}
-	c.address = address
+	c.listener = listener
 	wall, steady := c.clocks.now()
 	c.cuts.start = wall
 	c.cuts.last.Store(steady)
 	c.beat.Store(steady)
 	for i, s := range c.shards {
 		if err := c.boot(s); err != nil {
+			_ = listener.Close()
 			for _, running := range c.shards[:i] {
 				c.halt(context.Background(), running)
 			}
@@ -90,6 +90,7 @@ func (c *Collector) Start() error {
 	}
 	c.working.Go(func() { c.cuts.run(c.options.CutInterval, c.stop) })
 	c.working.Go(c.sweep)
+	c.working.Go(func() { c.accept(listener) })
 	return nil
 }
 
@@ -137,11 +138,11 @@ func (c *Collector) boot(s *shard) error {
 		return err
 	}
 	go func() {
-		err := gnet.Rotate(s, []string{"udp://" + c.address, "tcp://" + c.address},
+		err := gnet.Rotate(s, []string{"udp://" + c.address},
 			gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithReuseAddr(true),
-			// For passOn: OnTick, and the way that Register may be called from outside.
+			// For accept: OnTick, and the way that Register may be called from outside.
 			gnet.WithTicker(true), gnet.WithLoadBalancing(gnet.LeastConnections),
-			gnet.WithReadBufferCap(readBuffer), gnet.WithTCPKeepAlive(time.Minute), gnet.WithLogger(c.notes))
+			gnet.WithReadBufferCap(readBuffer), gnet.WithLogger(c.notes))
 		close(s.stopped)
 		if err == nil {
 			err = errors.New("the event loop ended")
@@ -219,66 +220,20 @@ func before(now int64, idle time.Duration) int64 {
 	return now - idle.Milliseconds()
 }
 
-// descriptorsKept is how many file descriptors stay free for files, listeners
-// and the operations server.
+// descriptorsKept is how many file descriptors stay free of connections at the
+// most: for files, listeners and the operations server. A quarter of them may be
+// taken by connections above ConnectionsMax for the moment in which their clients
+// learn the reason, an eighth by connections on their way to a loop.
 const descriptorsKept = 512
 
-// fitDescriptors lowers ConnectionsMax to what the process may open: a loop that
-// cannot accept for want of descriptors ends.
+// fitDescriptors lowers ConnectionsMax to what the process may open.
 func (c *Collector) fitDescriptors() {
 	limit := descriptorLimit()
-	if most := max(1, limit-min(descriptorsKept, limit/2)); c.options.ConnectionsMax > most {
+	c.reserve = max(8, min(descriptorsKept, limit/2))
+	if most := max(1, limit-c.reserve); c.options.ConnectionsMax > most {
 		c.options.Logger.Warn("fewer connections than limits.connections_max: the process may open too few files. "+
 			"Raise the limit (`ulimit -n`, LimitNOFILE=) or lower the key",
 			"asked", c.options.ConnectionsMax, "got", most, "open_files_max", limit)
 		c.options.ConnectionsMax = most
 	}
-}
-
-// probe binds both sockets for a moment, without sharing them. The loops share
-// theirs (SO_REUSEPORT), and so would a second daemon by accident: each would
-// get a part of the traffic. It returns the address with its port.
-func probe(address string) (string, error) {
-	hint := func(err error) error { return listenError(address, err) }
-	t, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", hint(err)
-	}
-	defer t.Close()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", hint(err)
-	}
-	_, port, err := net.SplitHostPort(t.Addr().String())
-	if err != nil {
-		return "", hint(err)
-	}
-	address = net.JoinHostPort(host, port)
-	u, err := net.ListenPacket("udp", address)
-	if err != nil {
-		return "", hint(err)
-	}
-	return address, u.Close()
-}
-
-// probeShared says what can be said of an address whose port is shared before
-// the loops bind it. It returns the address with its port.
-func probeShared(address string) (string, error) {
-	port, err := portOf(address)
-	if err != nil {
-		return "", listenError(address, err)
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", listenError(address, err)
-	}
-	return net.JoinHostPort(host, strconv.Itoa(port)), nil
-}
-
-// listenError says what to do where an address cannot be listened on.
-func listenError(address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen on %s: another process has the port; stop it, or set listen.address (or listen.share_port, in both): %w", address, err)
-	}
-	return fmt.Errorf("listen on %s; check listen.address: %w", address, err)
 }

@@ -49,26 +49,15 @@ type connections struct {
 // lingerMax is how long a refused client may take to hang up.
 const lingerMax = 2 * time.Second
 
-// lingerersMax is how many connections above connections_max may stay open for
-// that long, so that their clients learn the reason. They take their
-// descriptors from descriptorsKept.
-const lingerersMax = descriptorsKept / 4
-
-// OnOpen takes a connection, or passes it on, or closes it where there is no room.
+// OnOpen takes a connection that accept gives to the loop. A newcomer for which
+// there is no room is told so.
 func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	var connected int64 // 0 where that has been looked at
-	most := int64(s.limits.ConnectionsMax)
+	over := false
 	if n, ok := c.Context().(*newcomer); ok {
-		n.opened = true
-	} else {
-		connected = s.cuts.connected.Add(1)
-		if connected <= most && s.passOn(c) {
-			return nil, gnet.Close // our descriptor of it
-		}
-		s.held.Add(1)
+		n.opened, over = true, n.over
 	}
 	s.tally.opened++
 	k := &connection{conn: c, shard: s, lastByte: s.steady, at: len(s.conns.list)}
@@ -78,23 +67,19 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 		k.leaving = true
 		return nil, gnet.Close
 	}
-	if connected <= most {
+	if !over {
 		return nil, gnet.None
 	}
 	s.refuse(wire.RefusedConnections)
-	action := s.hangUp(k, wire.Header{}, wire.RefusedConnections,
-		fmt.Sprintf("the collector has its %d connections; raise limits.connections_max", most))
-	if connected > most+lingerersMax {
-		action = gnet.Close
-	}
-	return nil, action
+	return nil, s.hangUp(k, wire.Header{}, wire.RefusedConnections,
+		fmt.Sprintf("the collector has its %d connections; raise limits.connections_max", s.limits.ConnectionsMax))
 }
 
 // OnClose forgets a connection. A frame of which only a part came is refused.
 func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
 	k, ok := c.Context().(*connection)
 	if !ok {
-		return gnet.None // it was passed on
+		return gnet.None // a datagram's
 	}
 	s.Lock()
 	defer s.Unlock()

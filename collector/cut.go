@@ -46,7 +46,6 @@ type cutter struct {
 	clocks  *clocks
 
 	connected atomic.Int64 // TCP clients on all shards
-	underway  atomic.Int64 // of these, from one shard to another
 	company   atomic.Bool  // another process may know sources that are not known here
 	ending    atomic.Bool  // sessions are to send nothing more
 	sessions  sessions

@@ -146,7 +146,7 @@ func TestWorstSources(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	b := newBench(1, nil)
-	c := &Collector{sources: b.shards[0].sources}
+	c := &Collector{sources: b.shards[0].sources, clocks: b.cuts.clocks}
 	var all []SourceState
 	for id := range uint64(300) {
 		lost := r.Uint64N(20)

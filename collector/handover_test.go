@@ -80,6 +80,7 @@ type visitor struct {
 	acked  uint64 // so many were acknowledged
 	sent   uint64 // so many on this connection
 	ready  bool   // the hello was answered
+	ended  bool   // it has had a final ack, and no answer since: nothing but what is acknowledged was taken
 	line   *wireline
 }
 
@@ -191,8 +192,11 @@ func (s *street) end(k *keeper, killed bool) {
 			s.arrive(l, s.rand.IntN(2) == 0) // behind the dismissal: thrown away
 		}
 		k.own.ear.fails = s.rand.IntN(8) == 0
-		k.cuts.cut(causeStop)
+		sealed := k.cuts.cut(causeStop)
 		k.own.ear.fails = false
+		for _, sh := range k.shards {
+			sh.farewell(sealed)
+		}
 	}
 	for _, l := range k.lines {
 		if killed && s.rand.IntN(2) == 0 {
@@ -252,10 +256,17 @@ func (s *street) hear(v *visitor) {
 			s.Fatalf("source %d is refused as %v, with %d of %d frames acknowledged", v.source, why, v.acked, v.made)
 		}
 		a, _ := wire.ParseAck(body)
+		a.Final = h.Flags&wire.FlagFinal != 0
 		if a.Durable > v.made {
 			s.Fatalf("source %d made %d frames, %d are acknowledged", v.source, v.made, a.Durable)
 		}
-		v.acked, v.ready = max(v.acked, a.Durable), true
+		if v.ended && a.Durable != v.acked {
+			s.Fatalf("source %d was told in the end that %d frames were taken, and then that %d are durable", v.source, v.acked, a.Durable)
+		}
+		v.acked, v.ready, v.ended = max(v.acked, a.Durable), true, a.Final
+		if a.Final {
+			s.counts["final"]++
+		}
 		v.sent = max(v.sent, v.acked)
 	}
 	v.line.down = nil
@@ -385,7 +396,7 @@ func TestDaemonsFollowEachOther(t *testing.T) {
 		s.check()
 	}
 	t.Logf("%d frames, %d of them acknowledged; %v", frames, acked, counts)
-	for _, what := range []string{"eldest", "newcomer", "adopted", "retired", "killed", "stopped", "hung up"} {
+	for _, what := range []string{"eldest", "newcomer", "adopted", "retired", "killed", "stopped", "hung up", "final"} {
 		if counts[what] == 0 {
 			t.Errorf("it never came to this: %s", what)
 		}
@@ -522,7 +533,7 @@ func TestClientsAreToldOfTheEnd(t *testing.T) {
 	write(t, c, frameOf(1, 9, 10, 10, epoch, opens(1)...)) // it was on its way
 	acked := uint64(0)
 	for {
-		b := make([]byte, wire.HeaderSize+16)
+		b := make([]byte, wire.HeaderSize+wire.AckBodySize)
 		if _, err := io.ReadFull(c, b); err == io.EOF {
 			break
 		} else if err != nil {

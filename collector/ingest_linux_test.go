@@ -325,10 +325,7 @@ type bareGnet struct {
 }
 
 func newBareGnet(t *testing.T) *bareGnet {
-	address, err := probe("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(t)
 	b := &bareGnet{at: netip.MustParseAddrPort(address), booted: make(chan struct{}), done: make(chan struct{}, 1)}
 	go func() {
 		_ = gnet.Run(b, "udp://"+address, gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithSocketRecvBuffer(1<<20), gnet.WithLogger(newNotes(slog.New(slog.DiscardHandler))))
@@ -470,4 +467,16 @@ func (h *heldLectern) drain(n int) time.Duration {
 		return spent
 	}
 	panic(fmt.Sprintf("lectern has taken %d of %d datagrams", sum.frames[overUDP], h.want))
+}
+
+// freeAddress is one of loopback that nobody has.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	c := &Collector{options: Options{Address: "127.0.0.1:0"}}
+	l, err := c.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	return c.address
 }

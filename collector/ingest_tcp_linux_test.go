@@ -210,10 +210,7 @@ type bareStream struct {
 }
 
 func newBareStream(t *testing.T) *bareStream {
-	address, err := probe("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(t)
 	b := &bareStream{at: address, booted: make(chan struct{})}
 	go func() {
 		_ = gnet.Run(b, "tcp://"+address, gnet.WithNumEventLoop(1), gnet.WithReusePort(true), gnet.WithLogger(newNotes(slog.New(slog.DiscardHandler))))

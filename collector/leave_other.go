@@ -2,10 +2,13 @@
 
 package collector
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 var errLinux = errors.New("only on Linux")
 
-func leaveGroup(int) error       { return errLinux }
-func closeAccept(int) error      { return errLinux }
-func portOf(string) (int, error) { return 0, errLinux }
+func leaveGroup(int) error { return errLinux }
+
+func reusePort(string, string, syscall.RawConn) error { return errLinux }

@@ -50,6 +50,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	counter(w, "lectern_connections_opened_total", t.opened)
+	counter(w, "lectern_accept_failures_total", c.acceptFailures.Load())
 	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
 	gauge(w, "lectern_sessions_waiting", int64(waiting))
 	counter(w, "lectern_acks_total", t.acks)

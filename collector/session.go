@@ -134,6 +134,25 @@ func (s *shard) ack(k *connection) []byte {
 	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Credit: credit})
 }
 
+// finalAck is the last ack frame of a session whose collector takes no more: what
+// is durable of its source is all that was taken of it. It is nil where that is
+// not so: then the client must not be told.
+func (s *shard) finalAck(k *connection) []byte {
+	st := s.sources.of(k.source)
+	st.Lock()
+	src := st.known(k.source)
+	all := src == nil || src.durable == src.next
+	if src != nil {
+		k.durable = max(k.durable, src.durable)
+	}
+	st.Unlock()
+	if !all {
+		return nil
+	}
+	s.tally.acks++
+	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Final: true})
+}
+
 // inFlight counts the bytes of a session's frame, and says whether its client
 // keeps to its credit. Half of it asks for a cut, so that a fast client has its
 // acks before it must stop. A frame that was acknowledged while it was on its way

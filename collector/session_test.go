@@ -39,6 +39,7 @@ func (c *client) ack() wire.Ack {
 	if h.Type != wire.TypeAck || why != wire.Accepted {
 		c.Fatalf("not an ack: %+v %x", h, body)
 	}
+	a.Final = h.Flags&wire.FlagFinal != 0
 	return a
 }
 

@@ -46,8 +46,8 @@ type shard struct {
 	guess   *source
 	guessID uint64
 
-	ready atomic.Bool  // the loop runs, and connections may be passed on to it
-	held  atomic.Int64 // connections, and those on their way from other loops
+	turning chan struct{} // closed when the loop runs, and connections may be given to it
+	held    atomic.Int64  // connections, and those on their way to it
 
 	sources *sources
 	cuts    *cutter
@@ -74,8 +74,8 @@ func newShard(o *Options, src *sources, cuts *cutter, clocks *clocks) *shard {
 		table: newTable(slots), spare: newTable(slots), generation: 1,
 		books: make(books), events: make([]wire.Event, eventsPerFrameMax),
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
-		udp:    receiver{socket: -1},
-		booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
+		udp:     receiver{socket: -1},
+		turning: make(chan struct{}), booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *shard) OnBoot(e gnet.Engine) gnet.Action {
 
 // OnTick is called by gnet when the loop runs, and would be called again.
 func (s *shard) OnTick() (delay time.Duration, action gnet.Action) {
-	s.ready.Store(true)
+	close(s.turning)
 	return math.MaxInt64, gnet.None
 }
 

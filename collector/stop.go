@@ -18,9 +18,13 @@ const (
 	quietMax = 300 * time.Millisecond
 )
 
-// dismissMax is how long clients may take to hang up when they are told that
-// this collector ends.
-const dismissMax = 500 * time.Millisecond
+// lastSealMax is how long clients wait for the seal of what they sent last, and
+// dismissMax how long they may take to hang up when they are told that this
+// collector ends.
+const (
+	lastSealMax = 5 * time.Second
+	dismissMax  = 500 * time.Millisecond
+)
 
 // Stop ends what Start began. Nothing new comes in from its first moment on: the
 // TCP sockets accept no more, and where the port is shared, new datagrams go to
@@ -44,8 +48,8 @@ func (c *Collector) Stop(ctx context.Context) error {
 	return nil
 }
 
-// close lets nothing new come to the sockets, as far as the system can do that.
-// What it cannot only takes away from the others until the loops end.
+// close lets nothing new come to the sockets. Datagrams still come where the port
+// is not shared: there is nobody else for them.
 func (c *Collector) close() {
 	// All at once, and the last one first. The kernel puts the last socket of the
 	// group, another process's, in the place of the one that leaves, and gives
@@ -60,15 +64,7 @@ func (c *Collector) close() {
 			c.options.Logger.Warn("new datagrams still come here until the end: some may be lost", "error", err)
 		}
 	}
-	for _, s := range c.shards {
-		listener, err := s.engine.DupListener("tcp", c.address)
-		if err == nil {
-			err = closeAccept(listener)
-		}
-		if err != nil {
-			c.options.Logger.Debug("connections are still accepted until the end", "error", err)
-		}
-	}
+	_ = c.listener.Close() // what waits in its queue is reset, and its client comes again
 }
 
 // quiet takes the credit from all sessions and waits for what they had sent. What
@@ -102,25 +98,29 @@ func (c *Collector) bytesOverTCP() (n uint64) {
 	return n
 }
 
-// dismiss tells every client that this collector ends: sessions get an ack of
-// all that came, then each stream ends. What a session sends behind that ack is
-// thrown away, and its client sends it to the next collector. Other clients'
-// frames are counted for as long as they come.
+// dismiss tells every client that this collector ends: sessions get a final ack
+// of all that came, then each stream ends. What a session sends behind that ack
+// is thrown away, and its client sends it to the next collector: it knows that it
+// was not counted here. Other clients' frames are counted for as long as they
+// come.
 func (c *Collector) dismiss(ctx context.Context) {
 	c.quiet(ctx)
-	ctx, cancel := context.WithTimeout(ctx, dismissMax)
-	defer cancel()
 	var generation uint64
 	for _, s := range c.shards {
 		generation = max(generation, s.dismiss())
 	}
-	if !until(ctx, func() bool { return c.connected() == 0 || c.acknowledged(generation) }) {
+	sealing, cancel := context.WithTimeout(ctx, lastSealMax)
+	defer cancel()
+	sealed := until(sealing, func() bool { return c.connected() == 0 || c.acknowledged(generation) })
+	if !sealed {
 		c.options.Logger.Warn("clients leave without a last ack: what they sent is not sealed yet, and comes again")
 	}
 	for _, s := range c.shards {
-		s.farewell()
+		s.farewell(sealed)
 	}
-	until(ctx, func() bool { return c.connected() == 0 })
+	leaving, cancel := context.WithTimeout(ctx, dismissMax)
+	defer cancel()
+	until(leaving, func() bool { return c.connected() == 0 })
 }
 
 func (c *Collector) connected() int64 { return c.cuts.connected.Load() }
@@ -165,14 +165,20 @@ func (s *shard) dismiss() uint64 {
 }
 
 // farewell ends our half of every stream, behind the acks that are on their way.
-func (s *shard) farewell() {
+// Where all that sessions sent is sealed, each gets its final ack.
+func (s *shard) farewell(sealed bool) {
 	s.Lock()
 	defer s.Unlock()
+	s.tick()
 	for _, k := range s.conns.list {
 		if k.refused {
 			continue // it has been told
 		}
-		_ = k.conn.AsyncWrite(nil, func(c gnet.Conn, err error) error {
+		var last []byte
+		if sealed && k.session && !k.waits {
+			last = s.finalAck(k)
+		}
+		_ = k.conn.AsyncWrite(last, func(c gnet.Conn, err error) error {
 			if err != nil {
 				return err
 			}

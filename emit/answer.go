@@ -54,6 +54,7 @@ func (a *answers) next() (source uint64, ack wire.Ack, err error) {
 	switch h.Type {
 	case wire.TypeAck:
 		if ack, why = wire.ParseAck(body); why == wire.Accepted {
+			ack.Final = h.Flags&wire.FlagFinal != 0
 			return h.Source, ack, nil
 		}
 	case wire.TypeRefusal:

@@ -174,6 +174,13 @@ func (f *fakeCollector) serve(conn net.Conn) {
 		if f.odds(60) { // above what was sent
 			answers = append(answers, wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: 1 << 40, Credit: f.credit}))
 		}
+		if f.odds(60) { // it ends: what it did not read, nobody has counted
+			f.seal()
+			final := wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: f.durable(h.Source), Final: true})
+			f.mu.Unlock()
+			_, _ = conn.Write(final)
+			return
+		}
 		hang := f.slow && f.odds(100) // half-open: never a word again
 		cut := f.odds(40)
 		var pause time.Duration

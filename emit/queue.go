@@ -131,6 +131,13 @@ func (q *queue) setTried(sequence uint64) {
 	}
 }
 
+// untry takes back that a send was tried of the frames from this sequence on.
+func (q *queue) untry(sequence uint64) {
+	if sequence < q.tried() {
+		word(q.mem, triedAt).Store(sequence)
+	}
+}
+
 // add puts e into the open frame, false where it belongs in the next one.
 func (q *queue) add(e *Event) bool {
 	n := q.extent.count

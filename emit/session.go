@@ -333,6 +333,11 @@ func (t *TCP) acknowledge(a wire.Ack) error {
 	k.credit = a.Credit
 	k.heard = time.Now()
 	k.durable = max(k.durable, a.Durable)
+	if a.Final {
+		// What is not durable was not taken: it is as if it had never been sent.
+		k.credit = 0
+		t.queue.untry(k.durable)
+	}
 	t.releaseAcked()
 	return nil
 }

@@ -138,6 +138,12 @@ func (h head) ack(durable, credit uint64) piece {
 	return h.frameOf(3, 0, append(le(durable, 8), le(credit, 8)...), fmt.Sprintf("ack: durable=%d credit=%d", durable, credit))
 }
 
+// final makes it the last ack.
+func (h head) final() head {
+	h.flags = 2
+	return h
+}
+
 func (h head) refusal(word, text string) piece {
 	line := "refusal: word=" + word
 	if text != "" {

@@ -13,6 +13,7 @@ const RefusalTextMax = 255
 type Ack struct {
 	Durable uint64 // every frame before this sequence is durable
 	Credit  uint64 // bytes that may be in flight from now on
+	Final   bool   // the last one: the collector has taken no other frame of the source, and takes none any more
 }
 
 // AppendHello appends a whole hello frame of this source to dst.
@@ -32,14 +33,17 @@ func ParseHello(body []byte) Refusal {
 
 // AppendAck appends a whole ack frame to dst.
 func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []byte {
-	dst = AppendHeader(dst, Header{
-		Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source,
-	})
+	h := Header{Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source}
+	if a.Final {
+		h.Flags = FlagFinal
+	}
+	dst = AppendHeader(dst, h)
 	dst = binary.LittleEndian.AppendUint64(dst, a.Durable)
 	return binary.LittleEndian.AppendUint64(dst, a.Credit)
 }
 
-// ParseAck reads the body of an ack frame.
+// ParseAck reads the body of an ack frame. Whether it is final its header says, by
+// FlagFinal.
 func ParseAck(body []byte) (Ack, Refusal) {
 	if len(body) != AckBodySize {
 		return Ack{}, RefusedBody

@@ -29,9 +29,14 @@ func TestHello(t *testing.T) {
 }
 
 func TestAck(t *testing.T) {
-	for _, a := range []wire.Ack{{}, {Durable: 3, Credit: 1 << 20}, {Durable: wire.NumberMax, Credit: 1<<64 - 1}} {
-		body := control(t, wire.AppendAck(nil, 7, 9, 1234, a), wire.Header{Type: wire.TypeAck, Stream: 7, Source: 9, Time: 1234})
-		if got, why := wire.ParseAck(body); why != wire.Accepted || got != a {
+	for _, a := range []wire.Ack{{}, {Durable: 3, Credit: 1 << 20}, {Durable: wire.NumberMax, Credit: 1<<64 - 1}, {Durable: 3, Final: true}} {
+		want := wire.Header{Type: wire.TypeAck, Stream: 7, Source: 9, Time: 1234}
+		if a.Final {
+			want.Flags = wire.FlagFinal
+		}
+		body := control(t, wire.AppendAck(nil, 7, 9, 1234, a), want)
+		got, why := wire.ParseAck(body)
+		if got.Final = a.Final; why != wire.Accepted || got != a {
 			t.Errorf("%+v became %+v (%v)", a, got, why)
 		}
 		for _, bad := range [][]byte{nil, body[:15], append(body, 0)} {

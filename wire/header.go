@@ -13,8 +13,11 @@ const (
 	TypeRefusal Type = 4 // server → client: why the connection closes
 )
 
-// FlagSealed says that a 16-byte tag follows the body.
-const FlagSealed = 1
+// The flags of a frame.
+const (
+	FlagSealed = 1 // a 16-byte tag follows the body
+	FlagFinal  = 2 // of an ack: it is the last one; see Ack
+)
 
 // Header is a frame's header, decoded.
 type Header struct {
@@ -75,7 +78,7 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 		return h, RefusedType
 	}
 	flags := b[3]
-	if flags&^FlagSealed != 0 {
+	if flags&^FlagSealed != 0 && (t != TypeAck || flags&^(FlagSealed|FlagFinal) != 0) {
 		return h, RefusedFlags
 	}
 	size := int(binary.LittleEndian.Uint16(b[4:]))

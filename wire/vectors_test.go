@@ -139,6 +139,7 @@ func takeFrame(b []byte) (f taken, bodyRead bool, why wire.Refusal) {
 		why = wire.ParseHello(body)
 	case wire.TypeAck:
 		f.ack, why = wire.ParseAck(body)
+		f.ack.Final = f.header.Flags&wire.FlagFinal != 0
 	case wire.TypeRefusal:
 		f.reason, f.text, why = wire.ParseRefusalBody(body)
 	}

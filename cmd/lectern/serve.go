@@ -50,11 +50,13 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
-	output := &logOutput{to: p.stderr}
+	output := newLogOutput(p.stderr)
 	logger := newLogger(&c, output)
 	defer outliveTerminal(logger)()
 	limitMemory(&c, p.environ, "/", logger)
-	if err := serve(ctx, &c, logger, output); err != nil {
+	err := serve(ctx, &c, logger, output)
+	output.close()
+	if err != nil {
 		return p.fail("serve", err)
 	}
 	return 0

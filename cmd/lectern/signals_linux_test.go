@@ -65,9 +65,7 @@ func TestLogWithoutReader(t *testing.T) {
 		}
 		_ = answer.Body.Close()
 	}
-	if n := d.metrics()["lectern_log_lines_lost_total"]; n != 3 {
-		t.Errorf("%v lines are counted as lost, 3 are", n)
-	}
+	eventually(t, "the lines are counted", func() bool { return d.metrics()["lectern_log_lines_lost_total"] == 3 })
 	d.emit("udp", "--events", "500", "--rate", "100000")
 	d.signal(syscall.SIGTERM)
 	d.left()
@@ -86,14 +84,42 @@ func (h *half) Write(b []byte) (int, error) {
 // A line of which a part could be written is lost, and the one who logs is told
 // nothing of it.
 func TestLogOutput(t *testing.T) {
-	o := &logOutput{to: new(half)}
+	o := newLogOutput(new(half))
 	for range 2 {
 		if n, err := o.Write([]byte("a line\n")); n != 7 || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	}
-	o.to = new(bytes.Buffer)
-	if _, _ = o.Write([]byte("a line\n")); o.lost.Load() != 2 {
-		t.Errorf("%d lines are lost of 2", o.lost.Load())
+	o.close()
+	if n := o.lost.Load(); n != 2 {
+		t.Errorf("%d lines are lost of 2", n)
 	}
+	var all bytes.Buffer
+	o = newLogOutput(&all)
+	for range 10 {
+		_, _ = o.Write([]byte("a line\n"))
+	}
+	o.close()
+	if want := strings.Repeat("a line\n", 10); all.String() != want || o.lost.Load() != 0 {
+		t.Errorf("%q was written, and %d are lost", all.String(), o.lost.Load())
+	}
+}
+
+// hung is a reader that takes nothing until it is let.
+type hung chan struct{}
+
+func (h hung) Write(b []byte) (int, error) { <-h; return len(b), nil }
+
+// Who logs does not wait for a reader that hangs.
+func TestLogWhoseReaderHangs(t *testing.T) {
+	reader := make(hung)
+	o := newLogOutput(reader)
+	for range logWaiting + 100 {
+		_, _ = o.Write([]byte("a line\n"))
+	}
+	if n := o.lost.Load(); n != 99 && n != 100 { // one may be on its way
+		t.Errorf("%d lines are lost", n)
+	}
+	close(reader)
+	o.close()
 }
