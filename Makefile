@@ -9,16 +9,12 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
-# What a machine needs. Debian's packages by the command that shows that they are there; kube/test/apt installs them.
-NEEDED := gcc:gcc git:git make:make promtool:prometheus tc:iproute2
+# One list of what a machine needs, of which these two and the tests speak.
+REQUIREMENTS := GO='$(GO)' DOCKER='$(DOCKER)' COMPOSE='$(COMPOSE)' KUBECTL='$(KUBECTL)' .ci/requirements
 
 .PHONY: init
-init: ## install what a new machine needs: Debian's packages, and what to do about the rest
-	@kube/test/apt $(NEEDED)
-	@command -v $(GO) >/dev/null || echo "Go is not here: version $$(awk '$$1 == "go" {print $$2}' go.mod) or newer, from https://go.dev/dl"
-	@command -v npm >/dev/null || echo "npm is not here, for the tests on ClickHouse: Debian's package is npm, https://nodejs.org has newer ones"
-	@command -v $(DOCKER) >/dev/null || echo "Docker is not here, for image, up and push: Debian's package is docker.io, https://docs.docker.com/engine/install has newer ones"
-	@command -v $(KUBECTL) >/dev/null || echo "kubectl is not here, for deploy and rollout: https://kubernetes.io/docs/tasks/tools"
+init: ## install what "make requirements" misses: Debian's packages, as root, and where the rest comes from
+	@$(REQUIREMENTS) install
 
 .PHONY: setup
 setup: ## fetch the modules and build the tools
@@ -28,20 +24,7 @@ setup: ## fetch the modules and build the tools
 
 .PHONY: requirements
 requirements: ## say what is here and what is not
-	@missing=0; \
-	say() { printf '  %-16s %-9s %s\n' "$$1" "$$2" "$$3"; }; \
-	check() { if v=$$($$3 2>/dev/null | head -n 1) && [ -n "$$v" ]; then say "$$1" here "$$v"; else say "$$1" MISSING "for $$2"; [ -n "$$4" ] || missing=1; fi; }; \
-	check go everything "$(GO) version"; \
-	check gcc "test (the race detector)" "gcc --version"; \
-	check git "the version" "git --version"; \
-	check npm "test (ClickHouse's engine)" "npm --version" optional; \
-	check promtool "test (the alerts); make init installs it" "promtool --version"; \
-	check docker "image, up, push" "$(DOCKER) --version" optional; \
-	check buildx "image, up, push" "$(DOCKER) buildx version" optional; \
-	check compose "up, down" "$(COMPOSE) version" optional; \
-	check kubectl "deploy, rollout; test does without" "$(KUBECTL) version --client" optional; \
-	check aws "deploying to EKS" "aws --version" optional; \
-	exit $$missing
+	@$(REQUIREMENTS) show
 
 .PHONY: build
 build: ## build bin/lectern, one static binary
@@ -66,15 +49,21 @@ data/secrets/%-password:
 	@od -An -N16 -tx1 /dev/urandom | tr -d ' \n' > $@ && chmod 444 $@
 
 .PHONY: up
-up: image data/secrets/clickhouse-password data/secrets/grafana-password ## start Lectern, ClickHouse, Prometheus and Grafana in containers
+up: image-here data/secrets/clickhouse-password data/secrets/grafana-password ## start Lectern, ClickHouse, Prometheus and Grafana in containers; the image is built where there is none
 	STORE=$(STORE) IMAGE=$(IMAGE) $(COMPOSE) up -d $(if $(filter parquet,$(STORE)),--no-deps lectern)
+
+.PHONY: image-here
+image-here:
+	@if v=$$($(DOCKER) image inspect --format '{{index .Config.Labels "org.opencontainers.image.version"}}' $(IMAGE):dev 2>/dev/null); then \
+		echo "$(IMAGE):dev is here, of version $$v; \"make image\" builds it anew"; else $(MAKE) image; fi
 
 .PHONY: down
 down: ## stop them; their data stays in volumes
 	IMAGE=$(IMAGE) $(COMPOSE) down
 
+# Nothing outside the tree and the caches is changed by it, unless CI=true.
 .PHONY: test
-test: format vet staticcheck vulnerabilities clickhouse-engine network-tools test-kube ## all checks and tests, with the race detector (6 min)
+test: needed format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all checks and tests, with the race detector (6 min)
 	$(GO) test -race -shuffle=on -timeout 20m ./...
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
@@ -85,10 +74,20 @@ clickhouse-engine: ## fetch the ClickHouse engine that tests start (180 MB, once
 	@CGO_ENABLED=0 $(GO) run ./storage/clickhouse/clickhousetest/engine fetch || \
 	{ echo "NOT RUN: the tests that need ClickHouse, for want of its engine"; [ "$$CI" != true ]; }
 
-# For the tests over a bad network; they say so where it cannot be had.
-.PHONY: network-tools
-network-tools:
-	-@kube/test/apt tc:iproute2
+# What is missing, and what brings it; the tests that want it say that they did
+# not run.
+.PHONY: needed
+needed:
+	@$(REQUIREMENTS) for test
+
+# What takes its time: simulations, kills, faults of every byte and call, whole
+# programs under load. Without its engine the tests on ClickHouse do not run.
+LONG := ^Test(System|Simulation|Crash|ClientCrash|Kill|Memory|Lossy|Outage|Handover|BadInput|Fault|AccessLog|DiskFull|EveryByte|AgainstMaps|.*FailingDisk|Daemons|Wait|Older|Bench|ReaderDuring|OddFooters|Queue|TwoPlaces|Release|.*ClickHouse)
+
+.PHONY: check
+check: format ## vet, format and the quick tests, without the race detector: for the minute before a commit
+	$(GO) vet ./...
+	CI= LECTERN_TEST_CLICKHOUSE_ENGINE=/nonexistent $(GO) test -short -skip '$(LONG)' $$($(GO) list ./... | grep -v /storage/clickhouse)
 
 .PHONY: format
 format: # fails where gofmt would change something
@@ -159,27 +158,43 @@ fuzz: ## any bytes, and events to bytes and back, 5 minutes each
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 5m ./wire
 	$(GO) test -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime 5m ./wire
 
-# The image. IMAGE is its name, with the registry in front where it is pushed.
+# What is published of a version: the commit's own time is that of every file, and the tag has to be there, so that nobody
+# publishes what the repository does not have. The manifests name the version, too.
+.PHONY: release
+release: ## archives, bills of materials and checksums of the tag on this commit, in dist/: the same bytes each time
+	@case "$(VERSION)" in v[0-9]*.*.*-dirty|v[0-9]*-g*) echo "$(VERSION) is no version: tag a commit (git tag -s v1.2.3) and have nothing changed"; exit 1 ;; esac
+	@[ "$$(git describe --tags --exact-match 2>/dev/null)" = "$(VERSION)" ] && git diff --quiet HEAD || \
+		{ echo "this commit is not $(VERSION): tag it (git tag -s v1.2.3), and have nothing changed"; exit 1; }
+	@grep -q 'newTag: $(VERSION)$$' kube/overlays/eks/kustomization.yaml && grep -q '?ref=$(VERSION)$$' docs/DEPLOY-EKS.md || \
+		{ echo "kube/overlays/eks/kustomization.yaml (newTag) or docs/DEPLOY-EKS.md (?ref=) names another version than $(VERSION)"; exit 1; }
+	$(GO) run ./packaging/release -version $(VERSION) -time $$(git log -1 --format=%ct) -out dist
+	@cd dist && sha256sum --check --quiet SHA256SUMS && ls -l
+
+.PHONY: test-release
+test-release: ## build a release twice, in two directories by two caches: the same bytes (4 min)
+	LECTERN_TEST_RELEASE=twice $(GO) test -count=1 -v -timeout 30m -run TestReleaseIsReproducible ./packaging/release
+
+# The image. IMAGE is its name, with the registry in front where it is pushed. What is built for this machine alone is
+# lectern:dev too, which never leaves it; no tag of a registry ever moves.
 DOCKER   ?= docker
 IMAGE    ?= lectern
 PLATFORM ?= linux/$(shell $(GO) env GOARCH)
 
 .PHONY: image
-image: ## build the image, tagged with the version and as latest
+image: ## build the image, tagged with the version and as dev
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 $(DOCKER) build --platform $(PLATFORM) \
-		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) -t $(IMAGE):latest .
+		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) -t $(IMAGE):dev .
 
 .PHONY: push
-push: ## build for amd64 and arm64 and push to IMAGE, as the version and as latest
+push: ## build for amd64 and arm64, push both to IMAGE as one image of this version, and print its digest
 	@case "$(IMAGE)" in */*) ;; *) echo "say where to: make push IMAGE=REGISTRY/lectern"; exit 1 ;; esac
 	for arch in amd64 arm64; do \
 		$(MAKE) image PLATFORM=linux/$$arch IMAGE=$(IMAGE) VERSION=$(VERSION) COMMIT=$(COMMIT) && \
 		$(DOCKER) tag $(IMAGE):$(VERSION) $(IMAGE):$(VERSION)-$$arch && \
 		$(DOCKER) push $(IMAGE):$(VERSION)-$$arch || exit 1; done
-	for tag in $(VERSION) latest; do \
-		$(DOCKER) manifest rm $(IMAGE):$$tag 2>/dev/null; \
-		$(DOCKER) manifest create $(MANIFEST_FLAGS) $(IMAGE):$$tag $(IMAGE):$(VERSION)-amd64 $(IMAGE):$(VERSION)-arm64 && \
-		$(DOCKER) manifest push $(MANIFEST_FLAGS) --purge $(IMAGE):$$tag || exit 1; done
+	@$(DOCKER) manifest rm $(IMAGE):$(VERSION) 2>/dev/null || true
+	$(DOCKER) manifest create $(MANIFEST_FLAGS) $(IMAGE):$(VERSION) $(IMAGE):$(VERSION)-amd64 $(IMAGE):$(VERSION)-arm64
+	$(DOCKER) manifest push $(MANIFEST_FLAGS) --purge $(IMAGE):$(VERSION)
 
 # The cluster that kubectl's context names. docs/DEPLOY-EKS.md goes through it.
 KUBECTL ?= kubectl
@@ -189,11 +204,14 @@ OVERLAY ?= local
 deploy: ## show what would change in the cluster, then apply kube/overlays/OVERLAY
 	@if $(KUBECTL) get namespace lectern >/dev/null 2>&1; then \
 		$(KUBECTL) diff -k kube/overlays/$(OVERLAY) || [ $$? = 1 ]; fi # without its namespace a diff fails
+	$(KUBECTL) -n lectern delete job lectern-schema --ignore-not-found # a Job cannot be changed
 	$(KUBECTL) apply -k kube/overlays/$(OVERLAY)
 	$(KUBECTL) -n lectern rollout status daemonset/lectern --timeout 30m
+	@if $(KUBECTL) -n lectern get job lectern-schema >/dev/null 2>&1; then \
+		$(KUBECTL) -n lectern wait --for=condition=complete job/lectern-schema --timeout 10m; fi
 
 .PHONY: rollout
-rollout: ## restart the collectors one node after the other, on what latest is now
+rollout: ## restart the collectors one node after the other, as they are
 	$(KUBECTL) -n lectern rollout restart daemonset/lectern
 	$(KUBECTL) -n lectern rollout status daemonset/lectern --timeout 30m
 
@@ -212,12 +230,11 @@ bin/kompose:
 
 .PHONY: test-kube
 test-kube: ## manifests, alerts, dashboards and compose.yml, a part of test (20 s)
-	-@kube/test/apt promtool:prometheus
 	cd kube/test && $(GO) vet ./... && $$(cd ../.. && $(GO) tool -n staticcheck) ./... && $(GO) test .
 
 .PHONY: test-image
 test-image: ## build the image for amd64 and arm64 and run it hardened (3 to 7 min)
-	@kube/test/apt dockerd:docker.io docker-compose:docker-compose docker-registry:docker-registry busybox:busybox-static iptables:iptables nsenter:util-linux ip:iproute2
+	@$(REQUIREMENTS) for test-image
 	cd kube/test && $(GO) test -count=1 -v -timeout 30m ./image
 
 .PHONY: alerts
@@ -230,4 +247,4 @@ alerts: ## make the PrometheusRule of kube/components/podmonitor/alerts.yaml
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

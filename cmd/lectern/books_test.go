@@ -57,7 +57,7 @@ func TestBooks(t *testing.T) {
 		{goodBooks(), "--json", goodJSON},
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 7, Lost: 1}, Open: 2, OpenSources: 1, Stored: 7}}, "", openTable},
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 10}, OpenSources: 3, Stored: 10}}, "--json",
-			`{"streams":[{"stream":"1","sent":10,"accepted":10,"stored":10,"lost":0,"open":0,"open_sources":3,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}],"adds_up":true}` + "\n"},
+			`{"streams":[{"stream":"1","sent":10,"accepted":10,"stored":10,"lost":0,"open":0,"open_sources":3,"damaged":0,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}],"adds_up":true}` + "\n"},
 		{nil, "", "Nothing is stored in \"d\": there are no books.\n"},
 		{nil, "--json", `{"streams":[],"adds_up":true}` + "\n"},
 	} {

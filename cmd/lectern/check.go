@@ -8,7 +8,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 )
 
-const checkHelp = `Say what is wrong with the configuration, and what memory it may take.
+const checkHelp = `Say what is wrong with the configuration, and what memory and disk it may take.
 
 Usage:
 
@@ -20,7 +20,7 @@ LECTERN_WINDOW_LATE_MAX=0s; they are checked too.
 
 Each problem is one line on standard error, FILE:LINE: KEY: what is wrong. Where
 there is none, the configuration in effect is printed, and what memory the
-daemon takes on this machine when it reaches all of its limits.
+daemon takes on this machine when it reaches all of its limits, and what disk.
 
 Exit status: 0 when nothing is wrong; 1 when something is; 2 when the arguments
 make no sense.
@@ -48,6 +48,7 @@ func (p *process) runCheck(ctx context.Context, args []string) int {
 	}
 	b.WriteString(settingsTable(&c))
 	fmt.Fprintf(&b, "\nMemory at the limits, with loops = %d:\n\n%s", c.Loops(), memoryTable(&c))
+	fmt.Fprintf(&b, "\nDisk:\n\n%s", diskTable(&c))
 	b.WriteString(placement(ctx, &c))
 	return p.print("check", b.String())
 }

@@ -9,7 +9,7 @@ func TestCheckFindsProblems(t *testing.T) {
 	path := file(t, "c.toml", "[listen]\nadress = \"x\"\n\n[window]\nack_interval = 1\n")
 	code, stdout, stderr := runWith(t, nil, []string{"LECTERN_LOG_LEVEL=loud"}, "check", "--config", path)
 	want := path + ":2: listen.adress: unknown key; did you mean listen.address?\n" +
-		path + ":5: window.ack_interval: wants a duration in quotes, such as \"10s\" (ms, s, m, h); got the integer 1\n" +
+		path + ":5: window.ack_interval: wants a duration in quotes, such as \"10s\" (ms, s, m, h, d); got the integer 1\n" +
 		"LECTERN_LOG_LEVEL: \"loud\" is not one of \"debug\", \"info\", \"warn\", \"error\"\n"
 	if code != 1 || stdout != "" || stderr != want {
 		t.Errorf("exit %d, %q\n%s", code, stdout, stderr)
@@ -42,7 +42,7 @@ const checked = ` is good. In effect:
   limits.keys_max             1048576
   limits.sources_max          100000
   limits.source_idle_max      "1h"
-  limits.session_idle_max     "168h"
+  limits.session_idle_max     "7d"
   limits.connections_max      16384
   limits.connection_idle_max  "1m"
   limits.credit_max           "64MiB"
@@ -80,6 +80,11 @@ Memory at the limits, with loops = 2:
   operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
   together            962.3 MiB
+
+Disk:
+
+  1GiB in data/spool, taken at the first start: spool.size_max
+  what was counted in data/parquet, without a limit: parquet.dir
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {

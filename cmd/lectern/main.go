@@ -61,7 +61,10 @@ func (p *process) commands() []command {
 		{"books", "show what became of every event, and whether it adds up", booksHelp, p.runBooks},
 		{"schema", "print the tables in ClickHouse, or make them", schemaHelp, p.runSchema},
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},
+		{"rmem", "say what receive buffers the kernel grants, or raise them", rmemHelp, p.runRmem},
 		{"bench", "say what this node holds, and with what loss", benchHelp, p.runBench},
+		{"completion", "print what a shell completes commands and flags by", completionHelp, p.runCompletion},
+		{"man", "print the manual page", manHelp, p.runMan},
 		{"version", "show the version", versionHelp, p.runVersion},
 		{"help", "show what a command takes", helpHelp, p.runHelp},
 	}
@@ -83,6 +86,8 @@ func (p *process) run(ctx context.Context, args []string) int {
 	case "-h", "-help", "--help":
 		fmt.Fprint(p.stdout, p.help())
 		return 0
+	case "-V", "-version", "--version":
+		return p.runVersion(ctx, args[1:])
 	}
 	c, err := p.find(args[0])
 	if err != nil {
@@ -112,7 +117,7 @@ func (p *process) help() string {
 	var b strings.Builder
 	b.WriteString("Lectern counts reading.\n\nUsage:\n\n  lectern COMMAND [flags]\n\nCommands:\n\n")
 	for _, c := range p.commands() {
-		fmt.Fprintf(&b, "  %-8s %s\n", c.name, c.summary)
+		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
 	b.WriteString("\nRun \"lectern help COMMAND\" to see what a command takes.\n")
 	return b.String()

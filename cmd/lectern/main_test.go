@@ -69,16 +69,19 @@ Usage:
 
 Commands:
 
-  serve    receive events, count them and store what was counted
-  check    say what is wrong with the configuration, and what memory it may take
-  emit     send the events of an access log, or made-up ones
-  top      show what is read most
-  books    show what became of every event, and whether it adds up
-  schema   print the tables in ClickHouse, or make them
-  spool    look into the spool: what waits for the store
-  bench    say what this node holds, and with what loss
-  version  show the version
-  help     show what a command takes
+  serve      receive events, count them and store what was counted
+  check      say what is wrong with the configuration, and what memory it may take
+  emit       send the events of an access log, or made-up ones
+  top        show what is read most
+  books      show what became of every event, and whether it adds up
+  schema     print the tables in ClickHouse, or make them
+  spool      look into the spool: what waits for the store
+  rmem       say what receive buffers the kernel grants, or raise them
+  bench      say what this node holds, and with what loss
+  completion print what a shell completes commands and flags by
+  man        print the manual page
+  version    show the version
+  help       show what a command takes
 
 Run "lectern help COMMAND" to see what a command takes.
 `
@@ -109,6 +112,7 @@ func TestCommands(t *testing.T) {
 		{"bench --zipf x", 2, "", "lectern bench: --zipf \"x\" is not a number\nRun \"lectern bench --help\" to see what it takes.\n"},
 		{"emit --rate=x", 2, "", "lectern emit: --rate \"x\" is not a whole number\nRun \"lectern emit --help\" to see what it takes.\n"},
 		{"emit --events 99999999999999999999", 2, "", "lectern emit: --events \"99999999999999999999\" is not in range\nRun \"lectern emit --help\" to see what it takes.\n"},
+		{"--version now", 2, "", "lectern version: \"now\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
 		{"books now", 2, "", "lectern books: \"now\" is not a flag, and nothing else is taken\nRun \"lectern books --help\" to see what it takes.\n"},
 		{"version 2", 2, "", "lectern version: \"2\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
 	} {
@@ -121,7 +125,7 @@ func TestCommands(t *testing.T) {
 
 // Every command explains itself, in two ways that say the same.
 func TestHelpOfEveryCommand(t *testing.T) {
-	for _, name := range []string{"serve", "check", "emit", "top", "books", "schema", "spool", "bench", "version"} {
+	for _, name := range []string{"serve", "check", "emit", "top", "books", "schema", "spool", "rmem", "bench", "completion", "man", "version"} {
 		code, help, stderr := runWith(t, nil, nil, "help", name)
 		if code != 0 || stderr != "" || !strings.Contains(help, "Usage:\n\n  lectern "+name) {
 			t.Errorf("help %s: exit %d, %q, %q", name, code, help, stderr)

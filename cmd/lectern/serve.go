@@ -75,12 +75,13 @@ type daemon struct {
 	collector *collector.Collector
 	heirs     *heirs
 	ops       *ops.Server
+	manager   *serviceManager
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
 // is stored, or in the spool, before it returns.
 func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *logOutput) error {
-	d := &daemon{config: c, logger: logger, set: metrics.NewSet()}
+	d := &daemon{config: c, logger: logger, set: metrics.NewSet(), manager: newServiceManager(os.Getenv, logger)}
 	d.set.RegisterMetricsWriter(output.writeMetrics)
 	// What may fail is first, and nothing is received before all of it is there.
 	d.ops = ops.New(ops.Options{
@@ -119,7 +120,10 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		logger.Info("another daemon is on the spool; clients of TCP that it may know wait until it has gone", "spool", elders)
 	}
 
+	d.manager.ready()
+	defer d.watched()()
 	err = d.work(ctx, alone)
+	d.manager.stopping(c.Stop.Grace)
 	if err == nil {
 		err = d.drain(ctx)
 	}
@@ -142,6 +146,7 @@ func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.sum((*spool.S
 // what the spool holds.
 func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, elders []string, err error) {
 	c := d.config
+	announceDisk(c, d.logger)
 	d.spool, recovered, elders, err = spool.Claim(spool.Options{
 		Dir: c.Spool.Dir, SizeMax: int64(c.Spool.SizeMax), Logger: d.logger, Metrics: d.set, Clock: time.Now,
 	}, c.Spool.Share)

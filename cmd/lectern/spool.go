@@ -20,7 +20,7 @@ const spoolHelp = `Look into the spool: what was counted and is not in the store
 
 Usage:
 
-  lectern spool ls [--config FILE] [--dir DIR]
+  lectern spool ls [--json] [--config FILE] [--dir DIR]
   lectern spool verify [--config FILE] [--dir DIR]
   lectern spool export --to DIR [--block N] [--config FILE] [--dir DIR]
   lectern spool init [--owner UID:GID] [--config FILE] [--dir DIR]
@@ -51,6 +51,9 @@ Flags:
   --config FILE    the configuration that names the spool (default ./config.toml,
                    and where there is none the built-in defaults)
   --dir DIR        the spool in this directory instead
+  --json           with ls: one JSON object, {"places":[…]}, with the seals, the
+                   blocks and the damaged files of each; times are Unix
+                   milliseconds, sizes bytes
 
 Nothing is changed but by init, renew and resend, so the others are safe beside a
 running daemon, and after a dead one; resend is for both.
@@ -69,6 +72,7 @@ type spoolFlags struct {
 	block   uint64
 	all     bool // blocks
 	yes     bool // the risk is taken
+	json    bool
 	actions map[string]func() int
 }
 
@@ -82,6 +86,7 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	s.flags.Uint64Var(&s.block, "block", 0, "")
 	s.flags.BoolVar(&s.all, "all", false, "")
 	s.flags.BoolVar(&s.yes, "yes", false, "")
+	s.flags.BoolVar(&s.json, "json", false, "")
 	s.actions = map[string]func() int{
 		"ls":     func() int { return p.spoolList(s) },
 		"verify": func() int { return p.spoolVerify(s) },
@@ -112,6 +117,8 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 		return p.usage("spool", fmt.Errorf("--block goes with export and resend, not with %s", action))
 	case action != "resend" && (s.all || s.yes):
 		return p.usage("spool", fmt.Errorf("--all and --yes go with resend, not with %s", action))
+	case action != "ls" && s.json:
+		return p.usage("spool", fmt.Errorf("--json goes with ls, not with %s", action))
 	case action != "init" && given(s.flags, "owner"):
 		return p.usage("spool", fmt.Errorf("--owner goes with init, not with %s", action))
 	}
@@ -171,6 +178,9 @@ func (p *process) spoolList(s *spoolFlags) int {
 	if !ok {
 		return 1
 	}
+	if s.json {
+		return p.spoolListJSON(places)
+	}
 	var b strings.Builder
 	for i, c := range places {
 		if i > 0 {
@@ -198,7 +208,7 @@ func (p *process) listPlace(b *strings.Builder, c *spool.Contents) {
 		for _, block := range r.Blocks {
 			day := "-"
 			if block.Rows > 0 {
-				day = time.Unix(int64(block.Day)*24*60*60, 0).UTC().Format(time.DateOnly)
+				day = dayOf(block.Day).Format(time.DateOnly)
 			}
 			t.add(number(block.Number), day, number(block.Rows), number(block.Books), number(block.Length), age(p.now(), r.Window.Start))
 		}

@@ -12,6 +12,8 @@ const versionHelp = `Show the version.
 Usage:
 
   lectern version
+
+"lectern --version" does the same.
 `
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".

@@ -9,9 +9,11 @@ import (
 func TestVersion(t *testing.T) {
 	defer func(before string) { version = before }(version)
 	version = "v1.2.3"
-	code, stdout, stderr := runWith(t, nil, nil, "version")
-	if want := "lectern v1.2.3 " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"; code != 0 || stdout != want || stderr != "" {
-		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	want := "lectern v1.2.3 " + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"
+	for _, word := range []string{"version", "--version", "-version", "-V"} {
+		if code, stdout, stderr := runWith(t, nil, nil, word); code != 0 || stdout != want || stderr != "" {
+			t.Errorf("%s: exit %d, %q, %q", word, code, stdout, stderr)
+		}
 	}
 }
 

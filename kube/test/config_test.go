@@ -110,8 +110,15 @@ func TestConfig(t *testing.T) {
 		if killed := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; duration(t, grace)+5*time.Second > killed {
 			t.Errorf("it may take %s to end, and is killed after %v", grace, killed)
 		}
-		if drain := duration(t, setting(t, out, "stop.drain_time")); drain < 5*time.Second {
-			t.Errorf("it drains for %v; the nodes may take longer to hear of its end", drain)
+		drain, unready := duration(t, setting(t, out, "stop.drain_time")), duration(t, setting(t, out, "stop.unready_time"))
+		if drain-unready < 5*time.Second {
+			t.Errorf("it stays ready for %v of the %v that it drains; the nodes may take longer to hear of its end", drain-unready, drain)
+		}
+		// The last success may be a period old, and each probe take its time.
+		p := spec.Containers[0].ReadinessProbe
+		believed := time.Duration(p.PeriodSeconds*(p.FailureThreshold+1)+p.TimeoutSeconds) * time.Second
+		if moved := 3 * time.Second; unready < believed+moved {
+			t.Errorf("it reads for %v once it is not ready; the kubelet takes up to %v to believe it, and kube-proxy some %v to move the flows", unready, believed, moved)
 		}
 		for key, port := range map[string]string{"listen.address": "8420", "ops.address": "8421"} {
 			if a := setting(t, out, key); a != ":"+port {

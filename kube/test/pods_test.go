@@ -9,9 +9,12 @@ import (
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	scheduling "k8s.io/api/scheduling/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	security "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 )
@@ -51,6 +54,28 @@ func refusals(t *testing.T, level security.Level, p *core.PodTemplateSpec) (why 
 	return why
 }
 
+// template is a pod's, with whose it is.
+type template struct {
+	name, namespace string
+	*core.PodTemplateSpec
+}
+
+// templates is every pod that there may be.
+func templates(r rendered) (found []template) {
+	for _, d := range all[*apps.DaemonSet](r) {
+		found = append(found, template{d.Name, d.Namespace, &d.Spec.Template})
+	}
+	for _, j := range all[*batch.Job](r) {
+		found = append(found, template{j.Name, j.Namespace, &j.Spec.Template})
+	}
+	return found
+}
+
+// containers is every container of a pod.
+func containers(spec *core.PodSpec) []core.Container {
+	return append(slices.Clone(spec.InitContainers), spec.Containers...)
+}
+
 // Each pod is let into its namespace, and no namespace lets in more than one of
 // its pods needs.
 func TestPodSecurity(t *testing.T) {
@@ -60,13 +85,13 @@ func TestPodSecurity(t *testing.T) {
 		for _, n := range all[*core.Namespace](r) {
 			enforced[n.Name] = security.Level(n.Labels[security.EnforceLevelLabel])
 		}
-		for _, d := range all[*apps.DaemonSet](r) {
-			if why := refusals(t, enforced[d.Namespace], &d.Spec.Template); len(why) > 0 {
-				t.Errorf("the namespace %s (%s) refuses the pods of %s: %s", d.Namespace, enforced[d.Namespace], d.Name, strings.Join(why, "; "))
+		for _, p := range templates(r) {
+			if why := refusals(t, enforced[p.namespace], p.PodTemplateSpec); len(why) > 0 {
+				t.Errorf("the namespace %s (%s) refuses the pods of %s: %s", p.namespace, enforced[p.namespace], p.name, strings.Join(why, "; "))
 			}
-			needs := slices.IndexFunc(levels, func(l security.Level) bool { return len(refusals(t, l, &d.Spec.Template)) == 0 })
-			if needs > slices.Index(levels, wanted[d.Namespace]) {
-				wanted[d.Namespace] = levels[needs]
+			needs := slices.IndexFunc(levels, func(l security.Level) bool { return len(refusals(t, l, p.PodTemplateSpec)) == 0 })
+			if needs > slices.Index(levels, wanted[p.namespace]) {
+				wanted[p.namespace] = levels[needs]
 			}
 		}
 		for name, level := range wanted {
@@ -155,28 +180,27 @@ func TestProbes(t *testing.T) {
 	})
 }
 
-// What hardens a pod beyond Pod Security, and keeps its quality of service.
+// What hardens a pod beyond Pod Security, and bounds what it takes.
 func TestPods(t *testing.T) {
 	each(t, func(t *testing.T, r rendered) {
-		for _, d := range all[*apps.DaemonSet](r) {
-			spec := d.Spec.Template.Spec
-			if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
-				t.Errorf("%s has a token", d.Name)
+		for _, p := range templates(r) {
+			if p.Spec.AutomountServiceAccountToken == nil || *p.Spec.AutomountServiceAccountToken {
+				t.Errorf("%s has a token", p.name)
 			}
-			if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
-				t.Errorf("%s is told of Services by variables, which the daemon takes for keys", d.Name)
+			if p.Spec.EnableServiceLinks == nil || *p.Spec.EnableServiceLinks {
+				t.Errorf("%s is told of Services by variables, which nobody has a use for", p.name)
 			}
-			if spec.NodeSelector["kubernetes.io/os"] != "linux" {
-				t.Errorf("%s runs on any system", d.Name)
+			if p.Spec.NodeSelector["kubernetes.io/os"] != "linux" {
+				t.Errorf("%s runs on any system", p.name)
 			}
-			for _, c := range append(slices.Clone(spec.InitContainers), spec.Containers...) {
+			for _, c := range containers(&p.Spec) {
 				if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
-					t.Errorf("%s/%s can write to its image", d.Name, c.Name)
+					t.Errorf("%s/%s can write to its image", p.name, c.Name)
 				}
 				for _, resource := range []core.ResourceName{core.ResourceCPU, core.ResourceMemory} {
 					limit, request := c.Resources.Limits[resource], c.Resources.Requests[resource]
-					if limit.IsZero() || limit.Cmp(request) != 0 {
-						t.Errorf("%s/%s: %s is requested %s, limited %s: not Guaranteed", d.Name, c.Name, resource, request.String(), limit.String())
+					if limit.IsZero() || request.IsZero() || limit.Cmp(request) < 0 {
+						t.Errorf("%s/%s: %s is requested %s, limited %s", p.name, c.Name, resource, request.String(), limit.String())
 					}
 				}
 			}
@@ -226,8 +250,14 @@ func TestServices(t *testing.T) {
 			t.Error("the Service lectern leaves the node")
 		}
 		p := one[*networking.NetworkPolicy](t, r, "lectern").Spec
-		if !selects(p.PodSelector.MatchLabels, d) || len(p.PolicyTypes) != 2 {
-			t.Errorf("the network policy selects %v, for %v", p.PodSelector.MatchLabels, p.PolicyTypes)
+		policed, err := meta.LabelSelectorAsSelector(&p.PodSelector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pod := range templates(r) {
+			if pod.namespace == d.Namespace && !policed.Matches(labels.Set(pod.Labels)) || len(p.PolicyTypes) != 2 {
+				t.Errorf("the network policy is for %v, in %v: not for %s", policed, p.PolicyTypes, pod.name)
+			}
 		}
 		for _, rule := range p.Ingress {
 			for _, port := range rule.Ports {

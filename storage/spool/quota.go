@@ -34,9 +34,18 @@ func (s *Spool) openQuota(used int64) error {
 	q.reserve = f
 	if err := q.settle(); err != nil {
 		_ = f.Close()
-		return fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: make room there or set a smaller spool.size_max: %w", q.max, s.o.Dir, err)
+		return fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: %s: %w", q.max, s.o.Dir, s.adviseRoom(), err)
 	}
 	return nil
+}
+
+// adviseRoom says what helps against a disk that is too small. Less than
+// SizeMin is no advice: it would be refused.
+func (s *Spool) adviseRoom() string {
+	if s.o.SizeMax > SizeMin {
+		return fmt.Sprintf("make room there, have spool.dir on another disk, or set a smaller spool.size_max (%d bytes at least)", int64(SizeMin))
+	}
+	return "make room there, or have spool.dir on another disk; it is the smallest spool that there is"
 }
 
 // hold takes n bytes out of the reserve for a file that is about to be written.

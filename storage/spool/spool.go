@@ -44,6 +44,9 @@ type Options struct {
 
 const logSizeDefault = 64 << 20
 
+// SizeMin is the least Options.SizeMax with logs of the usual size, in bytes.
+const SizeMin = 4 * logSizeDefault
+
 // Source and Seal are those of package storage.
 type (
 	Source = storage.Source

@@ -55,7 +55,7 @@ func (d *docker) build(t *testing.T, arch string, machine elf.Machine) {
 			Labels     map[string]string
 		}
 	}
-	for _, tag := range []string{version, "latest"} {
+	for _, tag := range []string{version, "dev"} {
 		if err := json.Unmarshal([]byte(d.run(cli, "image", "inspect", "lectern-"+arch+":"+tag)), &images); err != nil {
 			t.Fatal(err)
 		}

@@ -9,12 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-// push pushes to a registry inside as `make push` does. Both tags name one image
-// for two architectures.
+// push pushes to a registry inside as `make push` does: one image for two
+// architectures, under its version and no tag that moves.
 func (d *docker) push(t *testing.T) {
 	const registry = "127.0.0.1:5000"
 	config := filepath.Join(d.dir, "registry.yml")
@@ -35,9 +36,16 @@ func (d *docker) push(t *testing.T) {
 
 	// The client itself speaks to the registry for a manifest, so it has to be inside, too.
 	d.run("make", "push", "DOCKER=nsenter -t "+d.pid+" -n "+cli, "IMAGE="+registry+"/lectern", "VERSION="+version, "COMMIT="+commit, "MANIFEST_FLAGS=--insecure")
-	for _, tag := range []string{version, "latest"} {
-		if got := d.platforms(t, "http://"+registry+"/v2/lectern/manifests/"+tag); !slices.Equal(got, []string{"linux/amd64", "linux/arm64"}) {
-			t.Errorf("%s is for %v", tag, got)
+	if got := d.platforms(t, "http://"+registry+"/v2/lectern/manifests/"+version); !slices.Equal(got, []string{"linux/amd64", "linux/arm64"}) {
+		t.Errorf("%s is for %v", version, got)
+	}
+	tags, err := d.get("http://" + registry + "/v2/lectern/tags/list")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, moving := range []string{"latest", "dev"} {
+		if strings.Contains(string(tags), `"`+moving+`"`) {
+			t.Errorf("%s was pushed: %s", moving, tags)
 		}
 	}
 }

@@ -97,9 +97,6 @@ type Spool struct {
 	SizeMax int  // bytes
 }
 
-// spoolSizeMin is four log files of the usual size, the least that works.
-const spoolSizeMin = 256 << 20
-
 // Storage names the store.
 type Storage struct {
 	Driver string // "parquet" or "clickhouse"

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/lectern/lectern/storage/spool"
+)
 
 // setting is one key: where it is kept, and how its text is read and written.
 type setting struct {
@@ -24,7 +28,6 @@ const (
 
 // settings is every key there is, in the order of config.toml.
 func (c *Config) settings() []setting {
-	const day = 24 * time.Hour
 	return []setting{
 		address("listen.address", &c.Listen.Address),
 		choice("listen.share_port", &c.Listen.SharePort),
@@ -56,7 +59,7 @@ func (c *Config) settings() []setting {
 
 		path("spool.dir", &c.Spool.Dir),
 		choice("spool.share", &c.Spool.Share),
-		size("spool.size_max", &c.Spool.SizeMax, spoolSizeMin, 1<<50),
+		size("spool.size_max", &c.Spool.SizeMax, spool.SizeMin, 1<<50),
 
 		word("storage.driver", &c.Storage.Driver, "parquet", "clickhouse"),
 

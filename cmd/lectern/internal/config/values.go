@@ -55,21 +55,14 @@ func size(key string, to *int, least, most int64) setting {
 	return setting{
 		key: key, wants: `a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB)`, takes: asInteger | asString,
 		set: func(text string) error {
-			digits, unit := text, int64(1)
-			for _, u := range sizeUnits {
-				if rest, ok := strings.CutSuffix(text, u.word); ok {
-					digits, unit = rest, u.bytes
-					break
-				}
-			}
-			n, err := strconv.ParseInt(digits, 10, 64)
+			n, err := ParseSize(text)
 			switch {
 			case errors.Is(err, strconv.ErrSyntax):
 				return fmt.Errorf(`%s is not a size: a number of bytes, or a string such as "8MiB" (KiB, MiB, GiB)`, quote(text))
-			case err != nil || n > math.MaxInt64/unit || n*unit < least || n*unit > most:
+			case err != nil || n < least || n > most:
 				return fmt.Errorf("%s is out of range: %s to %s", text, FormatSize(least), FormatSize(most))
 			}
-			*to = int(n * unit)
+			*to = int(n)
 			return nil
 		},
 		show: func() string {
@@ -80,6 +73,27 @@ func size(key string, to *int, least, most int64) setting {
 			return strconv.Quote(text)
 		},
 	}
+}
+
+// ParseSize reads a number of bytes, alone or with a unit: "8388608", "8MiB". Its
+// error is strconv.ErrSyntax where it is none, strconv.ErrRange where it is too
+// large.
+func ParseSize(text string) (int64, error) {
+	digits, unit := text, int64(1)
+	for _, u := range sizeUnits {
+		if rest, ok := strings.CutSuffix(text, u.word); ok {
+			digits, unit = rest, u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	if n > math.MaxInt64/unit || n < math.MinInt64/unit {
+		return 0, strconv.ErrRange
+	}
+	return n * unit, nil
 }
 
 // FormatSize writes bytes with the largest unit that leaves no rest.
@@ -121,12 +135,12 @@ func limit(key string, to *time.Duration, least, most time.Duration) setting {
 
 func span(key string, to *time.Duration, within func(time.Duration) bool, bounds string) setting {
 	return setting{
-		key: key, wants: `a duration in quotes, such as "10s" (ms, s, m, h)`, takes: asString,
+		key: key, wants: "a duration in quotes, " + durationUnits, takes: asString,
 		set: func(text string) error {
-			d, err := time.ParseDuration(text)
+			d, err := ParseDuration(text)
 			switch {
 			case err != nil:
-				return fmt.Errorf(`%s is not a duration, such as "10s" (ms, s, m, h)`, quote(text))
+				return fmt.Errorf("%s is not a duration, "+durationUnits, quote(text))
 			case !within(d):
 				return fmt.Errorf("%s is out of range: %s", text, bounds)
 			}
@@ -135,18 +149,6 @@ func span(key string, to *time.Duration, within func(time.Duration) bool, bounds
 		},
 		show: func() string { return strconv.Quote(FormatDuration(*to)) },
 	}
-}
-
-// FormatDuration is Duration.String without "0m0s" behind round hours.
-func FormatDuration(d time.Duration) string {
-	text := d.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }
 
 // address is a place to listen on.

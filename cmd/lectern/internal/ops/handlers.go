@@ -120,15 +120,23 @@ func (s *Server) sources(b *bytes.Buffer, h http.Header, r *http.Request) error 
 	return json.NewEncoder(b).Encode(lines)
 }
 
-// healthSilence is the least time after which a loop that did not let go of its
+// HealthSilence is the least time after which a loop that did not let go of its
 // shard is said to hang.
-const healthSilence = 10 * time.Second
+const HealthSilence = 10 * time.Second
+
+// Alive returns an error where an event loop hangs, and the daemon does not stop.
+func (s *Server) Alive() error {
+	if silent := s.daemon.SinceHeartbeat(); silent > HealthSilence && !s.stopping.Load() {
+		return fmt.Errorf("a loop hangs, for %v", silent.Round(time.Millisecond))
+	}
+	return nil
+}
 
 // health says whether the event loops turn. A disk or a store that hangs is
 // nothing that another start would mend, so they have no part in it.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	if silent := s.daemon.SinceHeartbeat(); silent > healthSilence && !s.stopping.Load() {
-		http.Error(w, fmt.Sprintf("a loop hangs, for %v", silent.Round(time.Millisecond)), http.StatusServiceUnavailable)
+	if err := s.Alive(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ok")

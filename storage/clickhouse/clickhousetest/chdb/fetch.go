@@ -39,7 +39,7 @@ var pinned = release{
 
 // CacheVariable names an environment variable: the directory in which the
 // engine is kept, in place of one in the user's cache directory.
-const CacheVariable = "LECTERN_CLICKHOUSE_ENGINE"
+const CacheVariable = "LECTERN_TEST_CLICKHOUSE_ENGINE"
 
 // ErrAbsent says that the engine was not fetched.
 var ErrAbsent = errors.New("the ClickHouse engine is not here; fetch it with: make clickhouse-engine")
