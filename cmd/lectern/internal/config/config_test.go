@@ -426,7 +426,7 @@ func TestMemory(t *testing.T) {
 		"tables":          2 * 3 * 524288 * 65,
 		"rows of a cut":   2 * 3 * 458752 * 80,
 		"a block":         80_000_000,
-		"rows waiting":    320_000_000,
+		"rows waiting":    300_000_000,
 		"sources":         68_000_000,
 		"connections":     16384*4096 + 3*(35<<20),
 		"datagrams":       3 * (8 << 20),
