@@ -76,6 +76,8 @@ func (g *Gatherer) flushAll() error {
 // flush makes blocks of the rows of minutes that begin before the one given, or of
 // those that an earlier call could not write.
 func (g *Gatherer) flush(before uint64) error {
+	g.flushing.Lock()
+	defer g.flushing.Unlock()
 	f := g.begin(before)
 	if f == nil {
 		return nil

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -133,4 +134,50 @@ func TestFlushAfterAWrongClock(t *testing.T) {
 			t.Errorf("step %d: %d blocks, %d rows left", i, len(spool.blocks), g.waiting())
 		}
 	}
+}
+
+// crampedSpool has no room while anything waits to be flushed.
+type crampedSpool struct {
+	*shelfSpool
+	sealed bool
+}
+
+func (s *crampedSpool) Room() int {
+	if s.sealed {
+		return 0
+	}
+	return 1 << 20
+}
+
+func (s *crampedSpool) Seal(seal *Seal) (uint64, error) {
+	if s.sealed {
+		return 0, errors.New("the spool is full")
+	}
+	s.sealed = true
+	return s.shelfSpool.Seal(seal)
+}
+
+func (s *crampedSpool) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
+	s.sealed = false
+	return s.shelfSpool.Freeze(rows, books, w, m)
+}
+
+// A cut that comes though there is no room, as the last one does, finds some where
+// minutes that wait can be flushed.
+func TestFlushMakesRoomForTheLastCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, spool := &shelf{}, &crampedSpool{shelfSpool: newShelfSpool(0)}
+		g := NewGatherer(GathererOptions{
+			Spool: spool, Store: s, FlushInterval: time.Hour, RowsWaitingMax: 1000,
+			Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
+		})
+		for user := range uint64(2) {
+			if err := g.Seal(&Seal{Window: Window{1, 2}, Rows: []Row{{Minute: 60, User: user, Opens: 1}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := g.Close(t.Context()); err != nil || len(s.blocks) != 2 {
+			t.Errorf("%d blocks are stored: %v", len(s.blocks), err)
+		}
+	})
 }

@@ -84,6 +84,8 @@ type Gatherer struct {
 	pending *flush // on its way into blocks, or could not be written yet
 	frozen  uint64 // Through of the last mark that the spool knows
 
+	flushing sync.Mutex // held by whoever flushes
+
 	// The shipper has what follows to itself.
 	checked    bool      // the store's numbers fit the spool's,
 	refused    bool      // and this, that they do not
@@ -154,6 +156,11 @@ func (g *Gatherer) Seal(seal *Seal) error {
 	moved := g.days.clamp(seal)
 	g.mu.Unlock()
 	g.meters.clamped.AddInt64(int64(moved))
+	if g.o.Spool.Room() < len(seal.Rows) { // the last cut, which is made all the same
+		if err := g.flushAll(); err != nil {
+			g.o.Logger.Warn("no room could be made for a cut in the spool", "error", err)
+		}
+	}
 	number, err := g.o.Spool.Seal(seal)
 	if err != nil {
 		g.o.Logger.Error("a cut could not be sealed: nothing of it is acknowledged, and no more is taken until it is", "rows", len(seal.Rows), "error", err)

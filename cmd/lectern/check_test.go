@@ -35,7 +35,8 @@ const checked = ` is good. In effect:
   stop.unready_time           "5s"
   stop.grace                  "25s"
   window.ack_interval         "1s"
-  window.flush_interval       "10s"
+  window.flush_interval       "1m"
+  window.settle               "5s"
   window.late_max             "0s"
   window.future_max           "5m"
   window.days_max             400
@@ -46,7 +47,7 @@ const checked = ` is good. In effect:
   limits.connections_max      16384
   limits.connection_idle_max  "1m"
   limits.credit_max           "64MiB"
-  limits.rows_waiting_max     2000000
+  limits.rows_waiting_max     3000000
   spool.dir                   "data/spool"
   spool.share                 false
   spool.size_max              "1GiB"
@@ -71,7 +72,7 @@ Memory at the limits, with loops = 2:
 
   tables              130.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
   rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
-  rows waiting        305.2 MiB   limits.rows_waiting_max, twice while they are merged
+  rows waiting        286.1 MiB   limits.rows_waiting_max
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              64.8 MiB   limits.sources_max
   connections         134.0 MiB   limits.connections_max, and frames half received
@@ -79,7 +80,7 @@ Memory at the limits, with loops = 2:
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
-  together            962.3 MiB
+  together            943.2 MiB
 
 Disk:
 
