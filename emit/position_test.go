@@ -30,7 +30,7 @@ func TestQueuePosition(t *testing.T) {
 	}
 	add := func(n int) {
 		for range n {
-			if !q.add(&Event{Content: 1, User: 2, Kind: wire.KindOpen, Time: 1}) {
+			if !q.add(&Event{Content: 1, User: 2, Kind: wire.KindOpen, Time: 1728000000000}) {
 				t.Fatal("no room")
 			}
 		}
