@@ -116,11 +116,11 @@ func TestWindowsOfTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := &tables{replicated: c.engine != "MergeTree",
-			engines:   map[string]string{"reads": c.engine, "ledger": "ReplicatedReplacingMergeTree"},
-			full:      map[string]string{"reads": c.engine + "('/p', '{replica}') PARTITION BY toDate(minute) ORDER BY (stream, content, minute, user) SETTINGS " + c.settings, "ledger": "ReplicatedReplacingMergeTree('/q', '{replica}', attempt)"},
+			engines:   map[string]string{"reads": c.engine, "ledger": "ReplicatedReplacingMergeTree", "spans": "ReplicatedReplacingMergeTree"},
+			full:      map[string]string{"reads": c.engine + "('/p', '{replica}') PARTITION BY toDate(minute) ORDER BY (stream, content, minute, user) SETTINGS " + c.settings, "ledger": "ReplicatedReplacingMergeTree('/q', '{replica}', attempt)", "spans": "ReplicatedReplacingMergeTree('/s', '{replica}', seal)"},
 			partition: map[string]string{"reads": "toDate(minute)"},
-			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream"},
-			columns:   map[string]map[string]string{"reads": {}, "ledger": {}},
+			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream", "spans": "stream, source, collector, met"},
+			columns:   map[string]map[string]string{"reads": {}, "ledger": {}, "spans": {}},
 			defaults:  map[string]string{"non_replicated_deduplication_window": "0", "replicated_deduplication_window": c.count, "replicated_deduplication_window_seconds": c.seconds},
 		}
 		for _, column := range readsColumns {
@@ -128,6 +128,9 @@ func TestWindowsOfTokens(t *testing.T) {
 		}
 		for _, column := range ledgerColumns {
 			x.columns["ledger"][column.name] = column.kind
+		}
+		for _, column := range spanColumns {
+			x.columns["spans"][column.name] = column.kind
 		}
 		err := x.check(&o)
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), "does not know the tokens") || !strings.Contains(err.Error(), c.says)) {
