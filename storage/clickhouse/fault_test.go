@@ -257,7 +257,10 @@ func TestKilledAtEachCall(t *testing.T) {
 	stored(t, s, blocks[1])
 	points := killPoints(r, server.Calls(), os.Getenv("LECTERN_TEST_KILLS") == "all")
 	kills, renewed := 0, uint64(0)
-	for _, p := range points {
+	// The server's calls are of several threads, and their order is not always the
+	// same: the call that matters may be missed once.
+	for i := 0; i < len(points) || renewed == 0 && i < 3*len(points); i++ {
+		p := points[i%len(points)]
 		b := randomBlock(r, uint64(len(blocks)+1), 500)
 		blocks = append(blocks, b)
 		server.KillAt(p.call, p.nth, p.after)
@@ -271,8 +274,9 @@ func TestKilledAtEachCall(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("killed at %+v", p)
 		}
+		renewed = s.meters.renewed.Get()
 	}
-	if renewed = s.meters.renewed.Get(); renewed == 0 {
+	if renewed == 0 {
 		t.Error("no token was ever spent for nothing: the call at which that happens was not among those")
 	}
 	if s.meters.duplicates.Get() != 0 {

@@ -82,17 +82,17 @@ HAVING min(s.met) + toIntervalSecond(1) > (SELECT min(window_start) FROM {{.Ledg
 
 -- The ledger with each row once, and settlements beside them, as rows of the
 -- collector 0 and the block 0: added up, they are what the books of all collectors
--- say together. sent = accepted + refused + shed + lost + open.
+-- say together. sent = accepted + refused + shed + lost + open + damaged.
 CREATE VIEW IF NOT EXISTS {{.Name "books"}}{{.OnCluster}} AS
 SELECT
     collector, block, stream, window_start, window_end,
-    toInt64(k.sent) AS sent, accepted, lost, toInt64(0) AS open, refused, shed,
+    toInt64(k.sent) AS sent, accepted, lost, toInt64(0) AS open, damaged, refused, shed,
     clamped, duplicate, stale, reordered, stored, attempt, refused_events, refused_frames
 FROM {{.Ledger}} AS k FINAL
 UNION ALL
 SELECT
     toUInt64(0), toUInt64(0), s.stream, s.moved, s.moved,
-    s.gap, toUInt64(0), s.gap - if(s.open, s.missing, 0), if(s.open, s.missing, 0), toUInt64(0), toUInt64(0),
+    s.gap, toUInt64(0), s.gap - if(s.open, s.missing, 0), if(s.open, s.missing, 0), toUInt64(0), toUInt64(0), toUInt64(0),
     toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0),
     CAST(map(), 'Map(LowCardinality(String), UInt64)'), CAST(map(), 'Map(LowCardinality(String), UInt64)')
 FROM {{.Name "settlements"}} AS s
