@@ -60,7 +60,7 @@ func flagError(flags *flag.FlagSet, err error) error {
 	kind := "a whole number"
 	switch getter.Get().(type) {
 	case time.Duration:
-		kind = `a duration, such as "10s" (ms, s, m, h)`
+		kind = `a duration, such as "10s" (ms, s, m, h, d)`
 	case float64:
 		kind = "a number"
 	case int, int64, uint, uint64:
@@ -71,6 +71,20 @@ func flagError(flags *flag.FlagSet, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s %q is not %s", dashes(name), value, kind)
+}
+
+// duration is the value of a flag that takes what the configuration takes, days
+// among it.
+type duration time.Duration
+
+func (d *duration) String() string { return config.FormatDuration(time.Duration(*d)) }
+
+func (d *duration) Get() any { return time.Duration(*d) }
+
+func (d *duration) Set(text string) error {
+	parsed, err := config.ParseDuration(text)
+	*d = duration(parsed)
+	return err
 }
 
 // dashes is a flag as the help texts write it.

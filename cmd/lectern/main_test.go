@@ -107,7 +107,7 @@ func TestCommands(t *testing.T) {
 		{"check --what", 2, "", "lectern check: --what is not a flag here\nRun \"lectern check --help\" to see what it takes.\n"},
 		{"check --confg x", 2, "", "lectern check: --confg is not a flag here; did you mean \"--config\"?\nRun \"lectern check --help\" to see what it takes.\n"},
 		{"check --config", 2, "", "lectern check: --config wants a value\nRun \"lectern check --help\" to see what it takes.\n"},
-		{"top --since 5", 2, "", "lectern top: --since \"5\" is not a duration, such as \"10s\" (ms, s, m, h)\nRun \"lectern top --help\" to see what it takes.\n"},
+		{"top --since 5", 2, "", "lectern top: --since \"5\" is not a duration, such as \"10s\" (ms, s, m, h, d)\nRun \"lectern top --help\" to see what it takes.\n"},
 		{"top -n five", 2, "", "lectern top: -n \"five\" is not a whole number\nRun \"lectern top --help\" to see what it takes.\n"},
 		{"bench --zipf x", 2, "", "lectern bench: --zipf \"x\" is not a number\nRun \"lectern bench --help\" to see what it takes.\n"},
 		{"emit --rate=x", 2, "", "lectern emit: --rate \"x\" is not a whole number\nRun \"lectern emit --help\" to see what it takes.\n"},

@@ -34,7 +34,7 @@ What:
   --by user        users, with the number of contents they read
   --sort WORD      by the most opens (the default), reads, finishes, saves, shares
                    or dwell
-  --since DURATION only the minutes since so long ago (default 24h)
+  --since DURATION only the minutes since so long ago, as 90m or 7d (default 24h)
   --all            of all time
   --stream N       only this stream; may be given more than once
   -n N             so many of each stream, 1 to 100000 (default 10)
@@ -75,7 +75,8 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	o := topOptions{store: newStoreFlags("top")}
 	flags := o.store.flags
 	by := flags.String("by", "content", "")
-	since := flags.Duration("since", 24*time.Hour, "")
+	o.since = 24 * time.Hour
+	flags.Var((*duration)(&o.since), "since", "")
 	all := flags.Bool("all", false, "")
 	n := flags.Int("n", 10, "")
 	sort := flags.String("sort", storage.Sorts[0], "")
@@ -93,8 +94,8 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 		return p.usage("top", fmt.Errorf("--by %q is neither content nor user", *by))
 	case *all && given(flags, "since"):
 		return p.usage("top", errors.New("--all and --since exclude each other"))
-	case *since <= 0:
-		return p.usage("top", fmt.Errorf("--since %v is not longer than nothing", *since))
+	case o.since <= 0:
+		return p.usage("top", fmt.Errorf("--since %s is not longer than nothing", config.FormatDuration(o.since)))
 	case *n < 1 || *n > topMax:
 		return p.usage("top", fmt.Errorf("-n %d is outside of 1 to %d", *n, topMax))
 	}
@@ -107,12 +108,10 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 		o.query.By = storage.ByUser
 	}
 	o.query.Limit = *n
-	if !*all {
-		o.since = *since
-		// The minute that the span begins in belongs to it.
-		if from := p.now().Add(-*since).Unix() / 60 * 60; from > 0 {
-			o.query.Since = uint32(from)
-		}
+	if *all {
+		o.since = 0
+	} else if from := p.now().Add(-o.since).Unix() / 60 * 60; from > 0 { // the minute that the span begins in belongs to it
+		o.query.Since = uint32(from)
 	}
 	return p.top(ctx, &o)
 }
