@@ -537,6 +537,7 @@ func (s *system) cut(why cause) bool {
 // Room is a part of Sink, with Seal and Retry: they do what storage.Gatherer
 // does, on this goroutine.
 func (s *system) Room() int { return s.spool.Room() }
+func (s *system) MakeRoom() {}
 
 func (s *system) Seal(seal *storage.Seal) error {
 	b := s.running
