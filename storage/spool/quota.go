@@ -116,10 +116,35 @@ const sealOverhead = 4096
 // stored runs could not go from a full disk, and nothing would ever make room.
 func (s *Spool) marksSize() int64 { return min(4096, s.o.LogSize/16) }
 
-// Crowded says that seals of which rows are in no run take a quarter of the
-// directory: their rows should become blocks.
+// Crowded says that seals of which rows are in no run, or the logs that stay for
+// them, take a quarter of the directory: their rows should become blocks. A row of
+// a minute that goes on keeps its log, and all logs behind it, whatever they hold.
 func (s *Spool) Crowded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return waitingBytes(s.waiting) > s.o.SizeMax/4
+	var logs int64
+	for _, l := range s.filled {
+		if l.newest > s.through {
+			logs += l.size
+		}
+	}
+	return logs >= s.o.SizeMax/4 || waitingBytes(s.waiting) > s.o.SizeMax/4
+}
+
+// filledLog is a log that is not written any more.
+type filledLog struct {
+	newest uint64
+	size   int64
+}
+
+// countLogs notes which logs are there. The caller has dirMu.
+func (s *Spool) countLogs() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filled = s.filled[:0]
+	for _, l := range s.logs {
+		if l != s.log {
+			s.filled = append(s.filled, filledLog{l.newest, l.size})
+		}
+	}
 }

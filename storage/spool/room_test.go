@@ -102,3 +102,38 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 		t.Errorf("%d bytes are left for marks", left)
 	}
 }
+
+// An event ahead of the clock keeps the logs of its minute, and those behind it.
+// They are known for crowded before they fill the spool, also where they hold next
+// to no rows; and when all minutes are frozen there is room again.
+func TestLogsOfOpenMinutesCrowd(t *testing.T) {
+	for _, logs := range []int64{4, 5, 16} {
+		m := newMemory(1)
+		o := testOptions(m)
+		o.SizeMax = logs * o.LogSize
+		s, _ := mustOpen(t, o)
+		ahead := row(1)
+		ahead.Minute += 600
+		mustSeal(t, s, &Seal{Rows: []storage.Row{ahead}})
+		sources := make([]Source, 20)
+		n := 0
+		for ; !s.Crowded(); n++ {
+			if s.Room() == 0 {
+				t.Fatalf("%d logs fill the spool of %d after %d seals, and it is not crowded", len(s.logs), logs, n)
+			}
+			for i := range sources {
+				sources[i] = Source{ID: uint64(i + 1), Next: uint64(n)}
+			}
+			number := mustSeal(t, s, &Seal{Sources: sources})
+			if err := s.Freeze(storage.NewMinutes(), nil, storage.Window{}, storage.Mark{Through: number, Before: uint64(ahead.Minute)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := freezeRows(s, []storage.Row{ahead}, nil, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.logs) != 1 || s.Crowded() || s.Room() == 0 {
+			t.Errorf("%d logs are left, crowded %v, room for %d rows", len(s.logs), s.Crowded(), s.Room())
+		}
+	}
+}

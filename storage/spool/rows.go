@@ -291,7 +291,7 @@ func (d *rowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
 	} else {
 		for i := range all {
 			value, size := binary.Uvarint(b[n:])
-			if size <= 0 || value > math.MaxUint32 {
+			if size <= 0 || size > binary.MaxVarintLen32 || value > math.MaxUint32 {
 				return 0
 			}
 			all[i] = uint32(value)
