@@ -161,3 +161,30 @@ func TestRowOfLongNumbers(t *testing.T) {
 		}
 	}
 }
+
+// The periods of a seal come in any order, and one after the other is the large one.
+// No memory stays that is not of the size of a seal.
+func TestRowGroupsKeepLittle(t *testing.T) {
+	var g rowGroups
+	for heavy := range groupsMax {
+		var rows []storage.Row
+		for p := range uint32(groupsMax) {
+			n := 1
+			if int(p) == heavy {
+				n = 50_000
+			}
+			for i := range n {
+				at := int64(p) * 60_000
+				rows = append(rows, storage.Row{Minute: p * 60, Content: math.MaxUint64, User: math.MaxUint64 - uint64(i), Reads: 1, First: at, Last: at})
+			}
+		}
+		g.encode(rows)
+		kept := 0
+		for i := range g.encoders {
+			kept += cap(g.encoders[i].buf)
+		}
+		if kept > 8*g.size() {
+			t.Fatalf("%d bytes are kept for a seal whose rows take %d", kept, g.size())
+		}
+	}
+}
