@@ -134,10 +134,11 @@ func (g *Gatherer) Room() int {
 	return min(g.o.RowsWaitingMax-g.sum((*Minutes).Held), g.o.Spool.Room())
 }
 
-// MakeRoom has all rows that wait flushed, minutes that go on as well. Somebody
-// calls it for whom Room is too little: nothing comes then that would have it done.
+// MakeRoom has all rows that wait flushed, minutes that go on as well, where it is
+// they that leave too little Room. Who finds too little calls it: nothing comes then
+// that would have it done.
 func (g *Gatherer) MakeRoom() {
-	if g.waiting() > 0 {
+	if held := g.sum((*Minutes).Held); held > 0 && g.o.RowsWaitingMax-held < g.o.Spool.Room() {
 		g.wake()
 	}
 }

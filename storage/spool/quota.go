@@ -102,12 +102,29 @@ func (s *Spool) Room() int {
 		return 0
 	}
 	free := s.quota.free() - waitingBytes(s.waiting)
-	const perRow = 2 * rowSizeMax // once in the log, once in a run
-	next := (free - s.o.LogSize - s.snapshot) / perRow
+	next := roomIn(free - s.o.LogSize - s.snapshot)
 	// A seal has little beside rows and sources: headers, and a few books. Sources
 	// are at most those of a snapshot.
-	here := min((s.left-s.snapshot-sealOverhead)/rowSizeMax, (free-runOverhead)/rowSizeMax)
-	return int(min(max(0, next, here), 1<<30, (bodyMax>>1)/rowSizeMax))
+	here := min((s.left-s.snapshot-sealOverhead)/rowOfCut, (free-runOverhead)/rowOfCut)
+	return int(min(max(0, next, here), roomMost))
+}
+
+const (
+	// rowOfCut is the most bytes of a row whose first and last event are in its
+	// minute, as those of all cuts are.
+	rowOfCut = rowSizeMax - 2*8 + 2*2
+
+	roomMost = (bodyMax >> 1) / rowSizeMax
+)
+
+// roomIn is how many rows so many bytes hold, once in a log and once in a run.
+func roomIn(bytes int64) int64 { return bytes / (2 * rowOfCut) }
+
+// RoomMost is how many rows a seal may bring to an empty spool of that many bytes
+// that knows so many sources, with logs of the usual size. A cut that may bring
+// more may never find room.
+func RoomMost(sizeMax int64, sources int) int {
+	return int(min(max(0, roomIn(sizeMax-2*logSizeDefault-int64(sources)*sourceSize)), roomMost))
 }
 
 const sealOverhead = 4096
