@@ -183,6 +183,7 @@ func (s *Spool) removeLogs() {
 		}
 	}
 	s.logs = left
+	s.countLogs()
 }
 
 // remove removes a file, or sets it aside where it is damaged, and says whether
