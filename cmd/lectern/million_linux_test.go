@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/readers"
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/chdb"
 )
@@ -72,13 +73,14 @@ func newMillion(t *testing.T) *million {
 // wants says whether a line was asked for.
 func (b *million) wants(name string) bool { return strings.Contains(name, b.only) }
 
-const millionHead = "%-44s %11s %8s %8s %8s %8s %8s %8s %8s %8s\n"
+const millionHead = "%-44s %11s %8s %8s %8s %8s %8s %8s %8s %8s %8s\n"
 
 func head(title string) {
-	fmt.Printf("\n%s\n\n"+millionHead, title, "load", "events", "rows/ev", "CPU ns", "disk B", "write B", "stored B", "peak MiB", "store ns", "ack ms")
+	fmt.Printf("\n%s\n\n"+millionHead, title, "load", "events", "rows/ev", "least", "CPU ns", "disk B", "write B", "stored B", "peak MiB", "store ns", "ack ms")
 }
 
-// crowds measures the crowd over each transport into each store, build by build.
+// crowds measures the crowd over each transport into each store, build by build; and
+// as many readers who neither come nor go, whose heartbeats fall by chance.
 func (b *million) crowds() {
 	head(fmt.Sprintf("%d readers at once for %v; a line's figures are of an event", b.readers, b.length))
 	for _, store := range []string{"parquet", "clickhouse"} {
@@ -89,6 +91,11 @@ func (b *million) crowds() {
 					b.measure(name, of, store, network, b.crowd(), "")
 				}
 			}
+		}
+	}
+	for _, of := range b.builds {
+		if name := "udp into parquet, heartbeats alone, " + of.name; b.wants(name) && b.real {
+			b.measure(name, of, "parquet", "udp", b.byChance(uint64(b.readers), float64(b.readers)/readers.Heartbeat.Seconds()), "")
 		}
 	}
 }
@@ -172,7 +179,7 @@ func (b *million) send(d *served, l *crowdLoad, network string, r *millionResult
 	}
 	spent := cpuOfSelf()
 	r.sent = l.send(b.T, network, d.address)
-	r.sender = cpuOfSelf() - spent
+	r.sender, r.least = cpuOfSelf()-spent, l.least
 	if d.ops == "" {
 		return
 	}

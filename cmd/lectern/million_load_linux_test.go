@@ -22,21 +22,44 @@ const (
 // crowdLoad is events as they happen.
 type crowdLoad struct {
 	length time.Duration
-	keys   int                 // of shape, where there is no next
-	next   func(e *wire.Event) // and sets after
-	rate   float64             // events a second, where there is no next
+	next   func(e *wire.Event) // what happens next; it sets after
 	after  time.Duration       // when the event before happened, since the start
+	now    time.Time           // that the next frame carries
+	least  uint64              // rows that the events are: minutes of a reader with a content
 }
+
+func (l *crowdLoad) minute() int64 { return l.now.Unix() / 60 }
 
 // crowd is the load of readers who are there at once.
 func (b *million) crowd() *crowdLoad {
-	l := &crowdLoad{length: b.length, keys: 1}
+	l := &crowdLoad{length: b.length}
 	present := readers.NewPresent(uint64(b.readers), millionContents, 1)
 	l.next = func(e *wire.Event) {
 		var what emit.Event
 		l.after = present.Next(&what)
 		percent, known := what.Progress.Percent()
 		*e = wire.Event{Content: what.Content, User: what.User, Dwell: what.Dwell, Kind: what.Kind, Progress: percent, HasProgress: known}
+		if what.Kind == emit.Open || l.now.Add(-readers.Heartbeat).Unix()/60 != l.minute() {
+			l.least++
+		}
+	}
+	return l
+}
+
+// byChance is heartbeats of so many pairs of reader and content, at a rate.
+func (b *million) byChance(keys uint64, rate float64) *crowdLoad {
+	l := &crowdLoad{length: b.length}
+	random, last, n := rand.New(rand.NewPCG(1, 1)), make([]int64, keys), 0
+	l.next = func(e *wire.Event) {
+		key := random.Uint64N(keys)
+		id := func(salt uint64) uint64 { return (key*2+salt)*0x9E3779B97F4A7C15 | 1<<63 }
+		*e = wire.Event{Content: id(0), User: id(1), Dwell: 10_000, Kind: wire.KindRead}
+		if last[key] != l.minute() {
+			last[key] = l.minute()
+			l.least++
+		}
+		n++
+		l.after = time.Duration(float64(n) / rate * 1e9)
 	}
 	return l
 }
@@ -44,7 +67,7 @@ func (b *million) crowd() *crowdLoad {
 // send sends the load in full frames of 1,000 sources in turn, each when its last
 // event happens, and says how many events that were.
 func (l *crowdLoad) send(t *testing.T, network, address string) uint64 {
-	shape := load.Shape{Stream: 1, Sources: millionSources, Keys: l.keys, Size: 1400, Seed: 1, Next: l.next}
+	shape := load.Shape{Stream: 1, Sources: millionSources, Keys: 1, Size: 1400, Seed: 1, Next: l.next}
 	if network == "tcp" {
 		shape.Size = load.LargestFrame(100) // what a source has in a second
 	}
@@ -83,12 +106,10 @@ func (l *crowdLoad) send(t *testing.T, network, address string) uint64 {
 func (l *crowdLoad) pace(t *testing.T, m *load.Maker, send func() error) {
 	began := time.Now()
 	for l.after < l.length {
-		m.Tick(time.Now())
+		l.now = time.Now()
+		m.Tick(l.now)
 		if err := send(); err != nil {
 			t.Fatal(err)
-		}
-		if l.next == nil {
-			l.after = time.Duration(float64(m.Events) / l.rate * 1e9)
 		}
 		if ahead := l.after - time.Since(began); ahead > paceStep {
 			time.Sleep(ahead)

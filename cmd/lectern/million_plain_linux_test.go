@@ -178,7 +178,7 @@ func (b *million) plain() {
 		rates = []float64{5000}
 	}
 	for _, rate := range rates {
-		job := func() *crowdLoad { return &crowdLoad{length: b.length, keys: plainKeys, rate: rate} }
+		job := func() *crowdLoad { return b.byChance(plainKeys, rate) }
 		name := fmt.Sprintf("%.0f events/s of %d keys, ", rate, plainKeys)
 		if b.wants(name + "plain program") {
 			b.alone(name+"plain program", "plain", job(), "udp")

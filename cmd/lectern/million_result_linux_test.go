@@ -21,7 +21,7 @@ import (
 // millionResult is a line of the table.
 type millionResult struct {
 	name, dir, profile string
-	sent               uint64
+	sent, least        uint64 // events, and rows that they must be
 	lost               int64
 	rows, stored       uint64 // rows, and bytes on the disk
 	sender             time.Duration
@@ -204,8 +204,9 @@ func (r *millionResult) String() string {
 	if r.rows > 0 {
 		rows, stored = fmt.Sprintf("%.3f", r.an(float64(r.rows))), f(r.an(float64(r.stored)))
 	}
-	line := fmt.Sprintf(millionHead, r.name, fmt.Sprint(r.sent), rows, fmt.Sprintf("%.0f", r.an(float64(r.cpu))),
+	line := fmt.Sprintf(millionHead, r.name, fmt.Sprint(r.sent), rows, fmt.Sprintf("%.3f", r.an(float64(r.least))), fmt.Sprintf("%.0f", r.an(float64(r.cpu))),
 		f(r.an(float64(r.written))), f(r.an(float64(r.wrote))), stored, fmt.Sprint(r.last.peak>>20), store, acks)
+	line += fmt.Sprintf("    the sender took %.0f ns an event\n", r.an(float64(r.sender)))
 	if r.lost != 0 {
 		line += fmt.Sprintf("    of which %d events (%.2f %%) were lost on their way: the socket's buffer was full\n", r.lost, 100*r.an(float64(r.lost)))
 	}
