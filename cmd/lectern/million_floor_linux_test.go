@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -124,14 +126,22 @@ type floorRow struct {
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
 }
 
-// encodersAlone encodes the rows of one file that a daemon has written, and says
+// encodersAlone encodes the rows of the largest file that a daemon has written, and says
 // what a row takes, in nanoseconds.
 func (b *million) encodersAlone(r *millionResult) (inParquet, inLZ4 float64) {
 	files, err := filepath.Glob(filepath.Join(r.dir, "reads", "day=*", "*.parquet"))
 	if err != nil || len(files) == 0 {
 		b.Fatalf("no files of reads under %s: %v", r.dir, err)
 	}
-	rows, err := parquet.ReadFile[floorRow](files[0])
+	size := func(path string) int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return info.Size()
+	}
+	largest := slices.MaxFunc(files, func(x, y string) int { return cmp.Compare(size(x), size(y)) })
+	rows, err := parquet.ReadFile[floorRow](largest)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -24,17 +24,17 @@ const (
 
 // millionStages say to which stage a function belongs; of several, the first.
 var millionStages = []stage{
-	{"sort", []string{"storage.sortSlots", "storage.(*minuteTable).sort", "storage.mergeRows"}},
+	{"sort", []string{"storage.sortSlots", "storage.radixSort", "storage.(*minuteTable).sort", "storage.mergeRows"}},
 	{"add", []string{"storage.(*Minutes).Add", "storage.(*minuteTable).add", "storage.(*minuteTable).grow", "storage.(*Gatherer).take"}},
 	{"encode", []string{"parquet.encode", "parquet-go", "zstd", "lz4", "compress."}},
-	{"log", []string{"spool.(*Spool).Seal", "spool.(*Spool).Retry", "spool.(*log", "storage.(*Gatherer).Seal"}},
-	{"blocks", []string{"spool.(*Spool).Freeze", "spool.(*runWriter)", "spool.(*Spool).Merge", "storage.(*Minutes).Each", "storage.(*cursor)", "spool."}},
-	{"ship", []string{"storage.(*Gatherer).ship", "spool.loadBlock", "storage/parquet.", "storage/clickhouse.", "ch-go"}},
-	{"count", []string{"collector.(*table).count", "wire.", "collector.(*shard).datagram", "collector.(*shard).frame", "collector.(*source"}},
-	{"cut", []string{"collector.(*cutter)", "collector.(*table).", "collector.(*tables)"}},
-	{"receive", []string{"collector.(*datagrams)", "collector.(*server).OnTraffic", "gnet/v2.(*eventloop)", "gnet/v2.(*engine)", "collector.(*connection)"}},
+	{"log", []string{"spool.(*Spool).Seal", "spool.(*Spool).Retry", "storage.(*Gatherer).Seal"}},
+	{"blocks", []string{"spool.(*Spool).Freeze", "spool.(*Spool).Merge", "spool.(*runWriter)", "storage.(*Minutes).", "storage.(*Gatherer).flush"}},
+	{"ship", []string{"storage.(*Gatherer).ship", "storage.(*Gatherer).stored", "spool.loadBlock", "storage/parquet.", "storage/clickhouse.", "ch-go"}},
+	{"cut", []string{"collector.(*cutter)", "collector.(*table).appendRows", "collector.(*table).shrink"}},
+	{"count", []string{"collector.(*table).", "wire.", "collector.(*shard).datagram", "collector.(*shard).frame", "collector.(*shard).admit", "collector.(*shard).count", "collector.(*shard).flush"}},
+	{"receive", []string{"collector.(*shard).", "collector.(*connection)", "gnet/v2.(*eventloop)", "gnet/v2.(*engine)"}},
 	{stageMemory, []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart"}},
-	{stageWakeup, []string{"netpoll.(*Poller).Polling", "runtime.schedule", "runtime.findRunnable", "runtime.mcall", "runtime.park_m", "runtime.sysmon", "runtime.mstart", "runtime.futex"}},
+	{stageWakeup, []string{"netpoll.(*Poller).Polling", "unix.EpollWait", "runtime.schedule", "runtime.findRunnable", "runtime.mcall", "runtime.park_m", "runtime.sysmon", "runtime.mstart", "runtime.futex"}},
 }
 
 // stageOf is the stage of a sample: that of the innermost function that belongs to
@@ -67,7 +67,7 @@ func (b *million) stages() {
 			b.Fatalf("go tool pprof: %v", err)
 		}
 		if path := os.Getenv("LECTERN_BENCH_TRACES"); path != "" {
-			_ = os.WriteFile(path, out, 0o600)
+			_ = os.WriteFile(path+"-"+strings.ReplaceAll(r.name, " ", "-"), out, 0o600)
 		}
 		sums, all := addTraces(string(out))
 		fmt.Printf("%-44s", r.name)
