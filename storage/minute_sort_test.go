@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // slotKinds are kinds of ids that are sorted: hashes, small numbers, few contents
@@ -52,6 +54,13 @@ func TestSlotsAreSorted(t *testing.T) {
 	}
 }
 
+// cpuOfSelf is what this process has used.
+func cpuOfSelf() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func BenchmarkSortSlots(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, kind := range slotKinds[:4] {
@@ -72,4 +81,23 @@ func BenchmarkSortSlots(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkMinutesAdd adds cuts of 100,000 rows to a minute of two million.
+func BenchmarkMinutesAdd(b *testing.B) {
+	const readers, cut = 2_000_000, 100_000
+	r := rand.New(rand.NewPCG(1, 2))
+	rows := make([]Row, readers)
+	for i := range rows {
+		rows[i] = Row{Stream: 1, Minute: 60, First: 60_000, Last: 60_000, Content: r.Uint64(), User: r.Uint64(), Reads: 1, Dwell: 10}
+	}
+	m := NewMinutes()
+	m.Add(rows)
+	n := 0
+	before := cpuOfSelf()
+	for b.Loop() {
+		m.Add(rows[n%readers:][:cut])
+		n += cut
+	}
+	b.ReportMetric(float64(cpuOfSelf()-before)/float64(n), "cpu-ns/row")
 }
