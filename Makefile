@@ -125,6 +125,12 @@ test-handover: ## one daemon follows another under load, ten times each way (2 m
 bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (3 min)
 	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
 
+# By line: ONLY="udp into parquet"; with settings: FLUSH=1m,10s,1s.
+.PHONY: bench-million
+bench-million: clickhouse-engine ## a million readers at once, into Parquet and ClickHouse, beside an earlier build and a plain program (50 min)
+	LECTERN_BENCH_MILLION=$${SECONDS_EACH:-120} LECTERN_BENCH_READERS=$${READERS:-1000000} LECTERN_BENCH_ONLY=$$ONLY LECTERN_BENCH_FLUSH=$$FLUSH \
+		$(GO) test -count=1 -v -timeout 120m -run '^TestBenchMillion$$' ./cmd/lectern
+
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (2 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern

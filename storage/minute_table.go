@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"cmp"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -212,14 +211,6 @@ func (t *minuteTable) sort() {
 	}
 	sortSlots(t.slots[:n])
 	t.beside = mergeRows(t.beside)
-}
-
-// compareSlots orders as CompareKeys does within a minute of a stream.
-func compareSlots(a, b *minuteSlot) int {
-	if c := cmp.Compare(a.content, b.content); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.user, b.user)
 }
 
 // mergeRows sorts rows by key and adds up those of the same key, in place.

@@ -93,6 +93,9 @@ func (m *Minutes) Take(before uint64) *Minutes {
 			delete(m.tables, p)
 		}
 	}
+	if len(taken.tables) == 0 {
+		return taken
+	}
 	m.rows -= taken.rows
 	m.recent = nil
 	clear(m.usual) // streams that are silent are forgotten

@@ -246,3 +246,19 @@ func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 		t.Errorf("the next minute begins with %d slots", n)
 	}
 }
+
+// A new table is as large as the stream's last whole minute was, however often
+// nothing was there to be taken since: growing costs more than adding.
+func TestMinutesRememberTheirSize(t *testing.T) {
+	m := NewMinutes()
+	rows := make([]Row, 5000)
+	for i := range rows {
+		rows[i] = Row{Stream: 1, Minute: 60, First: 60_000, Last: 60_000, User: uint64(i), Reads: 1}
+	}
+	m.Add(rows)
+	m.Take(All).Free()
+	m.Take(All).Free()
+	if got := m.usual[1].rows; got != len(rows) {
+		t.Errorf("a minute has %d rows as a rule, want %d", got, len(rows))
+	}
+}

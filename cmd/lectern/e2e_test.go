@@ -109,8 +109,13 @@ func serveOn(t testing.TB, config string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &served{t: t, config: config, ready: make(chan struct{}), finished: make(chan struct{})}
-	d.command = exec.Command(path, "serve", "--config", config)
+	return serveBy(t, config, exec.Command(path, "serve", "--config", config))
+}
+
+// serveBy starts a command that says that it is ready as a daemon does.
+func serveBy(t testing.TB, config string, command *exec.Cmd) *served {
+	t.Helper()
+	d := &served{t: t, config: config, command: command, ready: make(chan struct{}), finished: make(chan struct{})}
 	pipe, err := d.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
