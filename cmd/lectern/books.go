@@ -157,8 +157,7 @@ func booksTable(books []storage.BookTotal) string {
 		s.WriteString("\nThe stream \"-\" is for frames of which nothing could be believed.\n")
 	}
 	if sources > 0 {
-		fmt.Fprintf(&s, "\nOpen: %s that another collector may have, too, or go on with. The %s missing so far were lost, or counted there.\n",
-			plural(sources, "source"), plural(uint64(max(0, open)), "event"))
+		fmt.Fprintf(&s, "\nOpen: %s that another collector may have, too, or go on with. %s\n", plural(sources, "source"), missing(uint64(max(0, open))))
 	}
 	if addUp {
 		s.WriteString("\nThe books add up.\n")
@@ -221,4 +220,15 @@ func booksJSON(books []storage.BookTotal) string {
 	}
 	text, _ := json.Marshal(out) // numbers and strings always marshal
 	return string(text) + "\n"
+}
+
+// missing is what is not known yet of the events that open sources miss here.
+func missing(events uint64) string {
+	switch events {
+	case 0:
+		return "No event is missing so far."
+	case 1:
+		return "The 1 event missing so far was lost, or counted there."
+	}
+	return fmt.Sprintf("The %s missing so far were lost, or counted there.", plural(events, "event"))
 }

@@ -47,6 +47,14 @@ Open: 1 source that another collector may have, too, or go on with. The 2 events
 The books add up.
 `
 
+const openNoneMissing = `STREAM  SENT  ACCEPTED  STORED  LOST  OPEN  DAMAGED  SHED  REFUSED  CLAMPED  DUPLICATE  STALE  REORDERED
+1         10        10      10     0     0        0     0        0        0          0      0          0
+
+Open: 3 sources that another collector may have, too, or go on with. No event is missing so far.
+
+The books add up.
+`
+
 func TestBooks(t *testing.T) {
 	for _, test := range []struct {
 		books []storage.BookTotal
@@ -56,6 +64,7 @@ func TestBooks(t *testing.T) {
 		{goodBooks(), "", goodTable},
 		{goodBooks(), "--json", goodJSON},
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 7, Lost: 1}, Open: 2, OpenSources: 1, Stored: 7}}, "", openTable},
+		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 10}, OpenSources: 3, Stored: 10}}, "", openNoneMissing},
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Sent: 10, Accepted: 10}, OpenSources: 3, Stored: 10}}, "--json",
 			`{"streams":[{"stream":"1","sent":10,"accepted":10,"stored":10,"lost":0,"open":0,"open_sources":3,"damaged":0,"shed":0,"refused":[],"clamped":0,"duplicate":0,"stale":0,"reordered":0,"adds_up":true}],"adds_up":true}` + "\n"},
 		{nil, "", "Nothing is stored in \"d\": there are no books.\n"},

@@ -51,6 +51,7 @@ type benchNowhere struct{}
 func (benchNowhere) Room() int                { return 1 << 40 }
 func (benchNowhere) Seal(*storage.Seal) error { return nil }
 func (benchNowhere) Retry() error             { return nil }
+func (benchNowhere) MakeRoom()                {}
 
 // frontAlone is a collector with the defaults of the daemon, until SIGTERM.
 func frontAlone(t *testing.T) {

@@ -229,7 +229,8 @@ func age(now time.Time, at int64) string {
 	return fmt.Sprintf("%s (%s ago)", t.Format("2006-01-02T15:04:05Z"), now.Sub(t).Round(time.Second))
 }
 
-// waitingSeals counts the seals that no run holds.
+// waitingSeals counts the seals that bring something to a block, and that no run
+// holds. Those without rows and books only say where sources are.
 func waitingSeals(c *spool.Contents) (seals, rows int, since int64) {
 	var through uint64
 	for _, r := range c.Runs {
@@ -247,6 +248,9 @@ func waitingSeals(c *spool.Contents) (seals, rows int, since int64) {
 				continue
 			}
 			seen[r.Number] = true
+			if r.Rows+r.Books == 0 {
+				continue
+			}
 			if seals++; seals == 1 {
 				since = r.Time
 			}
