@@ -46,9 +46,9 @@ How:
   --json           a JSON object a line. Ids and streams are strings, since many
                    readers of JSON have no 64-bit integers.
 
-The daemon may run meanwhile. What it has not stored yet (window.flush_interval,
-10 s by default) does not show; where nothing else does, what waits in the spool
-is named. A terminal sees how far it is.
+The daemon may run meanwhile. What it has not stored yet does not show: it stores
+a minute when it is over (window.flush_interval). Where nothing else shows, what
+waits in the spool is named. On a terminal it shows how far it is.
 
 Exit status: 0, also when nothing was found; 1 when the store cannot be read; 2
 when the arguments make no sense.
@@ -168,7 +168,7 @@ func (o *topOptions) nothing(now time.Time) string {
 	if o.since > 0 {
 		return fmt.Sprintf("nothing%s was read in the last %s; try --all, or a longer --since", of, config.FormatDuration(o.since))
 	}
-	return fmt.Sprintf("nothing%s is stored in %q; what arrives is stored after window.flush_interval, 10s by default", of, o.store.dir)
+	return fmt.Sprintf("nothing%s is stored in %q; what arrives is stored every window.flush_interval, 1m by default", of, o.store.dir)
 }
 
 func topTable(rows []storage.TopRow, by storage.By, names *names) string {

@@ -131,9 +131,9 @@ func TestTopFindsNothing(t *testing.T) {
 		"":                      "nothing was read in the last 24h; try --all, or a longer --since",
 		"--since 90m --json":    "nothing was read in the last 1h30m; try --all, or a longer --since",
 		"--stream 4":            "nothing of these streams was read in the last 24h; try --all, or a longer --since",
-		"--all --json":          `nothing is stored in "d"; what arrives is stored after window.flush_interval, 10s by default`,
-		"--all --names NAMES":   `nothing is stored in "d"; what arrives is stored after window.flush_interval, 10s by default`,
-		"--all --stream 4 -n 1": `nothing of these streams is stored in "d"; what arrives is stored after window.flush_interval, 10s by default`,
+		"--all --json":          `nothing is stored in "d"; what arrives is stored every window.flush_interval, 1m by default`,
+		"--all --names NAMES":   `nothing is stored in "d"; what arrives is stored every window.flush_interval, 1m by default`,
+		"--all --stream 4 -n 1": `nothing of these streams is stored in "d"; what arrives is stored every window.flush_interval, 1m by default`,
 	} {
 		args = strings.ReplaceAll(args, "NAMES", file(t, "names", "/a\n"))
 		code, stdout, stderr := runWith(t, &library{}, nil, append([]string{"top", "--dir", "d"}, strings.Fields(args)...)...)
