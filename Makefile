@@ -30,8 +30,11 @@ requirements: ## say what is here and what is not
 build: ## build bin/lectern, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lectern ./cmd/lectern
 
+# In the first minutes nobody wants to wait for a minute to be over.
 .PHONY: run
-run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/
+run: export LECTERN_WINDOW_FLUSH_INTERVAL ?= 1s
+run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/, storing each second
+	@echo 'Rows are stored every $(LECTERN_WINDOW_FLUSH_INTERVAL) here (LECTERN_WINDOW_FLUSH_INTERVAL), so that you see them soon; by default once a minute.'
 	./bin/lectern serve
 
 .PHONY: run-clickhouse

@@ -104,7 +104,7 @@ func (g *Gatherer) shipNext(ctx context.Context) (done bool, err error) {
 		g.stored(b)
 		g.doubts.settle(b.Number)
 		if err := g.o.Spool.Stored(b.Number); err != nil {
-			g.o.Logger.Warn("a stored block could not be let go of; after a restart it is stored again, which changes nothing", "block", b.Number, "error", err)
+			g.o.Logger.Warn("a stored block could not be removed from the spool; after a restart it is stored again, which changes nothing", "block", b.Number, "error", err)
 		}
 		g.complaint = ""
 		return true, nil
