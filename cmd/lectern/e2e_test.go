@@ -95,7 +95,10 @@ type served struct {
 func configure(t testing.TB, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"256MiB\"\n%s\n", dir, dir+".spool", lines)
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\n%s\n", dir, dir+".spool", lines)
+	if !strings.Contains(lines, "spool.size_max") {
+		text = "spool.size_max = \"384MiB\"\n" + text // for the keys of any number of loops
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
