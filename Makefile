@@ -30,8 +30,11 @@ requirements: ## say what is here and what is not
 build: ## build bin/lectern, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lectern ./cmd/lectern
 
+# In the first minutes nobody wants to wait for a minute to be over.
 .PHONY: run
-run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/
+run: export LECTERN_WINDOW_FLUSH_INTERVAL ?= 1s
+run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/, storing each second
+	@echo 'Rows are stored every $(LECTERN_WINDOW_FLUSH_INTERVAL) here (LECTERN_WINDOW_FLUSH_INTERVAL), so that you see them soon; by default once a minute.'
 	./bin/lectern serve
 
 .PHONY: run-clickhouse
@@ -124,6 +127,12 @@ test-handover: ## one daemon follows another under load, ten times each way (2 m
 .PHONY: bench-ingest
 bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (3 min)
 	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
+
+# By line: ONLY="udp into parquet"; with settings: FLUSH=1m,10s,1s.
+.PHONY: bench-million
+bench-million: clickhouse-engine ## a million readers at once, into Parquet and ClickHouse, beside an earlier build and a plain program (50 min)
+	LECTERN_BENCH_MILLION=$${SECONDS_EACH:-120} LECTERN_BENCH_READERS=$${READERS:-1000000} LECTERN_BENCH_ONLY=$$ONLY LECTERN_BENCH_FLUSH=$$FLUSH \
+		$(GO) test -count=1 -v -timeout 120m -run '^TestBenchMillion$$' ./cmd/lectern
 
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (2 min)

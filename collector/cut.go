@@ -16,6 +16,9 @@ type Sink interface {
 	// not made: the tables fill, and what finds no room there is shed, or, on
 	// a session, not taken.
 	Room() int
+	// MakeRoom says that Room was too little for a cut. The next is asked for
+	// after some time.
+	MakeRoom()
 	// Seal makes what a cut brought durable. The slices are the caller's again
 	// after the return. After an error the sink keeps what it was given, has no
 	// room, and waits for Retry.
@@ -140,7 +143,11 @@ type sealing struct {
 // room: there is no later.
 func (c *cutter) cut(why cause) bool {
 	c.last.Store(c.clocks.steady())
-	if !c.settle() || why != causeStop && c.sink.Room() < c.keys() {
+	settled := c.settle()
+	if !settled || why != causeStop && c.sink.Room() < c.keys() {
+		if settled {
+			c.sink.MakeRoom()
+		}
 		c.denied.Add(1)
 		c.setFull(true)
 		return false

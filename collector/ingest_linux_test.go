@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"runtime"
@@ -391,7 +392,8 @@ type heldLectern struct {
 // nowhere is a sink that has room and keeps nothing.
 type nowhere struct{}
 
-func (nowhere) Room() int                { return 1 << 40 }
+func (nowhere) Room() int                { return math.MaxInt }
+func (nowhere) MakeRoom()                {}
 func (nowhere) Seal(*storage.Seal) error { return nil }
 func (nowhere) Retry() error             { return nil }
 

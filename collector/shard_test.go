@@ -20,6 +20,7 @@ import (
 type ear struct {
 	mu        sync.Mutex
 	room      int
+	asked     int // for more of it
 	fails     bool
 	pending   *storage.Seal
 	rows      []storage.Row
@@ -33,6 +34,7 @@ type ear struct {
 func newEar() *ear { return &ear{room: 1 << 30, books: map[uint16]*storage.Book{}} }
 
 func (e *ear) Room() int { e.mu.Lock(); defer e.mu.Unlock(); return e.room }
+func (e *ear) MakeRoom() { e.asked++ }
 
 func (e *ear) Seal(seal *storage.Seal) error {
 	e.mu.Lock()
@@ -652,4 +654,19 @@ func simulate(t *testing.T, r *rand.Rand) {
 		b.want(t, stream, *w, refusedWant[stream])
 	}
 	sameRows(t, b.rows, rows)
+}
+
+// A cut that is too large for the room there is asks for more: there is no other
+// that would.
+func TestDeniedCutAsksForRoom(t *testing.T) {
+	b := newBench(1, nil)
+	b.receive(0, frameOf(1, 9, 0, 0, epoch, opens(3)...))
+	b.room = 2
+	if b.cuts.cut(causeTime) || b.asked != 1 {
+		t.Errorf("the cut was made without room, or asked %d times for it", b.asked)
+	}
+	b.room = 3
+	if !b.cuts.cut(causeTime) || b.asked != 1 {
+		t.Errorf("the cut was not made, or asked %d times for room that there is", b.asked)
+	}
 }

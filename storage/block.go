@@ -1,6 +1,9 @@
 package storage
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // BlockRowsMax bounds the rows of a block: well under ClickHouse's
 // max_insert_block_size (1,048,449), so that a block is one part and one part
@@ -64,6 +67,31 @@ func (c *Columns) Row(i int) Row {
 		Opens: c.Opens[i], Reads: c.Reads[i], Finishes: c.Finishes[i], Saves: c.Saves[i], Shares: c.Shares[i],
 		Dwell: c.Dwell[i], Progress: c.Progress[i], First: c.First[i], Last: c.Last[i],
 	}
+}
+
+// Compare orders rows i and j as CompareKeys does.
+func (c *Columns) Compare(i, j int) int {
+	switch {
+	case c.Minute[i]/secondsPerDay != c.Minute[j]/secondsPerDay:
+		return cmp.Compare(c.Minute[i], c.Minute[j])
+	case c.Stream[i] != c.Stream[j]:
+		return cmp.Compare(c.Stream[i], c.Stream[j])
+	case c.Content[i] != c.Content[j]:
+		return cmp.Compare(c.Content[i], c.Content[j])
+	case c.Minute[i] != c.Minute[j]:
+		return cmp.Compare(c.Minute[i], c.Minute[j])
+	}
+	return cmp.Compare(c.User[i], c.User[j])
+}
+
+// Events is how many events all rows are.
+func (c *Columns) Events() (events uint64) {
+	for _, column := range [][]uint32{c.Opens, c.Reads, c.Finishes, c.Saves, c.Shares} {
+		for _, n := range column {
+			events += uint64(n)
+		}
+	}
+	return events
 }
 
 // Grow makes room for n more rows.

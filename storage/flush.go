@@ -16,6 +16,17 @@ type flush struct {
 
 const minute = time.Minute
 
+// flushRest is between a flush that failed and the next one, however much waits.
+const flushRest = time.Second
+
+func (g *Gatherer) rest(ctx context.Context) {
+	select {
+	case <-time.After(flushRest):
+	case <-g.closed:
+	case <-ctx.Done():
+	}
+}
+
 // flushEach flushes every FlushInterval, or when too much waits.
 func (g *Gatherer) flushEach(ctx context.Context) {
 	timer := time.NewTimer(g.untilFlush(time.Now()))
@@ -37,6 +48,7 @@ func (g *Gatherer) flushEach(ctx context.Context) {
 		if err != nil {
 			g.meters.flushFailures.Inc()
 			g.o.Logger.Error("the rows that wait could not be written as blocks; they stay in the log and in memory, and it will be tried again", "error", err)
+			g.rest(ctx)
 		}
 	}
 }
@@ -61,7 +73,7 @@ func (g *Gatherer) over(now time.Time) uint64 {
 	if !g.whole() {
 		return All
 	}
-	seconds := now.Add(-g.o.Settle).Unix()
+	seconds := max(0, now.Add(-g.o.Settle).Unix()) // whatever the clock says
 	return uint64(seconds - seconds%60)
 }
 
@@ -88,6 +100,9 @@ func (g *Gatherer) flush(before uint64) error {
 	g.mu.Lock()
 	g.pending, g.frozen = nil, f.mark.Through
 	g.days.are(g.rows)
+	if g.crowded() { // by what was left, and nothing may come that would say so
+		g.wake()
+	}
 	g.mu.Unlock()
 	f.rows.Free()
 	return nil
@@ -100,7 +115,7 @@ func (g *Gatherer) begin(before uint64) *flush {
 	if g.pending != nil {
 		return g.pending
 	}
-	if before < g.mark.Before { // the clock was set back, or another process's was ahead
+	if before < g.mark.Before || !g.divisible(before) { // the clock was set back, or another process's was ahead
 		before = All
 	}
 	f := &flush{rows: g.rows.Take(before), window: g.window, mark: Mark{g.mark.Through, before}}
@@ -111,19 +126,35 @@ func (g *Gatherer) begin(before uint64) *flush {
 	if g.mark.Before = before; before == All {
 		g.mark.Before = 0
 	}
+	if f.window.End == 0 { // no seal since the last flush: the rows are of its time
+		f.window = g.flushed
+	}
+	g.flushed = f.window
 	g.window = Window{Start: f.window.End} // its end is that of what comes, whatever the clock said before
 	g.pending = f
 	return f
+}
+
+// divisible says that the books can leave out the events of the minutes that go on.
+// They cannot where these events came late: those were sent, and lost, by books that
+// are stored already, and what is here has less as sent than as accepted.
+func (g *Gatherer) divisible(before uint64) bool {
+	for stream, events := range g.rows.Events(before) {
+		if b := g.books[stream]; b != nil && min(b.Sent, b.Accepted) < events {
+			return false
+		}
+	}
+	return true
 }
 
 // takeBooks takes the books that wait, ordered by stream. An event is accounted for
 // together with its row, so that what is stored adds up at any time: those of
 // minutes that go on stay in the books that go on.
 func (g *Gatherer) takeBooks() []Book {
-	open := g.rows.Events()
+	open := g.rows.Events(0)
 	taken := make([]Book, 0, len(g.books))
 	for stream, b := range g.books {
-		stay := min(open[stream], b.Accepted, b.Sent)
+		stay := open[stream]
 		b.Sent -= stay
 		b.Accepted -= stay
 		b.Spans = CompactSpans(b.Spans)

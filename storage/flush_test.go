@@ -181,3 +181,182 @@ func TestFlushMakesRoomForTheLastCut(t *testing.T) {
 		}
 	})
 }
+
+// newHandGatherer returns one that flushes when it is told to.
+func newHandGatherer(spool Spool, most int, r Recovered) *Gatherer {
+	g := &Gatherer{
+		o:   GathererOptions{Spool: spool, FlushInterval: time.Minute, RowsWaitingMax: most, Recovered: r, Logger: slog.New(slog.DiscardHandler)},
+		due: make(chan struct{}, 1),
+	}
+	g.register(metrics.NewSet())
+	g.recover()
+	return g
+}
+
+// What came late was sent by a book that is stored already. Whatever part of a
+// stream it is, the books of what is stored add up, and say of each minute's events
+// what its rows do.
+func TestFlushOfLateFrames(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for round := range 200 {
+		spool := newShelfSpool(0)
+		g := newHandGatherer(spool, 1000, Recovered{})
+		var lost, sent, accepted uint64
+		for step := range 12 {
+			now := uint32(600 + 60*step)
+			var rows []Row
+			n := r.Uint64N(6)
+			for range n {
+				at := now - 60*r.Uint32N(3)
+				rows = append(rows, Row{Stream: 1, Minute: at, User: r.Uint64N(4), Reads: 1, First: int64(at) * 1000, Last: int64(at) * 1000})
+			}
+			late := min(n, r.Uint64N(1+lost)) // of those, what an earlier book called lost
+			gone := r.Uint64N(5)
+			lost += gone - late
+			sent, accepted = sent+n-late+gone, accepted+n
+			book := Book{Stream: 1, Sent: n - late + gone, Accepted: n, Lost: int64(gone) - int64(late)}
+			if err := g.Seal(&Seal{Window: Window{int64(step + 1), int64(step + 2)}, Rows: rows, Books: []Book{book}}); err != nil {
+				t.Fatal(err)
+			}
+			before := uint64(now)
+			if step == 11 {
+				before = All
+			}
+			if err := g.flush(before); err != nil {
+				t.Fatal(err)
+			}
+			var stored, books uint64
+			for _, b := range spool.blocks {
+				for i := range b.Rows.Len() {
+					row := b.Rows.Row(i)
+					stored += row.Events()
+				}
+				for i := range b.Books {
+					books += b.Books[i].Accepted
+					if k := &b.Books[i]; !k.Balanced() || int64(k.Sent) < 0 || int64(k.Accepted) < 0 {
+						t.Fatalf("round %d step %d: %+v", round, step, *k)
+					}
+				}
+			}
+			if stored != books {
+				t.Fatalf("round %d step %d: the stored rows are %d events, their books say %d", round, step, stored, books)
+			}
+			if step == 11 && (books != accepted || g.waiting() > 0) {
+				t.Fatalf("round %d: %d events are accepted, %d were", round, books, accepted)
+			}
+		}
+	}
+}
+
+// The rows of a minute that ends in silence are of the window in which they came.
+func TestFlushWindowInSilence(t *testing.T) {
+	spool := newShelfSpool(0)
+	g := newHandGatherer(spool, 1000, Recovered{})
+	seal := &Seal{Window: Window{600_000, 601_000}, Rows: []Row{{Minute: 540, Opens: 1}, {Minute: 600, Opens: 1}}}
+	if err := g.Seal(seal); err != nil {
+		t.Fatal(err)
+	}
+	for _, before := range []uint64{600, 660, 720} {
+		if err := g.flush(before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(spool.blocks) != 2 {
+		t.Fatalf("%d blocks", len(spool.blocks))
+	}
+	for _, b := range spool.blocks {
+		if b.Window != seal.Window {
+			t.Errorf("block %d is of %+v, its rows came in %+v", b.Number, b.Window, seal.Window)
+		}
+	}
+}
+
+// Rows that leave no room leave memory soon, also where no cut can come any more
+// that would find out: at a start, after a flush that failed, and when a cut is too
+// large for what is left.
+func TestFlushMakesRoom(t *testing.T) {
+	rows := func(n int) (rows []Row) {
+		for i := range n {
+			at := time.Now().Unix() / 60 * 60
+			rows = append(rows, Row{Minute: uint32(at), User: uint64(i), Opens: 1, First: at * 1000, Last: at * 1000})
+		}
+		return rows
+	}
+	const most = 1000
+	for what, leave := range map[string]func(g *Gatherer, spool *shelfSpool){
+		"at a start": func(*Gatherer, *shelfSpool) {},
+		"after a failed flush": func(g *Gatherer, spool *shelfSpool) {
+			spool.set(true)
+			g.MakeRoom()
+			synctest.Wait()
+			spool.set(false)
+			if err := g.Seal(&Seal{Window: Window{1, 2}, Rows: rows(most)[:most/10*8]}); err != nil {
+				panic(err)
+			}
+		},
+		"a large cut": func(g *Gatherer, spool *shelfSpool) {
+			if g.Room() < most/2 {
+				g.MakeRoom()
+			}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Second)
+			spool, recovered := newShelfSpool(0), Recovered{Rows: NewMinutes()}
+			recovered.Rows.Add(rows(map[string]int{"at a start": most, "after a failed flush": most / 10, "a large cut": most / 10 * 7}[what]))
+			g := NewGatherer(GathererOptions{
+				Spool: spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: most, Recovered: recovered,
+				Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
+			})
+			leave(g, spool)
+			time.Sleep(2 * flushRest)
+			synctest.Wait()
+			if room := g.Room(); room != most {
+				t.Errorf("%s: room for %d rows, and the next flush is in an hour", what, room)
+			}
+			if err := g.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A flush that fails is not tried, nor logged, without end.
+func TestFlushRestsAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := newShelfSpool(0)
+		set := metrics.NewSet()
+		g := NewGatherer(GathererOptions{
+			Spool: spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: 1000, Metrics: set, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err := g.Seal(&Seal{Window: Window{1, 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		spool.set(true)
+		for range 1000 {
+			g.MakeRoom()
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := g.meters.flushFailures.Get(); n < 5 || n > 11 {
+			t.Errorf("%d flushes failed in ten seconds", n)
+		}
+		spool.set(false)
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Whatever the clock says, a flush is of minutes that a mark can name.
+func TestFlushBeforeAnyTime(t *testing.T) {
+	g := newHandGatherer(newShelfSpool(0), 1000, Recovered{})
+	g.o.Settle = time.Minute
+	for _, now := range []time.Time{time.Unix(0, 0), time.Unix(59, 0), time.Unix(-1e6, 0)} {
+		if before := g.over(now); before != 0 {
+			t.Errorf("at %v the minutes before %d are over", now.UTC(), before)
+		}
+		if wait := g.untilFlush(now); wait <= 0 || wait > 2*time.Minute {
+			t.Errorf("at %v the next flush is in %v", now.UTC(), wait)
+		}
+	}
+}

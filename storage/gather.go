@@ -79,6 +79,7 @@ type Gatherer struct {
 	rows    *Minutes
 	books   map[uint16]*Book
 	window  Window
+	flushed Window // of the flush before
 	days    days   // of rows
 	mark    Mark   // Through is the last seal that is in rows and books
 	pending *flush // on its way into blocks, or could not be written yet
@@ -127,22 +128,51 @@ func (g *Gatherer) recover() {
 	}
 	g.addBooks(r.Books)
 	g.o.Recovered = Recovered{}
+	if g.crowded() { // no cut may come that would say so
+		g.wake()
+	}
 }
 
 // Room is how many more rows may come.
 func (g *Gatherer) Room() int {
-	return min(g.o.RowsWaitingMax-g.waiting(), g.o.Spool.Room())
+	return min(g.o.RowsWaitingMax-g.sum((*Minutes).Held), g.o.Spool.Room())
+}
+
+// MakeRoom has all rows that wait flushed, minutes that go on as well, where it is
+// they that leave too little Room. Who finds too little calls it: nothing comes then
+// that would have it done.
+func (g *Gatherer) MakeRoom() {
+	if held := g.sum((*Minutes).Held); held > 0 && g.o.RowsWaitingMax-held < g.o.Spool.Room() {
+		g.wake()
+	}
 }
 
 // waiting is how many rows are in memory.
-func (g *Gatherer) waiting() int {
+func (g *Gatherer) waiting() int { return g.sum((*Minutes).Len) }
+
+// sum adds up what is in memory.
+func (g *Gatherer) sum(of func(*Minutes) int) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := g.rows.Len()
+	n := of(g.rows)
 	if g.pending != nil {
-		n += g.pending.rows.Len()
+		n += of(g.pending.rows)
 	}
 	return n
+}
+
+// crowded says that rows are not to wait for the end of their minute. The caller
+// has mu, or is alone.
+func (g *Gatherer) crowded() bool {
+	return g.rows.Held() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded()
+}
+
+// wake has what waits flushed soon.
+func (g *Gatherer) wake() {
+	select {
+	case g.due <- struct{}{}:
+	default:
+	}
 }
 
 // Seal makes a cut durable and takes its rows and books. One goroutine calls it
@@ -208,11 +238,8 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	}
 	g.addBooks(seal.Books)
 	g.mark.Through = number
-	if g.rows.Len() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded() {
-		select {
-		case g.due <- struct{}{}:
-		default:
-		}
+	if g.crowded() {
+		g.wake()
 	}
 }
 

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"cmp"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -22,9 +21,6 @@ type minuteTable struct {
 	events uint64 // that the rows are
 	beside []Row  // that no slot can hold
 	sorted bool   // the first used slots are all, ordered by content and user; so is beside
-
-	hashes [addAhead]uint64
-	lines  [addAhead]uintptr
 }
 
 // minuteSlot is a row without its minute and stream.
@@ -38,14 +34,22 @@ type minuteSlot struct {
 	progress      uint8
 }
 
+// minuteSlotsMin is as few as serve a row or two: whoever sends events of thousands
+// of minutes or streams has a table for each.
 const (
-	minuteSlotsMin = 1 << 10
+	minuteSlotsMin = 4
 	millisOfMinute = 60_000
 )
 
 // addAhead is how many rows are added at a time: the memory of all is asked for
 // before the first is looked for.
 const addAhead = 64
+
+// rowsAhead is what is known of the rows that are being added.
+type rowsAhead struct {
+	hashes [addAhead]uint64
+	lines  [addAhead]uintptr // of memory that they need
+}
 
 func randomSeed() [2]uint64 { return [2]uint64{rand.Uint64(), rand.Uint64()} }
 
@@ -72,28 +76,28 @@ func (t *minuteTable) free() {
 func (t *minuteTable) len() int { return t.used + len(t.beside) }
 
 // room says that n more rows leave the table empty enough for short searches.
-func (t *minuteTable) room(n int) bool { return t.used+n <= len(t.slots)/10*7 }
+func (t *minuteTable) room(n int) bool { return t.used+n <= len(t.slots)*7/10 }
 
 // add adds rows of the table's period.
-func (t *minuteTable) add(rows []Row) {
+func (t *minuteTable) add(rows []Row, ahead *rowsAhead) {
 	for len(rows) > 0 {
 		n := min(len(rows), addAhead)
 		for !t.room(n) {
 			t.grow()
 		}
-		t.addSome(rows[:n])
+		t.addSome(rows[:n], ahead)
 		rows = rows[n:]
 	}
 }
 
 // addSome adds 1 to addAhead rows, for which there is room.
-func (t *minuteTable) addSome(rows []Row) {
+func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 	for i := range rows {
 		h := t.hash(rows[i].Content, rows[i].User)
-		t.hashes[i%addAhead] = h
-		t.lines[i%addAhead] = uintptr(unsafe.Pointer(&t.slots[t.home(h)]))
+		ahead.hashes[i%addAhead] = h
+		ahead.lines[i%addAhead] = uintptr(unsafe.Pointer(&t.slots[t.home(h)]))
 	}
-	pages.Prefetch(&t.lines[0], len(rows))
+	pages.Prefetch(&ahead.lines[0], len(rows))
 	for i := range rows {
 		r := &rows[i]
 		t.events += r.Events()
@@ -102,7 +106,7 @@ func (t *minuteTable) addSome(rows []Row) {
 			t.beside = append(t.beside, *r)
 			continue
 		}
-		at := t.find(t.hashes[i%addAhead], s.content, s.user)
+		at := t.find(ahead.hashes[i%addAhead], s.content, s.user)
 		switch {
 		case at.first == 0:
 			*at = s
@@ -207,14 +211,6 @@ func (t *minuteTable) sort() {
 	}
 	sortSlots(t.slots[:n])
 	t.beside = mergeRows(t.beside)
-}
-
-// compareSlots orders as CompareKeys does within a minute of a stream.
-func compareSlots(a, b *minuteSlot) int {
-	if c := cmp.Compare(a.content, b.content); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.user, b.user)
 }
 
 // mergeRows sorts rows by key and adds up those of the same key, in place.

@@ -14,7 +14,16 @@ type Minutes struct {
 	tables map[period]*minuteTable
 	recent *minuteTable // of the row before, which mostly is that of the next
 	last   period       // recent's
-	usual  map[uint16]int
+	usual  map[uint16]usual
+	rows   int
+	ahead  rowsAhead
+}
+
+// usual is how many rows a stream had in the minute that was taken out last. The
+// next one gets a table of that size, and no other does: a table for a late event
+// of an earlier minute would take as much.
+type usual struct {
+	minute uint32
 	rows   int
 }
 
@@ -26,11 +35,17 @@ type period struct {
 
 // NewMinutes returns an empty one.
 func NewMinutes() *Minutes {
-	return &Minutes{seed: randomSeed(), tables: make(map[period]*minuteTable), usual: make(map[uint16]int)}
+	return &Minutes{seed: randomSeed(), tables: make(map[period]*minuteTable), usual: make(map[uint16]usual)}
 }
 
 // Len is the number of rows.
 func (m *Minutes) Len() int { return m.rows }
+
+// tableRows is about what a table takes beside its rows, in rows.
+const tableRows = 3
+
+// Held is how many rows of a few minutes would take the memory that is taken.
+func (m *Minutes) Held() int { return m.rows + tableRows*len(m.tables) }
 
 // Add adds up rows, which it only reads.
 func (m *Minutes) Add(rows []Row) {
@@ -42,21 +57,25 @@ func (m *Minutes) Add(rows []Row) {
 		}
 		t := m.table(p)
 		before := t.len()
-		t.add(rows[:n])
+		t.add(rows[:n], &m.ahead)
 		m.rows += t.len() - before
 		rows = rows[n:]
 	}
 }
 
-// table returns the table of a period, a new one of the size that the stream's
-// last whole minute had.
+// table returns the table of a period, a new one where it has none.
 func (m *Minutes) table(p period) *minuteTable {
 	if m.recent != nil && m.last == p {
 		return m.recent
 	}
 	t := m.tables[p]
 	if t == nil {
-		t = newMinuteTable(p, m.seed, m.usual[p.stream])
+		rows := 0
+		if u, ok := m.usual[p.stream]; ok && p.minute > u.minute {
+			rows = u.rows
+			delete(m.usual, p.stream)
+		}
+		t = newMinuteTable(p, m.seed, rows)
 		m.tables[p] = t
 	}
 	m.recent, m.last = t, p
@@ -74,11 +93,15 @@ func (m *Minutes) Take(before uint64) *Minutes {
 			delete(m.tables, p)
 		}
 	}
+	if len(taken.tables) == 0 {
+		return taken
+	}
 	m.rows -= taken.rows
 	m.recent = nil
 	clear(m.usual) // streams that are silent are forgotten
 	for p, t := range taken.tables {
-		m.usual[p.stream] = max(m.usual[p.stream], t.len())
+		u := m.usual[p.stream]
+		m.usual[p.stream] = usual{max(u.minute, p.minute), max(u.rows, t.len())}
 	}
 	return taken
 }
@@ -86,11 +109,14 @@ func (m *Minutes) Take(before uint64) *Minutes {
 // All is every minute, for Take.
 const All = math.MaxUint64
 
-// Events is how many events the rows of each stream are.
-func (m *Minutes) Events() map[uint16]uint64 {
+// Events is how many events the rows of each stream are, of minutes from this one
+// on, in Unix seconds.
+func (m *Minutes) Events(from uint64) map[uint16]uint64 {
 	events := make(map[uint16]uint64)
 	for p, t := range m.tables {
-		events[p.stream] += t.events
+		if uint64(p.minute) >= from {
+			events[p.stream] += t.events
+		}
 	}
 	return events
 }

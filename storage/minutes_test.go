@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 )
 
 // anyRows draws rows of few keys, some with numbers that no slot holds.
@@ -80,7 +81,7 @@ func TestMinutesAgainstMap(t *testing.T) {
 		var events, counted uint64
 		take := func(before uint64) {
 			taken := m.Take(before)
-			for _, n := range taken.Events() {
+			for _, n := range taken.Events(0) {
 				counted += n
 			}
 			var last Row
@@ -207,5 +208,57 @@ func BenchmarkMinutes(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*keys), "ns/row")
 		})
+	}
+}
+
+// Whoever sends events of thousands of minutes, or streams, takes no more memory
+// than Held says, and one of a minute that is over no table of the size of it.
+func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
+	const minute = 29_000_040
+	bytes := func(m *Minutes) (n int) {
+		for _, table := range m.tables {
+			n += len(table.slots)*int(unsafe.Sizeof(minuteSlot{})) + int(unsafe.Sizeof(*table)) + int(unsafe.Sizeof(*table.memory))
+		}
+		return n
+	}
+	m := NewMinutes()
+	var crowd []Row
+	for user := range uint64(100_000) {
+		crowd = append(crowd, Row{Minute: minute, User: user, Reads: 1, First: minute * 1000, Last: minute * 1000})
+	}
+	m.Add(crowd)
+	m.Take(All).Free()
+	late := func(minutes, streams uint32) {
+		for i := range minutes {
+			for stream := range streams {
+				at := minute - 60*i
+				m.Add([]Row{{Stream: uint16(stream), Minute: at, Reads: 1, First: int64(at) * 1000, Last: int64(at) * 1000}})
+			}
+		}
+	}
+	late(2000, 1)
+	late(10, 3000)
+	if most := m.Held() * 100; bytes(m) > most { // what `lectern check` says of a row
+		t.Errorf("%d rows in %d tables take %d bytes, %d at the most", m.Len(), len(m.tables), bytes(m), most)
+	}
+	m.Add([]Row{{Minute: minute + 60, Reads: 1, First: (minute + 60) * 1000, Last: (minute + 60) * 1000}})
+	if n := len(m.tables[period{minute + 60, 0}].slots); n < 100_000 {
+		t.Errorf("the next minute begins with %d slots", n)
+	}
+}
+
+// A new table is as large as the stream's last whole minute was, however often
+// nothing was there to be taken since: growing costs more than adding.
+func TestMinutesRememberTheirSize(t *testing.T) {
+	m := NewMinutes()
+	rows := make([]Row, 5000)
+	for i := range rows {
+		rows[i] = Row{Stream: 1, Minute: 60, First: 60_000, Last: 60_000, User: uint64(i), Reads: 1}
+	}
+	m.Add(rows)
+	m.Take(All).Free()
+	m.Take(All).Free()
+	if got := m.usual[1].rows; got != len(rows) {
+		t.Errorf("a minute has %d rows as a rule, want %d", got, len(rows))
 	}
 }

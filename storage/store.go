@@ -46,7 +46,7 @@ var ErrAway = errors.New("the store is away")
 // ErrBarred says that a store takes no block at all until somebody mends an
 // account, a right or a table. No block is the cause: all are tried again, and go
 // on by themselves then.
-var ErrBarred = errors.New("the store takes nothing until this is mended")
+var ErrBarred = errors.New("the store takes nothing until this is fixed")
 
 // ErrShardDamaged says that it cannot be read any more to which shard of its store
 // a collector belongs.

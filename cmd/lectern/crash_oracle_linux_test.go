@@ -144,6 +144,9 @@ func home(t testing.TB, lines string) *crashed {
 
 func (h *crashed) configure(t testing.TB, lines string) {
 	t.Helper()
+	if !strings.Contains(lines, "limits.keys_max") {
+		lines += "\nlimits.keys_max = 524288" // for a spool of this size, whatever the number of loops
+	}
 	text := fmt.Sprintf("listen.address = %q\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"256MiB\"\n%s\n",
 		h.address, h.parquet, h.spool, lines)
 	if err := os.WriteFile(h.config, []byte(text), 0o600); err != nil {

@@ -27,7 +27,7 @@ func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) str
 	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nstorage.driver = \"clickhouse\"\n"+
 		"clickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
 	if !strings.Contains(lines, "spool.size_max") {
-		text += "spool.size_max = \"256MiB\"\n"
+		text += "spool.size_max = \"384MiB\"\n"
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

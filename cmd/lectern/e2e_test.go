@@ -95,7 +95,10 @@ type served struct {
 func configure(t testing.TB, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"256MiB\"\n%s\n", dir, dir+".spool", lines)
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\n%s\n", dir, dir+".spool", lines)
+	if !strings.Contains(lines, "spool.size_max") {
+		text = "spool.size_max = \"384MiB\"\n" + text // for the keys of any number of loops
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +112,13 @@ func serveOn(t testing.TB, config string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &served{t: t, config: config, ready: make(chan struct{}), finished: make(chan struct{})}
-	d.command = exec.Command(path, "serve", "--config", config)
+	return serveBy(t, config, exec.Command(path, "serve", "--config", config))
+}
+
+// serveBy starts a command that says that it is ready as a daemon does.
+func serveBy(t testing.TB, config string, command *exec.Cmd) *served {
+	t.Helper()
+	d := &served{t: t, config: config, command: command, ready: make(chan struct{}), finished: make(chan struct{})}
 	pipe, err := d.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func freePort(t *testing.T) string {
 func peers(t *testing.T, address, parquet, spool, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = %q\nlisten.share_port = true\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"256MiB\"\n%s\n",
+	text := fmt.Sprintf("listen.address = %q\nlisten.share_port = true\nops.address = \"127.0.0.1:0\"\nparquet.dir = %q\nspool.dir = %q\nspool.size_max = \"384MiB\"\n%s\n",
 		address, parquet, spool, lines)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/storage/pages"
 )
 
 // memoryShare is how much of a container's memory Go may use before it collects
@@ -23,8 +26,9 @@ const programBytes = 64 << 20
 // limitMemory sets Go's soft limit where GOMEMLIMIT does not: to what the
 // configuration adds up to, which garbage would exceed otherwise, and to its
 // share of the process's own limit where there is one. It says so where the
-// configuration may need more than that.
-func limitMemory(c *config.Config, environ []string, root string, logger *slog.Logger) {
+// configuration may need more than that. The result is the limit, 0 where it is not
+// ours.
+func limitMemory(c *config.Config, environ []string, root string, logger *slog.Logger) int64 {
 	most, limited := memoryLimit(root)
 	var need int64
 	for _, m := range c.Memory() {
@@ -36,7 +40,7 @@ func limitMemory(c *config.Config, environ []string, root string, logger *slog.L
 	}
 	for _, v := range environ {
 		if value, ok := strings.CutPrefix(v, "GOMEMLIMIT="); ok && value != "" {
-			return // Go has read it
+			return 0 // Go has read it
 		}
 	}
 	// The receive buffers are the kernel's.
@@ -44,7 +48,29 @@ func limitMemory(c *config.Config, environ []string, root string, logger *slog.L
 	if limited {
 		soft = min(soft, most/100*memoryShare)
 	}
-	debug.SetMemoryLimit(soft)
+	limitHeap(soft)
+	return soft
+}
+
+// limitHeap sets Go's soft limit to what is left of one beside mapped memory, which
+// Go does not count: with the limit for itself, garbage would take that a second time.
+func limitHeap(soft int64) { debug.SetMemoryLimit(soft - min(pages.Mapped(), soft/8*7)) }
+
+// keepHeap goes on with limitHeap until ctx ends.
+func keepHeap(ctx context.Context, soft int64) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for mapped := pages.Mapped(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now := pages.Mapped(); now != mapped {
+			mapped = now
+			limitHeap(soft)
+		}
+	}
 }
 
 // memoryLimit is the least limit of the process's control groups, of either

@@ -54,7 +54,11 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 	output := newLogOutput(p.stderr)
 	logger := newLogger(&c, output)
 	defer outliveTerminal(logger)()
-	limitMemory(&c, p.environ, "/", logger)
+	if soft := limitMemory(&c, p.environ, "/", logger); soft > 0 {
+		running, stop := context.WithCancel(context.Background()) // until the end of the stop
+		defer stop()
+		go keepHeap(running, soft)
+	}
 	err := serve(ctx, &c, logger, output)
 	output.close()
 	if err != nil {

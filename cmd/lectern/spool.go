@@ -216,7 +216,7 @@ func (p *process) listPlace(b *strings.Builder, c *spool.Contents) {
 	if len(t.rows) == 1 {
 		b.WriteString("No blocks wait for the store.\n")
 	} else {
-		fmt.Fprintf(b, "%d blocks wait for the store, or for a file to be let go of:\n\n%s", len(t.rows)-1, t.String())
+		fmt.Fprintf(b, "%d blocks wait for the store, or for a file to be released:\n\n%s", len(t.rows)-1, t.String())
 	}
 	for _, bad := range c.Bad {
 		fmt.Fprintf(b, "%s is damaged and was set aside (%d bytes).\n", bad.Name, bad.Size)

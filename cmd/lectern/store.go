@@ -57,7 +57,7 @@ func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.S
 	last, err := store.LastNumber(ctx)
 	switch {
 	case errors.Is(err, storage.ErrBarred):
-		d.logger.Error("the store takes nothing; what is counted stays in the spool until this is mended, and goes on by itself then", "error", err)
+		d.logger.Error("the store takes nothing; what is counted stays in the spool until this is fixed, and goes on by itself then", "error", err)
 		return nil
 	case errors.Is(err, storage.ErrAway):
 		d.logger.Warn("the store does not answer; what is counted stays in the spool until it does", "error", err)

@@ -46,9 +46,9 @@ How:
   --json           a JSON object a line. Ids and streams are strings, since many
                    readers of JSON have no 64-bit integers.
 
-The daemon may run meanwhile. What it has not stored yet (window.flush_interval:
-by default a minute is stored when it is over) does not show; where nothing else
-does, what waits in the spool is named. A terminal sees how far it is.
+The daemon may run meanwhile. What it has not stored yet does not show: it stores
+a minute when it is over (window.flush_interval). Where nothing else shows, what
+waits in the spool is named. On a terminal it shows how far it is.
 
 Exit status: 0, also when nothing was found; 1 when the store cannot be read; 2
 when the arguments make no sense.

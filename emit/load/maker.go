@@ -4,6 +4,7 @@
 package load
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -21,6 +22,11 @@ type Shape struct {
 	Events  int     // events a frame; 0: as many as fit Size
 	Size    int     // bytes of the largest frame
 	Seed    uint64  // the same seed gives the same keys in the same order, and the same sources
+
+	// Next writes what happens next to e, in place of an event with a key by chance;
+	// nil: there is none. An event of it takes no more than 22 bytes: At is below 256,
+	// and Dwell below 65536.
+	Next func(e *wire.Event)
 }
 
 // eventSize is what each event takes: both ids in full, two bytes of at, two of
@@ -84,7 +90,8 @@ func (m *Maker) Tick(now time.Time) { m.now = now.UnixMilli() }
 // PerFrame is how many events each frame has.
 func (m *Maker) PerFrame() int { return m.events }
 
-// FrameSize is the size of each frame with events, in bytes.
+// FrameSize is the size of each frame with events, in bytes: the most it can be, with
+// Shape.Next.
 func (m *Maker) FrameSize() int { return LargestFrame(m.events) }
 
 // mix is the finaliser of SplitMix64: a permutation of the 64-bit numbers.
@@ -104,23 +111,41 @@ func (m *Maker) SourceID(source int) uint64 { return mix(uint64(source)+m.ids) |
 
 // Append appends the next frame of a source to dst.
 func (m *Maker) Append(dst []byte, source int) []byte {
+	start := len(dst)
 	dst = m.header(dst, source, m.events)
 	var none wire.Event // ids are never zero: each event brings both of its own
 	for range m.events {
-		r := m.random.Uint64()
-		var key uint64
-		if m.zipf != nil {
-			key = m.zipf.Uint64()
+		var e wire.Event
+		if m.shape.Next != nil {
+			m.shape.Next(&e)
 		} else {
-			key, _ = bits.Mul64(r, uint64(m.shape.Keys))
-		}
-		e := wire.Event{
-			Content: mix(key^m.salt) | top, User: mix(key+m.salt) | top,
-			At: 256 + uint32(r>>8&511), Dwell: 5000 + uint32(r>>20&8191), Kind: wire.KindRead,
+			e = m.byChance()
 		}
 		dst = wire.AppendEvent(dst, &e, &none)
 	}
+	// What happens next may be shorter than what the header was made for.
+	size := len(dst) - start
+	m.Bytes -= uint64(m.FrameSize() - size)
+	binary.LittleEndian.PutUint16(dst[start+sizeAt:], uint16(size))
 	return dst
+}
+
+// sizeAt is where a header has the size of its frame.
+const sizeAt = 4
+
+// byChance is a heartbeat with one of the keys.
+func (m *Maker) byChance() wire.Event {
+	r := m.random.Uint64()
+	var key uint64
+	if m.zipf != nil {
+		key = m.zipf.Uint64()
+	} else {
+		key, _ = bits.Mul64(r, uint64(m.shape.Keys))
+	}
+	return wire.Event{
+		Content: mix(key^m.salt) | top, User: mix(key+m.salt) | top,
+		At: 256 + uint32(r>>8&511), Dwell: 5000 + uint32(r>>20&8191), Kind: wire.KindRead,
+	}
 }
 
 // Beat appends a frame without events to dst: it shows what came before it.

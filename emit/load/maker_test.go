@@ -1,6 +1,7 @@
 package load
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/lectern/lectern/wire"
@@ -65,5 +66,40 @@ func TestFramesAreGood(t *testing.T) {
 		if _, err := NewMaker(s); err == nil {
 			t.Errorf("%+v makes frames", s)
 		}
+	}
+}
+
+// What the caller has happen next goes into frames whose headers say what size they
+// are.
+func TestFramesOfWhatHappensNext(t *testing.T) {
+	var want []wire.Event
+	m, err := NewMaker(Shape{Stream: 7, Sources: 2, Keys: 1, Size: 1400, Next: func(e *wire.Event) {
+		n := uint64(len(want))
+		*e = wire.Event{Content: n<<(n%50) + 1, User: n + 1, Kind: wire.Kind(n % 3), At: uint32(n % 200)}
+		if e.Kind != wire.KindOpen {
+			e.Dwell, e.Progress, e.HasProgress = 10_000, uint8(n%101), true
+		}
+		want = append(want, *e)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []wire.Event
+	bytes := 0
+	for n := range 100 {
+		b := m.Append([]byte("before"), n%2)[len("before"):]
+		bytes += len(b)
+		h, why := wire.ParseHeader(b)
+		if why != wire.Accepted || h.Size != len(b) || h.Size > m.FrameSize() {
+			t.Fatalf("%d bytes with the header %+v: %v", len(b), h, why)
+		}
+		events, why := wire.DecodeEvents(make([]wire.Event, wire.CountMax), h.Body(b), h.Count)
+		if why != wire.Accepted {
+			t.Fatal(why)
+		}
+		got = append(got, events...)
+	}
+	if !slices.Equal(got, want) || m.Events != uint64(len(want)) || m.Bytes != uint64(bytes) {
+		t.Errorf("%d events of %d, or others; %d bytes, counted as %d", len(got), len(want), bytes, m.Bytes)
 	}
 }

@@ -215,6 +215,18 @@ func momentary(err error) bool {
 	return !errors.Is(err, errForeign)
 }
 
+// Acknowledged returns when everything that was sent is acknowledged, which needs
+// acks.
+func (t *TCP) Acknowledged(ctx context.Context) error {
+	for _, s := range t.streams {
+		s.progress = time.Now()
+		if err := t.bring(ctx, s, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Finish waits until all that was sent is acknowledged, or without acks was
 // read, and closes the connections.
 func (t *TCP) Finish(ctx context.Context) error {

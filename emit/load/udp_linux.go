@@ -37,6 +37,7 @@ type UDP struct {
 	messages [messagesMax]mmsghdr
 	vectors  [messagesMax]unix.Iovec
 	buffer   []byte
+	ends     [messagesMax]int // of the burst's frames in buffer
 	control  [24]byte
 }
 
@@ -133,23 +134,27 @@ func (u *UDP) sendBurst(m *Maker, n int) (int, error) {
 	u.flow = (flow + 1) % len(u.sockets)
 	n = min(n, u.burst)
 	size := m.FrameSize()
-	if u.segment {
+	segment := u.segment && m.shape.Next == nil // else frames are not of one size
+	if segment {
 		n = max(1, min(n, segmentsMax, datagramsMax/size))
 	}
 	u.buffer = u.buffer[:0]
-	for range n {
+	for i := range n {
 		u.buffer = m.Append(u.buffer, u.take(flow, len(m.sources)))
+		u.ends[i] = len(u.buffer)
 	}
-	if u.segment && n > 1 {
+	if segment && n > 1 {
 		err := u.sendSegmented(u.sockets[flow], size)
 		if err == nil || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.ENOPROTOOPT) {
 			return n, u.notTaken(err)
 		}
 		u.segment = false // the kernel or the device cannot
 	}
-	for i := range n {
-		u.vectors[i].Base = &u.buffer[i*size]
-		u.vectors[i].SetLen(size)
+	start := 0
+	for i, end := range u.ends[:n] {
+		u.vectors[i].Base = &u.buffer[start]
+		u.vectors[i].SetLen(end - start)
+		start = end
 		h := &u.messages[i].header
 		*h = unix.Msghdr{Iov: &u.vectors[i]}
 		h.SetIovlen(1)

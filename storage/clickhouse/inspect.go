@@ -256,7 +256,7 @@ func (t *tables) checkTTL(o *Options) error {
 		if o.LateMax > 0 {
 			late = fmt.Sprintf("up to %v late (window.late_max), and a day's partition", o.LateMax)
 		}
-		return &problem{barredTables, fmt.Sprintf("%s keeps rows for %v, and events are taken %s: a receipt could expire before its block is let go of, and the block be stored again", reads, keeps, late),
+		return &problem{barredTables, fmt.Sprintf("%s keeps rows for %v, and events are taken %s: a receipt could expire before its block leaves the spool, and the block be stored again", reads, keeps, late),
 			fmt.Sprintf("ALTER TABLE %s MODIFY TTL minute + toIntervalDay(%d), or a shorter window.late_max", reads, int(o.LateMax/(24*time.Hour))+2)}
 	}
 	return nil

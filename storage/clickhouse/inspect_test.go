@@ -75,7 +75,7 @@ func TestTablesThatCannotKeepThePromise(t *testing.T) {
 			if !strings.HasPrefix(c.mends, "ALTER") {
 				return
 			}
-			_, mend, _ := strings.Cut(err.Error(), "To mend it: ")
+			_, mend, _ := strings.Cut(err.Error(), "To fix it: ")
 			mend, _, _ = strings.Cut(mend, ", or a shorter")
 			if err := server.Exec(mend); err != nil {
 				t.Errorf("%s: %v", mend, err)

@@ -108,5 +108,5 @@ func (p *problem) Error() string {
 	if p.mend == "" {
 		return "clickhouse: " + p.what
 	}
-	return "clickhouse: " + p.what + ". To mend it: " + p.mend
+	return "clickhouse: " + p.what + ". To fix it: " + p.mend
 }

@@ -5,6 +5,7 @@ package pages
 
 import (
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -21,6 +22,18 @@ type Memory[T any] struct {
 	cleanup runtime.Cleanup
 }
 
+var beside atomic.Int64
+
+// Mapped is how many bytes stand beside Go's heap, where Go's own limit of memory
+// does not count them. It may be called concurrently.
+func Mapped() int64 { return beside.Load() }
+
+// release gives mapped memory back.
+func release(b []byte) {
+	beside.Add(-int64(len(b)))
+	unmap(b)
+}
+
 // Make returns n zeros of a type that holds no pointers.
 func Make[T any](n int) *Memory[T] {
 	var zero T
@@ -28,7 +41,8 @@ func Make[T any](n int) *Memory[T] {
 	if size := n * int(unsafe.Sizeof(zero)); size >= besideHeap {
 		if m.mapped = mapped(size); m.mapped != nil {
 			m.Slice = unsafe.Slice((*T)(unsafe.Pointer(&m.mapped[0])), n)
-			m.cleanup = runtime.AddCleanup(m, unmap, m.mapped)
+			beside.Add(int64(size))
+			m.cleanup = runtime.AddCleanup(m, release, m.mapped)
 			return m
 		}
 	}
@@ -40,7 +54,7 @@ func Make[T any](n int) *Memory[T] {
 func (m *Memory[T]) Free() {
 	if m.mapped != nil {
 		m.cleanup.Stop()
-		unmap(m.mapped)
+		release(m.mapped)
 	}
 	m.Slice, m.mapped = nil, nil
 }

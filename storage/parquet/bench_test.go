@@ -1,11 +1,14 @@
 package parquet
 
 import (
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -60,19 +63,52 @@ func bytesBelow(tb testing.TB, dir string) (sum int64) {
 	return sum
 }
 
+// cpu is what this process has used.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkStore stores blocks, and beside each of them has the encoder alone make
+// the same pages of rows as it likes them best, for nobody. Compare CPU.
 func BenchmarkStore(b *testing.B) {
 	dir := b.TempDir()
 	s := mustOpen(b, dir)
 	r := rand.New(rand.NewPCG(1, 2))
 	block := crowdBlock(r, 1, 500_000)
 	block.Collector = s.Collector()
+	ready := make([]readRow, block.Rows.Len())
+	for i := range ready {
+		row := block.Rows.Row(i)
+		ready[i] = readRowOf(&row)
+	}
+	var ours, encoder time.Duration
 	for b.Loop() {
+		before := cpu()
 		if answer, err := s.Store(b.Context(), block); answer != storage.Stored {
 			b.Fatal(err)
 		}
+		ours += cpu() - before
+		before = cpu()
+		err := encode(io.Discard, 1, one(1), func(put func([]readRow) error) error {
+			for part := range slices.Chunk(ready, chunkRows) {
+				if err := put(part); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		encoder += cpu() - before
 	}
 	rows := float64(block.Rows.Len())
-	b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(float64(ours)/rows/float64(b.N), "cpu-ns/row")
+	b.ReportMetric(float64(encoder)/rows/float64(b.N), "encoder-cpu-ns/row")
+	b.ReportMetric(float64(ours)/float64(encoder), "cpu-ratio")
+	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(bytesBelow(b, filepath.Join(dir, "reads")))/rows, "bytes/row")
 }
 

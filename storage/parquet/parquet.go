@@ -111,6 +111,16 @@ func readRowOf(r *storage.Row) readRow {
 	}
 }
 
+// readRowsOf fills rows with those of columns from one on.
+func readRowsOf(rows []readRow, c *storage.Columns, from int) {
+	for i := range rows {
+		r, n := &rows[i], from+i
+		r.Stream, r.Minute, r.Content, r.User = c.Stream[n], int64(c.Minute[n])*1000, c.Content[n], c.User[n]
+		r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares = c.Opens[n], c.Reads[n], c.Finishes[n], c.Saves[n], c.Shares[n]
+		r.Dwell, r.Progress, r.First, r.Last = c.Dwell[n], c.Progress[n], c.First[n], c.Last[n]
+	}
+}
+
 // ledgerRowsOf returns the rows of a block's books, in order of stream.
 func ledgerRowsOf(b *storage.Block) []ledgerRow {
 	rows := make([]ledgerRow, len(b.Books))

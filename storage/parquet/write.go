@@ -64,15 +64,13 @@ func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put fu
 // encodeReads writes the rows of one block.
 func encodeReads(w io.Writer, b *storage.Block) error {
 	return encode(w, b.Collector, one(b.Number), func(put func([]readRow) error) error {
-		chunk := make([]readRow, 0, chunkRows)
-		for i := range b.Rows.Len() {
-			r := b.Rows.Row(i)
-			chunk = append(chunk, readRowOf(&r))
-			if len(chunk) == chunkRows || i == b.Rows.Len()-1 {
-				if err := put(chunk); err != nil {
-					return err
-				}
-				chunk = chunk[:0]
+		rows := b.Rows.Len()
+		chunk := make([]readRow, min(rows, chunkRows))
+		for from := 0; from < rows; from += len(chunk) {
+			chunk = chunk[:min(len(chunk), rows-from)]
+			readRowsOf(chunk, &b.Rows, from)
+			if err := put(chunk); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -108,18 +106,15 @@ func check(b *storage.Block, collector uint64) error {
 	case b.Window.End < 0 || b.Window.End >= yearTenThousand:
 		return fmt.Errorf("its window ends at %d ms, which is no date", b.Window.End)
 	}
-	var before storage.Row
 	for i := range n {
-		r := c.Row(i)
-		switch {
-		case r.Day() != b.Day:
-			return fmt.Errorf("row %d is of day %d, the block of day %d", i, r.Day(), b.Day)
-		case r.Stream == streamReserved:
+		switch day := c.Minute[i] / secondsPerDay; {
+		case day != b.Day:
+			return fmt.Errorf("row %d is of day %d, the block of day %d", i, day, b.Day)
+		case c.Stream[i] == streamReserved:
 			return fmt.Errorf("row %d has the reserved stream %d", i, streamReserved)
-		case i > 0 && storage.CompareKeys(&before, &r) > 0:
+		case i > 0 && c.Compare(i-1, i) > 0:
 			return fmt.Errorf("row %d sorts before the row in front of it", i)
 		}
-		before = r
 	}
 	return nil
 }

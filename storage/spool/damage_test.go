@@ -762,3 +762,35 @@ func TestManyUnreadableBlocks(t *testing.T) {
 		t.Errorf("then block %d", got)
 	}
 }
+
+// The seals that are in runs in part are gone with a damaged log, and others came
+// behind them: a clock that was set back meanwhile does not keep these from being
+// frozen.
+func TestPartedSealsAreLost(t *testing.T) {
+	m := newMemory(1)
+	o := testOptions(m)
+	s, _ := mustOpen(t, o)
+	early, late := row(1), row(2)
+	late.Minute += 3600
+	books := []storage.Book{{Stream: early.Stream, Sent: 1, Accepted: 1}}
+	n := mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{early, late}, Books: []storage.Book{{Stream: early.Stream, Sent: 2, Accepted: 2}}})
+	if err := s.Freeze(minutesOf([]storage.Row{early}), books, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n, Before: uint64(late.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	s.log.broken = true
+	mustSeal(t, s, &Seal{Window: storage.Window{Start: 2, End: 3}, Rows: []storage.Row{row(3)}, Books: books})
+	m.kill()
+	clear(m.now[logName(1)].data)
+	s, r := mustOpen(t, o2(o))
+	if len(rowsOf(r)) != 1 || r.Before != uint64(late.Minute) {
+		t.Errorf("recovered %+v", r)
+	}
+	// As storage.Gatherer does: no mark is before the one that was recovered.
+	mark := storage.Mark{Through: r.Last, Before: uint64(early.Minute) + 60}
+	if mark.Before < r.Before {
+		mark.Before = storage.All
+	}
+	if err := s.Freeze(r.Rows, r.Books, r.Window, mark); err != nil {
+		t.Errorf("what was recovered cannot be frozen: %v", err)
+	}
+}

@@ -118,7 +118,7 @@ func (s *Spool) mark() {
 		return
 	}
 	if _, err := s.put(kindMark, s.sealed, s.appendMark(nil, streamUnknown)); err != nil {
-		s.warn("stored blocks cannot be let go yet", err)
+		s.warn("stored blocks cannot be removed yet", err)
 	}
 }
 
@@ -146,7 +146,7 @@ func (s *Spool) removeReplaced() {
 		s.mu.Unlock()
 	}
 	if err := s.syncDir(); err != nil {
-		s.warn("merged runs cannot be let go yet", err)
+		s.warn("merged runs cannot be removed yet", err)
 		return
 	}
 	s.token() // they may be stored now
@@ -183,6 +183,7 @@ func (s *Spool) removeLogs() {
 		}
 	}
 	s.logs = left
+	s.countLogs()
 }
 
 // remove removes a file, or sets it aside where it is damaged, and says whether

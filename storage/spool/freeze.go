@@ -43,12 +43,13 @@ func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Wi
 }
 
 // runSize is about what so many rows take in a run: no more than in their seals,
-// but for the counters of those that were added up.
+// but that the period and the content may be in front of each, and the counters and
+// the last moment of those that were added up.
 func (s *Spool) runSize(rows int) int64 {
-	const counters = 16
+	const more = periodSize + 8 + 5 + 4
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return min(int64(rows)*rowSizeMax, waitingBytes(s.waiting)+int64(rows)*counters)
+	return min(int64(rows)*rowSizeMax, waitingBytes(s.waiting)+int64(rows)*more)
 }
 
 // checkMark says whether a mark can be frozen.

@@ -324,5 +324,6 @@ func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
 	}
 	l.file, l.end = f, end
 	s.log = l
+	s.countLogs()
 	return nil
 }

@@ -111,12 +111,29 @@ func (s *Spool) Room() int {
 		return 0
 	}
 	free := s.quota.free() - waitingBytes(s.waiting)
-	const perRow = 2 * rowSizeMax // once in the log, once in a run
-	next := (free - s.o.LogSize - s.snapshot) / perRow
+	next := roomIn(free - s.o.LogSize - s.snapshot)
 	// A seal has little beside rows and sources: headers, and a few books. Sources
 	// are at most those of a snapshot.
-	here := min((s.left-s.snapshot-sealOverhead)/rowSizeMax, (free-runOverhead)/rowSizeMax)
-	return int(min(max(0, next, here), 1<<30, (bodyMax>>1)/rowSizeMax))
+	here := min((s.left-s.snapshot-sealOverhead)/rowOfCut, (free-runOverhead)/rowOfCut)
+	return int(min(max(0, next, here), roomMost))
+}
+
+const (
+	// rowOfCut is the most bytes of a row whose first and last event are in its
+	// minute, as those of all cuts are.
+	rowOfCut = rowSizeMax - 2*8 + 2*2
+
+	roomMost = (bodyMax >> 1) / rowSizeMax
+)
+
+// roomIn is how many rows so many bytes hold, once in a log and once in a run.
+func roomIn(bytes int64) int64 { return bytes / (2 * rowOfCut) }
+
+// RoomMost is how many rows a seal may bring to an empty spool of that many bytes
+// that knows so many sources, with logs of the usual size. A cut that may bring
+// more may never find room.
+func RoomMost(sizeMax int64, sources int) int {
+	return int(min(max(0, roomIn(sizeMax-2*logSizeDefault-int64(sources)*sourceSize)), roomMost))
 }
 
 const sealOverhead = 4096
@@ -125,10 +142,35 @@ const sealOverhead = 4096
 // stored runs could not go from a full disk, and nothing would ever make room.
 func (s *Spool) marksSize() int64 { return min(4096, s.o.LogSize/16) }
 
-// Crowded says that seals of which rows are in no run take a quarter of the
-// directory: their rows should become blocks.
+// Crowded says that seals of which rows are in no run, or the logs that stay for
+// them, take a quarter of the directory: their rows should become blocks. A row of
+// a minute that goes on keeps its log, and all logs behind it, whatever they hold.
 func (s *Spool) Crowded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return waitingBytes(s.waiting) > s.o.SizeMax/4
+	var logs int64
+	for _, l := range s.filled {
+		if l.newest > s.through {
+			logs += l.size
+		}
+	}
+	return logs >= s.o.SizeMax/4 || waitingBytes(s.waiting) > s.o.SizeMax/4
+}
+
+// filledLog is a log that is not written any more.
+type filledLog struct {
+	newest uint64
+	size   int64
+}
+
+// countLogs notes which logs are there. The caller has dirMu.
+func (s *Spool) countLogs() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filled = s.filled[:0]
+	for _, l := range s.logs {
+		if l != s.log {
+			s.filled = append(s.filled, filledLog{l.newest, l.size})
+		}
+	}
 }

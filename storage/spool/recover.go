@@ -99,6 +99,9 @@ func (s *Spool) recover() (*Recovered, error) {
 	s.tidy()
 	r.out.Sources = s.Sources()
 	r.out.Last = s.sealed
+	if s.parted(s.part) { // also where its seals are damaged: no mark may be before it
+		r.out.Before = uint64(s.before)
+	}
 	r.out.Runs = len(s.runs)
 	return r.out, nil
 }
@@ -429,7 +432,6 @@ func (r *recovery) take(number uint64, body sealBody) {
 	if r.s.parted(number) {
 		// Of what the seal brought the runs have all but the rows that are open,
 		// and the events of these: see storage.Gatherer.
-		out.Before = uint64(r.s.before)
 		for stream, events := range open {
 			out.Books = addBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Accepted: events}})
 		}

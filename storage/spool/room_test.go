@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,5 +101,70 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 	}
 	if left := s.log.size - s.log.end; left < s.marksSize() {
 		t.Errorf("%d bytes are left for marks", left)
+	}
+}
+
+// An event ahead of the clock keeps the logs of its minute, and those behind it.
+// They are known for crowded before they fill the spool, also where they hold next
+// to no rows; and when all minutes are frozen there is room again.
+func TestLogsOfOpenMinutesCrowd(t *testing.T) {
+	for _, logs := range []int64{4, 5, 16} {
+		m := newMemory(1)
+		o := testOptions(m)
+		o.SizeMax = logs * o.LogSize
+		s, _ := mustOpen(t, o)
+		ahead := row(1)
+		ahead.Minute += 600
+		mustSeal(t, s, &Seal{Rows: []storage.Row{ahead}})
+		sources := make([]Source, 20)
+		n := 0
+		for ; !s.Crowded(); n++ {
+			if s.Room() == 0 {
+				t.Fatalf("%d logs fill the spool of %d after %d seals, and it is not crowded", len(s.logs), logs, n)
+			}
+			for i := range sources {
+				sources[i] = Source{ID: uint64(i + 1), Next: uint64(n)}
+			}
+			number := mustSeal(t, s, &Seal{Sources: sources})
+			if err := s.Freeze(storage.NewMinutes(), nil, storage.Window{}, storage.Mark{Through: number, Before: uint64(ahead.Minute)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := freezeRows(s, []storage.Row{ahead}, nil, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
+			t.Fatal(err)
+		}
+		if len(s.logs) != 1 || s.Crowded() || s.Room() == 0 {
+			t.Errorf("%d logs are left, crowded %v, room for %d rows", len(s.logs), s.Crowded(), s.Room())
+		}
+	}
+}
+
+// A seal of as many rows as RoomMost says finds room in an empty spool.
+func TestRoomMost(t *testing.T) {
+	for _, size := range []int64{4 * logSizeDefault, 1 << 30, 8 << 30, 1 << 50} {
+		m := newMemory(1)
+		o := testOptions(m)
+		o.LogSize, o.SizeMax = 64<<10, size/(logSizeDefault/(64<<10)) // all in proportion
+		s, _ := mustOpen(t, o)
+		most := min(RoomMost(size, 0)/(logSizeDefault/(64<<10)), roomMost)
+		if room := s.Room(); room < most {
+			t.Errorf("room for %d rows in %d bytes, RoomMost says %d", room, size, most)
+		}
+	}
+	if most := RoomMost(256<<20, 200_000_000); most != 0 {
+		t.Errorf("room for %d rows beside sources that take all of it", most)
+	}
+}
+
+// No row of a cut is longer than Room has it, whatever is in it.
+func TestRowOfCut(t *testing.T) {
+	r := storage.Row{
+		Stream: 65535, Minute: math.MaxUint32 / 60 * 60, Content: math.MaxUint64, User: math.MaxUint64, Dwell: math.MaxUint64, Progress: 100,
+		Opens: math.MaxUint32, Reads: math.MaxUint32, Finishes: math.MaxUint32, Saves: math.MaxUint32, Shares: math.MaxUint32,
+	}
+	r.First, r.Last = int64(r.Minute)*1000, int64(r.Minute)*1000+millisPerMinute-1
+	var e rowEncoder
+	if e.add(&r); len(e.buf) != rowOfCut {
+		t.Errorf("the longest row of a cut takes %d bytes, want %d", len(e.buf), rowOfCut)
 	}
 }

@@ -123,11 +123,26 @@ const groupsMax = 64
 
 // encode takes all rows.
 func (g *rowGroups) encode(rows []storage.Row) {
+	g.trim()
 	g.used, g.recent, g.newest = 0, 0, 0
 	for i := range rows {
 		r := &rows[i]
 		g.of(r).add(r)
 		g.newest = max(g.newest, r.Minute)
+	}
+}
+
+// trim lets go of memory where it is far more than the rows of the last seal took:
+// each of the encoders may have had a large period once.
+func (g *rowGroups) trim() {
+	const spare = 1 << 20
+	kept := 0
+	for i := range g.encoders {
+		kept += cap(g.encoders[i].buf)
+	}
+	if kept > 4*g.size()+spare {
+		g.encoders = nil
+		g.used = 0
 	}
 }
 
@@ -291,7 +306,7 @@ func (d *rowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
 	} else {
 		for i := range all {
 			value, size := binary.Uvarint(b[n:])
-			if size <= 0 || value > math.MaxUint32 {
+			if size <= 0 || size > binary.MaxVarintLen32 || value > math.MaxUint32 {
 				return 0
 			}
 			all[i] = uint32(value)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/lectern/lectern/storage"
@@ -140,4 +141,50 @@ func BenchmarkRows(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/row")
 	})
+}
+
+// Numbers that take more bytes than they need make no row longer than one can be.
+func TestRowOfLongNumbers(t *testing.T) {
+	var e rowEncoder
+	e.add(&storage.Row{Minute: 60, Content: math.MaxUint64, User: math.MaxUint64, Opens: 1, Reads: 1, First: 1, Last: 2, Dwell: 1 << 40})
+	at := periodSize + 2 + 16
+	long := bytes.Clone(e.buf[:at])
+	for range 5 {
+		long = append(append(long, bytes.Repeat([]byte{0x80}, 9)...), 0) // 0, in ten bytes
+	}
+	long = append(long, e.buf[at+5:]...)
+	long = append(long, make([]byte, max(0, rowSizeMax-len(long)))...)
+	for n := rowSizeMax; n <= len(long); n++ {
+		d := rowDecoder{rest: slices.Clip(long[:n])}
+		if row := (storage.Row{}); d.next(&row) {
+			t.Fatalf("%+v came out of %d bytes", row, n)
+		}
+	}
+}
+
+// The periods of a seal come in any order, and one after the other is the large one.
+// No memory stays that is not of the size of a seal.
+func TestRowGroupsKeepLittle(t *testing.T) {
+	var g rowGroups
+	for heavy := range groupsMax {
+		var rows []storage.Row
+		for p := range uint32(groupsMax) {
+			n := 1
+			if int(p) == heavy {
+				n = 50_000
+			}
+			for i := range n {
+				at := int64(p) * 60_000
+				rows = append(rows, storage.Row{Minute: p * 60, Content: math.MaxUint64, User: math.MaxUint64 - uint64(i), Reads: 1, First: at, Last: at})
+			}
+		}
+		g.encode(rows)
+		kept := 0
+		for i := range g.encoders {
+			kept += cap(g.encoders[i].buf)
+		}
+		if kept > 8*g.size() {
+			t.Fatalf("%d bytes are kept for a seal whose rows take %d", kept, g.size())
+		}
+	}
 }

@@ -50,7 +50,7 @@ func TestSimulation(t *testing.T) {
 	t.Logf("first seed %d; %v", first, ops)
 	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze of some minutes", "freeze failed", "stored", "unsure", "retry", "parked",
 		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room",
-		"unread start", "unread block", "emptied", "empty start"} {
+		"unread start", "unread block", "emptied", "empty start", "came late", "not divisible", "late row", "crowded", "waited"} {
 		if sims >= 100 && ops[what] == 0 {
 			t.Errorf("no simulation had: %s", what)
 		}
@@ -137,7 +137,7 @@ func (w *world) step() {
 // mood draws how often each operation comes, so that simulations differ in kind.
 func (w *world) mood() {
 	sum := 0
-	for _, usual := range []int{300, 30, 120, 300, 60, 10, 10, 15, 20, 20, 15, 5} {
+	for _, usual := range []int{300, 30, 120, 300, 60, 10, 10, 15, 20, 20, 15, 5, 5} {
 		sum += 1 + usual*w.rng.IntN(9)/4
 		w.odds = append(w.odds, sum)
 	}
@@ -176,7 +176,29 @@ func (w *world) do(what int) {
 		}
 	case 11:
 		w.empty()
+	case 12:
+		w.wait()
 	}
+}
+
+// wait does what happens while no cut finds room: minutes that are over are frozen,
+// all of them where the spool is crowded, and the store takes what there is. There
+// is room again then, although minutes that go on stay in the logs.
+func (w *world) wait() {
+	if w.disk.crashAt > 0 {
+		return
+	}
+	w.disk.fault = nil
+	w.retry()
+	w.freeze(false)
+	if w.s.Crowded() {
+		w.counts["crowded"]++
+		w.freeze(true)
+	}
+	w.s.Unpark()
+	w.storeAll()
+	w.counts["waited"]++
+	w.hasRoom("not crowded")
 }
 
 // empty brings all there is to a store that works. However full the spool was, it
@@ -364,12 +386,18 @@ type simSpan struct {
 
 type simSum struct{ dwell, events uint64 }
 
+type simBook struct {
+	sent, accepted uint64
+	lost           int64
+}
+
 // checkSums adds up what was sealed, and what is in the store, in runs and in
 // the gatherer.
 func (w *world) checkSums(when string) {
 	w.t.Helper()
 	want, got := map[simKey]simSum{}, map[simKey]simSum{}
-	wantSent, gotSent := map[uint16]uint64{}, map[uint16]uint64{}
+	wantSent, gotSent := map[uint16]simBook{}, map[uint16]simBook{}
+	inBlocks := map[uint16]int64{} // events of rows less those accepted by books
 	wantSpans, gotSpans := map[simSpan]storage.Span{}, map[simSpan]storage.Span{}
 	span := func(to map[simSpan]storage.Span, stream uint16, s storage.Span) {
 		if k := (simSpan{stream, s.Source, s.Met}); s.Seal >= to[k].Seal {
@@ -383,6 +411,10 @@ func (w *world) checkSums(when string) {
 		sum.events += r.Events()
 		to[k] = sum
 	}
+	book := func(to map[uint16]simBook, b *storage.Book) {
+		sum := to[b.Stream]
+		to[b.Stream] = simBook{sum.sent + b.Sent, sum.accepted + b.Accepted, sum.lost + b.Lost}
+	}
 	for i := range w.seals {
 		if i == len(w.seals)-1 && w.open {
 			break
@@ -391,7 +423,7 @@ func (w *world) checkSums(when string) {
 			add(want, r)
 		}
 		for _, b := range w.seals[i].seal.Books {
-			wantSent[b.Stream] += b.Sent
+			book(wantSent, &b)
 			for _, s := range b.Spans {
 				s.Seal = uint64(i + 1)
 				span(wantSpans, b.Stream, s)
@@ -400,10 +432,16 @@ func (w *world) checkSums(when string) {
 	}
 	count := func(b *storage.Block) {
 		for i := range b.Rows.Len() {
-			add(got, b.Rows.Row(i))
+			row := b.Rows.Row(i)
+			add(got, row)
+			inBlocks[row.Stream] += int64(row.Events())
 		}
 		for _, k := range b.Books {
-			gotSent[k.Stream] += k.Sent
+			book(gotSent, &k)
+			inBlocks[k.Stream] -= int64(k.Accepted)
+			if int64(k.Sent) < 0 || int64(k.Accepted) < 0 {
+				w.fail("%s: block %d has a book %+v", when, b.Number, k)
+			}
 			for _, s := range k.Spans {
 				span(gotSpans, k.Stream, s)
 			}
@@ -428,8 +466,13 @@ func (w *world) checkSums(when string) {
 	for _, r := range w.rows {
 		add(got, r)
 	}
+	for stream, n := range inBlocks {
+		if n != 0 {
+			w.fail("%s: the rows of stream %d in blocks are %d events more than the books there say", when, stream, n)
+		}
+	}
 	for _, b := range w.books {
-		gotSent[b.Stream] += b.Sent
+		book(gotSent, &b)
 		for _, s := range b.Spans {
 			span(gotSpans, b.Stream, s)
 		}
@@ -522,7 +565,10 @@ func (w *world) seal() {
 	seal := &Seal{Window: storage.Window{Start: int64(number+1) * 1000, End: int64(number+2) * 1000}}
 	if room >= 8 {
 		for range w.rng.IntN(7) {
-			minute := uint32(20000*day + w.rng.IntN(2)*day + w.rng.IntN(2)*60)
+			minute := uint32(20000*day + w.rng.IntN(2)*day + w.rng.IntN(4)*60)
+			if w.through > 0 && uint64(minute) < w.before {
+				w.counts["late row"]++
+			}
 			seal.Rows = append(seal.Rows, storage.Row{
 				Stream: uint16(w.rng.IntN(2)), Minute: minute, Content: w.rng.Uint64N(3), User: w.rng.Uint64N(2),
 				Opens: 1, Dwell: w.rng.Uint64N(1 << 40), First: 1, Last: 2,
@@ -536,7 +582,12 @@ func (w *world) seal() {
 		}
 	}
 	for _, r := range seal.Rows { // whoever counts an event accounts for it
-		seal.Books = addBooks(seal.Books, []storage.Book{{Stream: r.Stream, Sent: 1, Accepted: 1}})
+		b := storage.Book{Stream: r.Stream, Sent: 1, Accepted: 1}
+		if w.rng.IntN(4) == 0 { // an earlier book has it as sent, and lost
+			w.counts["came late"]++
+			b.Sent, b.Lost = 0, -1
+		}
+		seal.Books = addBooks(seal.Books, []storage.Book{b})
 	}
 	after := maps.Clone(w.sources)
 	if w.open {
@@ -621,9 +672,22 @@ func (w *world) retry() {
 func (w *world) freeze(all bool) {
 	m := storage.Mark{Through: w.through, Before: storage.All}
 	if !all {
-		m.Before = uint64(20000*day + w.rng.IntN(3)*day/2 + w.rng.IntN(2)*60)
+		m.Before = uint64(20000*day + w.rng.IntN(3)*day/2 + w.rng.IntN(4)*60)
 		if m.Before < w.before {
 			m.Before = storage.All
+		}
+	}
+	for _, b := range w.books {
+		var open uint64
+		for _, r := range w.rows {
+			if r.Stream == b.Stream && uint64(r.Minute) >= m.Before {
+				open += r.Events()
+			}
+		}
+		if min(b.Sent, b.Accepted) < open {
+			w.counts["not divisible"]++
+			m.Before = storage.All
+			break
 		}
 	}
 	var rows, later []storage.Row
@@ -642,8 +706,9 @@ func (w *world) freeze(all bool) {
 		if n > 0 {
 			stay = append(stay, storage.Book{Stream: b.Stream, Sent: n, Accepted: n})
 		}
-		if b.Sent -= n; b.Sent > 0 {
-			b.Accepted -= n
+		b.Sent -= n
+		b.Accepted -= n
+		if b.Sent > 0 || b.Accepted > 0 || b.Lost != 0 {
 			books = append(books, b)
 		}
 	}

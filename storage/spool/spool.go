@@ -61,7 +61,7 @@ type Recovered struct {
 	Rows     *storage.Minutes
 	Books    []storage.Book // added up, one a stream
 	Window   storage.Window
-	Before   uint64   // of seals that are in runs in part, the minutes before this one are, Unix seconds
+	Before   uint64   // of seals that are in runs in part, the minutes before this one are, Unix seconds; 0: there are none
 	Last     uint64   // number of the last seal that is in Rows, Books, Sources or a run
 	Torn     int64    // bytes of a write that a crash cut off; never acknowledged
 	SetAside []string // names of damaged files: acknowledged data may be missing
@@ -118,9 +118,10 @@ type Spool struct {
 	coverage            // of runs whose names are durable, or that are stored
 	durable  marks      // the largest marks of durable records
 	waiting  []sealRows // seals with rows above through
-	held     bool       // as pending
-	snapshot int64      // bytes of a snapshot
-	left     int64      // bytes that seals may still take in the log that is written
+	filled   []filledLog
+	held     bool  // as pending
+	snapshot int64 // bytes of a snapshot
+	left     int64 // bytes that seals may still take in the log that is written
 
 	unread    []*run // that the disk does not give, and Oldest does not try now
 	skippedAt time.Time

@@ -202,6 +202,15 @@ func (s *Server) CertificateFile() string { return s.config.Certificate }
 // Dir is the directory that the engine keeps over restarts.
 func (s *Server) Dir() string { return s.config.Dir }
 
+// PID is the number of the server's process, which Restart changes; 0 for a server
+// that was there.
+func (s *Server) PID() int {
+	if s.remote != "" {
+		return 0
+	}
+	return s.current().cmd.Process.Pid
+}
+
 // Query answers with the rows as text, one cell a column, as TSV has them but
 // unescaped (\N for NULL). Faults do not touch it. The test fails on an error.
 func (s *Server) Query(sql string) [][]string {

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/lectern/lectern/storage/spool"
 )
 
 // findContradictions reports keys that are right one by one and wrong together.
@@ -33,6 +35,7 @@ func (l *loader) findContradictions() {
 			c.Limits.KeysMax, c.Listen.Loops, slotsMin, need)
 	}
 	l.checkRows()
+	l.checkSpool()
 	l.checkClickHouse()
 }
 
@@ -67,6 +70,17 @@ func (l *loader) checkRows() {
 		l.contradiction([]string{"limits.rows_waiting_max", "limits.keys_max", "listen.loops"},
 			"rows_waiting_max %d is less than the %d rows that one cut may bring here: keys_max %d, for each of %d loops rounded up to a power of two",
 			rows, most, keys, l.config.Loops())
+	}
+}
+
+// checkSpool sees to it that the rows of one cut find room in an empty spool.
+func (l *loader) checkSpool() {
+	c := l.config
+	most, room := c.Loops()*keysPerTable(c.slots()), spool.RoomMost(int64(c.Spool.SizeMax), c.Limits.SourcesMax)
+	if most > room {
+		l.contradiction([]string{"limits.keys_max", "spool.size_max", "limits.sources_max", "listen.loops"},
+			"size_max %d of the spool, with sources_max %d, has room for %d rows, and one cut may bring %d with keys_max %d: full tables would never be emptied",
+			c.Spool.SizeMax, c.Limits.SourcesMax, room, most, c.Limits.KeysMax)
 	}
 }
 
