@@ -32,14 +32,14 @@ func TestDiskFull(t *testing.T) {
 	t.Run("store", storeFull)
 	// What may wait in memory fills: 80,000 rows.
 	t.Run("memory", func(t *testing.T) {
-		spoolFull(t, "limits.rows_waiting_max = 80000", 300_000, "lectern_block_write_failures_total")
+		spoolFull(t, "limits.rows_waiting_max = 80000", 300_000, 1, "lectern_block_write_failures_total")
 	})
-	// The log fills, 64 MiB, some 67 bytes an event: there is no room for the next.
+	// The log fills, 64 MiB, some 16 bytes an event: there is no room for the next.
 	t.Run("log", func(t *testing.T) {
 		if crashCount(0) == 0 {
-			t.Skip("1,300,000 events take a while: make test-crash sends them")
+			t.Skip("4,700,000 events take a while: make test-crash sends them")
 		}
-		spoolFull(t, "", 1_300_000, "lectern_seal_failures_total")
+		spoolFull(t, "limits.rows_waiting_max = 20000000", 4_700_000, 1<<63, "lectern_seal_failures_total")
 	})
 }
 
@@ -133,6 +133,7 @@ func (e *eater) vomit() {
 
 // sender sends events over TCP, which wait in memory as long as they must.
 type sender struct {
+	user uint64
 	*emit.TCP
 	sent uint64
 }
@@ -141,7 +142,9 @@ func (s *sender) send(t *testing.T, n int) {
 	t.Helper()
 	for range n {
 		s.sent++
-		if err := s.Add(crashEvent(s.sent, time.Now().UnixMilli())); err != nil {
+		e := crashEvent(s.sent, time.Now().UnixMilli())
+		e.User = s.user
+		if err := s.Add(e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +157,7 @@ func newSender(t *testing.T, address string) *sender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &sender{TCP: out}
+	return &sender{TCP: out, user: 1}
 }
 
 // finish waits until all is acknowledged.
@@ -218,11 +221,12 @@ func storeFull(t *testing.T) {
 // The spool's disk is full, and what it gives back for a moment somebody else
 // takes: it writes no run, and no new log. It acknowledges fewer events than it
 // is sent, counts failures, and sheds datagrams.
-func spoolFull(t *testing.T, lines string, events int, failures string) {
+func spoolFull(t *testing.T, lines string, events int, user uint64, failures string) {
 	h := home(t, crashWindow+"\nlisten.loops = 1\nlimits.keys_max = 65536\n"+lines)
 	smallDisk(t, h.spool, 280)
 	d := serveOn(t, h.config)
 	s := newSender(t, h.address)
+	s.user = user
 	s.send(t, 2000)
 	until(t, "the first are acknowledged", func() bool { return s.Stats().Acked == s.sent })
 
