@@ -378,14 +378,14 @@ func TestSourcesMax(t *testing.T) {
 	for source := range uint64(5) {
 		b.receive(0, frameOf(1, source, 0, 0, epoch, opens(1)...))
 	}
-	b.want(t, 1, storage.Book{Sent: 5, Accepted: 3}, 2)
+	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
 	// Silent ones make room.
 	b.now = epoch.Add(2 * time.Hour)
 	for n := range stripes {
 		b.shards[0].sources.forget(n, epoch.Add(time.Hour).UnixMilli(), 0)
 	}
 	b.receive(0, frameOf(1, 100, 0, 0, b.now, opens(1)...))
-	b.want(t, 1, storage.Book{Sent: 6, Accepted: 4}, 2)
+	b.want(t, 1, storage.Book{Sent: 4, Accepted: 4}, 0)
 	if n := b.shards[0].sources.live.Load(); n != 1 {
 		t.Errorf("%d live sources, want 1", n)
 	}
