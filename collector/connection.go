@@ -183,11 +183,9 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
 		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
-			s.refuse(wire.RefusedForgotten) // the client sends it again, under a new source, or gives it up
-			return wire.RefusedForgotten
+			return s.refuseStranger(h, wire.RefusedForgotten)
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
-			s.refuse(wire.RefusedCredit) // the client sends it again
-			return wire.RefusedCredit
+			return s.refuseStranger(h, wire.RefusedCredit)
 		case k.session && !s.makeRoom(h.Count, overTCP):
 			// Nothing of it is acknowledged: the client sends it again, later.
 			s.tally.noRoom++

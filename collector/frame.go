@@ -45,6 +45,11 @@ func (s *shard) admit(b []byte) {
 	}
 }
 
+// Of a refused frame the events count as refused only where the frame is placed,
+// so that they can be nothing else. The events of all others are still to come:
+// they show as lost when their source goes on, or are sent again. wire/SPEC.md has
+// it for each word, in section 4.
+
 // refuse counts a frame of which nothing can be believed. It stands in the
 // books of the reserved stream.
 func (s *shard) refuse(why wire.Refusal) {
@@ -52,21 +57,23 @@ func (s *shard) refuse(why wire.Refusal) {
 	s.books.of(wire.StreamReserved).refusedFrames[why]++
 }
 
-// refuseStranger counts a frame with a good header whose source cannot be held
-// to its numbers.
+// refuseStranger counts a frame with a good header that is not placed, without its
+// events. It stands in the books of the stream that it names.
 func (s *shard) refuseStranger(h *wire.Header, why wire.Refusal) wire.Refusal {
-	k, n := s.books.of(h.Stream), uint64(h.Count)
-	k.sent += n
-	s.tally.sent += n
-	s.refuseEvents(k, n, why)
+	s.tally.refusedFrames[why]++
+	s.tally.unplaced[why] += uint64(h.Count)
+	s.books.of(h.Stream).refusedFrames[why]++
 	return why
 }
 
-func (s *shard) refuseEvents(k *book, n uint64, why wire.Refusal) {
+// refusePlaced counts a frame that is placed, with its n events. It stands in the
+// books of its source's stream.
+func (s *shard) refusePlaced(k *book, n uint64, why wire.Refusal) wire.Refusal {
 	k.refusedFrames[why]++
 	k.refusedEvents[why] += n
 	s.tally.refusedFrames[why]++
 	s.tally.refusedEvents[why] += n
+	return why
 }
 
 // frame takes one whole frame, whose header has been parsed: it is accepted
@@ -75,11 +82,8 @@ func (s *shard) refuseEvents(k *book, n uint64, why wire.Refusal) {
 // afterwards.
 func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool) wire.Refusal {
 	s.tally.frames[via]++
-	switch {
-	case h.Type != wire.TypeEvents:
+	if h.Type != wire.TypeEvents {
 		return s.refuseStranger(h, wire.RefusedUnexpected)
-	case h.Flags&wire.FlagSealed != 0:
-		return s.refuseStranger(h, wire.RefusedSealed)
 	}
 	n := uint64(h.Count)
 	// Before the source's lock: waiting for a cut lets go of the shard, not of
@@ -95,10 +99,6 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	src := s.sources.find(st, guess, h.Source, h.Position, h.Stream)
 	if src == nil {
 		st.Unlock()
-		if session {
-			s.refuse(wire.RefusedSources) // the client sends it again: its events are not refused for good
-			return wire.RefusedSources
-		}
 		return s.refuseStranger(h, wire.RefusedSources)
 	}
 	if src.session && !session {
@@ -138,8 +138,11 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		s.flush()
 	}
 	events, why := wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
-	if h.Stream != src.stream {
+	switch {
+	case h.Stream != src.stream:
 		why = wire.RefusedStream
+	case h.Flags&wire.FlagSealed != 0:
+		why = wire.RefusedSealed // there are no keys: it proves as much as one without a tag
 	}
 	// From here on the frame's numbers are used, whatever becomes of it.
 	if src.moves(s.generation) {
@@ -172,8 +175,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	k.reordered += reordered
 	switch {
 	case why != wire.Accepted:
-		s.refuseEvents(k, n, why)
-		return why
+		return s.refusePlaced(k, n, why)
 	case n == 0:
 		s.tally.beats++
 	case !room:

@@ -40,6 +40,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	counter(w, "lectern_events_duplicate_total", t.duplicate)
 	counter(w, "lectern_events_stale_total", t.stale)
 	counter(w, "lectern_events_reordered_total", t.reordered)
+	byReason(w, "lectern_events_unplaced_total", &t.unplaced)
 
 	byTransport(w, "lectern_frames_total", &t.frames)
 	byReason(w, "lectern_frames_refused_total", &t.refusedFrames)

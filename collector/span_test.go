@@ -46,6 +46,7 @@ type pilgrim struct {
 
 	known uint64 // up to this position its datagrams came to somebody
 	came  uint64 // events
+	wrong uint64 // of these, refused with their frames, which were placed
 }
 
 func (w *town) pick() *pod { return w.pods[w.rand.IntN(len(w.pods))] }
@@ -107,14 +108,48 @@ func known(e *ear) (all []storage.Source) {
 // before a kill there is a cut.
 func (w *town) receive(m *pilgrim, datagram []byte) {
 	s := m.pod.shards[0]
-	before := s.tally.accepted
+	before, refused := s.tally.accepted, s.tally.refusedEvents[wire.RefusedKind]
 	s.Lock()
 	s.tick()
 	s.datagram(datagram)
 	s.Unlock()
 	h, _ := wire.ParseHeader(datagram)
 	m.known = max(m.known, h.Position+uint64(h.Count))
-	m.came += s.tally.accepted - before
+	refused = s.tally.refusedEvents[wire.RefusedKind] - refused
+	m.came += s.tally.accepted - before + refused
+	m.wrong += refused
+}
+
+// refuse gives a collector a datagram that it refuses and does not place: by its
+// numbers nobody knows anything of the source.
+func (w *town) refuse(m *pilgrim, why wire.Refusal, datagram []byte) {
+	s := m.pod.shards[0]
+	sent, frames := s.tally.sent, s.tally.refusedFrames[why]
+	s.Lock()
+	s.tick()
+	s.datagram(datagram)
+	s.Unlock()
+	if s.tally.sent != sent || s.tally.refusedFrames[why] != frames+1 {
+		w.Errorf("a frame that is to be refused as %s: %d sent, %d before, frames %v", why.String(), s.tally.sent, sent, s.tally.refusedFrames)
+	}
+	w.counts[why.String()]++
+}
+
+// withoutRoom is refuse where there is no room for another source.
+func (w *town) withoutRoom(m *pilgrim, datagram []byte) {
+	sources := m.pod.Collector.sources
+	most := sources.max
+	sources.max = sources.live.Load()
+	w.refuse(m, wire.RefusedSources, datagram)
+	sources.max = most
+}
+
+// knows returns what the source's collector knows of it.
+func (m *pilgrim) knows() *source {
+	if m.pod == nil {
+		return nil
+	}
+	return m.pod.Collector.sources.of(m.source).known(m.source)
 }
 
 // send has a source send one datagram.
@@ -136,11 +171,20 @@ func (w *town) send(m *pilgrim, events int, lossy bool) {
 	if events > 0 {
 		datagram = frameOf(1, m.source, m.sequence, m.position, w.now, opens(events)...)
 	}
+	if lossy && events > 0 && w.rand.IntN(20) == 0 {
+		datagram[wire.HeaderSize+1] = 6 // a kind that has no name
+	}
 	m.sequence++
 	m.position += uint64(events)
+	src := m.knows()
+	if lossy && src != nil && w.rand.IntN(20) == 0 {
+		w.refuse(m, wire.RefusedPosition, frameOf(1, m.source, src.next, src.end+1+w.rand.Uint64N(1<<40), w.now, opens(1+events)...))
+	}
 	switch {
 	case m.pod == nil:
 		w.counts["nowhere"]++
+	case lossy && src == nil && w.rand.IntN(3) == 0:
+		w.withoutRoom(m, datagram)
 	case lossy && w.rand.IntN(30) == 0:
 		w.counts["lost"]++
 	case lossy && w.rand.IntN(20) == 0:
@@ -224,7 +268,7 @@ func TestSpansSettle(t *testing.T) {
 		w.finish()
 	}
 	t.Log(counts)
-	for _, what := range []string{"moved", "nowhere", "lost", "late", "twice", "stopped", "killed", "adopted", "restarted", "ended"} {
+	for _, what := range []string{"sources", "position", "refused", "moved", "nowhere", "lost", "late", "twice", "stopped", "killed", "adopted", "restarted", "ended"} {
 		if counts[what] == 0 {
 			t.Errorf("it never came to this: %s", what)
 		}
@@ -331,17 +375,18 @@ func (w *town) finish() {
 		w.pass(time.Minute)
 	}
 	w.cut()
-	var sent, came uint64
+	var sent, came, refused uint64
 	for _, m := range w.emitter {
 		if m.ended && m.known != m.position {
 			w.Fatalf("source %d has sent %d events, and is known up to %d", m.source, m.position, m.known)
 		}
-		sent, came = sent+m.known, came+m.came
+		sent, came, refused = sent+m.known, came+m.came, refused+m.wrong
 	}
 	b := w.settled()
-	if b.Sent != sent || b.Accepted != came || b.Lost != int64(sent-came) || b.Shed+b.RefusedEvents() != 0 || b.Open != 0 || b.OpenSources != 0 || !b.Balanced() {
-		w.Errorf("the books say %d sent, %d accepted, %d lost, %d open of %d sources; the sources say %d, %d and %d",
-			b.Sent, b.Accepted, b.Lost, b.Open, b.OpenSources, sent, came, sent-came)
+	w.counts["refused"] += int(refused)
+	if b.Sent != sent || b.Accepted != came-refused || b.RefusedEvents() != refused || b.Lost != int64(sent-came) || b.Shed != 0 || b.Open != 0 || b.OpenSources != 0 || !b.Balanced() {
+		w.Errorf("the books say %d sent, %d accepted, %d refused, %d lost, %d open of %d sources; the sources say %d, %d, %d and %d",
+			b.Sent, b.Accepted, b.RefusedEvents(), b.Lost, b.Open, b.OpenSources, sent, came-refused, refused, sent-came)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/spool"
+	"github.com/lectern/lectern/wire"
 )
 
 // start begins a process, which may die while it does, and compares what it
@@ -136,12 +137,15 @@ func (s *system) checkTotals(got totals) {
 	want := newTotals()
 	for _, o := range s.origins {
 		first, last, b := o.span(), uint64(0), storage.Book{Stream: o.stream}
+		refused := uint64(0)
 		for _, p := range o.parcels {
 			if !p.sealed {
 				continue
 			}
 			last = max(last, p.position+p.events)
 			switch {
+			case p.wrong:
+				refused += p.events
 			case p.shed:
 				b.Shed += p.events
 			case p.events > 0:
@@ -151,7 +155,8 @@ func (s *system) checkTotals(got totals) {
 			}
 		}
 		b.Sent = last - first
-		b.Lost = int64(b.Sent) - int64(b.Accepted) - int64(b.Shed)
+		b.Lost = int64(b.Sent) - int64(b.Accepted) - int64(b.Shed) - int64(refused)
+		b.Refused = []storage.Refused{{Reason: wire.RefusedKind.String(), Events: refused}}
 		want.book(b)
 	}
 	for content, n := range want.events {
@@ -164,7 +169,7 @@ func (s *system) checkTotals(got totals) {
 	}
 	for stream := range uint16(3) {
 		w, g := want.books[stream], got.books[stream]
-		if g.Sent != w.Sent || g.Accepted != w.Accepted || g.Shed != w.Shed || g.Lost != w.Lost || !g.Balanced() {
+		if g.Sent != w.Sent || g.Accepted != w.Accepted || g.Shed != w.Shed || g.Lost != w.Lost || g.RefusedEvents() != w.RefusedEvents() || !g.Balanced() {
 			s.Errorf("the book of stream %d is\n%+v, want\n%+v", stream, g, w)
 		}
 	}

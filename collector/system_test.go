@@ -56,6 +56,7 @@ func TestSystem(t *testing.T) {
 		"kill", "power loss", "died", "died at the start", "stop", "retried", "pending kept", "pending gone", "torn", "denied", "cut failed",
 		"frame again", "frame came during a seal", "takeover", "no room", "shed", "stored again", "stored late", "parked", "merged", "forgotten",
 		"some minutes frozen", "clock stepped", "wrong clock at a start",
+		"refused and placed", "refused as position", "refused as sources", "refused as unexpected", "refused as sequence", "refused as forgotten",
 	} {
 		if counts[what] == 0 {
 			t.Errorf("it never came to this: %s", what)
@@ -75,6 +76,7 @@ type parcel struct {
 	heard              time.Duration // when it was taken, by the time in which a collector ran
 	sealed             bool
 	shed               bool
+	wrong              bool // it is refused for its body
 }
 
 // origin is one numbering.
@@ -117,6 +119,7 @@ type line struct {
 	down      []byte
 	ended     bool // by the collector
 	left      bool // by the client
+	stranger  bool // nobody reads what it is told
 }
 
 func (l *line) Next(int) ([]byte, error)                   { return l.came, nil }
@@ -128,7 +131,9 @@ func (l *line) Close() error                               { l.ended = true; ret
 func (l *line) CloseWithCallback(gnet.AsyncCallback) error { return l.Close() }
 
 func (l *line) Write(b []byte) (int, error) {
-	l.s.promise(b)
+	if !l.stranger {
+		l.s.promise(b)
+	}
 	l.down = append(l.down, b...)
 	return len(b), nil
 }
@@ -252,6 +257,7 @@ var actions = []struct {
 	{6, func(s *system) { s.hangUp(s.caller()) }},
 	{120, func(s *system) { s.throw(s.senders[s.rand.IntN(len(s.senders))]) }},
 	{60, (*system).land},
+	{20, (*system).contradict},
 	{30, func(s *system) { s.cut(causeTime) }},
 	{30, func(s *system) { s.freeze(s.rand.IntN(2) == 0) }},
 	{30, (*system).ship},
@@ -398,17 +404,24 @@ func (s *system) taking(shard *shard, p *parcel, do func()) {
 	do()
 	after := &shard.tally
 	accepted, shed, beats := after.accepted-before.accepted, after.shed-before.shed, after.beats-before.beats
+	refused := after.refusedEvents[wire.RefusedKind] - before.refusedEvents[wire.RefusedKind]
+	if refused > 0 != (p.wrong && accepted+shed+beats+refused > 0) {
+		s.Errorf("frame %d of source %x, wrong: %v: %d events are refused", p.sequence, p.from.id, p.wrong, refused)
+	}
 	if after.duplicate+after.stale > before.duplicate+before.stale {
 		s.counts["frame again"]++
 	}
-	if accepted+shed+beats == 0 {
+	if accepted+shed+beats+refused == 0 {
 		return
 	}
 	if s.inSeal {
 		s.counts["frame came during a seal"]++
 	}
-	if p.taken || accepted+shed != p.events {
-		s.Errorf("frame %d of source %x with %d events: %d are taken, again: %v", p.sequence, p.from.id, p.events, accepted+shed, p.taken)
+	if p.taken || accepted+shed+refused != p.events {
+		s.Errorf("frame %d of source %x with %d events: %d are taken, again: %v", p.sequence, p.from.id, p.events, accepted+shed+refused, p.taken)
+	}
+	if refused > 0 {
+		s.counts["refused and placed"]++
 	}
 	if shed > 0 {
 		s.counts["shed"]++
@@ -489,6 +502,13 @@ func (s *system) drop(l *line) {
 // throw sends a datagram, which may be lost, doubled or late.
 func (s *system) throw(o *origin) {
 	p := s.newParcel(o)
+	if p.events > 0 && s.rand.IntN(20) == 0 {
+		p.wrong, p.bytes[wire.HeaderSize+1] = true, 6 // a kind that has no name
+	}
+	if s.source(o) == nil && s.rand.IntN(4) == 0 {
+		s.withoutRoom(p)
+		return
+	}
 	switch s.rand.IntN(10) {
 	case 0:
 	case 1:
@@ -521,6 +541,85 @@ func (s *system) datagram(p *parcel) {
 		shard.tick()
 		shard.datagram(p.bytes)
 	})
+}
+
+// withoutRoom sends a datagram of a source for which there is no room: where the
+// source goes on later, it was met in the middle.
+func (s *system) withoutRoom(p *parcel) {
+	sources := s.cuts.sources
+	most := sources.max
+	sources.max = sources.live.Load()
+	shard := s.shards[s.rand.IntN(len(s.shards))]
+	s.changesNothing(wire.RefusedSources, func() { s.stranger(shard, p.bytes, true) })
+	sources.max = most
+}
+
+// contradict has somebody send what contradicts a numbering, or is not taken where
+// it comes: what is refused so is in no book, and what comes in its place later is.
+func (s *system) contradict() {
+	shard := s.shards[s.rand.IntN(len(s.shards))]
+	if !s.makeRoom(shard) {
+		return
+	}
+	o, c := s.senders[s.rand.IntN(len(s.senders))], s.caller()
+	n := s.rand.IntN(5)
+	frame := func(o *origin, sequence, position uint64) []byte {
+		return frameOf(o.stream, o.id, sequence, position, s.now, opens(1+n)...)
+	}
+	datagram := s.rand.IntN(2) == 0
+	switch src, other := s.source(o), s.source(c.origin); s.rand.IntN(4) {
+	case 0:
+		if src != nil {
+			bytes := frame(o, src.next, src.end+1+s.rand.Uint64N(1<<40))
+			s.changesNothing(wire.RefusedPosition, func() { s.stranger(shard, bytes, datagram) })
+		}
+	case 1:
+		if other != nil && other.session {
+			bytes := frame(c.origin, other.next+s.rand.Uint64N(100), other.end)
+			s.changesNothing(wire.RefusedUnexpected, func() { s.stranger(shard, bytes, datagram) })
+		}
+	case 2:
+		bytes := append(wire.AppendHello(nil, o.stream, s.rand.Uint64(), 0), frame(o, o.sequence, o.position)...)
+		s.changesNothing(wire.RefusedSequence, func() { s.stranger(shard, bytes, false) })
+	default:
+		unknown := &origin{id: s.rand.Uint64(), stream: o.stream}
+		bytes := append(wire.AppendHello(nil, o.stream, unknown.id, 0), frame(unknown, 1+s.rand.Uint64N(9), 100)...)
+		s.changesNothing(wire.RefusedForgotten, func() { s.stranger(shard, bytes, false) })
+	}
+}
+
+// stranger sends bytes to a loop, in a datagram or on a connection of their own.
+func (s *system) stranger(shard *shard, bytes []byte, datagram bool) {
+	if datagram {
+		shard.Lock()
+		defer shard.Unlock()
+		shard.tick()
+		shard.datagram(bytes)
+		return
+	}
+	l := &line{s: s, shard: shard, stranger: true, came: bytes}
+	shard.OnOpen(l)
+	shard.OnTraffic(l)
+	shard.OnClose(l, nil)
+}
+
+// changesNothing wants what is done to be refused for this reason, and no event to
+// be in any book by it.
+func (s *system) changesNothing(why wire.Refusal, do func()) {
+	sum := func() (t tally) {
+		for _, shard := range s.shards {
+			t.add(&shard.tally)
+		}
+		return t
+	}
+	before := sum()
+	do()
+	after := sum()
+	if after.refusedFrames[why] != before.refusedFrames[why]+1 || after.sent != before.sent || after.refusedEvents != before.refusedEvents {
+		s.Errorf("it is to be refused as %s and to change nothing: %d sent, refused frames %v, before %d and %v",
+			why.String(), after.sent, after.refusedFrames, before.sent, before.refusedFrames)
+	}
+	s.counts["refused as "+why.String()]++
 }
 
 func (s *system) cut(why cause) bool {

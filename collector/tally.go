@@ -38,7 +38,8 @@ type tally struct {
 	found     uint64 // of all that were ever lost, those that came after all
 
 	refusedFrames [wire.Refusals]uint64
-	refusedEvents [wire.Refusals]uint64
+	refusedEvents [wire.Refusals]uint64 // of frames that were placed
+	unplaced      [wire.Refusals]uint64 // events of the others; beside the sum
 
 	opened uint64 // connections
 	acks   uint64
@@ -67,6 +68,7 @@ func (t *tally) add(o *tally) {
 	for i := range t.refusedFrames {
 		t.refusedFrames[i] += o.refusedFrames[i]
 		t.refusedEvents[i] += o.refusedEvents[i]
+		t.unplaced[i] += o.unplaced[i]
 	}
 	t.opened += o.opened
 	t.acks += o.acks

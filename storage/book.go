@@ -31,7 +31,7 @@ type Book struct {
 // Refused counts what was refused for one reason.
 type Refused struct {
 	Reason string // a word of wire/SPEC.md
-	Events uint64 // 0 where the frame's header could not be believed
+	Events uint64 // of frames that were placed: of the others they show as lost, or come again
 	Frames uint64
 }
 

@@ -27,7 +27,7 @@ const (
 	RefusedProgress // progress above 100
 	RefusedBody     // the body of a hello, ack or refusal frame is not as its type demands
 
-	RefusedSealed      // sealed, and the receiver holds no key for it
+	RefusedSealed      // sealed, and the receiver holds no key for it, or the tag is wrong
 	RefusedUnexpected  // a type that is not taken in this place: an ack sent to a collector, a hello in a datagram, a datagram of a session's source
 	RefusedTruncated   // the datagram was larger than the receiver's buffer
 	RefusedRest        // what follows a refused frame in the same datagram
