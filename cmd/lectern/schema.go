@@ -25,11 +25,10 @@ Flags:
   --cluster NAME   tables for a cluster of remote_servers: replicated, and
                    Distributed ones beside them for reading (reads_all,
                    ledger_all, spans_all); by default that of
-                   clickhouse.cluster. Each
-                   collector writes to one shard: with clickhouse.cluster to one
-                   that it chooses, else clickhouse.address names the replicas
-                   of one. The macros {shard} and {replica} must be set on each
-                   server
+                   clickhouse.cluster. Each collector writes to one shard: with
+                   clickhouse.cluster to one that it chooses, else
+                   clickhouse.address names the replicas of one. The macros
+                   {shard} and {replica} must be set on each server
   --config FILE    the configuration that says where ClickHouse is (default
                    ./config.toml, and where there is none the built-in defaults)
 
