@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/lectern/lectern/emit"
@@ -27,9 +28,11 @@ type emitQueue struct {
 // queue is no error of its.
 func (q *emitQueue) Close(ctx context.Context) error {
 	closing, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	go q.watch(closing, end)
+	var watching sync.WaitGroup
+	watching.Go(func() { q.watch(closing, end) })
 	err := q.TCP.Close(closing)
+	end(nil)
+	watching.Wait()
 	if errors.Is(err, errEmitKept) {
 		q.kept, err = err, nil
 	}
