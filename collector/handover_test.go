@@ -36,6 +36,10 @@ func (b *berth) learn() {
 	b.heard = len(b.ear.sources)
 }
 
+// streetSpool names the spool of all places, which every ack must say: else the
+// clients would give up what they sent.
+const streetSpool = 0x665544332211
+
 // keeper is one daemon, without sockets and files.
 type keeper struct {
 	*Collector
@@ -120,7 +124,7 @@ func (s *street) be() {
 	}
 	k.own.owner, k.own.vacant = k, false
 	began := s.steady
-	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20}
+	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20, Spool: streetSpool}
 	o.Clock, o.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - began }
 	known := slices.Collect(maps.Values(k.own.known))
 	clocks := newClocks(&o, runningTime(known))
@@ -255,8 +259,10 @@ func (s *street) hear(v *visitor) {
 			why, _, _ := wire.ParseRefusalBody(body)
 			s.Fatalf("source %d is refused as %v, with %d of %d frames acknowledged", v.source, why, v.acked, v.made)
 		}
-		a, _ := wire.ParseAck(body)
-		a.Final = h.Flags&wire.FlagFinal != 0
+		a, _ := wire.ParseAck(&h, body)
+		if a.Spool != streetSpool {
+			s.Fatalf("source %d is told of spool %d", v.source, a.Spool)
+		}
 		if a.Durable > v.made {
 			s.Fatalf("source %d made %d frames, %d are acknowledged", v.source, v.made, a.Durable)
 		}
@@ -543,7 +549,8 @@ func TestClientsAreToldOfTheEnd(t *testing.T) {
 		} else if err != nil {
 			t.Fatal("not a clean end:", err)
 		}
-		a, why := wire.ParseAck(b[wire.HeaderSize:])
+		h, _ := wire.ParseHeader(b)
+		a, why := wire.ParseAck(&h, b[wire.HeaderSize:])
 		if why != wire.Accepted || a.Credit != 0 {
 			t.Errorf("%v: %+v", why, a)
 		}

@@ -30,6 +30,7 @@ type Options struct {
 
 	Sources []storage.Source // what a former process knew
 	Company bool             // other processes may know sources that come here later: see Alone
+	Spool   uint64           // how clients are told which spool they were acknowledged by, below wire.NumberMax; 0: it has no name
 	Sink    Sink             // takes the cuts
 	Metrics *metrics.Set     // gets the collector's metrics
 	Logger  *slog.Logger     // gets what an operator should see

@@ -131,7 +131,7 @@ func (s *shard) ack(k *connection) []byte {
 		credit = 0
 	}
 	s.tally.acks++
-	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Credit: credit})
+	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Credit: credit, Spool: s.limits.Spool})
 }
 
 // finalAck is the last ack frame of a session whose collector takes no more: what
@@ -150,7 +150,7 @@ func (s *shard) finalAck(k *connection) []byte {
 		return nil
 	}
 	s.tally.acks++
-	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Final: true})
+	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Final: true, Spool: s.limits.Spool})
 }
 
 // inFlight counts the bytes of a session's frame, and says whether its client

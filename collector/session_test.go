@@ -35,11 +35,10 @@ func (c *client) next() (wire.Header, []byte) {
 func (c *client) ack() wire.Ack {
 	c.Helper()
 	h, body := c.next()
-	a, why := wire.ParseAck(body)
+	a, why := wire.ParseAck(&h, body)
 	if h.Type != wire.TypeAck || why != wire.Accepted {
 		c.Fatalf("not an ack: %+v %x", h, body)
 	}
-	a.Final = h.Flags&wire.FlagFinal != 0
 	return a
 }
 

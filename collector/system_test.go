@@ -437,7 +437,7 @@ func (s *system) promise(b []byte) {
 		s.Errorf("source %x is told %q", h.Source, b[wire.HeaderSize:])
 		return
 	}
-	a, _ := wire.ParseAck(h.Body(b))
+	a, _ := wire.ParseAck(&h, h.Body(b))
 	for _, o := range s.origins {
 		if o.id != h.Source {
 			continue
@@ -458,7 +458,7 @@ func (s *system) receive(c *caller) {
 	}
 	for len(l.down) > 0 {
 		h, _ := wire.ParseHeader(l.down)
-		a, _ := wire.ParseAck(h.Body(l.down))
+		a, _ := wire.ParseAck(&h, h.Body(l.down))
 		l.down = l.down[h.Size:]
 		for c.acked < len(c.parcels) && c.parcels[c.acked].sequence < a.Durable {
 			c.acked++

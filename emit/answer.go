@@ -55,8 +55,7 @@ func (a *answers) next() (source uint64, ack wire.Ack, err error) {
 	body := h.Body(a.frame[:h.Size])
 	switch h.Type {
 	case wire.TypeAck:
-		if ack, why = wire.ParseAck(body); why == wire.Accepted {
-			ack.Final = h.Flags&wire.FlagFinal != 0
+		if ack, why = wire.ParseAck(&h, body); why == wire.Accepted {
 			return h.Source, ack, nil
 		}
 	case wire.TypeRefusal:

@@ -4,7 +4,8 @@ import "fmt"
 
 // SourceEndedError says that a source ended before all that was sent under it
 // was acknowledged, since its collector answered what does not fit: that it does
-// not know this source, that it has what was never sent (a queue was restored
+// not know this source, that it keeps another spool than the one that was sent to
+// (a load balancer led to it, or it lost the first one), that it has what was never sent (a queue was restored
 // from a copy, or a stranger sends under this number), or that a frame
 // contradicts others. The emitter goes on under another source.
 type SourceEndedError struct {

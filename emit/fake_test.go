@@ -27,8 +27,17 @@ func newFakeSource() *fakeSource {
 	return &fakeSource{frames: map[uint64][]byte{}, placed: map[uint64]bool{}}
 }
 
-// fakeCollector speaks the session protocol, with faults. It is not a copy of
-// the real one: it keeps every frame, and every event that it sealed, by number.
+// fakeSpool is one collector, and what it keeps.
+type fakeSpool struct {
+	id      uint64
+	sources map[uint64]*fakeSource // as of now
+	sealed  map[uint64]*fakeSource // as of the last seal
+	conns   map[uint64]net.Conn    // of each source
+}
+
+// fakeCollector is some collectors that speak the session protocol, with faults,
+// each with a spool of its own. They are not copies of the real one: they keep
+// every frame, and every event that one sealed, by number.
 type fakeCollector struct {
 	mu        sync.Mutex
 	rand      *rand.Rand // nil: no faults, and every frame is sealed at once
@@ -36,25 +45,34 @@ type fakeCollector struct {
 	forgetful bool       // one of which is to lose everything
 	slow      bool       // and to answer late, or never
 	credit    uint64
-	sources   map[uint64]*fakeSource // as of now
-	conns     map[uint64]net.Conn    // of each source
+	spools    []*fakeSpool
+	ids       uint64 // given to spools
 
-	sealed   map[uint64]*fakeSource // as of the last seal
-	counted  map[uint64]int         // sealed: how often each user came
-	refused  map[uint64]int         // events of refused frames
+	counted  map[uint64]int    // sealed: how often each user came
+	refused  map[uint64]int    // events of refused frames
+	answered map[uint64]uint64 // the spool that each source was first answered by
 	problems []string
 	forgets  int
 	refuses  int
-	aheads   int             // acks of what was never sent
-	told     map[uint64]bool // sources that were told of something durable
+	aheads   int // acks of what was never sent
+	moves    int // answers by another spool than the first
 }
 
 func newFake(r *rand.Rand) *fakeCollector {
-	return &fakeCollector{
+	f := &fakeCollector{
 		rand: r, chaos: r != nil, forgetful: r != nil, slow: r != nil, credit: 1 << 20,
-		sources: map[uint64]*fakeSource{}, sealed: map[uint64]*fakeSource{}, conns: map[uint64]net.Conn{},
-		counted: map[uint64]int{}, refused: map[uint64]int{}, told: map[uint64]bool{},
+		counted: map[uint64]int{}, refused: map[uint64]int{}, answered: map[uint64]uint64{},
 	}
+	f.another()
+	return f
+}
+
+// another adds a collector.
+func (f *fakeCollector) another() {
+	f.ids++
+	f.spools = append(f.spools, &fakeSpool{
+		id: f.ids, sources: map[uint64]*fakeSource{}, sealed: map[uint64]*fakeSource{}, conns: map[uint64]net.Conn{},
+	})
 }
 
 // odds says yes once in n times, while there are faults.
@@ -81,8 +99,8 @@ func (c *fakeConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// serve speaks with one client.
-func (f *fakeCollector) serve(conn net.Conn) {
+// serve speaks with one client, for the collector of a spool.
+func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 	defer conn.Close()
 	f.mu.Lock()
 	c := &fakeConn{conn, -1}
@@ -103,26 +121,33 @@ func (f *fakeCollector) serve(conn net.Conn) {
 	if why != wire.Accepted || h.Type != wire.TypeHello {
 		f.problem("the first frame is not a hello")
 	}
-	if old := f.conns[h.Source]; old != nil {
+	if old := p.conns[h.Source]; old != nil {
 		_ = old.Close()
 	}
-	f.conns[h.Source] = conn
+	p.conns[h.Source] = conn
 	if f.forgetful && f.odds(40) {
-		f.forget()
+		f.forget(p)
 	}
-	crash := f.odds(20)
-	if crash {
-		f.crash()
+	if f.odds(20) {
+		p.crash()
 	}
-	known := f.sources[h.Source]
+	known := p.sources[h.Source]
 	if known == nil {
 		known = newFakeSource()
 	}
-	first := f.ack(h)
+	first, id := f.ack(p, h), p.id
 	f.mu.Unlock()
-	if !f.tell(conn, h.Source, first) {
+	if _, err := conn.Write(first); err != nil {
 		return
 	}
+	f.mu.Lock()
+	if f.answered[h.Source] == 0 {
+		f.answered[h.Source] = id
+	}
+	if f.answered[h.Source] != id {
+		f.moves++
+	}
+	f.mu.Unlock()
 	next, began := uint64(0), false
 	sent := uint64(0) // bytes
 	frame := make([]byte, wire.FrameSizeMax)
@@ -142,7 +167,7 @@ func (f *fakeCollector) serve(conn net.Conn) {
 		}
 		sent += uint64(e.Size)
 		f.mu.Lock()
-		if f.conns[h.Source] != conn {
+		if p.conns[h.Source] != conn {
 			f.mu.Unlock()
 			return
 		}
@@ -151,6 +176,8 @@ func (f *fakeCollector) serve(conn net.Conn) {
 		switch {
 		case e.Type != wire.TypeEvents || e.Source != h.Source || e.Stream != h.Stream:
 			f.problem("a frame of another source or type")
+		case f.answered[h.Source] != p.id:
+			f.problem("a source goes on where another spool answers")
 		case began && e.Sequence < next:
 			f.problem("a sequence that goes back on a connection")
 		case !began && !known.any && e.Sequence > 0:
@@ -165,24 +192,24 @@ func (f *fakeCollector) serve(conn net.Conn) {
 			_, _ = io.Copy(io.Discard, c)
 			return
 		}
-		f.sources[h.Source] = known
+		p.sources[h.Source] = known
 		if f.rand == nil || f.rand.IntN(3) == 0 || !f.chaos {
-			f.seal()
-			answers = append(answers, f.ack(h))
+			f.seal(p)
+			answers = append(answers, f.ack(p, h))
 		}
 		if f.odds(30) { // credit 0 for a moment
-			answers = append(answers, wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: f.durable(h.Source)}), f.ack(h))
+			answers = append(answers, p.ack(h, wire.Ack{Durable: p.durable(h.Source)}), f.ack(p, h))
 		}
-		if f.odds(30) && f.durable(h.Source) > 0 { // lower than before
-			answers = append(answers, wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: f.durable(h.Source) - 1, Credit: f.credit}))
+		if f.odds(30) && p.durable(h.Source) > 0 { // lower than before
+			answers = append(answers, p.ack(h, wire.Ack{Durable: p.durable(h.Source) - 1, Credit: f.credit}))
 		}
 		if f.forgetful && f.odds(60) { // above what was sent
 			f.aheads++
-			answers = append(answers, wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: 1 << 40, Credit: f.credit}))
+			answers = append(answers, p.ack(h, wire.Ack{Durable: 1 << 40, Credit: f.credit}))
 		}
 		if f.odds(60) { // it ends: what it did not read, nobody has counted
-			f.seal()
-			final := wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: f.durable(h.Source), Final: true})
+			f.seal(p)
+			final := p.ack(h, wire.Ack{Durable: p.durable(h.Source), Final: true})
 			f.mu.Unlock()
 			_, _ = conn.Write(final)
 			return
@@ -206,23 +233,11 @@ func (f *fakeCollector) serve(conn net.Conn) {
 			return
 		}
 		for _, a := range answers {
-			if !f.tell(conn, h.Source, a) {
+			if _, err := conn.Write(a); err != nil {
 				return
 			}
 		}
 	}
-}
-
-// tell sends an ack, and reports whether the client has read it.
-func (f *fakeCollector) tell(conn net.Conn, source uint64, ack []byte) bool {
-	if _, err := conn.Write(ack); err != nil {
-		return false
-	}
-	a, _ := wire.ParseAck(ack[wire.HeaderSize:])
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.told[source] = f.told[source] || a.Durable > 0
-	return true
 }
 
 // frame takes one frame.
@@ -272,12 +287,12 @@ func users(h *wire.Header, frame []byte) []uint64 {
 }
 
 // seal makes durable what has come.
-func (f *fakeCollector) seal() {
-	for id, s := range f.sources {
-		before := f.sealed[id]
+func (f *fakeCollector) seal(p *fakeSpool) {
+	for id, s := range p.sources {
+		before := p.sealed[id]
 		if before == nil {
 			before = newFakeSource()
-			f.sealed[id] = before
+			p.sealed[id] = before
 		}
 		from := uint64(0)
 		if before.any {
@@ -301,51 +316,56 @@ func (f *fakeCollector) seal() {
 	}
 }
 
-func (f *fakeCollector) durable(source uint64) uint64 {
-	if s := f.sealed[source]; s != nil && s.any {
+func (p *fakeSpool) durable(source uint64) uint64 {
+	if s := p.sealed[source]; s != nil && s.any {
 		return s.newest + 1
 	}
 	return 0
 }
 
-func (f *fakeCollector) ack(h wire.Header) []byte {
-	return wire.AppendAck(nil, h.Stream, h.Source, 0, wire.Ack{Durable: f.durable(h.Source), Credit: f.credit})
+func (p *fakeSpool) ack(h wire.Header, a wire.Ack) []byte {
+	a.Spool = p.id
+	return wire.AppendAck(nil, h.Stream, h.Source, 0, a)
+}
+
+func (f *fakeCollector) ack(p *fakeSpool, h wire.Header) []byte {
+	return p.ack(h, wire.Ack{Durable: p.durable(h.Source), Credit: f.credit})
 }
 
 // crash ends all connections, and all that was not sealed is gone.
-func (f *fakeCollector) crash() {
-	f.sources = map[uint64]*fakeSource{}
-	for id, s := range f.sealed {
+func (p *fakeSpool) crash() {
+	p.sources = map[uint64]*fakeSource{}
+	for id, s := range p.sealed {
 		back := newFakeSource()
 		back.newest, back.end, back.any = s.newest, s.end, s.any
 		maps.Copy(back.placed, s.placed)
-		for n, b := range s.frames {
-			back.frames[n] = b
-		}
-		f.sources[id] = back
+		maps.Copy(back.frames, s.frames)
+		p.sources[id] = back
 	}
-	for id, c := range f.conns {
+	for id, c := range p.conns {
 		_ = c.Close()
-		delete(f.conns, id)
+		delete(p.conns, id)
 	}
 }
 
-// forget is a collector that lost its spool; what it had counted stays so. It
-// keeps a source that was never told of anything durable: this one begins again
-// with its first frame, and nobody can tell that from a source that is new.
-func (f *fakeCollector) forget() {
+// forget has a collector lose its spool; what it had counted stays so.
+func (f *fakeCollector) forget(p *fakeSpool) {
 	f.forgets++
-	maps.DeleteFunc(f.sealed, func(source uint64, _ *fakeSource) bool { return f.told[source] })
-	f.crash()
+	f.ids++
+	p.id = f.ids
+	clear(p.sealed)
+	p.crash()
 }
 
 // lost is how many events the positions tell of that never came.
 func (f *fakeCollector) lost() (lost uint64) {
-	for _, s := range f.sealed {
-		lost += s.end
-		for _, frame := range s.frames {
-			h, _ := wire.ParseHeader(frame)
-			lost -= uint64(h.Count)
+	for _, p := range f.spools {
+		for _, s := range p.sealed {
+			lost += s.end
+			for _, frame := range s.frames {
+				h, _ := wire.ParseHeader(frame)
+				lost -= uint64(h.Count)
+			}
 		}
 	}
 	return lost
@@ -372,7 +392,12 @@ func (f *fakeCollector) check(added uint64, s Stats) []string {
 	if uint64(len(f.counted)) > added {
 		bad = append(bad, "events were counted that nobody added")
 	}
-	if f.forgets == 0 && f.refuses == 0 && f.aheads == 0 && f.lost() != s.Dropped {
+	// Behind a first frame that was refused and not placed, a source is not known.
+	sure := f.forgets == 0 && f.aheads == 0 && f.moves == 0 && f.refuses == 0
+	if sure && s.Unsure > 0 {
+		bad = append(bad, "events are given up for which there is no reason")
+	}
+	if sure && f.lost() != s.Dropped {
 		bad = append(bad, "what was dropped does not show as lost")
 	}
 	if least, most := s.Refused+s.Dropped, refused+s.Dropped+s.Unsure; missing < least || missing > most {
@@ -396,7 +421,7 @@ func listenFake(f *fakeCollector) (addr string, stop func(), err error) {
 			if err != nil {
 				return
 			}
-			go f.serve(conn)
+			go f.serve(f.spools[0], conn)
 		}
 	}()
 	return l.Addr().String(), func() { _ = l.Close() }, nil

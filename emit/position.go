@@ -13,7 +13,7 @@ import (
 // again keeps account of how far it is: what was added since a Position that was
 // written down is the difference to what QueuePosition says after a kill.
 type Position struct {
-	Source uint64 // it changes when a collector has forgotten the one before
+	Source uint64 // it changes when a collector does not know the one before
 	Events uint64 // added under it, by this emitter and those that had its queue before
 }
 

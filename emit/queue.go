@@ -31,8 +31,9 @@ type queue struct {
 	mapped    bool // mem is a file's: what is needed to read it back is written
 
 	source     uint64
-	head       mark // the oldest frame
-	next       mark // where the next frame goes
+	spool      uint64 // of the collector that answered its first hello; 0: none has yet
+	head       mark   // the oldest frame
+	next       mark   // where the next frame goes
 	generation uint64
 	extent     extent // of the open frame
 	fenced     bool   // what the ring holds goes out before anything new comes in
@@ -340,7 +341,7 @@ func (q *queue) release() {
 func (q *queue) saveHead() {
 	q.generation++
 	b := q.mem[headsAt+int(q.generation%2)*headSize:][:headSize]
-	for i, v := range [...]uint64{q.generation, q.source, q.head.serial, q.head.sequence, q.head.position, uint64(q.head.offset)} {
+	for i, v := range [...]uint64{q.generation, q.source, q.head.serial, q.head.sequence, q.head.position, uint64(q.head.offset), q.spool} {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
 	if q.mapped {
@@ -348,9 +349,20 @@ func (q *queue) saveHead() {
 	}
 }
 
+// belong has the source belong to this spool, if it does not belong to one yet,
+// and says whether that is the one. To belong to one that has a name is no longer
+// possible once a frame was sent to one that has none.
+func (q *queue) belong(spool uint64) bool {
+	if q.spool == 0 && spool != 0 && q.tried() == 0 {
+		q.spool = spool
+		q.saveHead()
+	}
+	return q.spool == spool
+}
+
 // renew begins a new source: the frames in the ring become its first.
 func (q *queue) renew() {
-	q.source = drawSource()
+	q.source, q.spool = drawSource(), 0
 	q.head.sequence, q.head.position = 0, 0
 	q.saveHead()
 	word(q.mem, triedAt).Store(0)

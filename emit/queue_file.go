@@ -236,7 +236,7 @@ func (q *queue) loadHead() bool {
 		if v(7) != uint64(crc32.Checksum(b[:headSize-8], castagnoli)) || v(0) <= q.generation || v(5) > uint64(len(q.ring)) {
 			continue
 		}
-		q.generation, q.source = v(0), v(1)
+		q.generation, q.source, q.spool = v(0), v(1), v(6)
 		q.head = mark{serial: v(2), sequence: v(3), position: v(4), offset: int(v(5))}
 	}
 	return q.generation > 0

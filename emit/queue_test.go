@@ -125,8 +125,8 @@ func TestQueueKilled(t *testing.T) {
 		}
 	}
 	// One at most in each round was not printed.
-	if missing > 25 || uint64(len(f.counted)) > next || f.forgets == 0 && len(f.sealed) != 1 {
-		t.Errorf("%d of %d events are missing, %d sources", missing, next, len(f.sealed))
+	if missing > 25 || uint64(len(f.counted)) > next || f.forgets == 0 && len(f.spools[0].sealed) != 1 {
+		t.Errorf("%d of %d events are missing, %d sources", missing, next, len(f.spools[0].sealed))
 	}
 	for _, p := range f.problems {
 		t.Error(p)
@@ -332,8 +332,8 @@ func TestQueueAfterARestartOfTheMachine(t *testing.T) {
 	if stats.Recovered != 100 || stats.Events != 50 || stats.Unsure == 0 || stats.Unsure > 40 {
 		t.Errorf("stats %+v", stats)
 	}
-	if len(f.sources) != 2 {
-		t.Errorf("%d sources, want the old one and a new one", len(f.sources))
+	if len(f.spools[0].sources) != 2 {
+		t.Errorf("%d sources, want the old one and a new one", len(f.spools[0].sources))
 	}
 	for _, bad := range f.check(150, stats) {
 		t.Error(bad)

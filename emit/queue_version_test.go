@@ -16,7 +16,7 @@ var updateFlag = flag.Bool("update", false, "write the golden files anew")
 // fails, the format has changed: that takes another queueVersion, and then -update.
 func TestGoldenQueue(t *testing.T) {
 	q := newQueue(7, 512, pageSize)
-	q.source, q.mapped = 0x0102030405060708, true
+	q.source, q.spool, q.mapped = 0x0102030405060708, 0x212223242526, true
 	q.putFixed("localhost:8420")
 	word(q.mem, bootAt).Store(0x1112131415161718)
 	clear(q.mem[headsAt:openAt]) // the source that was drawn

@@ -31,6 +31,7 @@ var (
 	errHungUp   = errors.New("the collector closed it; it may be full, or about to restart")
 	errSilent   = fmt.Errorf("the collector acknowledged nothing for %v", silenceMax)
 	errAhead    = errors.New("the collector acknowledged what was never sent")
+	errSpool    = errors.New("another spool answered; what the one before has of it is not known there")
 	errMoved    = errors.New("a new source begins")
 	errFinished = errors.New("finished")
 )
@@ -244,7 +245,7 @@ func (t *TCP) send(c *connection, heard chan error) error {
 // reason prefers what the collector said to how the connection ended here.
 func reason(said, met error) error {
 	var refused *RefusedError
-	if errors.As(said, &refused) || errors.Is(said, errForeign) || errors.Is(said, errAhead) {
+	if errors.As(said, &refused) || errors.Is(said, errForeign) || errors.Is(said, errAhead) || errors.Is(said, errSpool) {
 		return said
 	}
 	return met
@@ -331,6 +332,9 @@ func (t *TCP) written(size int, err error) {
 // its credit.
 func (t *TCP) acknowledge(a wire.Ack) error {
 	k := &t.link
+	if !t.queue.belong(a.Spool) {
+		return errSpool
+	}
 	if a.Durable > t.queue.tried() && !t.queue.fenced {
 		return fmt.Errorf("%w: frames before %d, of which %d were sent", errAhead, a.Durable, t.queue.tried())
 	}
@@ -403,6 +407,11 @@ func (t *TCP) judge(c *connection, err error) error {
 		// lay in the queue may have been sent by another process, from another copy.
 		tried := t.queue.tried()
 		return t.endSource(err, func(m mark, sequence uint64) bool { return sequence < tried || m.serial < t.recovered })
+	}
+	if errors.Is(err, errSpool) {
+		// The one before may have stored all that was sent, and lost only the ack.
+		tried := t.queue.tried()
+		return t.endSource(err, func(_ mark, sequence uint64) bool { return sequence < tried })
 	}
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Source != c.source || !t.link.started {

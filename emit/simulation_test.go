@@ -17,47 +17,56 @@ var (
 	simSeed = flag.Uint64("seed", 0, "first seed of the simulated runs")
 )
 
-// Any faults of connections and of the collector, as long as they end: every
-// event is counted exactly once, or in Stats as what became of it.
+// Any faults of connections and of collectors, of which a connection may come to
+// any, as long as they end: every event is counted exactly once, or in Stats as
+// what became of it.
 func TestSimulation(t *testing.T) {
 	var total Stats
-	forgets := 0
+	forgets, moves := 0, 0
 	for seed := *simSeed; seed < *simSeed+uint64(*simRuns); seed++ {
 		synctest.Test(t, func(t *testing.T) {
-			stats, n := simulate(t, seed)
+			stats, f := simulate(t, seed)
 			total.Events += stats.Events
 			total.Refused += stats.Refused
 			total.Dropped += stats.Dropped
 			total.Unsure += stats.Unsure
 			total.Reconnects += stats.Reconnects
-			forgets += n
+			forgets += f.forgets
+			moves += f.moves
 		})
 		if t.Failed() {
 			return
 		}
 	}
-	t.Logf("%d runs: %+v, forgotten %d times", *simRuns, total, forgets)
-	if *simRuns >= 1000 && (total.Refused == 0 || total.Dropped == 0 || total.Unsure == 0 || total.Reconnects == 0) {
+	t.Logf("%d runs: %+v, forgotten %d times, another spool answered %d times", *simRuns, total, forgets, moves)
+	if *simRuns >= 1000 && (total.Refused == 0 || total.Dropped == 0 || total.Unsure == 0 || total.Reconnects == 0 || forgets == 0 || moves <= forgets) {
 		t.Error("the faults that are to be tried did not happen")
 	}
 }
 
-func simulate(t *testing.T, seed uint64) (Stats, int) {
+func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 	r := rand.New(rand.NewPCG(seed, 7))
 	f := newFake(rand.New(rand.NewPCG(seed, 8)))
 	f.credit = []uint64{1, 500, 4000, 1 << 20}[r.IntN(4)]
+	for range r.IntN(3) {
+		f.another()
+	}
 	o := Options{FrameSize: 100 + r.IntN(400), OnFull: []OnFull{Block, Block, Drop, Fail}[r.IntN(4)], Background: true}
 	o.BufferSize = ringFrames*(o.FrameSize+2*slotHeader) + r.IntN(4000)
 	var serving sync.WaitGroup
-	down := false
+	down, led := false, f.spools[0] // by a load balancer, say
 	dial := func(context.Context) (net.Conn, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if down || f.odds(5) {
 			return nil, syscall.ECONNREFUSED
 		}
+		if f.odds(4) {
+			led = f.spools[f.rand.IntN(len(f.spools))]
+		}
 		a, b := net.Pipe()
-		serving.Go(func() { f.serve(b) })
+		to := led
+		serving.Go(func() { f.serve(to, b) })
 		return a, nil
 	}
 	s, err := dialTCP(t.Context(), "fake", dial, o)
@@ -102,5 +111,5 @@ func simulate(t *testing.T, seed uint64) (Stats, int) {
 	for _, bad := range f.check(added, stats) {
 		t.Errorf("seed %d: %s; %+v", seed, bad, stats)
 	}
-	return stats, f.forgets
+	return stats, f
 }

@@ -138,6 +138,12 @@ func (h head) ack(durable, credit uint64) piece {
 	return h.frameOf(3, 0, append(le(durable, 8), le(credit, 8)...), fmt.Sprintf("ack: durable=%d credit=%d", durable, credit))
 }
 
+// of gives it this spool.
+func (h head) of(spool uint64) head {
+	h.position = spool
+	return h
+}
+
 // final makes it the last ack.
 func (h head) final() head {
 	h.flags = 2

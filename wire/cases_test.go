@@ -191,13 +191,15 @@ func controlCases() []vector {
 	named := client
 	named.sequence = 3
 	nobody := head{time: usual.time}
+	spool := client.of(0x665544332211)
 	list := []vector{
 		ok("control-hello", "a client says which source it is", client.hello()),
-		ok("control-ack", "frames 0 to 119 are durable, 1 MiB may be in flight", client.ack(120, 1<<20)),
-		ok("control-ack-first", "the ack of a source that is new to the collector", client.ack(0, 1<<16)),
-		ok("control-ack-stop", "no credit: send nothing until the next ack", client.ack(120, 0)),
-		ok("control-ack-final", "the last ack: of the frames from 120 on none was taken", client.final().ack(120, 0)),
-		ok("control-ack-largest", "the largest values of an ack", client.ack(1<<48, 1<<64-1)),
+		ok("control-ack", "frames 0 to 119 are durable, 1 MiB may be in flight", spool.ack(120, 1<<20)),
+		ok("control-ack-first", "the ack of a source that is new to the collector", spool.ack(0, 1<<16)),
+		ok("control-ack-stop", "no credit: send nothing until the next ack", spool.ack(120, 0)),
+		ok("control-ack-final", "the last ack: of the frames from 120 on none was taken", spool.final().ack(120, 0)),
+		ok("control-ack-largest", "the largest values of an ack", client.of(1<<48-1).ack(1<<48, 1<<64-1)),
+		ok("control-ack-no-spool", "the ack of a collector without a name for its spool", client.ack(120, 1<<20)),
 		ok("control-refusal", "frame 3 of the source is refused", named.refusal("kind", "event 17 has kind 6")),
 		ok("control-refusal-bare", "a refusal without text that names no frame", nobody.refusal("magic", "")),
 		ok("control-refusal-longest", "the longest text", named.refusal("progress", strings.Repeat("0123456789abcde", 17))),

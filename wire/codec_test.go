@@ -120,7 +120,7 @@ func TestDecodingAllocatesNothing(t *testing.T) {
 				case wire.TypeEvents:
 					_, _ = wire.DecodeEvents(dst, body, h.Count)
 				case wire.TypeAck:
-					_, _ = wire.ParseAck(body)
+					_, _ = wire.ParseAck(&h, body)
 				case wire.TypeRefusal:
 					_, _, _ = wire.ParseRefusalBody(body)
 				}

@@ -8,12 +8,13 @@ const AckBodySize = 16
 // RefusalTextMax is the longest text of a refusal frame, in bytes.
 const RefusalTextMax = 255
 
-// Ack is the body of an ack frame: the header's source is the one that is
+// Ack is what an ack frame says: the header's source is the one that is
 // acknowledged.
 type Ack struct {
 	Durable uint64 // every frame before this sequence is durable
 	Credit  uint64 // bytes that may be in flight from now on
 	Final   bool   // the last one: the collector has taken no other frame of the source, and takes none any more
+	Spool   uint64 // that it speaks for, below NumberMax; 0: the collector has no name for it
 }
 
 // AppendHello appends a whole hello frame of this source to dst.
@@ -33,7 +34,7 @@ func ParseHello(body []byte) Refusal {
 
 // AppendAck appends a whole ack frame to dst.
 func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []byte {
-	h := Header{Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source}
+	h := Header{Type: TypeAck, Size: HeaderSize + AckBodySize, Stream: stream, Time: timeMS, Source: source, Position: a.Spool}
 	if a.Final {
 		h.Flags = FlagFinal
 	}
@@ -42,13 +43,15 @@ func AppendAck(dst []byte, stream uint16, source uint64, timeMS int64, a Ack) []
 	return binary.LittleEndian.AppendUint64(dst, a.Credit)
 }
 
-// ParseAck reads the body of an ack frame. Whether it is final its header says, by
-// FlagFinal.
-func ParseAck(body []byte) (Ack, Refusal) {
+// ParseAck reads an ack frame, of which h is the header and body the body.
+func ParseAck(h *Header, body []byte) (Ack, Refusal) {
 	if len(body) != AckBodySize {
 		return Ack{}, RefusedBody
 	}
-	a := Ack{Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:])}
+	a := Ack{
+		Durable: binary.LittleEndian.Uint64(body), Credit: binary.LittleEndian.Uint64(body[8:]),
+		Final: h.Flags&FlagFinal != 0, Spool: h.Position,
+	}
 	if a.Durable > NumberMax {
 		return Ack{}, RefusedBody
 	}

@@ -29,23 +29,23 @@ func TestHello(t *testing.T) {
 }
 
 func TestAck(t *testing.T) {
-	for _, a := range []wire.Ack{{}, {Durable: 3, Credit: 1 << 20}, {Durable: wire.NumberMax, Credit: 1<<64 - 1}, {Durable: 3, Final: true}} {
-		want := wire.Header{Type: wire.TypeAck, Stream: 7, Source: 9, Time: 1234}
+	for _, a := range []wire.Ack{{}, {Durable: 3, Credit: 1 << 20}, {Durable: wire.NumberMax, Credit: 1<<64 - 1}, {Durable: 3, Final: true, Spool: 12}, {Spool: wire.NumberMax - 1}} {
+		want := wire.Header{Type: wire.TypeAck, Stream: 7, Source: 9, Time: 1234, Position: a.Spool}
 		if a.Final {
 			want.Flags = wire.FlagFinal
 		}
 		body := control(t, wire.AppendAck(nil, 7, 9, 1234, a), want)
-		got, why := wire.ParseAck(body)
-		if got.Final = a.Final; why != wire.Accepted || got != a {
+		got, why := wire.ParseAck(&want, body)
+		if why != wire.Accepted || got != a {
 			t.Errorf("%+v became %+v (%v)", a, got, why)
 		}
 		for _, bad := range [][]byte{nil, body[:15], append(body, 0)} {
-			if _, why := wire.ParseAck(bad); why != wire.RefusedBody {
+			if _, why := wire.ParseAck(&want, bad); why != wire.RefusedBody {
 				t.Errorf("%d bytes: %v", len(bad), why)
 			}
 		}
 	}
-	if _, why := wire.ParseAck(append(le(wire.NumberMax+1, 8), le(0, 8)...)); why != wire.RefusedBody {
+	if _, why := wire.ParseAck(&wire.Header{}, append(le(wire.NumberMax+1, 8), le(0, 8)...)); why != wire.RefusedBody {
 		t.Errorf("durable above 2^48: %v", why)
 	}
 }

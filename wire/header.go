@@ -29,7 +29,7 @@ type Header struct {
 	Time     int64  // base time, Unix milliseconds
 	Source   uint64 // who numbers
 	Sequence uint64 // frames this source sent before this one
-	Position uint64 // events this source sent before this frame
+	Position uint64 // events this source sent before this frame; of an ack its spool
 }
 
 // AppendHeader appends the 40 bytes of h to dst and returns the result. Size

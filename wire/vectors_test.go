@@ -138,8 +138,7 @@ func takeFrame(b []byte) (f taken, bodyRead bool, why wire.Refusal) {
 	case wire.TypeHello:
 		why = wire.ParseHello(body)
 	case wire.TypeAck:
-		f.ack, why = wire.ParseAck(body)
-		f.ack.Final = f.header.Flags&wire.FlagFinal != 0
+		f.ack, why = wire.ParseAck(&f.header, body)
 	case wire.TypeRefusal:
 		f.reason, f.text, why = wire.ParseRefusalBody(body)
 	}

@@ -121,7 +121,8 @@ func (c *client) listen() {
 		if _, err := io.ReadFull(c.conn, frame); err != nil {
 			return
 		}
-		a, why := wire.ParseAck(frame[wire.HeaderSize:])
+		h, _ := wire.ParseHeader(frame)
+		a, why := wire.ParseAck(&h, frame[wire.HeaderSize:])
 		if why != wire.Accepted {
 			return
 		}

@@ -39,7 +39,7 @@ Usage:
   renew    moves what the spool holds to a directory in it, renewed-1 or the
            next: for a spool from which "lectern serve" says that nothing may be
            stored. The next start begins a new one; clients over TCP that the old
-           one knew are refused as forgotten. No daemon may have it meanwhile
+           one knew begin new sources. No daemon may have it meanwhile
   resend   has a block sent again of which ClickHouse cannot say whether it has
            it, or all that wait; it says what that risks, and does it with --yes
 

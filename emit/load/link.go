@@ -53,7 +53,7 @@ func (l *link) listen() {
 		}
 		switch h.Type {
 		case wire.TypeAck:
-			if a, why := wire.ParseAck(h.Body(b)); why == wire.Accepted {
+			if a, why := wire.ParseAck(&h, h.Body(b)); why == wire.Accepted {
 				l.credit.Store(a.Credit)
 				l.durable.Store(a.Durable)
 				select {

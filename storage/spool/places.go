@@ -61,6 +61,7 @@ func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err 
 			free = append(free, place)
 		}
 	}
+	root := o.Dir
 	switch {
 	case len(elders) > 0 && !share:
 		return nil, nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own, or set spool.share for a hand-over", elders[0])
@@ -72,8 +73,23 @@ func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err 
 		}
 	}
 	o.LockWait = time.Second // a running daemon may look at it just now
-	s, r, err = Open(o)
+	if s, r, err = Open(o); err == nil && o.Dir != root {
+		s.root = s.rootOf(root)
+	}
 	return s, r, elders, err
+}
+
+// rootOf reads the collector id of the directory that the place is below. Where it
+// cannot be read the place goes by its own: then clients of the others do not
+// believe that this one knows them, and give up what they are not sure of.
+func (s *Spool) rootOf(root string) uint64 {
+	text, err := os.ReadFile(filepath.Join(root, collectorName))
+	id, _, ok := parseCollector(text)
+	if err == nil && ok {
+		return id
+	}
+	s.o.Logger.Warn("spool: the collector id of the directory cannot be read: clients begin new sources here", "dir", root, "error", err)
+	return s.collector
 }
 
 // knock locks the door.

@@ -13,6 +13,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
 )
 
 func claim(t *testing.T, dir string, share bool) (*Spool, *Recovered, []string, error) {
@@ -56,6 +57,7 @@ func TestPlaces(t *testing.T) {
 	second, _ := mustClaim(t, dir, true, one, dir)
 	sealOne(t, second, 8)
 	third, _ := mustClaim(t, dir, true, two, dir, one)
+	id := first.ID()
 
 	// The first goes: its place is not vacant, so the fourth makes one.
 	if err := first.Close(); err != nil {
@@ -66,6 +68,9 @@ func TestPlaces(t *testing.T) {
 	}
 	fourth, _ := mustClaim(t, dir, true, filepath.Join(dir, "3"), one, two)
 	for _, s := range []*Spool{second, third, fourth} {
+		if s.ID() != id || id == 0 || id >= wire.NumberMax {
+			t.Errorf("clients are told of spool %x in %s, and of %x by the first", s.ID(), s.Dir(), id)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -82,6 +82,7 @@ type Spool struct {
 	o         Options
 	files     Files
 	collector uint64
+	root      uint64 // collector id of the directory that the places are below
 	lock      io.Closer
 	meters    meters
 	quiet     quiet
@@ -167,7 +168,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 		_ = lock.Close()
 		return nil, nil, err
 	}
-	s.opened = s.last
+	s.opened, s.root = s.last, s.collector
 	s.register(o.Metrics)
 	s.meters.torn.Add(int(recovered.Torn))
 	s.meters.setAside.Add(len(recovered.SetAside))
@@ -203,6 +204,11 @@ func (o *Options) fill() {
 // Collector is the id that the directory drew when it was new. It numbers the
 // blocks.
 func (s *Spool) Collector() uint64 { return s.collector }
+
+// ID is how clients know the spool: the same for all places below one directory,
+// and another after Renew. It is at least 1 and below 2^48, a part of the collector
+// id of the directory itself.
+func (s *Spool) ID() uint64 { return max(s.root&(1<<48-1), 1) }
 
 // LastNumber is the last block number given, 0 for none. Numbers have gaps:
 // merged runs get new ones.
