@@ -22,13 +22,15 @@ const (
 // last may be its end.
 const notedBefore = 1
 
-// closing is what a source's newest frames say of its end.
+// closing is what a source's newest frames say of its end: how many of them are
+// beats in quick succession, up to closingLast.
 type closing uint8
 
 const (
 	closingNot  closing = iota // events
 	closingBeat                // a beat
-	closingDone                // beats in quick succession: it is at its end
+	closingDone                // two: it is at its end
+	closingLast                // as many as an emitter sends then: nothing more is on its way
 )
 
 // closingGap is less than the time between the beats of a source that is silent,
@@ -36,7 +38,7 @@ const (
 const closingGap = 500
 
 func (c closing) end() storage.SpanEnd {
-	if c == closingDone {
+	if c >= closingDone {
 		return storage.SpanEnded
 	}
 	return storage.SpanLeft
@@ -52,7 +54,7 @@ func (s *source) hear(events uint64, time int64) {
 	}
 	at := uint16(time)
 	if s.closing != closingNot && at-s.beat < closingGap {
-		s.closing = closingDone
+		s.closing = min(s.closing+1, closingLast)
 	} else {
 		s.closing = closingBeat
 	}
@@ -134,9 +136,11 @@ func (s *source) spanDue(x *state, now int64) bool {
 func (s *source) spans(x *state) bool { return !s.session && x.end > 0 }
 
 // leavesSpan says whether a source that goes on here no more leaves a span. It
-// need not where all that it ever sent came here.
+// need not where all that it ever sent came here: every event, and every beat too,
+// since who else got one of these knows how many events there were, and leaves a
+// span that says so.
 func (s *source) leavesSpan() bool {
-	whole := s.base == 0 && s.lost == 0 && s.closing == closingDone && s.noted == 0
+	whole := s.window.whole() && s.base == 0 && s.lost == 0 && s.closing == closingLast && s.noted == 0
 	return s.spans(&s.state) && !s.told && !whole
 }
 

@@ -475,6 +475,36 @@ func TestRenewedSocketsLoseNothing(t *testing.T) {
 	}
 }
 
+// A collector that got no more of a source than a beat knows how many events there
+// were, and leaves a span. So who has all the events leaves one too, unless every
+// single frame came to it.
+func TestBeatElsewhereIsNoLoss(t *testing.T) {
+	for _, elsewhere := range []int{2, 3, 4, 5} { // the beat of a silence, or one of the last three
+		w := newTown(t)
+		one, other := w.begin(newEar(), nil), w.begin(newEar(), nil)
+		m := &pilgrim{source: 9}
+		for frame, events := range []int{20, 7, 0, 0, 0, 0} {
+			m.pod, m.stays = one, -1
+			if frame == elsewhere {
+				m.pod = other
+			}
+			w.send(m, events, false)
+			w.pass(20 * time.Millisecond)
+			if frame == 2 {
+				w.pass(time.Second)
+			}
+		}
+		for range 6 {
+			w.cut()
+			w.pass(time.Minute)
+		}
+		if n := len(other.spans[1]); n != 1 {
+			t.Errorf("frame %d went elsewhere, and leaves %d spans there", elsewhere, n)
+		}
+		w.want("frame "+strconv.Itoa(elsewhere)+" went elsewhere", 27, 27, 0, 0, 0)
+	}
+}
+
 // Sources that begin and end here, whole, leave no span, however many there are;
 // those that are cut off leave one when they have been silent, and a session none.
 func TestShortSourcesLeaveFewSpans(t *testing.T) {
@@ -536,15 +566,17 @@ func TestWhatCountsAsAnEnd(t *testing.T) {
 		name   string
 		frames []frame
 		want   storage.SpanEnd
+		last   bool // nothing more is on its way
 	}{
-		{"events", []frame{{5, 0}}, storage.SpanLeft},
-		{"beats of a silence", []frame{{5, 0}, {0, 1000}, {0, 3000}, {0, 7000}, {0, 15000}}, storage.SpanLeft},
-		{"the end", []frame{{5, 0}, {0, 10}, {0, 30}, {0, 50}}, storage.SpanEnded},
-		{"the end, with one beat lost", []frame{{5, 0}, {0, 10}, {0, 50}}, storage.SpanEnded},
-		{"the end, of which one came", []frame{{5, 0}, {0, 50}}, storage.SpanLeft},
-		{"the end of a silence", []frame{{5, 0}, {0, 1000}, {0, 1100}}, storage.SpanEnded},
-		{"it began", []frame{{0, 0}, {0, 0}, {0, 0}, {5, 10}}, storage.SpanLeft},
-		{"it goes on in silence", []frame{{5, 0}, {0, 10}, {0, 30}, {0, 50}, {0, 1050}}, storage.SpanLeft},
+		{"events", []frame{{5, 0}}, storage.SpanLeft, false},
+		{"beats of a silence", []frame{{5, 0}, {0, 1000}, {0, 3000}, {0, 7000}, {0, 15000}}, storage.SpanLeft, false},
+		{"the end", []frame{{5, 0}, {0, 10}, {0, 30}, {0, 50}}, storage.SpanEnded, true},
+		{"the end, with one beat lost", []frame{{5, 0}, {0, 10}, {0, 50}}, storage.SpanEnded, false},
+		{"the end, of which one came", []frame{{5, 0}, {0, 50}}, storage.SpanLeft, false},
+		{"the end of a silence", []frame{{5, 0}, {0, 1000}, {0, 1100}}, storage.SpanEnded, false},
+		{"a long end", []frame{{5, 0}, {0, 1000}, {0, 1100}, {0, 1120}, {0, 1140}}, storage.SpanEnded, true},
+		{"it began", []frame{{0, 0}, {0, 0}, {0, 0}, {5, 10}}, storage.SpanLeft, false},
+		{"it goes on in silence", []frame{{5, 0}, {0, 10}, {0, 30}, {0, 50}, {0, 1050}}, storage.SpanLeft, false},
 	} {
 		var s source
 		for _, f := range test.frames {
@@ -552,6 +584,9 @@ func TestWhatCountsAsAnEnd(t *testing.T) {
 		}
 		if got := s.closing.end(); got != test.want {
 			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+		if got := s.closing == closingLast; got != test.last {
+			t.Errorf("%s: nothing more is on its way: %v, want %v", test.name, got, test.last)
 		}
 	}
 }

@@ -16,6 +16,7 @@ type window struct {
 	newest uint64 // the largest sequence seen
 	floor  uint64 // below it nothing is fresh
 	any    bool   // newest is valid
+	taken  uint32 // how many have been seen, modulo 2^32
 	ring   [ringWords]uint64
 }
 
@@ -64,4 +65,9 @@ func (w *window) commit(sequence uint64) {
 		w.newest = sequence
 	}
 	w.ring[word%ringWords] |= 1 << (sequence % 64)
+	w.taken++
 }
+
+// whole says whether every sequence from 0 to the newest has been seen. Of more
+// than fit into taken, and where a former process saw some, it says no.
+func (w *window) whole() bool { return w.any && uint64(w.taken) == w.newest+1 }

@@ -46,6 +46,9 @@ func TestWindowAgainstMap(t *testing.T) {
 				}
 				first = false
 			}
+			if got, want := w.whole(), !first && uint64(len(seen)) == newest+1; got != want {
+				t.Fatalf("round %d: whole says %v with %d of %d seen", round, got, len(seen), newest+1)
+			}
 		}
 	}
 }
