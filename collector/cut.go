@@ -20,11 +20,14 @@ type Sink interface {
 	// after some time.
 	MakeRoom()
 	// Seal makes what a cut brought durable. The slices are the caller's again
-	// after the return. After an error the sink keeps what it was given, has no
-	// room, and waits for Retry.
+	// after Take. After an error they are so at once: the sink keeps what it was
+	// given, has no room, and waits for Retry.
 	Seal(*storage.Seal) error
 	// Retry tries again what Seal could not do.
 	Retry() error
+	// Take has the sink add up what is sealed, which takes its time: it comes
+	// behind the acks, and before the next cut.
+	Take()
 }
 
 type cause uint8
@@ -195,11 +198,12 @@ func (c *cutter) settle() bool {
 	return true
 }
 
-// durable makes known that the pending cut is.
+// durable makes known that the pending cut is, and only then has the sink take it.
 func (c *cutter) durable() {
 	c.sealed(c.pending.moved, c.pending.generation)
 	c.pending = nil
 	c.setFull(false)
+	c.sink.Take()
 }
 
 // setFull tells all sessions when their credit ends, or begins again.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -171,6 +172,50 @@ func TestFinalAck(t *testing.T) {
 	for _, c := range []*client{silent, newer} {
 		if b, err := io.ReadAll(c); err != nil || len(b) > 0 {
 			t.Errorf("behind the final ack: %x, %v", b, err)
+		}
+	}
+}
+
+// An ack follows the seal, and does not wait until the sink has added up what was
+// sealed: not that of a cut that had to be sealed again either.
+func TestAckComesBeforeTheCutIsTaken(t *testing.T) {
+	b := newBench(1, func(o *Options) { o.CreditMax = 1 << 20 })
+	l := &wireline{came: wire.AppendHello(nil, 1, 9, 0)}
+	s := b.shards[0]
+	s.OnOpen(l)
+	s.OnTraffic(l)
+	told := func() (durable uint64) {
+		for frames := l.down; len(frames) > 0; {
+			h, _ := wire.ParseHeader(frames)
+			if a, why := wire.ParseAck(h.Body(frames)); h.Type == wire.TypeAck && why == wire.Accepted {
+				durable = max(durable, a.Durable)
+			}
+			frames = frames[h.Size:]
+		}
+		return durable
+	}
+	for frame, fails := range []bool{false, true, false} {
+		sequence := uint64(frame)
+		l.came = frameOf(1, 9, sequence, sequence*3, b.now, opens(3)...)
+		s.OnTraffic(l)
+		takes := 0
+		b.taken = func(seal *storage.Seal) {
+			if takes++; told() != sequence+1 || len(seal.Rows) != 3 {
+				t.Errorf("when %d rows of frame %d are taken, %d frames are acknowledged", len(seal.Rows), sequence, told())
+			}
+		}
+		if b.fails = fails; fails {
+			b.cuts.cut(causeTime)
+			b.fails = false
+			if takes > 0 || told() != sequence {
+				t.Errorf("frame %d is not sealed: taken %d times, %d frames acknowledged", sequence, takes, told())
+			}
+			b.cuts.settle()
+		} else {
+			b.cuts.cut(causeTime)
+		}
+		if takes != 1 {
+			t.Errorf("frame %d: taken %d times", sequence, takes)
 		}
 	}
 }

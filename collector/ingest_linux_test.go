@@ -396,6 +396,7 @@ func (nowhere) Room() int                { return math.MaxInt }
 func (nowhere) MakeRoom()                {}
 func (nowhere) Seal(*storage.Seal) error { return nil }
 func (nowhere) Retry() error             { return nil }
+func (nowhere) Take()                    {}
 
 func newHeldLectern(t *testing.T, l *ingestLoad, loops int) *heldLectern {
 	c := New(Options{

@@ -23,6 +23,8 @@ type ear struct {
 	asked     int // for more of it
 	fails     bool
 	pending   *storage.Seal
+	sealed    *storage.Seal // that is not taken yet
+	taken     func(*storage.Seal)
 	rows      []storage.Row
 	books     map[uint16]*storage.Book // without spans
 	spans     map[uint16][]storage.Span
@@ -39,6 +41,9 @@ func (e *ear) MakeRoom() { e.asked++ }
 func (e *ear) Seal(seal *storage.Seal) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.sealed != nil {
+		panic("a cut was not taken before the next one")
+	}
 	w, rows, books := seal.Window, seal.Rows, seal.Books
 	if e.fails {
 		c := *seal
@@ -70,6 +75,7 @@ func (e *ear) Seal(seal *storage.Seal) error {
 			e.books[b.Stream] = &b
 		}
 	}
+	e.sealed = seal
 	return nil
 }
 
@@ -87,6 +93,19 @@ func (e *ear) Retry() error {
 		return nil
 	}
 	return e.Seal(pending)
+}
+
+// Take is part of Sink.
+func (e *ear) Take() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sealed == nil {
+		panic("nothing is sealed that could be taken")
+	}
+	if e.taken != nil {
+		e.taken(e.sealed)
+	}
+	e.sealed = nil
 }
 
 // book returns what was heard of a stream.

@@ -633,7 +633,7 @@ func (s *system) cut(why cause) bool {
 	return ok
 }
 
-// Room is a part of Sink, with Seal and Retry: they do what storage.Gatherer
+// Room is a part of Sink, with Seal, Retry and Take: they do what storage.Gatherer
 // does, on this goroutine.
 func (s *system) Room() int { return s.spool.Room() }
 func (s *system) MakeRoom() {}
@@ -658,7 +658,7 @@ func (s *system) Seal(seal *storage.Seal) error {
 	c.Rows = slices.Clone(seal.Rows)
 	s.held = &c
 	if err == nil {
-		s.commit()
+		s.settle()
 	}
 	return err
 }
@@ -674,21 +674,26 @@ func (s *system) meanwhile() {
 }
 
 func (s *system) Retry() error {
-	if s.held == nil {
+	if s.pending == nil {
 		return nil
 	}
 	err := s.spool.Retry()
 	if err == nil {
 		s.counts["retried"]++
-		s.commit()
+		s.settle()
 	}
 	return err
 }
 
-// commit takes the pending seal for true, in the model and in the gatherer.
-func (s *system) commit() {
-	s.settle()
+// Take adds the sealed rows and books to those that wait. The acks are out by then.
+func (s *system) Take() {
 	seal := s.held
+	if seal == nil {
+		return
+	}
+	if s.cuts.pending != nil || s.pending != nil {
+		s.Error("a cut is taken before it is made known that it is durable")
+	}
 	s.held = nil
 	s.rows = append(s.rows, seal.Rows...)
 	for _, b := range seal.Books {
@@ -699,6 +704,7 @@ func (s *system) commit() {
 	s.through = s.sealed
 }
 
+// settle takes the pending seal for true in the model.
 func (s *system) settle() {
 	for _, p := range s.pending.taken {
 		p.sealed = true

@@ -94,8 +94,10 @@ type Gatherer struct {
 	complained time.Time // when that was
 	doubts     doubts
 
-	held   *Seal  // a cut that could not be sealed; the caller of Seal and Retry has it to itself
-	number uint64 // of held, if the spool has it
+	// The caller of Seal, Retry and Take has what follows to itself.
+	held   *Seal  // a cut that could not be sealed
+	sealed *Seal  // one that is, and that Take has not had
+	number uint64 // of either, if the spool has it
 
 	due     chan struct{} // enough rows for a block
 	closed  chan struct{} // Close has been called
@@ -175,9 +177,10 @@ func (g *Gatherer) wake() {
 	}
 }
 
-// Seal makes a cut durable and takes its rows and books. One goroutine calls it
-// and Retry. After an error the cut is kept, and Retry is to be called until it
-// succeeds.
+// Seal makes a cut durable. One goroutine calls it, Retry and Take. The cut is to
+// stay as it is until Take has been called, which comes before the next cut. After an
+// error it is the caller's again: what it brought is kept, and Retry is to be called
+// until it succeeds, and then Take.
 func (g *Gatherer) Seal(seal *Seal) error {
 	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
 		return nil // nothing happened; the disk may sleep
@@ -199,7 +202,7 @@ func (g *Gatherer) Seal(seal *Seal) error {
 		g.held, g.number = &c, number
 		return err
 	}
-	g.take(seal, number)
+	g.sealed, g.number = seal, number
 	return nil
 }
 
@@ -218,13 +221,19 @@ func (g *Gatherer) Retry() error {
 		return err
 	}
 	g.o.Logger.Info("the cut is sealed now")
-	g.take(g.held, g.number)
-	g.held = nil
+	g.sealed, g.held = g.held, nil
 	return nil
 }
 
-// take adds a sealed cut to what waits.
-func (g *Gatherer) take(seal *Seal, number uint64) {
+// Take adds the rows and books of the cut that was sealed last to those that wait.
+// Sealed, the cut is safe without them, so whoever waits for that need not wait for
+// Take. Where nothing was sealed it does nothing.
+func (g *Gatherer) Take() {
+	seal := g.sealed
+	if seal == nil {
+		return
+	}
+	g.sealed = nil
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.window.Start == 0 || seal.Window.Start < g.window.Start { // or the clock was set back
@@ -234,10 +243,10 @@ func (g *Gatherer) take(seal *Seal, number uint64) {
 	g.rows.Add(seal.Rows)
 	g.days.take(seal.Rows)
 	for i := range seal.Books {
-		numberSpans(&seal.Books[i], number)
+		numberSpans(&seal.Books[i], g.number)
 	}
 	g.addBooks(seal.Books)
-	g.mark.Through = number
+	g.mark.Through = g.number
 	if g.crowded() {
 		g.wake()
 	}

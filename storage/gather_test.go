@@ -241,6 +241,63 @@ func newTestGatherer(s Store, spool Spool, most int) *Gatherer {
 	})
 }
 
+// sealAndTake does with a cut what a collector does.
+func sealAndTake(g *Gatherer, seal *Seal) error {
+	if err := g.Seal(seal); err != nil {
+		return err
+	}
+	g.Take()
+	return nil
+}
+
+// Whoever is acknowledged after the seal does not wait for the rows to be added up.
+// It is so for a cut that is sealed at once as for one that is retried, and each is
+// taken once.
+func TestSealLeavesTheAddingToTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		spool := newShelfSpool(41)
+		g := newTestGatherer(&shelf{last: 41}, spool, 1000)
+		take := func(want int) {
+			t.Helper()
+			if n := g.waiting(); n != want-1 {
+				t.Errorf("before it is taken %d rows wait, want %d", n, want-1)
+			}
+			for range 2 {
+				if g.Take(); g.waiting() != want {
+					t.Errorf("when it is taken %d rows wait, want %d", g.waiting(), want)
+				}
+			}
+		}
+		for i, fails := range []bool{false, true, false} {
+			spool.set(fails)
+			seal := &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, User: uint64(i), Opens: 1}}}
+			err := g.Seal(seal)
+			if fails {
+				clear(seal.Rows) // after an error they are the caller's
+				if g.Take(); err == nil || g.Retry() == nil {
+					t.Fatal("the disk was to fail")
+				}
+				g.Take()
+				spool.set(false)
+				err = g.Retry()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			take(i + 1)
+		}
+		if err := g.Seal(&Seal{Window: Window{Start: 2, End: 3}}); err != nil {
+			t.Fatal(err)
+		}
+		if g.Take(); g.waiting() != 3 || g.mark.Through != spool.seals {
+			t.Errorf("%d rows of %d seals wait, want 3 of %d", g.waiting(), g.mark.Through, spool.seals)
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // A store that is away at the start is asked for its last number at the first
 // contact, and gets nothing where it has seen later ones than the spool.
 func TestStoreIsCheckedAtFirstContact(t *testing.T) {
@@ -249,7 +306,7 @@ func TestStoreIsCheckedAtFirstContact(t *testing.T) {
 			s := &shelf{last: last, away: ErrAway}
 			spool := newShelfSpool(41)
 			g := newTestGatherer(s, spool, 1000)
-			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
@@ -322,13 +379,14 @@ func TestGathererAgainstMap(t *testing.T) {
 			wantBooks[1] = w
 			end := time.Now().UnixMilli()
 			spool.set(sealFails.IntN(4) == 0)
-			err := g.Seal(&Seal{Window: Window{Start: start, End: end}, Rows: rows, Books: books})
+			err := sealAndTake(g, &Seal{Window: Window{Start: start, End: end}, Rows: rows, Books: books})
 			clear(rows) // they are the caller's again
 			for err != nil {
 				time.Sleep(time.Second)
 				spool.set(sealFails.IntN(4) == 0)
 				err = g.Retry()
 			}
+			g.Take()
 			start = end
 			time.Sleep(time.Second)
 		}
@@ -384,7 +442,7 @@ func TestGathererParks(t *testing.T) {
 		}}
 		g := newTestGatherer(s, newShelfSpool(0), 1000)
 		for range 2 {
-			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(11 * time.Second)
@@ -412,7 +470,7 @@ func TestGathererIsBarred(t *testing.T) {
 			Metrics: metrics.NewSet(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		for range 2 {
-			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(11 * time.Second)
@@ -472,7 +530,7 @@ func TestGathererIsUnsure(t *testing.T) {
 			return strings.ReplaceAll(text[:strings.Index(text, "lectern_blocks_unsure_oldest_seconds ")+len("lectern_blocks_unsure_oldest_seconds 99999")], "\n", " ")
 		}
 		seal := func() {
-			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
@@ -569,7 +627,7 @@ func TestGathererIsUnsureAtTheEnd(t *testing.T) {
 		spool := newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
 		for day := range uint32(3) {
-			if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60 + day*secondsPerDay, Opens: 1}}}); err != nil {
+			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60 + day*secondsPerDay, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -616,7 +674,7 @@ func TestGathererLeavesToTheSpool(t *testing.T) {
 		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, errors.New("away") }}
 		spool := newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
-		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Close(t.Context()); err != nil {
@@ -633,7 +691,7 @@ func TestGathererSealsNoEmptyCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := newShelfSpool(0)
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}}); err != nil {
+		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Close(t.Context()); err != nil {
@@ -651,7 +709,7 @@ func TestGathererFreezeFails(t *testing.T) {
 		s, spool := &shelf{}, newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
 		row := []Row{{Minute: 60, Opens: 1}}
-		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: row}); err != nil {
+		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: row}); err != nil {
 			t.Fatal(err)
 		}
 		spool.set(true)
@@ -677,7 +735,7 @@ func TestGathererRoomWhileFreezing(t *testing.T) {
 		spool := newShelfSpool(0)
 		spool.slow = 2 * time.Second
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
+		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(11 * time.Second) // it is being written
@@ -701,7 +759,7 @@ func TestGathererWindowsAfterAWrongClock(t *testing.T) {
 		g := newTestGatherer(store, spool, 1000)
 		const wrong = 9_000_000
 		for i, w := range []Window{{1000, 2000}, {2000, wrong}, {3000, 3000}, {3000, 4000}, {4000, 5000}} {
-			if err := g.Seal(&Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealAndTake(g, &Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute) // it is frozen and stored

@@ -52,6 +52,7 @@ func (benchNowhere) Room() int                { return 1 << 40 }
 func (benchNowhere) Seal(*storage.Seal) error { return nil }
 func (benchNowhere) Retry() error             { return nil }
 func (benchNowhere) MakeRoom()                {}
+func (benchNowhere) Take()                    {}
 
 // frontAlone is a collector with the defaults of the daemon, until SIGTERM.
 func frontAlone(t *testing.T) {
