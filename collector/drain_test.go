@@ -187,7 +187,7 @@ func TestAckComesBeforeTheCutIsTaken(t *testing.T) {
 	told := func() (durable uint64) {
 		for frames := l.down; len(frames) > 0; {
 			h, _ := wire.ParseHeader(frames)
-			if a, why := wire.ParseAck(h.Body(frames)); h.Type == wire.TypeAck && why == wire.Accepted {
+			if a, why := wire.ParseAck(&h, h.Body(frames)); h.Type == wire.TypeAck && why == wire.Accepted {
 				durable = max(durable, a.Durable)
 			}
 			frames = frames[h.Size:]
