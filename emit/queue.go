@@ -31,7 +31,6 @@ type queue struct {
 	mapped    bool // mem is a file's: what is needed to read it back is written
 
 	source     uint64
-	persist    func() // brings mem to the disk, nil where it is no file's
 	spool      uint64 // of the collector that answered its first hello; 0: none has yet
 	head       mark   // the oldest frame
 	next       mark   // where the next frame goes
@@ -352,16 +351,11 @@ func (q *queue) saveHead() {
 
 // belong has the source belong to this spool, if it does not belong to one yet,
 // and says whether that is the one. To belong to one that has a name is no longer
-// possible once a frame was sent to one that has none. The name is on the disk before
-// the first frame is sent: so where there is none after the end of the machine, which
-// makes more numbers count as tried than were, nothing was sent.
+// possible once a frame was sent to one that has none.
 func (q *queue) belong(spool uint64) bool {
-	if q.spool == 0 && spool != 0 && (q.tried() == 0 || q.fenced) {
+	if q.spool == 0 && spool != 0 && q.tried() == 0 {
 		q.spool = spool
 		q.saveHead()
-		if q.persist != nil {
-			q.persist()
-		}
 	}
 	return q.spool == spool
 }

@@ -67,17 +67,7 @@ func openQueueFile(dir, address string, stream uint16, frameSize, ring int) (*qu
 		_ = lock.Close()
 		return nil, err
 	}
-	q.persist = func() { syncFile(filepath.Join(dir, queueName)) }
 	return &queueFile{q, lock}, nil
-}
-
-// syncFile brings what was written to a mapped file to the disk. Where it fails, the
-// end of the machine may take it, as it may all else that a queue holds.
-func syncFile(path string) {
-	if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
-		_ = f.Sync()
-		_ = f.Close()
-	}
 }
 
 // close lets go of the file. The queue may not be used any more.

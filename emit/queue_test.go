@@ -335,7 +335,6 @@ func TestQueueAfterARestartOfTheMachine(t *testing.T) {
 	if len(f.spools[0].sources) != 2 {
 		t.Errorf("%d sources, want the old one and a new one", len(f.spools[0].sources))
 	}
-	f.forgets++ // the machine's end is a reason to give some up
 	for _, bad := range f.check(150, stats) {
 		t.Error(bad)
 	}
