@@ -2,6 +2,7 @@ package emit
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"sync/atomic"
 	"unsafe"
@@ -351,13 +352,24 @@ func (q *queue) saveHead() {
 
 // belong has the source belong to this spool, if it does not belong to one yet,
 // and says whether that is the one. To belong to one that has a name is no longer
-// possible once a frame was sent to one that has none.
-func (q *queue) belong(spool uint64) bool {
-	if q.spool == 0 && spool != 0 && q.tried() == 0 {
-		q.spool = spool
-		q.saveHead()
+// possible once a frame was sent to one that has none. The disk has it before the
+// first frame is sent: where it says after the machine's end that there is no spool
+// yet, none has the frames.
+func (q *queue) belong(spool uint64) (bool, error) {
+	if q.spool != 0 || spool == 0 || q.tried() > 0 && !q.fenced {
+		return q.spool == spool, nil
 	}
-	return q.spool == spool
+	q.spool = spool
+	q.saveHead()
+	if !q.mapped {
+		return true, nil
+	}
+	if err := syncPage(q.mem[:pageSize]); err != nil {
+		q.spool = 0
+		q.saveHead()
+		return false, fmt.Errorf("emit: cannot write to the queue which collector its frames go to: %w; look at the disk", err)
+	}
+	return true, nil
 }
 
 // renew begins a new source: the frames in the ring become its first.

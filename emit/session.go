@@ -332,7 +332,9 @@ func (t *TCP) written(size int, err error) {
 // its credit.
 func (t *TCP) acknowledge(a wire.Ack) error {
 	k := &t.link
-	if !t.queue.belong(a.Spool) {
+	if same, err := t.queue.belong(a.Spool); err != nil {
+		return err
+	} else if !same {
 		return errSpool
 	}
 	if a.Durable > t.queue.tried() && !t.queue.fenced {

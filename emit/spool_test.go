@@ -1,3 +1,5 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
 package emit
 
 import (
@@ -5,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -121,4 +125,59 @@ func TestTCPAnotherSpoolWithoutDoubt(t *testing.T) {
 			t.Errorf("%d sources, stats %+v", len(sources), stats)
 		}
 	})
+}
+
+// The spool that a source belongs to is in the queue: a client that begins again
+// does not take another one for it.
+func TestQueueAnotherSpool(t *testing.T) {
+	for _, restart := range []bool{false, true} { // of the machine
+		dir := t.TempDir()
+		taken := make(chan struct{})
+		o := Options{Queue: dir, FlushAge: time.Millisecond}
+		s, err := scripted(t, o, func(conn net.Conn) {
+			answerAs(conn, 5, 0)
+			readFrame(conn)
+			close(taken)
+			_, _ = io.Copy(io.Discard, conn)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(t, s, Event{User: 1})
+		<-taken
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = s.Close(ctx)
+		if restart {
+			path := filepath.Join(dir, queueName)
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			word(file, bootAt).Add(1)
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err = scripted(t, o, func(conn net.Conn) {
+			answerAs(conn, 6, 0)
+			if h, b := readFrame(conn); b != nil {
+				t.Errorf("restart of the machine %t: frame %d is sent to another spool", restart, h.Sequence)
+			}
+		}, func(conn net.Conn) {
+			answerAs(conn, 6, 0)
+			_, _ = io.Copy(io.Discard, conn)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+		if err := s.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if stats := s.Stats(); stats.Recovered != 1 || stats.Unsure != 1 {
+			t.Errorf("restart of the machine %t: stats %+v", restart, stats)
+		}
+	}
 }
