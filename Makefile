@@ -1,8 +1,10 @@
 # Lectern's make targets; `make help` lists them.
 
 GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The tags of emit and wire, which are modules of their own, have their directory in front.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty 2>/dev/null || echo unknown)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# In the commands below "work" is every package of the modules in go.work; "./..." would leave emit and wire out.
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .PHONY: help
@@ -18,8 +20,8 @@ init: ## install what "make requirements" misses: Debian's packages, as root, an
 
 .PHONY: setup
 setup: ## fetch the modules and build the tools
-	$(GO) mod download
-	cd kube/test && $(GO) mod download
+	$(GO) list -deps -test work >/dev/null
+	cd kube/test && $(GO) list -deps -test ./... >/dev/null
 	@$(GO) tool -n staticcheck >/dev/null && $(GO) tool -n govulncheck >/dev/null
 
 .PHONY: requirements
@@ -67,7 +69,7 @@ down: ## stop them; their data stays in volumes
 # Nothing outside the tree and the caches is changed by it, unless CI=true.
 .PHONY: test
 test: needed format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all checks and tests, with the race detector (6 min)
-	$(GO) test -race -shuffle=on -timeout 20m ./...
+	$(GO) test -race -shuffle=on -timeout 20m work
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
 # Where the engine cannot be had, the tests that need it say that they did not
@@ -89,8 +91,8 @@ LONG := ^Test(System|Simulation|Crash|ClientCrash|Kill|Memory|Lossy|Outage|Hando
 
 .PHONY: check
 check: format ## vet, format and the quick tests, without the race detector: for the minute before a commit
-	$(GO) vet ./...
-	CI= LECTERN_TEST_CLICKHOUSE_ENGINE=/nonexistent $(GO) test -short -skip '$(LONG)' $$($(GO) list ./... | grep -v /storage/clickhouse)
+	$(GO) vet work
+	CI= LECTERN_TEST_CLICKHOUSE_ENGINE=/nonexistent $(GO) test -short -skip '$(LONG)' $$($(GO) list work | grep -v /storage/clickhouse)
 
 .PHONY: format
 format: # fails where gofmt would change something
@@ -99,18 +101,28 @@ format: # fails where gofmt would change something
 
 .PHONY: vet
 vet:
-	$(GO) vet ./...
-	GOOS=darwin $(GO) vet ./...
+	$(GO) vet work
+	GOOS=darwin $(GO) vet work
+
+# With replacements for the while: go mod tidy does not read go.work.
+.PHONY: tidy
+tidy: ## go mod tidy of every module
+	cd emit && $(GO) mod edit -replace github.com/lectern/lectern/wire=../wire && $(GO) mod tidy; \
+		code=$$?; $(GO) mod edit -dropreplace github.com/lectern/lectern/wire; exit $$code
+	$(GO) mod edit -replace github.com/lectern/lectern/emit=./emit -replace github.com/lectern/lectern/wire=./wire && $(GO) mod tidy; \
+		code=$$?; $(GO) mod edit -dropreplace github.com/lectern/lectern/emit -dropreplace github.com/lectern/lectern/wire; exit $$code
+	cd wire && $(GO) mod tidy
+	cd kube/test && $(GO) mod tidy
 
 .PHONY: staticcheck
 staticcheck:
-	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck work
 
 # Exit code 3 says that something is vulnerable; 1 that the check could not be
 # made, which is no failure of ours where its database cannot be reached.
 .PHONY: vulnerabilities
 vulnerabilities:
-	@out=$$($(GO) tool govulncheck ./... 2>&1); code=$$?; \
+	@out=$$($(GO) tool govulncheck work 2>&1); code=$$?; \
 	if [ $$code = 0 ]; then echo "govulncheck: nothing found"; \
 	elif [ $$code = 1 ] && echo "$$out" | grep -qE 'vuln\.go\.dev|fetching vulnerabilities'; then \
 		echo "govulncheck: NOT RUN, its database cannot be reached"; \
@@ -172,8 +184,12 @@ fuzz: ## any bytes, and events to bytes and back, 5 minutes each
 .PHONY: release
 release: ## archives, bills of materials and checksums of the tag on this commit, in dist/: the same bytes each time
 	@case "$(VERSION)" in v[0-9]*.*.*-dirty|v[0-9]*-g*) echo "$(VERSION) is no version: tag a commit (git tag -s v1.2.3) and have nothing changed"; exit 1 ;; esac
-	@[ "$$(git describe --tags --exact-match 2>/dev/null)" = "$(VERSION)" ] && git diff --quiet HEAD || \
-		{ echo "this commit is not $(VERSION): tag it (git tag -s v1.2.3), and have nothing changed"; exit 1; }
+	@for tag in $(VERSION) emit/$(VERSION) wire/$(VERSION); do \
+		git tag --points-at HEAD | grep -qxF $$tag && git diff --quiet HEAD || \
+		{ echo "this commit is not $$tag: tag it (git tag -s $$tag), and have nothing changed"; exit 1; }; done
+	@for module in go.mod go.work emit/go.mod; do \
+		! grep -E 'lectern/(emit|wire) v' $$module | grep -vqE ' $(VERSION)( |$$)' || \
+		{ echo "$$module names another version of emit or wire than $(VERSION)"; exit 1; }; done
 	@grep -q 'newTag: $(VERSION)$$' kube/overlays/eks/kustomization.yaml && grep -q '?ref=$(VERSION)$$' docs/DEPLOY-EKS.md || \
 		{ echo "kube/overlays/eks/kustomization.yaml (newTag) or docs/DEPLOY-EKS.md (?ref=) names another version than $(VERSION)"; exit 1; }
 	$(GO) run ./packaging/release -version $(VERSION) -time $$(git log -1 --format=%ct) -out dist

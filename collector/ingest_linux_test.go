@@ -24,7 +24,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 
-	"github.com/lectern/lectern/emit/load"
+	"github.com/lectern/lectern/internal/load"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )

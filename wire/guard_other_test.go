@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build go1.26 && !linux
 
 package wire_test
 

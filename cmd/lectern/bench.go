@@ -19,7 +19,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/lectern/lectern/emit/load"
+	"github.com/lectern/lectern/internal/load"
 	"github.com/lectern/lectern/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lectern/lectern/emit/load"
+	"github.com/lectern/lectern/internal/load"
 )
 
 // TestBench runs the load against a daemon of its own, over each transport.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lectern/lectern/emit/load"
+	"github.com/lectern/lectern/internal/load"
 )
 
 // TestMemoryStaysWithinWhatCheckSays fills a daemon with a million sources, each

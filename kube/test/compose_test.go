@@ -247,6 +247,9 @@ func TestBuildFiles(t *testing.T) {
 	if image, module := find("Dockerfile", `^ARG GO_VERSION=(\S+)$`), find("go.mod", `^go (\S+)$`); image != module {
 		t.Errorf("the Dockerfile has Go %s, go.mod %s", image, module)
 	}
+	if workspace, module := find("go.work", `^go (\S+)$`), find("go.mod", `^go (\S+)$`); workspace != module {
+		t.Errorf("go.work has Go %s, go.mod %s", workspace, module)
+	}
 	c := exec.Command("make", "help")
 	c.Dir = root
 	help, err := c.Output()

@@ -4,6 +4,7 @@ go 1.26.8
 
 require (
 	github.com/VictoriaMetrics/metricsql v0.87.3
+	github.com/lectern/lectern/wire v0.1.0
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.1
 	golang.org/x/sys v0.49.0
 	k8s.io/api v0.37.2
@@ -64,3 +65,7 @@ require (
 )
 
 replace github.com/lectern/lectern => ../..
+
+replace github.com/lectern/lectern/wire => ../../wire
+
+replace github.com/lectern/lectern/emit => ../../emit

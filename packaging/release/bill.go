@@ -86,6 +86,9 @@ func (r *release) bill(program []byte) ([]byte, error) {
 	standard.Ref = standard.PURL
 	all, refs := []component{standard}, []string{standard.Ref}
 	for _, m := range info.Deps {
+		if m.Version == "(devel)" {
+			m.Version = r.version // of go.work: they are released together
+		}
 		c, err := module(m)
 		if err != nil {
 			return nil, err

@@ -1,4 +1,4 @@
-package emit_test
+package docs_test
 
 import (
 	"os"
@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-// The lines of Go in README.md are those of an example, which is run.
+// The lines of Go in README.md are those of an example of emit, which is run.
 func TestReadmeShowsAnExample(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	example, err := os.ReadFile("example_test.go")
+	example, err := os.ReadFile("../emit/example_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,6 +26,6 @@ func TestReadmeShowsAnExample(t *testing.T) {
 	}
 	code := strings.Join(shown, "")
 	if len(shown) < 5 || !strings.Contains(string(example), strings.Replace(code, `"127.0.0.1:8420"`, "address", 1)) {
-		t.Errorf("not in example_test.go:\n%s", code)
+		t.Errorf("not in emit/example_test.go:\n%s", code)
 	}
 }

@@ -1,0 +1,3 @@
+module github.com/lectern/lectern/wire
+
+go 1.22
