@@ -9,7 +9,7 @@ import (
 
 	"github.com/lectern/lectern/cmd/lectern/internal/readers"
 	"github.com/lectern/lectern/emit"
-	"github.com/lectern/lectern/emit/load"
+	"github.com/lectern/lectern/internal/load"
 	"github.com/lectern/lectern/wire"
 )
 
