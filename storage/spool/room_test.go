@@ -55,6 +55,7 @@ func sealsWithoutRows(t *testing.T, seals int) {
 				if err := g.Seal(&Seal{Forgotten: []uint64{uint64(i)}}); err != nil {
 					t.Fatalf("life %d, seal %d: %v", life, i, err)
 				}
+				g.Take()
 				time.Sleep(100 * time.Millisecond)
 			}
 			if room := g.Room(); room == 0 {
