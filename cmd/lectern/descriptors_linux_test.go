@@ -16,28 +16,7 @@ func TestBurstsOfConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := configure(t, filepath.Join(t.TempDir(), "parquet"), "listen.loops = 2")
-	d := &served{t: t, config: config, ready: make(chan struct{}), finished: make(chan struct{})}
-	d.command = exec.Command("sh", "-c", `ulimit -n 128 && exec "$0" serve --config "$1"`, path, config)
-	pipe, err := d.command.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go d.listen(pipe)
-	t.Cleanup(func() {
-		_ = d.command.Process.Kill()
-		<-d.finished
-		if t.Failed() {
-			t.Logf("the daemon said:\n%s", d.said())
-		}
-	})
-	select {
-	case <-d.ready:
-	case <-d.finished:
-		t.Fatal("the daemon did not start")
-	}
+	d := serveBy(t, config, exec.Command("sh", "-c", `ulimit -n 128 && exec "$0" serve --config "$1"`, path, config))
 	for range 3 {
 		var burst []net.Conn
 		for range 400 {
