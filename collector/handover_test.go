@@ -357,10 +357,9 @@ func (s *street) check() {
 	}
 }
 
-// Daemons follow each other on one spool, killed or stopped, up to three at once,
-// and clients that resend come to any of them at any time: what is acknowledged is
-// sealed in one of the places, once, and no client has to give anything up.
-func TestDaemonsFollowEachOther(t *testing.T) {
+// testSeed gives a random seed, or that of LECTERN_TEST_SEED, and says which.
+func testSeed(t *testing.T) uint64 {
+	t.Helper()
 	seed := rand.Uint64()
 	if text := os.Getenv("LECTERN_TEST_SEED"); text != "" {
 		var err error
@@ -369,6 +368,14 @@ func TestDaemonsFollowEachOther(t *testing.T) {
 		}
 	}
 	t.Logf("replay with LECTERN_TEST_SEED=%d", seed)
+	return seed
+}
+
+// Daemons follow each other on one spool, killed or stopped, up to three at once,
+// and clients that resend come to any of them at any time: what is acknowledged is
+// sealed in one of the places, once, and no client has to give anything up.
+func TestDaemonsFollowEachOther(t *testing.T) {
+	seed := testSeed(t)
 	counts := map[string]int{}
 	frames, acked := uint64(0), uint64(0)
 	for round := range uint64(150) {

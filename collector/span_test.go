@@ -3,7 +3,6 @@ package collector
 import (
 	"cmp"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
@@ -245,14 +244,7 @@ func (w *town) pass(d time.Duration) { w.now = w.now.Add(d) }
 // a moment in which nobody listens, a surge, sockets that are renewed, collectors
 // that take over a spool or start again on their own, and two for good.
 func TestSpansSettle(t *testing.T) {
-	seed := rand.Uint64()
-	if text := os.Getenv("LECTERN_TEST_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("replay with LECTERN_TEST_SEED=%d", seed)
+	seed := testSeed(t)
 	counts := map[string]int{}
 	for round := range uint64(30) {
 		w := &town{T: t, rand: rand.New(rand.NewPCG(seed, round)), now: epoch, counts: counts, events: make([]wire.Event, eventsPerFrameMax)}

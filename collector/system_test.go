@@ -6,10 +6,8 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -30,14 +28,7 @@ const systemSteps = 5000
 // that lies, under power cuts: what was sealed is there once, what was not is not
 // there, the books say exactly that, and no ack goes before its seal.
 func TestSystem(t *testing.T) {
-	seed := rand.Uint64()
-	if s := os.Getenv("LECTERN_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("replay with LECTERN_TEST_SEED=%d", seed)
+	seed := testSeed(t)
 	counts, rounds := map[string]int{}, 0
 	for round := range uint64(systemRounds) {
 		t.Run(fmt.Sprintf("round %d", round), func(t *testing.T) {
