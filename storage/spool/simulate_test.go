@@ -189,14 +189,16 @@ func (w *world) wait() {
 		return
 	}
 	w.disk.fault = nil
-	w.retry()
-	w.freeze(false)
-	if w.s.Crowded() {
-		w.counts["crowded"]++
-		w.freeze(true)
+	for range 2 { // a seal that found no room is taken when there is some
+		w.retry()
+		w.freeze(false)
+		if w.s.Crowded() {
+			w.counts["crowded"]++
+			w.freeze(true)
+		}
+		w.s.Unpark()
+		w.storeAll()
 	}
-	w.s.Unpark()
-	w.storeAll()
 	w.counts["waited"]++
 	w.hasRoom("not crowded")
 }
