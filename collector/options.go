@@ -28,6 +28,7 @@ type Options struct {
 	CreditMax         int           // bytes that a session may send and not yet have acknowledged
 	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never
 
+	Streams Streams          // which streams there are, and what each may do
 	Sources []storage.Source // what a former process knew
 	Company bool             // other processes may know sources that come here later: see Alone
 	Spool   uint64           // how clients are told which spool they were acknowledged by, below wire.NumberMax; 0: it has no name

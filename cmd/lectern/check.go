@@ -19,8 +19,9 @@ defaults. Variables LECTERN_SECTION_KEY of the environment override both, as in
 LECTERN_WINDOW_LATE_MAX=0s; they are checked too.
 
 Each problem is one line on standard error, FILE:LINE: KEY: what is wrong. Where
-there is none, the configuration in effect is printed, and what memory the
-daemon takes on this machine when it reaches all of its limits, and what disk.
+there is none, the configuration in effect is printed, the streams with the part
+of the room that each is sure of, and what memory the daemon takes on this machine
+when it reaches all of its limits, and what disk.
 
 Exit status: 0 when nothing is wrong; 1 when something is; 2 when the arguments
 make no sense.
@@ -47,6 +48,7 @@ func (p *process) runCheck(ctx context.Context, args []string) int {
 		fmt.Fprintf(&b, "%s is good. In effect:\n\n", c.File)
 	}
 	b.WriteString(settingsTable(&c))
+	b.WriteString("\nStreams:\n\n" + streamsTable(&c))
 	fmt.Fprintf(&b, "\nMemory at the limits, with loops = %d:\n\n%s", c.Loops(), memoryTable(&c))
 	fmt.Fprintf(&b, "\nDisk:\n\n%s", diskTable(&c))
 	b.WriteString(placement(ctx, &c))
@@ -56,6 +58,9 @@ func (p *process) runCheck(ctx context.Context, args []string) int {
 func settingsTable(c *config.Config) string {
 	t := table{left: 2}
 	for _, s := range c.Settings() {
+		if strings.HasPrefix(s.Key, "stream.") {
+			continue // they have a table of their own
+		}
 		t.add("  "+s.Key, s.Value)
 	}
 	return t.String()

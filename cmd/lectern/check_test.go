@@ -48,6 +48,12 @@ const checked = ` is good. In effect:
   limits.connection_idle_max  "1m"
   limits.credit_max           "64MiB"
   limits.rows_waiting_max     3000000
+  streams.unknown             "take"
+  streams.unknown_share       1
+  streams.unknown_keys_max    0
+  streams.unknown_rate_max    0
+  streams.unknown_users       "none"
+  streams.salt_file           ""
   spool.dir                   "data/spool"
   spool.share                 false
   spool.size_max              "1GiB"
@@ -67,6 +73,13 @@ const checked = ` is good. In effect:
   clickhouse.retention        "0s"
   log.level                   "info"
   log.format                  "text"
+
+Streams:
+
+  STREAM  NAME     SEAL     SHARE  SURE OF  KEYS MAX  RATE MAX   USERS
+  0       video    off          1    10.0%         -         -  stored
+  7       news-eu  require      8    80.0%      5000    100000   daily
+  others           off          1    10.0%         -         -    none
 
 Memory at the limits, with loops = 2:
 
@@ -89,7 +102,9 @@ Disk:
 `
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {
-	path := file(t, "c.toml", "listen.loops = 2\nlisten.receive_buffer = 4194304\n")
+	path := file(t, "c.toml", "listen.loops = 2\nlisten.receive_buffer = 4194304\nstreams.unknown_users = \"none\"\n"+
+		"[stream.news-eu]\nnumber = 7\nsecret = \"keys\"\nseal = \"require\"\nshare = 8\nkeys_max = 5000\nrate_max = 100000\nusers = \"daily\"\n"+
+		"[stream.video]\nnumber = 0\n")
 	code, stdout, stderr := runWith(t, nil, []string{"LECTERN_WINDOW_LATE_MAX=0s"}, "check", "--config", path)
 	if code != 0 || stdout != path+checked || stderr != "" {
 		t.Errorf("exit %d, %s\n%s", code, stdout, stderr)

@@ -106,7 +106,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
+		Streams: streamsOf(c), Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
 	d.heirs = newHeirs(d, elders)
 	alone := d.heirs.takeOver()

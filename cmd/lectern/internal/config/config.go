@@ -21,6 +21,8 @@ type Config struct {
 	Stop    Stop
 	Window  Window
 	Limits  Limits
+	Streams Streams
+	Named   []Stream // every [stream.NAME], by name
 	Spool   Spool
 	Storage Storage
 	Parquet Parquet
@@ -149,6 +151,7 @@ func Defaults() Config {
 			CreditMax:      64 << 20,
 			RowsWaitingMax: 3_000_000,
 		},
+		Streams: Streams{Unknown: "take", UnknownShare: 1, UnknownUsers: "stored"},
 		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},
 		Storage: Storage{Driver: "parquet"},
 		Parquet: Parquet{Dir: "data/parquet", MergeInterval: 5 * time.Minute},

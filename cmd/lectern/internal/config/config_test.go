@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestShippedFileIsTheDefaults(t *testing.T) {
 	}
 	want := Defaults()
 	want.File = shipped
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("config.toml says\n%+v, the defaults are\n%+v", got, want)
 	}
 }
@@ -68,13 +69,12 @@ func TestSettingsCanBeReadBack(t *testing.T) {
 	text := ""
 	c := everythingElse(t)
 	for _, s := range c.Settings() {
-		section, key, _ := strings.Cut(s.Key, ".")
-		text += fmt.Sprintf("%s.%s = %s\n", section, key, s.Value)
+		text += fmt.Sprintf("%s = %s\n", s.Key, s.Value)
 	}
 	path := write(t, text)
 	got, problems := Load(path, true, nil)
 	c.File, got.File = "", ""
-	if len(problems) > 0 || got != c {
+	if len(problems) > 0 || !reflect.DeepEqual(got, c) {
 		t.Errorf("%v\n%s\ngave %+v", problems, text, got)
 	}
 }
@@ -108,6 +108,23 @@ connections_max = 8
 connection_idle_max = "0s"
 credit_max = "1MiB"
 rows_waiting_max = 3_000_000
+[streams]
+unknown = "refuse"
+unknown_share = 20
+unknown_keys_max = 1000
+unknown_rate_max = 2000
+unknown_users = "none"
+salt_file = "/etc/salt"
+[stream.news-eu]
+number = 65534
+secret = "/etc/keys/news"
+seal = "require"
+share = 30
+keys_max = 100
+rate_max = 1_000_000_000
+users = "daily"
+[stream.a]
+number = 0
 [spool]
 dir = "/srv/spool"
 share = true
@@ -152,6 +169,11 @@ func TestLoad(t *testing.T) {
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
+		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
+		Named: []Stream{
+			{"a", 0, "", "off", 1, 0, 0, "stored"},
+			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily"},
+		},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
 		Parquet: Parquet{`/srv/"reads"`, time.Hour + time.Second},
@@ -161,7 +183,7 @@ func TestLoad(t *testing.T) {
 		},
 		Log: Log{-4, "json"},
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
 	}
 }
@@ -192,7 +214,7 @@ func TestLoadFindsTheFile(t *testing.T) {
 		if got := fmt.Sprint(problems); got != test.want {
 			t.Errorf("%q, explicit %t: %s, want %s", test.path, test.explicit, got, test.want)
 		}
-		if c.File = ""; c != Defaults() {
+		if c.File = ""; !reflect.DeepEqual(c, Defaults()) {
 			t.Errorf("%q, explicit %t: not the defaults: %+v", test.path, test.explicit, c)
 		}
 	}
@@ -375,7 +397,7 @@ func TestEnvironment(t *testing.T) {
 	want.Window.LateMax, want.Window.FutureMax = 0, 2*time.Hour
 	want.Listen.Loops, want.Listen.ReceiveBuffer = 4, 65536
 	want.Parquet.Dir, want.Log.Level = "123=4", 4
-	if len(problems) > 0 || c != want {
+	if len(problems) > 0 || !reflect.DeepEqual(c, want) {
 		t.Errorf("%v, got\n%+v, want\n%+v", problems, c, want)
 	}
 	for entry, want := range map[string]string{

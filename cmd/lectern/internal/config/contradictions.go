@@ -37,6 +37,7 @@ func (l *loader) findContradictions() {
 	l.checkRows()
 	l.checkSpool()
 	l.checkClickHouse()
+	l.checkStreams()
 }
 
 // checkClickHouse sees to it that no receipt goes before its block is let go of.

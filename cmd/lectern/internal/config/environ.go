@@ -27,7 +27,7 @@ var (
 
 // variable is the name of the variable for a key.
 func variable(key string) string {
-	return prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+	return prefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
 }
 
 func (l *loader) readEnviron(environ []string) {
@@ -51,6 +51,10 @@ func (l *loader) readEnviron(environ []string) {
 		if foreign(name, value) {
 			continue
 		}
-		l.problems = append(l.problems, Problem{Key: name, Message: "unknown variable" + didYouMean(Nearest(name, names))})
+		message := "unknown variable" + didYouMean(Nearest(name, names))
+		if strings.HasPrefix(name, prefix+"STREAM_") {
+			message = "unknown variable: a variable overrides a key of a [stream.NAME] that the file has"
+		}
+		l.problems = append(l.problems, Problem{Key: name, Message: message})
 	}
 }

@@ -100,6 +100,10 @@ func (l *loader) readFile(explicit bool) {
 			l.takeFromFile(&meta, toml.Key{name}, section)
 			continue
 		}
+		if name == "stream" {
+			l.takeStreams(&meta, section)
+			continue
+		}
 		var keys map[string]toml.Primitive
 		_ = meta.PrimitiveDecode(section, &keys) // it is a table
 		for key, value := range keys {
@@ -227,7 +231,7 @@ func (l *loader) sections() (names []string) {
 		section, _, _ := strings.Cut(s.key, ".")
 		names = append(names, section)
 	}
-	return slices.Compact(names)
+	return append(slices.Compact(names), "stream")
 }
 
 // nearestKey is what an unknown key was probably meant to be: a key of the same

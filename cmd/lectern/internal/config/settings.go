@@ -26,9 +26,10 @@ const (
 	asBool
 )
 
-// settings is every key there is, in the order of config.toml.
+// settings is every key there is, in the order of config.toml; the streams' are
+// behind all others.
 func (c *Config) settings() []setting {
-	return []setting{
+	all := []setting{
 		address("listen.address", &c.Listen.Address),
 		choice("listen.share_port", &c.Listen.SharePort),
 		count("listen.loops", &c.Listen.Loops, 0, 1024),
@@ -57,6 +58,13 @@ func (c *Config) settings() []setting {
 		size("limits.credit_max", &c.Limits.CreditMax, 64<<10, 1<<30),
 		count("limits.rows_waiting_max", &c.Limits.RowsWaitingMax, slotsMin, 1_000_000_000),
 
+		word("streams.unknown", &c.Streams.Unknown, "take", "refuse"),
+		count("streams.unknown_share", &c.Streams.UnknownShare, 1, shareMax),
+		count("streams.unknown_keys_max", &c.Streams.UnknownKeysMax, 0, 1<<28),
+		count("streams.unknown_rate_max", &c.Streams.UnknownRateMax, 0, rateMaxMax),
+		word("streams.unknown_users", &c.Streams.UnknownUsers, usersWords...),
+		file("streams.salt_file", &c.Streams.SaltFile),
+
 		path("spool.dir", &c.Spool.Dir),
 		choice("spool.share", &c.Spool.Share),
 		size("spool.size_max", &c.Spool.SizeMax, spool.SizeMin, 1<<50),
@@ -81,12 +89,17 @@ func (c *Config) settings() []setting {
 		level("log.level", &c.Log.Level),
 		word("log.format", &c.Log.Format, "text", "json"),
 	}
+	for i := range c.Named {
+		all = append(all, c.Named[i].settings()...)
+	}
+	return all
 }
 
 // Setting is one key with its value, as they would stand in config.toml.
 type Setting struct{ Key, Value string }
 
-// Settings is every key with its value, in the order of config.toml.
+// Settings is every key with its value, in the order of config.toml, and behind
+// them those of the streams.
 func (c *Config) Settings() []Setting {
 	var all []Setting
 	for _, s := range c.settings() {
