@@ -10,6 +10,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/spool"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -65,15 +66,15 @@ func (s *system) open() *spool.Recovered {
 		}
 		s.set = metrics.NewSet()
 		if s.rand.IntN(4) == 0 {
-			s.disk.diesAt = s.disk.steps + 1 + s.rand.IntN(12)
+			s.disk.CrashAt = s.disk.Steps + 1 + s.rand.IntN(12)
 		}
 		opened, r, err := spool.Open(s.spoolOptions(s.disk, s.set))
-		if s.disk.dead() {
+		if s.disk.Dead() {
 			s.counts["died at the start"]++
-			s.disk.restart(s.rand.IntN(2) == 0)
+			endProcess(s.disk, s.rand.IntN(2) == 0)
 			continue
 		}
-		s.disk.diesAt = 0
+		s.disk.CrashAt = 0
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -88,7 +89,7 @@ func (s *system) open() *spool.Recovered {
 	}
 }
 
-func (s *system) spoolOptions(d *disk, set *metrics.Set) spool.Options {
+func (s *system) spoolOptions(d *vfstest.Disk, set *metrics.Set) spool.Options {
 	return spool.Options{
 		Dir: "/spool", SizeMax: s.size, LogSize: 8 << 10, Files: d, Metrics: set,
 		Logger: slog.New(slog.DiscardHandler), Clock: func() time.Time { return s.now },
@@ -104,7 +105,7 @@ func (s *system) everything() totals {
 	}
 	set := metrics.NewSet()
 	defer set.UnregisterAllMetrics()
-	opened, r, err := spool.Open(s.spoolOptions(s.disk.clone(), set))
+	opened, r, err := spool.Open(s.spoolOptions(s.disk.Clone(), set))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -226,7 +227,7 @@ func (s *system) checkSources(all []storage.Source) {
 
 // end lets everything arrive that still can, and looks for it in the store.
 func (s *system) end() {
-	s.disk.diesAt, s.disk.failing, s.away = 0, 0, false
+	s.disk.CrashAt, s.disk.Fault, s.away = 0, nil, false
 	for len(s.air) > 0 {
 		s.land()
 		s.drain()

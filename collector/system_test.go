@@ -16,6 +16,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/spool"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -177,7 +178,7 @@ type system struct {
 	events []wire.Event
 	shards []*shard
 	cuts   *cutter
-	disk   *disk
+	disk   *vfstest.Disk
 	spool  *spool.Spool
 	size   int64 // of the spool
 	set    *metrics.Set
@@ -209,7 +210,7 @@ type system struct {
 
 func newSystem(t *testing.T, r *rand.Rand, counts map[string]int) *system {
 	s := &system{
-		T: t, rand: r, counts: counts, now: epoch, disk: newDisk(r), events: make([]wire.Event, 256),
+		T: t, rand: r, counts: counts, now: epoch, disk: vfstest.New(r.Uint64()), events: make([]wire.Event, 256),
 		limits: Options{
 			SourcesMax: 1000, ConnectionsMax: 1000, CreditMax: 200 << r.IntN(6),
 			ConnectionIdleMax: longerThanARound, SourceIdleMax: longerThanARound, SessionIdleMax: longerThanARound,
@@ -255,9 +256,9 @@ var actions = []struct {
 	{6, (*system).merge},
 	{10, (*system).answerLate},
 	{2, func(s *system) { s.crash() }},
-	{1, func(s *system) { s.disk.diesAt = s.disk.steps + 1 + s.rand.IntN(30) }},
-	{3, func(s *system) { s.disk.failing, s.disk.ofNames = s.disk.steps+1+s.rand.IntN(20), false }},
-	{3, func(s *system) { s.disk.failing, s.disk.ofNames = s.disk.steps+1+s.rand.IntN(80), true }},
+	{1, func(s *system) { s.disk.CrashAt = s.disk.Steps + 1 + s.rand.IntN(30) }},
+	{3, func(s *system) { s.fail(20, false) }},
+	{3, func(s *system) { s.fail(80, true) }},
 	{1, (*system).stop},
 	{12, (*system).sweep},
 	{5, (*system).retire},
@@ -278,7 +279,7 @@ func (s *system) run() {
 		n := s.rand.IntN(s.odds[len(s.odds)-1])
 		at, _ := slices.BinarySearchFunc(s.odds, n, func(below, n int) int { return cmp.Compare(below, n+1) })
 		actions[at].do(s)
-		if s.disk.dead() {
+		if s.disk.Dead() {
 			s.counts["died"]++
 			s.crash()
 		}
@@ -386,7 +387,7 @@ func (s *system) makeRoom(shard *shard) bool {
 	if !ready() && !s.inSeal {
 		s.cut(causeFull)
 	}
-	return ready() && !s.disk.dead()
+	return ready() && !s.disk.Dead()
 }
 
 // taking notes what a loop does with a frame.
@@ -775,7 +776,7 @@ func (s *system) freeze(all bool) {
 // ship gives the store the oldest block. Its answer may be wrong, late or lost.
 func (s *system) ship() {
 	b, ok, err := s.spool.Oldest()
-	if err != nil || !ok || s.disk.dead() {
+	if err != nil || !ok || s.disk.Dead() {
 		return
 	}
 	what := s.rand.IntN(10)
@@ -932,7 +933,7 @@ func (s *system) crash() {
 
 // stop ends the process as an operator does.
 func (s *system) stop() {
-	if s.cut(causeStop) && !s.disk.dead() {
+	if s.cut(causeStop) && !s.disk.Dead() {
 		s.counts["stop"]++
 		s.freeze(true)
 		_ = s.spool.Close()
@@ -940,8 +941,29 @@ func (s *system) stop() {
 	}
 }
 
+// fail has operations of the disk fail for some time: all syncs of its directory, or
+// some of any kind.
+func (s *system) fail(within int, names bool) {
+	until := s.disk.Steps + 1 + s.rand.IntN(within)
+	s.disk.Fault = func(o vfstest.Op) error {
+		if o.Step < until && (names && o.What == "syncdir" || !names && s.rand.IntN(3) == 0) {
+			return vfstest.ErrFault
+		}
+		return nil
+	}
+}
+
+// endProcess ends the process, and with power the machine.
+func endProcess(d *vfstest.Disk, power bool) {
+	if power {
+		d.PowerLoss()
+	} else {
+		d.Kill()
+	}
+}
+
 func (s *system) restart(power bool) {
-	s.disk.restart(power)
+	endProcess(s.disk, power)
 	for _, c := range s.callers {
 		if s.rand.IntN(2) == 0 {
 			s.receive(c) // what the process said before it died

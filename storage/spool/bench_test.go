@@ -9,22 +9,23 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // quick is a file system on which a sync costs nothing and is timed apart.
 type quick struct {
-	Files
+	vfs.FS
 	sync time.Duration
 	real bool
 }
 
 type quickFile struct {
-	File
+	vfs.File
 	q *quick
 }
 
-func (q *quick) Create(path string) (File, error) {
-	f, err := q.Files.Create(path)
+func (q *quick) Create(path string) (vfs.File, error) {
+	f, err := q.FS.Create(path)
 	return quickFile{f, q}, err
 }
 
@@ -45,7 +46,7 @@ func BenchmarkSeal(b *testing.B) {
 	for _, rows := range []int{100, 10_000, 100_000} {
 		for _, real := range []bool{true, false} {
 			b.Run(fmt.Sprintf("rows=%d/sync=%v", rows, real), func(b *testing.B) {
-				q := &quick{Files: systemFiles{}, real: real}
+				q := &quick{FS: vfs.OS{}, real: real}
 				s, _, err := Open(Options{Dir: b.TempDir(), SizeMax: 1 << 30, Files: q, Logger: silent})
 				if err != nil {
 					b.Fatal(err)

@@ -3,6 +3,8 @@ package spool
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // crashSeeds is how often each crash is tried.
@@ -68,19 +70,19 @@ func runFaults(t *testing.T, script, kind string, first, n, crash int, seed uint
 	w.s = s
 	w.recovered(r)
 	seen := 0
-	w.disk.fault = func(o op) error {
-		if o.what != kind {
+	w.disk.Fault = func(o vfstest.Op) error {
+		if o.What != kind {
 			return nil
 		}
 		seen++
 		if seen > first && seen <= first+n {
-			return errFault
+			return vfstest.ErrFault
 		}
 		return nil
 	}
-	w.disk.crashAt = crash
+	w.disk.CrashAt = crash
 	w.play(script)
-	w.disk.powerLoss()
+	w.disk.PowerLoss()
 	w.reopen(true)
 	w.end()
 	return w
@@ -99,7 +101,7 @@ func (w *world) play(script string) {
 		case 't':
 			w.storeOne()
 		}
-		if w.disk.steps >= w.disk.crashAt {
+		if w.disk.Steps >= w.disk.CrashAt {
 			return
 		}
 	}
@@ -113,7 +115,7 @@ func runScript(t *testing.T, script string, crash, start int, seed uint64) *worl
 	rng := rand.New(rand.NewPCG(seed, 9))
 	w := newWorld(t, rng, seed)
 	w.o.SizeMax, w.o.blockRows, w.o.mergeAt = 1<<20, 2, 2
-	w.disk.crashAt = crash
+	w.disk.CrashAt = crash
 	s, r, err := Open(w.o)
 	if err == nil {
 		w.s = s
@@ -121,17 +123,17 @@ func runScript(t *testing.T, script string, crash, start int, seed uint64) *worl
 		w.play(script)
 	}
 	if seed%2 == 0 {
-		w.disk.kill()
+		w.disk.Kill()
 	} else {
-		w.disk.powerLoss()
+		w.disk.PowerLoss()
 	}
-	w.disk.crashAt = w.disk.steps + start
-	if s, r, err = Open(w.o); err == nil && w.disk.steps < w.disk.crashAt {
+	w.disk.CrashAt = w.disk.Steps + start
+	if s, r, err = Open(w.o); err == nil && w.disk.Steps < w.disk.CrashAt {
 		w.counts["started"]++
 		w.s = s
 		w.recovered(r)
 	}
-	w.disk.powerLoss()
+	w.disk.PowerLoss()
 	w.reopen(true)
 	w.end()
 	return w

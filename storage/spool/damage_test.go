@@ -13,21 +13,12 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
-// names lists the files of which the name begins so.
-func (m *memory) names(prefix string) (names []string) {
-	entries, _ := m.List("")
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name, prefix) {
-			names = append(names, e.Name)
-		}
-	}
-	return names
-}
-
 func TestTornTailIsCutAndCounted(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	s, _ := mustOpen(t, o)
 	for i := range uint64(3) {
@@ -35,9 +26,9 @@ func TestTornTailIsCutAndCounted(t *testing.T) {
 	}
 	at := s.log.end
 	mustSeal(t, s, testSeal(4))
-	m.kill()
-	n := m.now[logName(1)]
-	clear(n.data[at+100:]) // half of the last record did not reach the disk
+	m.Kill()
+	data := m.Data(logName(1))
+	clear(data[at+100:]) // half of the last record did not reach the disk
 	o.Metrics = metrics.NewSet()
 	s, r := mustOpen(t, o)
 	if r.Torn < 100-7 || r.Torn > 600 || len(r.SetAside) != 0 || r.Last != 3 || len(rowsOf(r)) != 3 {
@@ -46,7 +37,7 @@ func TestTornTailIsCutAndCounted(t *testing.T) {
 	if got := s.meters.torn.Get(); got != uint64(r.Torn) {
 		t.Errorf("the metric says %d", got)
 	}
-	m.kill()
+	m.Kill()
 	if _, r = mustOpen(t, o2(o)); r.Torn != 0 || r.Last != 3 || len(r.SetAside) != 0 {
 		t.Errorf("the next start recovered %+v", r)
 	}
@@ -62,7 +53,7 @@ func o2(o Options) Options {
 // file is used, and the file is kept.
 func TestBadRecordInTheMiddle(t *testing.T) {
 	for _, last := range []bool{true, false} {
-		m := newMemory(1)
+		m := vfstest.New(1)
 		o := testOptions(m)
 		s, _ := mustOpen(t, o)
 		var at int64
@@ -76,8 +67,8 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 			s.log.broken = true
 			mustSeal(t, s, testSeal(6))
 		}
-		m.kill()
-		m.now[logName(1)].data[at+recordHeaderSize+50] ^= 1
+		m.Kill()
+		m.Data(logName(1))[at+recordHeaderSize+50] ^= 1
 		d := &dump{}
 		o.Logger = d.logger()
 		s, r := mustOpen(t, o)
@@ -95,10 +86,10 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		if err := freezeRows(s, rows, r.Books, r.Window, r.Last); err != nil {
 			t.Fatal(err)
 		}
-		if got := m.names("log-"); len(got) != 2 || got[0] != logName(1)+badSuffix {
+		if got := m.Names("log-"); len(got) != 2 || got[0] != logName(1)+badSuffix {
 			t.Errorf("after the rest is frozen there is %v", got)
 		}
-		m.kill()
+		m.Kill()
 		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Runs != 1 || len(rowsOf(r)) != 0 {
 			t.Errorf("the next start recovered %+v", r)
 		}
@@ -107,15 +98,15 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 
 // What is missing at the end of an older file is no torn tail either.
 func TestOlderFileEndsEarly(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
 	at := s.log.end
 	mustSeal(t, s, testSeal(2))
 	s.log.broken = true
 	mustSeal(t, s, testSeal(3))
-	m.kill()
-	clear(m.now[logName(1)].data[at:])
+	m.Kill()
+	clear(m.Data(logName(1))[at:])
 	_, r := mustOpen(t, testOptions(m))
 	if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Last != 3 || len(rowsOf(r)) != 2 {
 		t.Errorf("recovered %+v", r)
@@ -124,16 +115,16 @@ func TestOlderFileEndsEarly(t *testing.T) {
 
 // A record that another file left behind on the disk is none of this one.
 func TestRecordsOfOtherFilesAreNotRead(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
-	other := newMemory(2)
+	other := vfstest.New(2)
 	o, _ := mustOpen(t, testOptions(other))
 	mustSeal(t, o, testSeal(1))
 	at := o.log.end
 	mustSeal(t, o, testSeal(2))
-	m.kill()
-	copy(m.now[logName(1)].data[s.log.end:], other.now[logName(1)].data[at:o.log.end])
+	m.Kill()
+	copy(m.Data(logName(1))[s.log.end:], other.Data(logName(1))[at:o.log.end])
 	_, r := mustOpen(t, testOptions(m))
 	if r.Last != 1 || len(rowsOf(r)) != 1 || r.Torn == 0 {
 		t.Errorf("recovered %+v", r)
@@ -142,7 +133,7 @@ func TestRecordsOfOtherFilesAreNotRead(t *testing.T) {
 
 // A file of which nothing can be read is set aside at once, and a start goes on.
 func TestDamagedHeaders(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
@@ -150,18 +141,18 @@ func TestDamagedHeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, testSeal(2))
-	m.kill()
-	run := m.names("run-")[0]
-	m.now[run].data[20] ^= 1
+	m.Kill()
+	run := m.Names("run-")[0]
+	m.Data(run)[20] ^= 1
 	s, r := mustOpen(t, o2(o))
 	if !slices.Equal(r.SetAside, []string{run}) || r.Last != 2 || len(rowsOf(r)) != 1 || s.LastNumber() != 1 {
 		t.Errorf("run: recovered %+v, last number %d", r, s.LastNumber())
 	}
-	if got := m.names("run-"); !slices.Equal(got, []string{run + badSuffix}) {
+	if got := m.Names("run-"); !slices.Equal(got, []string{run + badSuffix}) {
 		t.Errorf("there is %v", got)
 	}
-	m.kill()
-	m.now[logName(2)].data[10] ^= 1
+	m.Kill()
+	m.Data(logName(2))[10] ^= 1
 	s, r = mustOpen(t, o2(o))
 	if !slices.Equal(r.SetAside, []string{logName(2)}) {
 		t.Errorf("log: recovered %+v", r)
@@ -174,7 +165,7 @@ func TestDamagedHeaders(t *testing.T) {
 
 // A block that cannot be read is passed over; the run is kept in the end.
 func TestDamagedBlock(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	o.blockRows = 1
 	s, _ := mustOpen(t, o)
@@ -182,8 +173,8 @@ func TestDamagedBlock(t *testing.T) {
 	if err := freezeRows(s, []storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
-	run := m.names("run-")[0]
-	m.now[run].data[runHeaderSize+periodSize+40] ^= 1
+	run := m.Names("run-")[0]
+	m.Data(run)[runHeaderSize+periodSize+40] ^= 1
 	var got []uint64
 	for {
 		b, ok, err := s.Oldest()
@@ -201,7 +192,7 @@ func TestDamagedBlock(t *testing.T) {
 	if !slices.Equal(got, []uint64{1, 3}) {
 		t.Errorf("blocks %v were given out", got)
 	}
-	if names := m.names("run-"); !slices.Equal(names, []string{run + badSuffix}) {
+	if names := m.Names("run-"); !slices.Equal(names, []string{run + badSuffix}) {
 		t.Errorf("there is %v", names)
 	}
 	if s.meters.setAside.Get() != 1 {
@@ -216,14 +207,14 @@ func TestDamagedBlock(t *testing.T) {
 // One failed sync costs a new file; a second one costs the acknowledgement until
 // the disk is well again.
 func TestFailedSync(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
 	failures := 1
-	m.fault = func(o op) error {
-		if o.what == "sync" && failures > 0 {
+	m.Fault = func(o vfstest.Op) error {
+		if o.What == "sync" && failures > 0 {
 			failures--
-			return errFault
+			return vfstest.ErrFault
 		}
 		return nil
 	}
@@ -231,7 +222,7 @@ func TestFailedSync(t *testing.T) {
 	if s.log.id != 2 {
 		t.Errorf("it goes on in log file %d", s.log.id)
 	}
-	m.fault = func(op) error { return errFault } // a full disk as well
+	m.Fault = func(vfstest.Op) error { return vfstest.ErrFault } // a full disk as well
 	if n, err := s.Seal(testSeal(3)); err == nil || n != 3 {
 		t.Fatalf("seal 3 got %d, %v", n, err)
 	}
@@ -247,7 +238,7 @@ func TestFailedSync(t *testing.T) {
 	if s.meters.failures.Get() != 1 {
 		t.Errorf("%d failures", s.meters.failures.Get())
 	}
-	m.fault = nil
+	m.Fault = nil
 	if err := s.Retry(); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +249,7 @@ func TestFailedSync(t *testing.T) {
 		t.Error("no room after a retry")
 	}
 	mustSeal(t, s, testSeal(4))
-	m.powerLoss()
+	m.PowerLoss()
 	_, r := mustOpen(t, testOptions(m))
 	if r.Last != 4 || len(rowsOf(r)) != 4 || len(r.SetAside) != 0 {
 		t.Errorf("recovered %+v", r)
@@ -279,10 +270,10 @@ func TestQuota(t *testing.T) {
 }
 
 func testQuota(t *testing.T, every uint64) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	o.SizeMax = 8 * o.LogSize
-	m.capacity = int(o.SizeMax) + 100 // no operation fails for want of room
+	m.Capacity = int(o.SizeMax) + 100 // no operation fails for want of room
 	s, _ := mustOpen(t, o)
 	content, frozen := uint64(0), uint64(0)
 	freeze := func() {
@@ -366,7 +357,7 @@ func must[T any](v T, err error) T {
 }
 
 func TestSizeMaxTooSmall(t *testing.T) {
-	o := testOptions(newMemory(1))
+	o := testOptions(vfstest.New(1))
 	o.SizeMax = 3 * o.LogSize
 	if _, _, err := Open(o); err == nil {
 		t.Error("it was opened")
@@ -377,7 +368,7 @@ func TestSizeMaxTooSmall(t *testing.T) {
 // knows: it must not be used.
 func knowsBirths(t *testing.T, dir string) bool {
 	t.Helper()
-	f, err := (systemFiles{}).Open(filepath.Join(dir, "collector"))
+	f, err := (vfs.OS{}).Open(filepath.Join(dir, "collector"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -510,15 +501,15 @@ func TestInspect(t *testing.T) {
 // to some number are frozen, gives none of these numbers again: a seal of such a
 // number would count as frozen at the next start, and its rows be nowhere.
 func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
-	for name, damage := range map[string]func(m *memory, third int64){
-		"the log's header": func(m *memory, _ int64) { m.now[logName(1)].data[20] ^= 1 },
-		"the last seal, with a mark behind it": func(m *memory, third int64) {
-			m.now[logName(1)].data[third+recordHeaderSize+50] ^= 1
+	for name, damage := range map[string]func(m *vfstest.Disk, third int64){
+		"the log's header": func(m *vfstest.Disk, _ int64) { m.Data(logName(1))[20] ^= 1 },
+		"the last seal, with a mark behind it": func(m *vfstest.Disk, third int64) {
+			m.Data(logName(1))[third+recordHeaderSize+50] ^= 1
 		},
-		"the log is gone": func(m *memory, _ int64) { _ = m.Remove("/spool/" + logName(1)) },
+		"the log is gone": func(m *vfstest.Disk, _ int64) { _ = m.Remove("/spool/" + logName(1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMemory(1)
+			m := vfstest.New(1)
 			o := testOptions(m)
 			s, _ := mustOpen(t, o)
 			var third int64
@@ -532,14 +523,14 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 			if err := s.Stored(1); err != nil { // a mark; two runs wait
 				t.Fatal(err)
 			}
-			m.kill()
+			m.Kill()
 			damage(m, third)
 			s, r := mustOpen(t, o2(o))
 			if r.Last < 3 {
 				t.Errorf("the last seal is %d, and 3 are frozen", r.Last)
 			}
 			mustSeal(t, s, testSeal(77)) // this one is acknowledged
-			m.kill()
+			m.Kill()
 			if _, r = mustOpen(t, o2(o)); len(rowsOf(r)) != 1 || rowsOf(r)[0].Content != 77 {
 				t.Errorf("the seal that was acknowledged after the damage is not there: %+v", r)
 			}
@@ -551,25 +542,25 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 // it, and a power loss after that takes it. That is no damage.
 func TestMarkThatWasNotSynced(t *testing.T) {
 	for seed := range uint64(50) {
-		m := newMemory(seed)
+		m := vfstest.New(seed)
 		o := testOptions(m)
 		s, _ := mustOpen(t, o)
 		n := mustSeal(t, s, testSeal(1))
 		if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 			t.Fatal(err)
 		}
-		m.fault = func(o op) error {
-			if o.what == "sync" || o.what == "create" {
-				return errFault
+		m.Fault = func(o vfstest.Op) error {
+			if o.What == "sync" || o.What == "create" {
+				return vfstest.ErrFault
 			}
 			return nil
 		}
 		if err := s.Stored(1); err != nil {
 			t.Fatal(err)
 		}
-		m.kill()
+		m.Kill()
 		mustOpen(t, o)
-		m.powerLoss()
+		m.PowerLoss()
 		if _, r := mustOpen(t, o); len(r.SetAside) > 0 || r.Last != 1 {
 			t.Fatalf("seed %d: set aside are %v, the last seal is %d", seed, r.SetAside, r.Last)
 		}
@@ -579,14 +570,14 @@ func TestMarkThatWasNotSynced(t *testing.T) {
 // A log file that could not be begun, and not be removed either, says where the
 // one before it ended: nothing may be written behind that any more.
 func TestLogThatWasBegunInVain(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	o.LogSize = 2 << 10
 	s, _ := mustOpen(t, o)
 	n := mustSeal(t, s, testSeal(1))
-	m.fault = func(o op) error {
-		if o.what == "syncdir" || o.what == "remove" {
-			return errFault
+	m.Fault = func(o vfstest.Op) error {
+		if o.What == "syncdir" || o.What == "remove" {
+			return vfstest.ErrFault
 		}
 		return nil
 	}
@@ -597,17 +588,17 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 	if _, err := s.Seal(large); err == nil {
 		t.Fatal("it is sealed, and a new file could not be begun")
 	}
-	m.fault = nil
+	m.Fault = nil
 	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Stored(1); err != nil { // a mark, small enough for the old file
 		t.Fatal(err)
 	}
-	if names := m.names("run-"); len(names) > 0 {
+	if names := m.Names("run-"); len(names) > 0 {
 		t.Fatalf("%v are left", names)
 	}
-	m.kill()
+	m.Kill()
 	if _, r := mustOpen(t, o); len(r.SetAside) > 0 || len(rowsOf(r)) != 0 && rowsOf(r)[0].Content == 1 {
 		t.Errorf("a block that is stored is counted again: %+v", r)
 	}
@@ -617,7 +608,7 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 // refused, and the next one has everything.
 func TestUnreadableAtStart(t *testing.T) {
 	for fail, more := 1, true; more; fail++ {
-		m := newMemory(1)
+		m := vfstest.New(1)
 		o := testOptions(m)
 		o.LogSize = 1 << 10
 		s, _ := mustOpen(t, o)
@@ -628,10 +619,10 @@ func TestUnreadableAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustSeal(t, s, testSeal(7))
-		m.kill()
-		before := m.names("")
+		m.Kill()
+		before := m.Names("")
 		left := fail
-		m.unread = func(op) error {
+		m.Unread = func(vfstest.Op) error {
 			if left--; left == 0 {
 				return errUnread
 			}
@@ -641,8 +632,8 @@ func TestUnreadableAtStart(t *testing.T) {
 		if more = left <= 0; more && (!errors.Is(err, errUnread) || !strings.Contains(err.Error(), "/spool/")) {
 			t.Fatalf("read %d fails: recovered %+v, %v", fail, r, err)
 		}
-		m.kill()
-		if after := m.names(""); more && !slices.Equal(before, after) {
+		m.Kill()
+		if after := m.Names(""); more && !slices.Equal(before, after) {
 			t.Errorf("read %d fails: of %v is left %v", fail, before, after)
 		}
 		s, r = mustOpen(t, o2(o))
@@ -658,7 +649,7 @@ func TestUnreadableAtStart(t *testing.T) {
 // A block that the disk does not give now is neither damaged nor in the way of
 // others, and comes when it is given.
 func TestUnreadableBlock(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for i := range uint64(2) {
 		mustSeal(t, s, testSeal(i+1))
@@ -666,9 +657,9 @@ func TestUnreadableBlock(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := m.names("run-")[0]
-	m.unread = func(o op) error {
-		if o.name == first {
+	first := m.Names("run-")[0]
+	m.Unread = func(o vfstest.Op) error {
+		if o.Name == first {
 			return errUnread
 		}
 		return nil
@@ -687,7 +678,7 @@ func TestUnreadableBlock(t *testing.T) {
 	if err != nil || !c.Damaged() || c.Runs[0].Unread == "" || c.Runs[0].Damage != "" || c.Logs[0].Damage != "" {
 		t.Errorf("inspected %+v, %v", c, err)
 	}
-	m.unread = nil
+	m.Unread = nil
 	if b, ok, err = s.Oldest(); err != nil || !ok || b.Number != 1 || s.meters.setAside.Get() != 0 {
 		t.Errorf("then block %+v, %v, and %d files are set aside", b, err, s.meters.setAside.Get())
 	}
@@ -696,14 +687,14 @@ func TestUnreadableBlock(t *testing.T) {
 // A run that a person has renamed, since the disk does not give it, keeps its
 // numbers.
 func TestRenamedRunKeepsItsNumbers(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
 	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
-	m.kill()
-	run := m.names("run-")[0]
+	m.Kill()
+	run := m.Names("run-")[0]
 	if err := m.Rename(run, run+badSuffix); err != nil {
 		t.Fatal(err)
 	}
@@ -716,7 +707,7 @@ func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 // However many blocks the disk does not give, those behind them go on, and they do
 // when it gives them.
 func TestManyUnreadableBlocks(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	now := time.UnixMilli(1)
 	o.Clock = func() time.Time { return now }
@@ -728,9 +719,9 @@ func TestManyUnreadableBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	names := m.names("run-")[:bad]
-	m.unread = func(o op) error {
-		if slices.Contains(names, o.name) {
+	names := m.Names("run-")[:bad]
+	m.Unread = func(o vfstest.Op) error {
+		if slices.Contains(names, o.Name) {
 			return errUnread
 		}
 		return nil
@@ -756,7 +747,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 	if _, ok, err := s.Oldest(); ok || err == nil {
 		t.Errorf("with nothing that can be read: %t, %v", ok, err)
 	}
-	m.unread = nil
+	m.Unread = nil
 	now = now.Add(time.Hour)
 	if got := next(); got != 1 {
 		t.Errorf("then block %d", got)
@@ -767,7 +758,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 // behind them: a clock that was set back meanwhile does not keep these from being
 // frozen.
 func TestPartedSealsAreLost(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	s, _ := mustOpen(t, o)
 	early, late := row(1), row(2)
@@ -779,8 +770,8 @@ func TestPartedSealsAreLost(t *testing.T) {
 	}
 	s.log.broken = true
 	mustSeal(t, s, &Seal{Window: storage.Window{Start: 2, End: 3}, Rows: []storage.Row{row(3)}, Books: books})
-	m.kill()
-	clear(m.now[logName(1)].data)
+	m.Kill()
+	clear(m.Data(logName(1)))
 	s, r := mustOpen(t, o2(o))
 	if len(rowsOf(r)) != 1 || r.Before != uint64(late.Minute) {
 		t.Errorf("recovered %+v", r)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 const (
@@ -12,7 +14,7 @@ const (
 )
 
 // create makes a file with a temporary name. The caller has dirMu.
-func (s *Spool) create() (f File, temp string, err error) {
+func (s *Spool) create() (f vfs.File, temp string, err error) {
 	if err := s.Present(); err != nil {
 		return nil, "", err
 	}
@@ -24,7 +26,7 @@ func (s *Spool) create() (f File, temp string, err error) {
 
 // writeText writes a small file and gives it its name, in place of one that was
 // there. The caller has dirMu.
-func (s *Spool) writeText(name string, text func(File) []byte) error {
+func (s *Spool) writeText(name string, text func(vfs.File) []byte) error {
 	f, temp, err := s.create()
 	if err != nil {
 		return err

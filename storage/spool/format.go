@@ -13,6 +13,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // FORMAT.md is the authority for all of this.
@@ -73,7 +74,7 @@ var errHeaderLost = fmt.Errorf("%w: the header; its records are read without it"
 
 // readLogHeader reads the header of a log. With errHeaderLost it returns all but
 // the collector, and the end of the log before, which are lost.
-func readLogHeader(f File, id uint64) (h logHeader, err error) {
+func readLogHeader(f vfs.File, id uint64) (h logHeader, err error) {
 	var b [logHeaderSize + recordHeaderSize]byte
 	n, err := f.ReadAt(b[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // Freeze writes rows as numbered blocks, of one day and at most
@@ -86,7 +87,7 @@ func (s *Spool) freezeNothing(m storage.Mark) error {
 // runWriter writes a run file.
 type runWriter struct {
 	s      *Spool
-	f      File
+	f      vfs.File
 	temp   string
 	held   int64      // bytes of the quota
 	rows   rowEncoder // of the block that is written; its buf is what is not in the file yet

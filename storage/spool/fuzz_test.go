@@ -9,13 +9,14 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // FuzzRecover puts any bytes into a log and a run, with the checksums of their
 // headers made right or left wrong: a start neither panics nor fails, and takes
 // no more memory than the files have bytes.
 func FuzzRecover(f *testing.F) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	s, _, err := Open(o)
 	if err != nil {
@@ -32,10 +33,10 @@ func FuzzRecover(f *testing.F) {
 	if _, err := s.Seal(testSeal(4)); err != nil {
 		f.Fatal(err)
 	}
-	run := m.names("run-")[0]
-	goodLog := slices.Clone(m.now[logName(1)].data[:s.log.end])
-	goodRun := slices.Clone(m.now[run].data)
-	collector := slices.Clone(m.now["collector"].data)
+	run := m.Names("run-")[0]
+	goodLog := slices.Clone(m.Data(logName(1))[:s.log.end])
+	goodRun := slices.Clone(m.Data(run))
+	collector := slices.Clone(m.Data("collector"))
 	f.Add(goodLog, goodRun, false)
 	f.Add(goodLog, goodRun, true)
 	f.Add(goodLog[:100], goodRun[:100], true)
@@ -49,11 +50,10 @@ func FuzzRecover(f *testing.F) {
 			mendLog(log, s.collector)
 			mendRun(runFile, s.collector)
 		}
-		m := newMemory(1)
-		for name, data := range map[string][]byte{logName(1): log, run: runFile, "collector": slices.Clone(collector)} {
-			n := &inode{data: data, safe: slices.Clone(data), dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true}
-			m.now[name], m.disk[name] = n, n
-		}
+		m := vfstest.New(1)
+		m.Put(collectorName, slices.Clone(collector)) // the first, as it was
+		m.Put(logName(1), log)
+		m.Put(run, runFile)
 		if _, err := inspect(m, "/spool"); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func FuzzRecover(f *testing.F) {
 			t.Fatal(err)
 		}
 		last := s.sealed
-		m.kill()
+		m.Kill()
 		_, r, err = Open(testOptions(m))
 		if err != nil {
 			t.Fatalf("the second start: %v", err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // Contents is what Inspect found in a directory.
@@ -16,7 +17,7 @@ type Contents struct {
 	Collector uint64 // as the files' headers say; 0 where there is none
 	Logs      []LogContents
 	Runs      []RunContents
-	Bad       []Entry // files that were set aside
+	Bad       []vfs.Entry // files that were set aside
 }
 
 // Damaged says whether anything is, or was set aside, or could not be read.
@@ -39,7 +40,7 @@ func (c *Contents) Damaged() bool {
 
 // LogContents is a log file.
 type LogContents struct {
-	Entry
+	vfs.Entry
 	Records []RecordContents
 	Torn    int64  // bytes of a write that was cut off, or that goes on just now
 	Damage  string // empty: none
@@ -64,7 +65,7 @@ type RecordContents struct {
 
 // RunContents is a run file.
 type RunContents struct {
-	Entry
+	vfs.Entry
 	Window   storage.Window
 	Through  uint64
 	Replaced []string // runs that were merged into it
@@ -87,9 +88,9 @@ type BlockContents struct {
 // Inspect reads a spool directory, checks every checksum in it, and changes
 // nothing. The directory may be that of a running daemon: a file that goes
 // meanwhile is left out. Memory is that of the largest record.
-func Inspect(dir string) (*Contents, error) { return inspect(systemFiles{}, dir) }
+func Inspect(dir string) (*Contents, error) { return inspect(vfs.OS{}, dir) }
 
-func inspect(files Files, dir string) (*Contents, error) {
+func inspect(files vfs.FS, dir string) (*Contents, error) {
 	entries, err := files.List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
@@ -127,7 +128,7 @@ func inspect(files Files, dir string) (*Contents, error) {
 	return c, nil
 }
 
-func (c *Contents) inspectLog(f File, e Entry, ends map[string]int64) LogContents {
+func (c *Contents) inspectLog(f vfs.File, e vfs.Entry, ends map[string]int64) LogContents {
 	l := LogContents{Entry: e}
 	id, _ := parseLogName(e.Name)
 	h, err := readLogHeader(f, id)
@@ -192,7 +193,7 @@ func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
 	return r, ok
 }
 
-func (c *Contents) inspectRun(f File, e Entry, name runName) RunContents {
+func (c *Contents) inspectRun(f vfs.File, e vfs.Entry, name runName) RunContents {
 	out := RunContents{Entry: e, Through: name.through}
 	r, h, err := readRun(f, e.Size, name)
 	if err != nil {
@@ -226,10 +227,10 @@ func verdict(err error) (damage, unread string) {
 // ReadBlock reads one block from a spool directory and changes nothing. Runs
 // that were set aside are read as well, as far as they can be.
 func ReadBlock(dir string, number uint64) (*storage.Block, error) {
-	return readBlock(systemFiles{}, dir, number)
+	return readBlock(vfs.OS{}, dir, number)
 }
 
-func readBlock(files Files, dir string, number uint64) (*storage.Block, error) {
+func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) {
 	entries, err := files.List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)

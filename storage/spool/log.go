@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // logFile is one log file. Only the last one is written and open.
 type logFile struct {
 	id      uint64
 	nonce   uint64
-	file    File
+	file    vfs.File
 	size    int64
 	end     int64  // behind the last durable record
 	newest  uint64 // the largest number of its seals
@@ -260,7 +261,7 @@ func (s *Spool) rotate(kind uint32, number uint64, rec []byte) ([]byte, error) {
 		return rec, errFull
 	}
 
-	write := func(f File) error {
+	write := func(f vfs.File) error {
 		if err := f.Resize(l.size); err != nil {
 			return err
 		}
@@ -281,7 +282,7 @@ func (s *Spool) rotate(kind uint32, number uint64, rec []byte) ([]byte, error) {
 }
 
 // newLog writes a new log file and makes it the one that is written.
-func (s *Spool) newLog(l *logFile, end int64, write func(File) error) error {
+func (s *Spool) newLog(l *logFile, end int64, write func(vfs.File) error) error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
 	if err := s.quota.hold(l.size); err != nil {

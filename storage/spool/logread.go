@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // logReader reads the records of one log file, whatever is in it.
 type logReader struct {
-	f       File
+	f       vfs.File
 	nonce   uint64
 	limit   int64 // nothing behind it is read
 	exact   bool  // the records are known to end at limit: what is missing before it is damage

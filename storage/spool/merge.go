@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // mergeBytesMax is the size above which runs are not merged any more. Rows of
@@ -180,7 +181,7 @@ func (m *merger) add(r *storage.Row, w *runWriter) error {
 // cursor reads the rows of a run one after the other, and has one block of it in
 // memory.
 type cursor struct {
-	f     File
+	f     vfs.File
 	run   *run
 	block int // the next one
 	in    *blockBody

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // freezeOne seals and freezes rows with n keys, one event each.
@@ -52,7 +53,7 @@ func shipAll(t *testing.T, s *Spool) (blocks, events, sent uint64) {
 
 // An outage costs disk by distinct keys.
 func TestMergeKeepsDiskByKeys(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	o.LogSize = 64 << 10
 	s, _ := mustOpen(t, o)
@@ -80,7 +81,7 @@ func TestMergeKeepsDiskByKeys(t *testing.T) {
 // A run that a store may have seen keeps its bytes: tried in this process, or
 // recovered from another.
 func TestTriedRunsAreNotMerged(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
 		freezeOne(t, s, 1)
@@ -95,7 +96,7 @@ func TestTriedRunsAreNotMerged(t *testing.T) {
 	if len(s.runs) != 8 {
 		t.Errorf("%d runs after a merge of seven", len(s.runs))
 	}
-	m.kill()
+	m.Kill()
 	s, _ = mustOpen(t, testOptions(m))
 	if err := s.Merge(t.Context()); err != nil {
 		t.Fatal(err)
@@ -108,7 +109,7 @@ func TestTriedRunsAreNotMerged(t *testing.T) {
 // A merged run has seals that a durable record covers already, and numbers that
 // none knows yet: it must not go before one does.
 func TestMergedNumbersAreRemembered(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
 		freezeOne(t, s, 1)
@@ -124,10 +125,10 @@ func TestMergedNumbersAreRemembered(t *testing.T) {
 	if err := s.Stored(9); err != nil {
 		t.Fatal(err)
 	}
-	if names := m.names("run-"); len(names) > 0 {
+	if names := m.Names("run-"); len(names) > 0 {
 		t.Errorf("%v are left", names)
 	}
-	m.powerLoss()
+	m.PowerLoss()
 	s, _ = mustOpen(t, testOptions(m))
 	if err := s.CheckStore(9); err != nil {
 		t.Error(err)
@@ -137,41 +138,41 @@ func TestMergedNumbersAreRemembered(t *testing.T) {
 // A process that ends between a merge and the removal of what was merged leaves
 // both: the next one ships the merged run alone.
 func TestMergedRunsThatStay(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
 		freezeOne(t, s, 1)
 	}
-	noRemoval := func(o op) error {
-		if o.what == "remove" && o.name != "reserve" {
-			return errFault
+	noRemoval := func(o vfstest.Op) error {
+		if o.What == "remove" && o.Name != "reserve" {
+			return vfstest.ErrFault
 		}
 		return nil
 	}
-	m.fault = noRemoval
+	m.Fault = noRemoval
 	_ = s.Merge(t.Context())
-	if n := len(m.names("run-")); n != 9 {
+	if n := len(m.Names("run-")); n != 9 {
 		t.Fatalf("%d run files after the merge", n)
 	}
-	m.kill()
-	m.fault = noRemoval
+	m.Kill()
+	m.Fault = noRemoval
 	s, _ = mustOpen(t, testOptions(m))
 	if b, ok, err := s.Oldest(); ok || err != nil {
 		t.Errorf("block %d is shipped while the merged runs are there too, %v", b.Number, err)
 	}
-	m.fault = nil
+	m.Fault = nil
 	s.tidy()
 	blocks, events, _ := shipAll(t, s)
 	if blocks != 1 || events != 8 {
 		t.Errorf("%d blocks with %d events are shipped, want 1 with 8", blocks, events)
 	}
-	if names := m.names("run-"); len(names) > 0 {
+	if names := m.Names("run-"); len(names) > 0 {
 		t.Errorf("%v are left", names)
 	}
 }
 
 func TestMergeEndsWithContext(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
 		freezeOne(t, s, 3)
@@ -184,14 +185,14 @@ func TestMergeEndsWithContext(t *testing.T) {
 	if b, ok, err := s.Oldest(); !ok || err != nil || b.Number != 1 {
 		t.Errorf("after a merge that was given up: %v %v %v", b, ok, err)
 	}
-	if names := m.names("1"); len(names) > 0 {
+	if names := m.Names("1"); len(names) > 0 {
 		t.Errorf("%v are left", names)
 	}
 }
 
 // One goroutine seals, one freezes, one ships, one merges; all is stored once.
 func TestConcurrent(t *testing.T) {
-	o := testOptions(newMemory(1))
+	o := testOptions(vfstest.New(1))
 	o.SizeMax = 1 << 30
 	o.mergeAt = 3
 	s, _ := mustOpen(t, o)

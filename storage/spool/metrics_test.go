@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // What waits is known by its rows, over a restart too, and how many of its blocks
 // want a person.
 func TestRowsAndParkedBlocks(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	want := func(rows, parked int) {
 		t.Helper()
@@ -42,7 +43,7 @@ func TestRowsAndParkedBlocks(t *testing.T) {
 	}
 	want(3, 0)
 	s.Park(first.Number)
-	m.kill()
+	m.Kill()
 	s, _ = mustOpen(t, testOptions(m))
 	want(3, 0) // each is tried again
 	if err := s.Stored(oldest().Number); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // Several daemons of one machine can keep their spools below one directory, for
@@ -34,7 +35,7 @@ const doorWait = 10 * time.Second
 // vacant place or a new one, and elders are the directories of the others, whose
 // processes were there before this one.
 func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err error) {
-	if err := (systemFiles{}).MakeDir(o.Dir); err != nil {
+	if err := (vfs.OS{}).MakeDir(o.Dir); err != nil {
 		return nil, nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
 	door, err := knock(filepath.Join(o.Dir, doorName))
@@ -95,8 +96,8 @@ func (s *Spool) rootOf(root string) uint64 {
 // knock locks the door.
 func knock(path string) (io.Closer, error) {
 	for deadline := time.Now().Add(doorWait); ; {
-		door, err := systemFiles{}.Lock(path)
-		if !errors.Is(err, errHeld) {
+		door, err := vfs.OS{}.Lock(path)
+		if !errors.Is(err, vfs.ErrLocked) {
 			return door, err
 		}
 		if time.Now().After(deadline) {
@@ -139,7 +140,7 @@ func unusedPlace(dir string) string {
 
 // Running says whether a process has a place.
 func Running(place string) (bool, error) {
-	running, err := systemFiles{}.locked(filepath.Join(place, lockName))
+	running, err := vfs.OS{}.Locked(filepath.Join(place, lockName))
 	if err != nil {
 		return false, fmt.Errorf("spool: lock %s: %w", place, err)
 	}
@@ -206,8 +207,8 @@ func (s *Spool) vacate() error {
 }
 
 // occupy takes the mark off a place, for good, before anything is written there.
-func (s *Spool) occupy(entries []Entry) error {
-	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == vacantName }) {
+func (s *Spool) occupy(entries []vfs.Entry) error {
+	if !slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == vacantName }) {
 		return nil
 	}
 	if err := s.files.Remove(s.path(vacantName)); err != nil {
@@ -223,7 +224,7 @@ func (s *Spool) occupy(entries []Entry) error {
 func (s *Spool) takeLock() (io.Closer, error) {
 	for deadline := time.Now().Add(s.o.LockWait); ; time.Sleep(20 * time.Millisecond) {
 		lock, err := s.files.Lock(s.path(lockName))
-		if !errors.Is(err, errHeld) || !time.Now().Before(deadline) {
+		if !errors.Is(err, vfs.ErrLocked) || !time.Now().Before(deadline) {
 			return lock, err
 		}
 	}

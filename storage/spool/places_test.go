@@ -12,6 +12,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/storage/vfs"
+
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
@@ -186,10 +188,10 @@ func TestLookIsNoOwner(t *testing.T) {
 
 // lookedAt is a file system on which others look at each directory that was just
 // made.
-type lookedAt struct{ systemFiles }
+type lookedAt struct{ vfs.OS }
 
 func (f lookedAt) MakeDir(dir string) error {
-	err := f.systemFiles.MakeDir(dir)
+	err := f.OS.MakeDir(dir)
 	look, failed := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if failed != nil {
 		return failed

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // ErrGone says that the directory, or the log in it, was removed or replaced under
@@ -14,7 +16,7 @@ var ErrGone = errors.New("the directory of the spool was removed or replaced und
 // it. While it is open no other file can be its like.
 type anchor struct {
 	path string
-	file File
+	file vfs.File
 }
 
 // Present says, as an error that is ErrGone, that the directory is no longer the one

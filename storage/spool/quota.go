@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // quota keeps account of the directory's bytes and holds those that are free in
 // the reserve file, so that a full disk shows at the start and not in the night.
 type quota struct {
 	max     int64
-	reserve File
+	reserve vfs.File
 
 	mu    sync.Mutex // protects the fields below
 	used  int64      // bytes of the files that hold something

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // recovery is the state of a start.
@@ -107,7 +108,7 @@ func (s *Spool) recover() (*Recovered, error) {
 }
 
 // removeTemporary removes what was being written, and returns the others.
-func (s *Spool) removeTemporary(entries []Entry) (left []Entry, err error) {
+func (s *Spool) removeTemporary(entries []vfs.Entry) (left []vfs.Entry, err error) {
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name, tempSuffix) {
 			left = append(left, e)
@@ -121,7 +122,7 @@ func (s *Spool) removeTemporary(entries []Entry) (left []Entry, err error) {
 }
 
 // find looks at every file, and opens runs and logs.
-func (r *recovery) find(entries []Entry) error {
+func (r *recovery) find(entries []vfs.Entry) error {
 	s := r.s
 	for _, e := range entries {
 		name, bad := strings.CutSuffix(e.Name, badSuffix)
@@ -163,7 +164,7 @@ func unread(path string, err error) error {
 		path, err, filepath.Base(path)+badSuffix)
 }
 
-func (r *recovery) findLog(e Entry) error {
+func (r *recovery) findLog(e vfs.Entry) error {
 	id, _ := parseLogName(e.Name)
 	l := &foundLog{logFile: logFile{id: id, size: e.Size}}
 	f, err := r.s.files.Open(r.s.path(e.Name))
@@ -187,7 +188,7 @@ func (r *recovery) findLog(e Entry) error {
 	return r.same(l.header.collector)
 }
 
-func (r *recovery) findRun(e Entry) error {
+func (r *recovery) findRun(e vfs.Entry) error {
 	s := r.s
 	name, ok := parseRunName(e.Name)
 	if !ok {
@@ -549,7 +550,7 @@ func (r *recovery) setAside() {
 
 // readCollector reads the collector id, or draws one for a new directory. Where
 // the file is lost, the others know the id.
-func (r *recovery) readCollector(entries []Entry) error {
+func (r *recovery) readCollector(entries []vfs.Entry) error {
 	s := r.s
 	text, born, err := r.readText(collectorName)
 	if err == nil {
@@ -604,7 +605,7 @@ func (r *recovery) readText(name string) (text []byte, born int64, err error) {
 
 // collectorOfFiles returns the id that the headers say, and whether there are
 // files at all.
-func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool, err error) {
+func (r *recovery) collectorOfFiles(entries []vfs.Entry) (id uint64, files bool, err error) {
 	for _, e := range entries {
 		_, isLog := parseLogName(e.Name)
 		_, isRun := parseRunName(e.Name)
@@ -637,7 +638,7 @@ func (r *recovery) collectorOfFiles(entries []Entry) (id uint64, files bool, err
 func (s *Spool) writeCollector() error {
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	err := s.writeText(collectorName, func(f File) []byte {
+	err := s.writeText(collectorName, func(f vfs.File) []byte {
 		birth, _ := f.Birth()
 		return twoNumbers(collectorName, s.collector, uint64(birth))
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 const (
@@ -28,8 +29,8 @@ func Renew(place string) (moved string, files int, err error) {
 	if _, err := os.Stat(place); err != nil {
 		return "", 0, fmt.Errorf("spool: %w", err)
 	}
-	lock, err := systemFiles{}.Lock(filepath.Join(place, lockName))
-	if errors.Is(err, errHeld) {
+	lock, err := vfs.OS{}.Lock(filepath.Join(place, lockName))
+	if errors.Is(err, vfs.ErrLocked) {
 		return "", 0, fmt.Errorf("spool: %s belongs to a process that runs: stop it first", place)
 	}
 	if err != nil {
@@ -57,7 +58,7 @@ func renew(place string) (moved string, files int, err error) {
 		return "", 0, err
 	}
 	moved = filepath.Join(place, name)
-	if err := (systemFiles{}).MakeDir(moved); err != nil {
+	if err := (vfs.OS{}).MakeDir(moved); err != nil {
 		return moved, 0, err
 	}
 	for _, e := range list {
@@ -70,14 +71,14 @@ func renew(place string) (moved string, files int, err error) {
 		files++
 	}
 	for _, dir := range []string{moved, place} {
-		if err := (systemFiles{}).SyncDir(dir); err != nil {
+		if err := (vfs.OS{}).SyncDir(dir); err != nil {
 			return moved, files, err
 		}
 	}
 	if err := os.Remove(filepath.Join(place, renewingName)); err != nil {
 		return moved, files, err
 	}
-	return moved, files, systemFiles{}.SyncDir(place)
+	return moved, files, vfs.OS{}.SyncDir(place)
 }
 
 // belongs says whether a file is of what a spool holds. Its reserve and what was
@@ -110,7 +111,7 @@ func renewedName(place string, list []fs.DirEntry) (string, error) {
 			break
 		}
 	}
-	f, err := systemFiles{}.Create(path)
+	f, err := vfs.OS{}.Create(path)
 	if err != nil {
 		return "", err
 	}
@@ -120,14 +121,14 @@ func renewedName(place string, list []fs.DirEntry) (string, error) {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = systemFiles{}.SyncDir(place)
+		err = vfs.OS{}.SyncDir(place)
 	}
 	return name, err
 }
 
 // checkRenewed refuses a place of which Renew has moved only a part.
-func (s *Spool) checkRenewed(entries []Entry) error {
-	if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == renewingName }) {
+func (s *Spool) checkRenewed(entries []vfs.Entry) error {
+	if !slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == renewingName }) {
 		return nil
 	}
 	return fmt.Errorf("spool: %s is being renewed, and that was cut off: run `lectern spool renew --dir %s` again", s.o.Dir, s.o.Dir)

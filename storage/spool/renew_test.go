@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // storeAll brings all blocks to a store, and returns the last number.
@@ -40,17 +41,17 @@ func frozen(t *testing.T, s *Spool, content uint64) {
 // A log of which the header alone is damaged loses nothing, the only one of a
 // place included.
 func TestOnlyHeaderIsDamaged(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	frozen(t, s, 1)
 	frozen(t, s, 2)
 	store := storeAll(t, s)
 	mustSeal(t, s, testSeal(3))
-	if logs, runs := m.names("log-"), m.names("run-"); len(logs) != 1 || len(runs) != 0 {
+	if logs, runs := m.Names("log-"), m.Names("run-"); len(logs) != 1 || len(runs) != 0 {
 		t.Fatalf("there are %v and %v", logs, runs)
 	}
-	m.kill()
-	clear(m.now[logName(1)].data[:logHeaderSize])
+	m.Kill()
+	clear(m.Data(logName(1))[:logHeaderSize])
 	c, err := inspect(m, "/spool")
 	if err != nil || c.Logs[0].Damage == "" || len(c.Logs[0].Records) < 4 {
 		t.Errorf("inspected %+v, %v", c, err)
@@ -65,7 +66,7 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
 		t.Fatal(err)
 	}
-	if logs := m.names("log-"); !slices.Equal(logs, []string{logName(1) + badSuffix, logName(2)}) {
+	if logs := m.Names("log-"); !slices.Equal(logs, []string{logName(1) + badSuffix, logName(2)}) {
 		t.Errorf("there are %v", logs)
 	}
 }
@@ -73,7 +74,7 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 // A place of which the only log is lost, again and again, starts all the same, and
 // gives no number twice.
 func TestOnlyLogIsLost(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	store := uint64(0)
 	for i := range uint64(4) {
@@ -96,13 +97,13 @@ func TestOnlyLogIsLost(t *testing.T) {
 			store = last
 		}
 		mustSeal(t, s, testSeal(100))
-		runs := len(m.names("run-"))
-		m.kill()
-		logs := slices.DeleteFunc(m.names("log-"), func(n string) bool { return strings.HasSuffix(n, badSuffix) })
+		runs := len(m.Names("run-"))
+		m.Kill()
+		logs := slices.DeleteFunc(m.Names("log-"), func(n string) bool { return strings.HasSuffix(n, badSuffix) })
 		if len(logs) != 1 {
 			t.Fatalf("there are %v", logs)
 		}
-		clear(m.now[logs[0]].data[:sector])
+		clear(m.Data(logs[0])[:vfstest.Sector])
 		d := &dump{}
 		o := testOptions(m)
 		o.Logger = d.logger()
@@ -116,7 +117,7 @@ func TestOnlyLogIsLost(t *testing.T) {
 		}
 	}
 	last := s.LastNumber()
-	m.kill()
+	m.Kill()
 	if s, r := mustOpen(t, testOptions(m)); s.LastNumber() != last || len(r.SetAside) != 0 {
 		t.Errorf("the next start recovered %+v, last number %d, was %d", r, s.LastNumber(), last)
 	}
@@ -155,7 +156,7 @@ func TestRenew(t *testing.T) {
 	}
 	newest, err := os.OpenFile(filepath.Join(o.Dir, logName(2)), os.O_WRONLY, 0)
 	if err == nil {
-		_, err = newest.WriteAt(make([]byte, sector), 0)
+		_, err = newest.WriteAt(make([]byte, vfstest.Sector), 0)
 		_ = newest.Close()
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // store has everything.
@@ -34,7 +35,7 @@ func TestSealsWithoutRowsLetLogsGo(t *testing.T) {
 
 func sealsWithoutRows(t *testing.T, seals int) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory(1)
+		m := vfstest.New(1)
 		o := testOptions(m)
 		o.SizeMax = 4 * o.LogSize
 		for life := range 6 {
@@ -61,16 +62,16 @@ func sealsWithoutRows(t *testing.T, seals int) {
 			if room := g.Room(); room == 0 {
 				t.Fatalf("life %d is full, with %d logs and %d blocks", life, len(s.logs), s.Blocks())
 			}
-			m.crashAt = m.steps // the process is dead, and what it still tries fails
+			m.CrashAt = m.Steps // the process is dead, and what it still tries fails
 			_ = g.Close(t.Context())
-			m.kill()
+			m.Kill()
 		}
 	})
 }
 
 // The next log has no room on the disk; the one that is written has.
 func TestRoomOfTheRunningLog(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	o.LogSize, o.SizeMax = 256<<10, 4*256<<10+100<<10 // of which a run may take the rest
 	s, _ := mustOpen(t, o)
@@ -110,7 +111,7 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 // to no rows; and when all minutes are frozen there is room again.
 func TestLogsOfOpenMinutesCrowd(t *testing.T) {
 	for _, logs := range []int64{4, 5, 16} {
-		m := newMemory(1)
+		m := vfstest.New(1)
 		o := testOptions(m)
 		o.SizeMax = logs * o.LogSize
 		s, _ := mustOpen(t, o)
@@ -143,7 +144,7 @@ func TestLogsOfOpenMinutesCrowd(t *testing.T) {
 // A seal of as many rows as RoomMost says finds room in an empty spool.
 func TestRoomMost(t *testing.T) {
 	for _, size := range []int64{4 * logSizeDefault, 1 << 30, 8 << 30, 1 << 50} {
-		m := newMemory(1)
+		m := vfstest.New(1)
 		o := testOptions(m)
 		o.LogSize, o.SizeMax = 64<<10, size/(logSizeDefault/(64<<10)) // all in proportion
 		s, _ := mustOpen(t, o)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // run is a run file, of frozen blocks.
@@ -91,7 +92,7 @@ func readError(what string, err error) error {
 }
 
 // readRun reads the header and the index of a run file.
-func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
+func readRun(f vfs.File, size int64, name runName) (*run, *runHeader, error) {
 	if size < runHeaderSize {
 		return nil, nil, damage("%d bytes are too few", size)
 	}
@@ -142,7 +143,7 @@ func readRun(f File, size int64, name runName) (*run, *runHeader, error) {
 }
 
 // loadBlock reads block i of a run.
-func loadBlock(f File, r *run, i int, collector uint64) (*storage.Block, error) {
+func loadBlock(f vfs.File, r *run, i int, collector uint64) (*storage.Block, error) {
 	e := &r.blocks[i]
 	b := &storage.Block{Collector: collector, Number: r.name.first + uint64(i), Day: e.day, Window: r.window, Checksum: e.crc}
 	in, err := readBody(f, e)
@@ -168,7 +169,7 @@ type blockBody struct {
 }
 
 // readBody reads the body of a block.
-func readBody(f File, e *blockEntry) (*blockBody, error) {
+func readBody(f vfs.File, e *blockEntry) (*blockBody, error) {
 	b := make([]byte, e.length)
 	if _, err := f.ReadAt(b, e.at); err != nil && len(b) > 0 {
 		return nil, readError("the block", err)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // shardName is a file that says to which shard of a store the blocks of this
@@ -64,7 +65,7 @@ func (s *Spool) SetShard(text string) error {
 	}
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
-	err := s.writeText(shardName, func(File) []byte { return encodeShard(text) })
+	err := s.writeText(shardName, func(vfs.File) []byte { return encodeShard(text) })
 	if err == nil {
 		err = s.syncDir()
 	}
@@ -160,5 +161,5 @@ func AskResend(place string, numbers ...uint64) error {
 			return fmt.Errorf("spool: %w", err)
 		}
 	}
-	return systemFiles{}.SyncDir(place)
+	return vfs.OS{}.SyncDir(place)
 }

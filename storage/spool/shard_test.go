@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // The shard is kept over restarts, replaced as a whole, and its bytes are these.
@@ -71,15 +72,15 @@ func TestShardIsDamaged(t *testing.T) {
 // the new one; once SetShard has returned it is the new one.
 func TestShardSurvivesPowerCuts(t *testing.T) {
 	for at := 1; ; at++ {
-		m := newMemory(uint64(at))
+		m := vfstest.New(uint64(at))
 		s, _ := mustOpen(t, testOptions(m))
 		if err := s.SetShard("one"); err != nil {
 			t.Fatal(err)
 		}
-		m.crashAt = m.steps + at
+		m.CrashAt = m.Steps + at
 		err := s.SetShard("two")
-		reached := m.steps >= m.crashAt
-		m.powerLoss()
+		reached := m.Steps >= m.CrashAt
+		m.PowerLoss()
 		s, _ = mustOpen(t, testOptions(m))
 		text, read := s.Shard()
 		if read != nil || text != "two" && (text != "one" || err == nil) {

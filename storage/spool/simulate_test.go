@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 var (
@@ -66,7 +67,7 @@ type sealedThing struct {
 type world struct {
 	t      *testing.T
 	rng    *rand.Rand
-	disk   *memory
+	disk   *vfstest.Disk
 	o      Options
 	s      *Spool
 	counts map[string]int
@@ -89,7 +90,7 @@ type world struct {
 
 func newWorld(t *testing.T, rng *rand.Rand, seed uint64) *world {
 	w := &world{
-		t: t, rng: rng, disk: newMemory(seed), counts: map[string]int{},
+		t: t, rng: rng, disk: vfstest.New(seed), counts: map[string]int{},
 		sources: map[uint64]Source{}, tried: map[uint64]uint64{}, store: map[uint64]*storage.Block{},
 	}
 	w.o = Options{
@@ -103,7 +104,7 @@ func simulate(t *testing.T, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	w := newWorld(t, rng, seed)
 	w.mood()
-	w.disk.trace = *seedFlag != 0
+	w.disk.Trace = *seedFlag != 0
 	w.reopen(false)
 	for range simOps {
 		if t.Failed() {
@@ -121,7 +122,7 @@ func (w *world) fail(format string, args ...any) {
 }
 
 func (w *world) step() {
-	if w.disk.crashAt > 0 && w.disk.steps >= w.disk.crashAt {
+	if w.disk.CrashAt > 0 && w.disk.Steps >= w.disk.CrashAt {
 		w.reboot()
 		return
 	}
@@ -160,18 +161,18 @@ func (w *world) do(what int) {
 	case 6:
 		w.counts["close"]++
 		_ = w.s.Close()
-		w.disk.kill()
+		w.disk.Kill()
 		w.reopen(false)
 	case 7:
 		w.reboot()
 	case 8:
-		if w.disk.crashAt == 0 {
-			w.disk.crashAt = w.disk.steps + 1 + w.rng.IntN(40)
+		if w.disk.CrashAt == 0 {
+			w.disk.CrashAt = w.disk.Steps + 1 + w.rng.IntN(40)
 		}
 	case 9:
 		w.fault()
 	case 10:
-		if w.disk.crashAt == 0 {
+		if w.disk.CrashAt == 0 {
 			w.checkLive()
 		}
 	case 11:
@@ -185,10 +186,10 @@ func (w *world) do(what int) {
 // all of them where the spool is crowded, and the store takes what there is. There
 // is room again then, although minutes that go on stay in the logs.
 func (w *world) wait() {
-	if w.disk.crashAt > 0 {
+	if w.disk.CrashAt > 0 {
 		return
 	}
-	w.disk.fault = nil
+	w.disk.Fault = nil
 	for range 2 { // a seal that found no room is taken when there is some
 		w.retry()
 		w.freeze(false)
@@ -206,10 +207,10 @@ func (w *world) wait() {
 // empty brings all there is to a store that works. However full the spool was, it
 // takes seals again then.
 func (w *world) empty() {
-	if w.disk.crashAt > 0 {
+	if w.disk.CrashAt > 0 {
 		return
 	}
-	w.disk.fault = nil
+	w.disk.Fault = nil
 	for range 2 { // a seal that found no room is taken when there is some
 		w.retry()
 		w.freeze(true)
@@ -251,18 +252,18 @@ func (w *world) hasRoom(how string) {
 
 // fault makes some of the next operations fail, of all kinds or a few.
 func (w *world) fault() {
-	until := w.disk.steps + 1 + w.rng.IntN(30)
+	until := w.disk.Steps + 1 + w.rng.IntN(30)
 	odds := 1 + w.rng.IntN(3)
 	kinds := map[string]bool{}
 	for _, kind := range []string{"create", "write", "sync", "resize", "rename", "remove", "syncdir"} {
 		kinds[kind] = w.rng.IntN(3) == 0
 	}
 	all := w.rng.IntN(3) == 0
-	w.disk.fault = func(o op) error {
-		if o.step > until || !all && !kinds[o.what] || w.rng.IntN(odds) > 0 {
+	w.disk.Fault = func(o vfstest.Op) error {
+		if o.Step > until || !all && !kinds[o.What] || w.rng.IntN(odds) > 0 {
 			return nil
 		}
-		return errFault
+		return vfstest.ErrFault
 	}
 }
 
@@ -272,7 +273,7 @@ var errUnread = errors.New("input/output error")
 // unread makes one of the next reads fail, once.
 func (w *world) unread(within int) {
 	left := 1 + w.rng.IntN(within)
-	w.disk.unread = func(op) error {
+	w.disk.Unread = func(vfstest.Op) error {
 		if left--; left == 0 {
 			return errUnread
 		}
@@ -284,11 +285,11 @@ func (w *world) unread(within int) {
 func (w *world) reboot() {
 	if w.rng.IntN(2) == 0 {
 		w.counts["kill"]++
-		w.disk.kill()
+		w.disk.Kill()
 		w.reopen(false)
 	} else {
 		w.counts["power loss"]++
-		w.disk.powerLoss()
+		w.disk.PowerLoss()
 		w.reopen(false)
 	}
 }
@@ -297,22 +298,22 @@ func (w *world) reboot() {
 func (w *world) reopen(quiet bool) {
 	for try := 0; ; try++ {
 		if !quiet && w.rng.IntN(4) == 0 { // a start may be interrupted as well
-			w.disk.crashAt = w.disk.steps + 1 + w.rng.IntN(12)
+			w.disk.CrashAt = w.disk.Steps + 1 + w.rng.IntN(12)
 		}
 		if !quiet && w.rng.IntN(4) == 0 {
 			w.unread(40)
 		}
 		s, r, err := Open(w.o)
-		w.disk.unread = nil
-		if w.disk.crashAt > 0 && w.disk.steps >= w.disk.crashAt {
+		w.disk.Unread = nil
+		if w.disk.CrashAt > 0 && w.disk.Steps >= w.disk.CrashAt {
 			if w.rng.IntN(2) == 0 {
-				w.disk.powerLoss()
+				w.disk.PowerLoss()
 			} else {
-				w.disk.kill()
+				w.disk.Kill()
 			}
 			continue
 		}
-		w.disk.crashAt = 0
+		w.disk.CrashAt = 0
 		if errors.Is(err, errUnread) {
 			w.counts["unread start"]++
 			continue
@@ -367,7 +368,7 @@ func (w *world) recovered(r *Recovered) {
 		}
 	}
 	w.checkSums("after a start")
-	if len(rowsOf(r))+len(r.Books)+r.Runs == 0 && w.disk.fault == nil && w.disk.crashAt == 0 {
+	if len(rowsOf(r))+len(r.Books)+r.Runs == 0 && w.disk.Fault == nil && w.disk.CrashAt == 0 {
 		w.counts["empty start"]++
 		w.hasRoom("empty at the start")
 	}
@@ -735,7 +736,7 @@ func (w *world) ship() {
 		w.unread(4)
 	}
 	b, ok, err := w.s.Oldest()
-	w.disk.unread = nil
+	w.disk.Unread = nil
 	if errors.Is(err, errUnread) {
 		w.counts["unread block"]++
 	}
@@ -781,7 +782,7 @@ func (w *world) merge() {
 		w.unread(20)
 	}
 	err := w.s.Merge(w.t.Context())
-	w.disk.unread = nil
+	w.disk.Unread = nil
 	if err == nil && len(w.s.runs) < runs {
 		w.counts["merge"]++
 	}
@@ -790,7 +791,7 @@ func (w *world) merge() {
 // end brings everything to the store, without failures, and looks at what is
 // left.
 func (w *world) end() {
-	w.disk.kill()
+	w.disk.Kill()
 	w.reopen(true)
 	w.freeze(true)
 	w.storeAll()

@@ -23,6 +23,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // Options configure a Spool.
@@ -30,7 +31,7 @@ type Options struct {
 	Dir     string       // made where it is missing; one process at a time
 	SizeMax int64        // bytes that all files of Dir may take, allocated at Open; at least four times LogSize
 	LogSize int64        // bytes of one log file; 0: 64 MiB
-	Files   Files        // nil: the operating system's
+	Files   vfs.FS       // nil: the operating system's
 	Logger  *slog.Logger // nil: the default one
 	Metrics *metrics.Set // nil: one that nobody sees
 	Clock   func() time.Time
@@ -80,7 +81,7 @@ var errClosed = errors.New("spool: it is closed")
 // Spool is an open spool directory. All methods may be called concurrently.
 type Spool struct {
 	o         Options
-	files     Files
+	files     vfs.FS
 	collector uint64
 	root      uint64 // collector id of the directory that the places are below
 	lock      io.Closer
@@ -150,7 +151,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 		return nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
 	lock, err := s.takeLock()
-	if errors.Is(err, errHeld) {
+	if errors.Is(err, vfs.ErrLocked) {
 		return nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own", o.Dir)
 	}
 	if err != nil {
@@ -179,7 +180,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 
 func (o *Options) fill() {
 	if o.Files == nil {
-		o.Files = systemFiles{}
+		o.Files = vfs.OS{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -12,6 +12,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // The library keeps one goroutine for all summaries; it must not be born inside
@@ -20,7 +22,7 @@ func init() { metrics.NewSet().NewSummary("x") }
 
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func testOptions(files Files) Options {
+func testOptions(files vfs.FS) Options {
 	return Options{Dir: "/spool", SizeMax: 16 << 20, LogSize: 8 << 10, Files: files, Logger: silent}
 }
 
@@ -172,7 +174,7 @@ func TestSecondProcess(t *testing.T) {
 }
 
 func TestCheckStore(t *testing.T) {
-	o := testOptions(newMemory(1))
+	o := testOptions(vfstest.New(1))
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
 	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
@@ -203,14 +205,14 @@ func (d *dump) logger() *slog.Logger { return slog.New(slog.NewTextHandler(d, ni
 
 // A seal is one write and one sync of the log, and a mark that nobody waits for.
 func TestSealIsOneSync(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	o := testOptions(m)
 	o.LogSize = 1 << 20
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
 	did := map[string]int{}
-	m.fault = func(o op) error {
-		did[o.what]++
+	m.Fault = func(o vfstest.Op) error {
+		did[o.What]++
 		return nil
 	}
 	const seals = 50
@@ -225,13 +227,13 @@ func TestSealIsOneSync(t *testing.T) {
 // A source that was let go of and came back before the cut is in both lists of
 // the seal: it is known.
 func TestForgottenSourceThatCameBack(t *testing.T) {
-	m := newMemory(1)
+	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
 	back := testSeal(1)
 	back.Sources[0].Next, back.Forgotten = 100, []uint64{1}
 	mustSeal(t, s, back)
-	m.kill()
+	m.Kill()
 	if _, r := mustOpen(t, testOptions(m)); len(r.Sources) != 1 || r.Sources[0].Next != 100 {
 		t.Errorf("the sources are %+v", r.Sources)
 	}

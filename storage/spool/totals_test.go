@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // Whatever seals of the log are damaged, the books of what a start recovers and of
@@ -17,7 +18,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 	unknown, exact := 0, 0
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 3))
-		m := newMemory(seed)
+		m := vfstest.New(seed)
 		o := testOptions(m)
 		o.LogSize = int64(1+rng.IntN(4)) << 11 // some seeds have several logs
 		o.SizeMax = 1 << 30
@@ -69,13 +70,13 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			if rng.IntN(3) == 0 {
 				spot = at[n] + rng.Int64N(60)
 			}
-			m.now[logName(newest)].data[spot] ^= 1 << rng.IntN(8)
+			m.Data(logName(newest))[spot] ^= 1 << rng.IntN(8)
 			for _, b := range seals[n] {
 				want[b.Stream] += b.Sent
 				taken += b.Sent
 			}
 		}
-		m.kill()
+		m.Kill()
 		for life := range 2 {
 			s, r := mustOpen(t, o2(o))
 			got, damaged := maps.Clone(frozen), map[uint16]uint64{}
@@ -111,7 +112,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			m.kill()
+			m.Kill()
 		}
 		if _, r := mustOpen(t, o2(o)); r.Damaged > 0 || len(r.Books) > 0 {
 			t.Errorf("seed %d: after all is frozen, recovered %+v", seed, r)

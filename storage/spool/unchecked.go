@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // uncheckedName is a file that is there while block numbers have been given that
@@ -41,7 +43,7 @@ func (s *Spool) noteUnchecked() error {
 	if s.checked || s.noted {
 		return nil
 	}
-	err := s.writeText(uncheckedName, func(File) []byte { return twoNumbers(uncheckedName, s.collector, s.base) })
+	err := s.writeText(uncheckedName, func(vfs.File) []byte { return twoNumbers(uncheckedName, s.collector, s.base) })
 	if err != nil {
 		return fmt.Errorf("note that no store was asked: %w", err)
 	}

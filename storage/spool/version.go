@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/vfs"
 )
 
 // Names of files that are one of a kind. places.go has those of places.
@@ -20,20 +21,20 @@ const (
 // which this program must leave alone, and all beside it. It changes nothing. A
 // file that is damaged, cannot be read now, or goes meanwhile, is none.
 func CheckVersions(place string) error {
-	entries, err := systemFiles{}.List(place)
+	entries, err := vfs.OS{}.List(place)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	if err := checkVersions(systemFiles{}, place, entries); errors.Is(err, format.ErrVersion) {
+	if err := checkVersions(vfs.OS{}, place, entries); errors.Is(err, format.ErrVersion) {
 		return err
 	}
 	return nil
 }
 
-func checkVersions(files Files, dir string, entries []Entry) error {
+func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 	for _, e := range entries {
 		check := headOf(e.Name)
 		if check == nil {
@@ -80,7 +81,7 @@ func textKind(name string) string { return "lectern-" + name }
 const smallMax = 128
 
 // readSmall reads one.
-func readSmall(f File) ([]byte, error) {
+func readSmall(f vfs.File) ([]byte, error) {
 	var b [smallMax]byte
 	n, err := f.ReadAt(b[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {

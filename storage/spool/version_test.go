@@ -14,15 +14,15 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // everyFile is a spool in which each kind of file stands, in the middle of its
 // life: two logs, a run that was merged, and all small files.
-func everyFile(t *testing.T) (*memory, Options) {
+func everyFile(t *testing.T) (*vfstest.Disk, Options) {
 	t.Helper()
-	m := newMemory(1)
-	birth := &inode{data: twoNumbers(collectorName, 0xa7, 1), dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true, born: 1}
-	m.births, m.now[collectorName] = 1, birth
+	m := vfstest.New(1)
+	m.Put(collectorName, twoNumbers(collectorName, 0xa7, 1)) // the first file that was born there
 	o := testOptions(m)
 	o.LogSize, o.SizeMax, o.mergeAt = 4<<10, 1<<20, 2
 	o.Clock = func() time.Time { return time.UnixMilli(1728000000000) }
@@ -38,9 +38,9 @@ func everyFile(t *testing.T) (*memory, Options) {
 			t.Fatal(err)
 		}
 	}
-	m.fault = func(o op) error { // the merged runs stay, and so does their mention
-		if o.what == "remove" {
-			return errFault
+	m.Fault = func(o vfstest.Op) error { // the merged runs stay, and so does their mention
+		if o.What == "remove" {
+			return vfstest.ErrFault
 		}
 		return nil
 	}
@@ -48,9 +48,8 @@ func everyFile(t *testing.T) (*memory, Options) {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Forgotten: []uint64{2}})
-	m.kill()
-	note := &inode{data: format.Text(textKind(renewingName), "renewed-1"), dirty: map[int]bool{}, doomed: map[int]bool{}, sized: true}
-	m.now[renewingName] = note
+	m.Kill()
+	m.Put(renewingName, format.Text(textKind(renewingName), "renewed-1"))
 	return m, o
 }
 
@@ -62,14 +61,15 @@ func TestGoldenFiles(t *testing.T) {
 	m, _ := everyFile(t)
 	dir := filepath.Join("testdata", fmt.Sprintf("version-%d", format.Version))
 	var names []string
-	for name, n := range m.now {
-		if len(n.data) == 0 { // empty files have no format
+	for _, name := range m.Names("") {
+		data := m.Data(name)
+		if len(data) == 0 { // empty files have no format
 			continue
 		}
 		names = append(names, name)
 		path := filepath.Join(dir, name)
 		if *updateFlag {
-			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(path, n.data, 0o644)); err != nil {
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(path, data, 0o644)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -77,8 +77,8 @@ func TestGoldenFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(n.data, want) {
-			t.Errorf("%s is not what version %d has: its bytes are\n%x, want\n%x", name, format.Version, n.data, want)
+		if !bytes.Equal(data, want) {
+			t.Errorf("%s is not what version %d has: its bytes are\n%x, want\n%x", name, format.Version, data, want)
 		}
 	}
 	slices.Sort(names)
@@ -92,17 +92,16 @@ func TestGoldenFiles(t *testing.T) {
 // refused, and changes nothing.
 func TestOtherVersionIsLeftAlone(t *testing.T) {
 	whole, o := everyFile(t)
-	for name, n := range whole.now {
-		if len(n.data) == 0 {
+	for _, name := range whole.Names("") {
+		if len(whole.Data(name)) == 0 {
 			continue
 		}
 		for _, kind := range []string{"newer", "newer and damaged behind", "of zero"} {
-			m := newMemory(1)
-			for other, n := range whole.now {
-				m.now[other] = &inode{data: slices.Clone(n.data), safe: slices.Clone(n.data), sized: true, born: n.born}
-			}
-			m.now["7"+tempSuffix], m.now[vacantName] = &inode{}, &inode{} // a start would remove them
-			data := m.now[name].data
+			m := whole.Clone()
+			m.Steps = 0
+			m.Put("7"+tempSuffix, nil) // a start would remove them
+			m.Put(vacantName, nil)
+			data := m.Data(name)
 			v := format.Version + 1
 			if kind == "of zero" {
 				v = 0
@@ -116,29 +115,20 @@ func TestOtherVersionIsLeftAlone(t *testing.T) {
 				data[len(data)-1] ^= 1
 				data[len(data)/2] ^= 1
 			}
-			before := m.image()
+			before := m.Image()
 			o.Files = m
 			_, _, err := Open(o)
 			if !errors.Is(err, format.ErrVersion) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s, %s: %v", name, kind, err)
 			}
-			if after := m.image(); after != before || m.steps > 0 {
-				t.Errorf("%s, %s: %d operations changed\n%s to\n%s", name, kind, m.steps, before, after)
+			if after := m.Image(); after != before || m.Steps > 0 {
+				t.Errorf("%s, %s: %d operations changed\n%s to\n%s", name, kind, m.Steps, before, after)
 			}
 			if c, err := inspect(m, "/spool"); err != nil || (strings.HasPrefix(name, "log-") || strings.HasPrefix(name, "run-")) && !c.Damaged() {
 				t.Errorf("%s, %s: it looks well: %+v, %v", name, kind, c, err)
 			}
 		}
 	}
-}
-
-// image is all that is there.
-func (m *memory) image() string {
-	var s strings.Builder
-	for _, e := range must(m.List("")) {
-		fmt.Fprintf(&s, "%s %x\n", e.Name, m.now[e.Name].data)
-	}
-	return s.String()
 }
 
 // Another version in one place of several is as good as in the process's own: it

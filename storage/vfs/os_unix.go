@@ -1,6 +1,6 @@
 //go:build unix
 
-package spool
+package vfs
 
 import (
 	"errors"
@@ -11,15 +11,14 @@ import (
 	"syscall"
 )
 
-var errHeld = errors.New("another process holds the lock")
+// OS is the operating system's file system. What it makes is for its owner alone.
+type OS struct{}
 
-// systemFiles is the operating system's file system.
-type systemFiles struct{}
-
-func (systemFiles) MakeDir(dir string) error {
+// MakeDir is FS.MakeDir.
+func (OS) MakeDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = (systemFiles{}).MakeDir(filepath.Dir(dir)); err == nil {
+		if err = (OS{}).MakeDir(filepath.Dir(dir)); err == nil {
 			err = os.Mkdir(dir, 0o700)
 		}
 	}
@@ -29,10 +28,11 @@ func (systemFiles) MakeDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return systemFiles{}.SyncDir(filepath.Dir(dir))
+	return OS{}.SyncDir(filepath.Dir(dir))
 }
 
-func (systemFiles) List(dir string) ([]Entry, error) {
+// List is FS.List.
+func (OS) List(dir string) ([]Entry, error) {
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -54,26 +54,32 @@ func (systemFiles) List(dir string) ([]Entry, error) {
 	return entries, nil
 }
 
-func (systemFiles) Create(path string) (File, error) {
+// Create is FS.Create.
+func (OS) Create(path string) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return systemFile{f}, nil
+	return osFile{f}, nil
 }
 
-func (systemFiles) Open(path string) (File, error) {
+// Open is FS.Open.
+func (OS) Open(path string) (File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return systemFile{f}, nil
+	return osFile{f}, nil
 }
 
-func (systemFiles) Rename(from, to string) error { return os.Rename(from, to) }
-func (systemFiles) Remove(path string) error     { return os.Remove(path) }
+// Rename is FS.Rename.
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
 
-func (systemFiles) SyncDir(dir string) error {
+// Remove is FS.Remove.
+func (OS) Remove(path string) error { return os.Remove(path) }
+
+// SyncDir is FS.SyncDir.
+func (OS) SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -82,7 +88,8 @@ func (systemFiles) SyncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
-func (systemFiles) Lock(path string) (io.Closer, error) {
+// Lock is FS.Lock.
+func (OS) Lock(path string) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -92,14 +99,14 @@ func (systemFiles) Lock(path string) (io.Closer, error) {
 	}
 	_ = f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, errHeld
+		return nil, ErrLocked
 	}
 	return nil, err
 }
 
-// locked says whether somebody has a lock. It asks for a shared one, so that who
+// Locked says whether somebody has a lock. It asks for a shared one, so that who
 // only looks is never taken for an owner by others who look.
-func (systemFiles) locked(path string) (bool, error) {
+func (OS) Locked(path string) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return false, err
@@ -112,9 +119,9 @@ func (systemFiles) locked(path string) (bool, error) {
 	return false, err
 }
 
-type systemFile struct{ *os.File }
+type osFile struct{ *os.File }
 
-func (f systemFile) At(path string) (bool, error) {
+func (f osFile) At(path string) (bool, error) {
 	var there, mine syscall.Stat_t
 	err := syscall.Stat(path, &there)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -126,7 +133,7 @@ func (f systemFile) At(path string) (bool, error) {
 	return err == nil && there.Dev == mine.Dev && there.Ino == mine.Ino, err
 }
 
-func (f systemFile) Size() (int64, error) {
+func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err

@@ -1,10 +1,18 @@
-package spool
+// Package vfs is the file system as the daemon's own files need it: few calls, each
+// of which says what it makes durable. OS is the operating system's; package vfstest
+// has one in memory that fails, and forgets what was not synced.
+package vfs
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
-// Files is what the spool does to the file system. Tests put one in that fails,
-// and forgets what was not synced. All methods may be called concurrently.
-type Files interface {
+// ErrLocked says that another process has a lock.
+var ErrLocked = errors.New("another process holds the lock")
+
+// FS is a file system. All methods may be called concurrently.
+type FS interface {
 	// MakeDir makes a directory and its parents durable. One that is there is
 	// no error.
 	MakeDir(dir string) error
@@ -21,7 +29,7 @@ type Files interface {
 	// SyncDir makes what was created, renamed and removed durable.
 	SyncDir(dir string) error
 	// Lock takes a lock file for this process until it is closed or the process
-	// ends. It returns errHeld when another process has it.
+	// ends. It returns ErrLocked when another process has it.
 	Lock(path string) (io.Closer, error)
 }
 

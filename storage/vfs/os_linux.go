@@ -1,4 +1,4 @@
-package spool
+package vfs
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 )
 
 // Sync is fdatasync: the length is made durable with it, the times are not.
-func (f systemFile) Sync() error {
+func (f osFile) Sync() error {
 	for {
 		if err := syscall.Fdatasync(int(f.Fd())); !errors.Is(err, syscall.EINTR) {
 			return err
@@ -16,7 +16,7 @@ func (f systemFile) Sync() error {
 	}
 }
 
-func (f systemFile) Resize(size int64) error {
+func (f osFile) Resize(size int64) error {
 	now, err := f.Size()
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (f systemFile) Resize(size int64) error {
 	return err
 }
 
-func (f systemFile) Birth() (int64, bool) {
+func (f osFile) Birth() (int64, bool) {
 	var st unix.Statx_t
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)
 	if err != nil || st.Mask&unix.STATX_BTIME == 0 {
