@@ -85,6 +85,10 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	if h.Type != wire.TypeEvents {
 		return s.refuseStranger(h, wire.RefusedUnexpected)
 	}
+	if h.Sealed() {
+		// There are no secrets, so nothing in it is proved.
+		return s.refuseStranger(h, wire.RefusedSealed)
+	}
 	n := uint64(h.Count)
 	// Before the source's lock: waiting for a cut lets go of the shard, not of
 	// a stripe that other loops want.
@@ -138,11 +142,8 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		s.flush()
 	}
 	events, why := wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
-	switch {
-	case h.Stream != src.stream:
+	if h.Stream != src.stream {
 		why = wire.RefusedStream
-	case h.Flags&wire.FlagSealed != 0:
-		why = wire.RefusedSealed // there are no keys: it proves as much as one without a tag
 	}
 	// From here on the frame's numbers are used, whatever becomes of it.
 	if src.moves(s.generation) {

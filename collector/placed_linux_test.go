@@ -223,14 +223,7 @@ var placedCases = []struct {
 		p.send(hello)
 		p.goOn()
 	}},
-	{wire.RefusedSealed, all, "a tag", asRefused, edited(withTag)},
-	{wire.RefusedSealed, all, "all have a tag, the beats as well", asRefused, func(p *teller) {
-		p.begin()
-		p.send(withTag(p.number(7)))
-		p.send(withTag(p.number(0)))
-		p.begin()
-		p.goOn()
-	}},
+	{wire.RefusedSealed, all, "a tag, and there is no secret", asLost, edited(withTag)},
 	{wire.RefusedUnexpected, all, "an ack", noEvents, func(p *teller) {
 		p.send(wire.AppendAck(nil, 1, p.id, 0, wire.Ack{}))
 		p.goOn()
@@ -386,6 +379,8 @@ func TestRefusedIsBookedOnce(t *testing.T) {
 		wire.RefusedIdle:        {datagrams},
 		wire.RefusedCredit:      {datagrams, plain},
 		wire.RefusedForgotten:   {datagrams, plain},
+		wire.RefusedUnsealed:    all, // there are no secrets
+		wire.RefusedTime:        all,
 	}
 	var tried [wire.Refusals][ways]bool
 	for why, on := range impossible {

@@ -71,7 +71,10 @@ func (s *sessions) takeReplaced() []*connection {
 // hello begins a session. The shard's mutex is held.
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
 	s.tally.frames[overTCP]++
-	why := wire.ParseHello(h.Body(frame))
+	_, why := wire.ParseHello(h, h.Body(frame))
+	if why == wire.Accepted && h.Sealed() {
+		why = wire.RefusedSealed // there are no secrets
+	}
 	if why == wire.Accepted && (k.started || k.session) {
 		why = wire.RefusedUnexpected
 	}

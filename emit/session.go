@@ -420,7 +420,7 @@ func (t *TCP) judge(c *connection, err error) error {
 		return err
 	}
 	switch refused.Reason {
-	case wire.RefusedSources, wire.RefusedConnections, wire.RefusedIdle, wire.RefusedCredit, wire.RefusedUnexpected:
+	case wire.RefusedSources, wire.RefusedConnections, wire.RefusedIdle, wire.RefusedCredit, wire.RefusedUnexpected, wire.RefusedSealed, wire.RefusedUnsealed:
 		return err // of the moment, and not of the frame
 	case wire.RefusedForgotten:
 		// Of this connection the collector has taken no frame.

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // The builders make the vectors' bytes, and the lines that say what is in them,
@@ -106,32 +107,100 @@ func (h head) events(events ...ev) piece {
 	return h.frameOf(1, len(events), body, lines...)
 }
 
-// sealed builds a sealed events frame.
-func (h head) sealed(secret string, events ...ev) piece {
-	h.flags |= 1
-	p := h.events(events...)
-	copy(p.bytes[4:], le(uint64(len(p.bytes)+16), 2))
+// sealing is what a tag is made with.
+type sealing struct {
+	secret             []byte
+	epoch              byte
+	audience           string
+	emitter, collector []byte // the random bytes of a session's sides; nil outside of one
+}
 
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte{1}) // client to server
-	mac.Write(le(h.source, 8))
-	key := mac.Sum(nil)[:16]
-	nonce := append(le(h.sequence, 8), 0, 0, 0, 0)
+// key derives a key of section 8 of SPEC.md.
+func (s sealing) key(label byte, h head) []byte {
+	mac := hmac.New(sha256.New, s.secret)
+	mac.Write([]byte{label, s.epoch})
+	mac.Write(le(uint64(h.stream), 2))
+	if s.emitter != nil {
+		mac.Write(le(h.source, 8))
+		mac.Write(s.emitter)
+		mac.Write(s.collector)
+	}
+	mac.Write([]byte(s.audience))
+	return mac.Sum(nil)
+}
+
+// marked is p with the flags and the size of a sealed frame, and no tag yet.
+func (s sealing) marked(p piece) piece {
+	p.bytes = slices.Clone(p.bytes)
+	p.bytes[3] |= 1 | s.epoch<<2
+	copy(p.bytes[4:], le(uint64(len(p.bytes)+16), 2))
+	p.lines = slices.Clone(p.lines)
+	p.lines[0] = strings.Replace(p.lines[0], fmt.Sprintf("flags=%d size=%d", p.bytes[3]&2, len(p.bytes)),
+		fmt.Sprintf("flags=%d size=%d", p.bytes[3], len(p.bytes)+16), 1)
+	return p
+}
+
+// tagged appends the tag, and the line that says how it came about.
+func (s sealing) tagged(p piece, key, nonce, tag []byte) piece {
+	p.bytes = append(p.bytes, tag...)
+	line := fmt.Sprintf("seal: epoch=%d audience=%s secret=%x", s.epoch, s.audience, s.secret)
+	if s.emitter != nil {
+		line += fmt.Sprintf(" emitter=%x collector=%x", s.emitter, s.collector)
+	}
+	line += fmt.Sprintf(" key=%x", key)
+	if nonce != nil {
+		line += fmt.Sprintf(" nonce=%x", nonce)
+	}
+	p.lines = append(p.lines, line+fmt.Sprintf(" tag=%x", tag))
+	return p
+}
+
+// sealed builds a sealed events frame: of a session, where there are random bytes.
+func (h head) sealed(s sealing, events ...ev) piece {
+	p := s.marked(h.events(events...))
+	label := byte(1)
+	if s.emitter != nil {
+		label = 3
+	}
+	key := s.key(label, h)[:16]
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic(err)
 	}
-	gcm, err := cipher.NewGCM(block)
+	nonce := p.bytes[8:32]
+	gcm, err := cipher.NewGCMWithNonceSize(block, len(nonce))
 	if err != nil {
 		panic(err)
 	}
-	tag := gcm.Seal(nil, nonce, nil, p.bytes)
+	return s.tagged(p, key, nonce, gcm.Seal(nil, nonce, nil, p.bytes))
+}
 
-	p.bytes = append(p.bytes, tag...)
-	p.lines[0] = fmt.Sprintf("frame: type=events flags=1 size=%d count=%d stream=%d time=%d source=%d sequence=%d position=%d",
-		len(p.bytes), len(events), h.stream, h.time, h.source, h.sequence, h.position)
-	p.lines = append(p.lines, fmt.Sprintf("seal: secret=%x key=%x nonce=%x tag=%x", secret, key, nonce, tag))
-	return p
+// sealedControl seals a hello (label 2), or an ack or a refusal (label 4).
+func (h head) sealedControl(s sealing, label byte, p piece) piece {
+	p = s.marked(p)
+	key := s.key(label, h)
+	mac := hmac.New(sha256.New, key)
+	mac.Write(p.bytes)
+	return s.tagged(p, key, nil, mac.Sum(nil)[:16])
+}
+
+// sealedHello builds the hello that begins a sealed session.
+func (h head) sealedHello(s sealing) piece {
+	p := h.frameOf(2, 0, s.emitter, fmt.Sprintf("hello: random=%x", s.emitter))
+	s.emitter = nil // the hello key is of no session
+	return h.sealedControl(s, 2, p)
+}
+
+// sealedAck builds an ack of a sealed session.
+func (h head) sealedAck(s sealing, durable, credit uint64) piece {
+	p := h.frameOf(3, 0, slices.Concat(le(durable, 8), le(credit, 8), s.collector),
+		fmt.Sprintf("ack: durable=%d credit=%d random=%x", durable, credit, s.collector))
+	return h.sealedControl(s, 4, p)
+}
+
+// sealedRefusal builds a refusal in a sealed session.
+func (h head) sealedRefusal(s sealing, word, text string) piece {
+	return h.sealedControl(s, 4, h.refusal(word, text))
 }
 
 func (h head) hello() piece { return h.frameOf(2, 0, nil) }

@@ -148,10 +148,36 @@ func frameCases() []vector {
 			usual.events(plain), second.events(plain)),
 		ok("frame-two-sources", "frames of two sources and streams in one datagram", usual.events(plain), other.events(plain)),
 		ok("frame-events-and-beat", "a beat behind events in one datagram", usual.events(plain), second.events()),
-		ok("frame-sealed", "a sealed frame: the tag is the last 16 bytes", usual.sealed("a secret of stream 7", plain, again)),
-		ok("frame-sealed-beat", "a sealed beat", usual.sealed("a secret of stream 7")),
-		ok("frame-sealed-two", "a sealed frame in front of another", usual.sealed("a secret of stream 7", plain), second.sealed("a secret of stream 7", plain)),
+		ok("frame-sealed", "a sealed frame: the tag is the last 16 bytes", usual.sealed(keyed, plain, again)),
+		ok("frame-sealed-beat", "a sealed beat", usual.sealed(keyed)),
+		ok("frame-sealed-two", "a sealed frame in front of another", usual.sealed(keyed, plain), second.sealed(keyed, plain)),
+		ok("frame-sealed-1400", "a sealed datagram of 1,400 bytes: additional data of no whole number of blocks", usual.sealed(keyed, crowd(1344)...)),
+		ok("frame-sealed-epoch-1", "the secret of epoch 1", usual.sealed(newer, plain)),
+		ok("frame-sealed-epoch-3", "the secret of epoch 3, the longest audience", largest.sealed(longestSealing, longest)),
+		ok("frame-sealed-audience", "the same frame for another audience", usual.sealed(elsewhere, plain, again)),
+		ok("frame-sealed-then-not", "a sealed frame, and one that is not", usual.sealed(keyed, plain), other.events(plain)),
+		ok("frame-sealed-session", "a frame of a sealed session, with the key of its connection", usual.sealed(session, plain, again)),
+		ok("frame-sealed-session-again", "the same frame sent again, on the next connection", usual.sealed(nextSession, plain, again)),
 	}
+}
+
+// The sealings of the vectors.
+var (
+	keyed          = sealing{secret: count32(0x00), epoch: 0, audience: "collector-1"}
+	newer          = sealing{secret: count32(0x80), epoch: 1, audience: "collector-1"}
+	elsewhere      = sealing{secret: count32(0x00), epoch: 0, audience: "collector-2"}
+	longestSealing = sealing{secret: slices.Repeat([]byte{0xFF}, 32), epoch: 3, audience: strings.Repeat("Az09._-", 9)}
+	session        = sealing{secret: count32(0x00), epoch: 0, audience: "collector-1", emitter: count32(0x40)[:16], collector: count32(0x60)[:16]}
+	nextSession    = sealing{secret: count32(0x80), epoch: 1, audience: "collector-1", emitter: count32(0xA0)[:16], collector: count32(0xC0)[:16]}
+)
+
+// count32 is 32 bytes that count up from the first.
+func count32(first byte) []byte {
+	b := make([]byte, 32)
+	for i := range b {
+		b[i] = first + byte(i)
+	}
+	return b
 }
 
 // written is e with its ids in one byte each.
@@ -204,9 +230,14 @@ func controlCases() []vector {
 		ok("control-ack-no-spool", "the ack of a collector without a name for its spool", client.ack(120, 1<<20)),
 		ok("control-refusal", "frame 3 of the source is refused", named.refusal("kind", "event 17 has kind 6")),
 		ok("control-refusal-bare", "a refusal without text that names no frame", nobody.refusal("magic", "")),
+		ok("control-sealed-hello", "the hello that begins a sealed session: its body is the emitter's random", client.sealedHello(session)),
+		ok("control-sealed-hello-epoch-1", "a hello with the secret of epoch 1", client.sealedHello(nextSession)),
+		ok("control-sealed-ack", "an ack of a sealed session: its body ends with the collector's random", spool.sealedAck(session, 120, 1<<20)),
+		ok("control-sealed-ack-final", "the last ack of a sealed session", spool.final().sealedAck(nextSession, 120, 0)),
+		ok("control-sealed-refusal", "frame 3 is refused in a sealed session", named.sealedRefusal(session, "kind", "event 17 has kind 6")),
 		ok("control-refusal-longest", "the longest text", named.refusal("progress", strings.Repeat("0123456789abcde", 17))),
 	}
-	for _, word := range []string{"sealed", "unexpected", "truncated", "rest", "sequence", "position", "sources", "connections", "idle", "credit", "forgotten"} {
+	for _, word := range []string{"sealed", "unsealed", "time", "unexpected", "truncated", "rest", "sequence", "position", "sources", "connections", "idle", "credit", "forgotten"} {
 		list = append(list, ok("control-refusal-"+word, "the refusal "+word+", which a receiver's state causes, in its frame", named.refusal(word, "")))
 	}
 	return list
@@ -214,7 +245,7 @@ func controlCases() []vector {
 
 func headerRefusals() []vector {
 	good := usual.events(plain).bytes
-	sealed := usual.sealed("a secret of stream 7").bytes
+	sealed := usual.sealed(keyed).bytes
 	reserved, late, far, over, wraps, top := usual, usual, usual, usual, usual, usual
 	reserved.stream = 65535
 	late.sequence = 1 << 48
@@ -240,6 +271,9 @@ func headerRefusals() []vector {
 		no("flags", "flags-of-hello", "a hello with the flag of a final ack", with(usual.hello().bytes, 3, 2)),
 		no("flags", "flags-all", "all flags", with(good, 3, 0xFF)),
 		no("flags", "flags-sealed-and-1", "a reserved flag beside the sealed one", with(sealed, 3, 3)),
+		no("flags", "flags-epoch", "a key epoch without a tag", with(good, 3, 4)),
+		no("flags", "flags-sealed-and-4", "a reserved flag beside the sealed one and an epoch", with(sealed, 3, 0x1D)),
+		no("flags", "flags-final-events", "a sealed frame of events with the flag of a final ack", with(sealed, 3, 7)),
 		no("size", "size-0", "size 0", with(good, 4, 0, 0)),
 		no("size", "size-39", "size smaller than a header", with(good, 4, 39, 0)),
 		no("size", "size-sealed-55", "sealed, and size smaller than a header and a tag", with(sealed, 4, 55, 0)),
@@ -284,7 +318,7 @@ func bodyRefusals() []vector {
 		no("count", "count-goes-on", "the body goes on behind the last event", usual.frameOf(1, 1, append(plain.bytes(), 0)).bytes),
 		no("count", "count-goes-on-event", "the body holds one whole event more than count", usual.frameOf(1, 1, append(plain.bytes(), again.bytes()...)).bytes),
 		no("count", "count-sealed-tag", "the tag is no part of the body: the second event would lie in it",
-			with(usual.sealed("a secret of stream 7", plain, again).bytes, 6, 3)),
+			with(usual.sealed(keyed, plain, again).bytes, 6, 3)),
 		no("inherit", "inherit-content", "the first event inherits its content", odd(0x01, 0, 9)),
 		no("inherit", "inherit-user", "the first event inherits its user", odd(0x10, 0, 42)),
 		no("inherit", "inherit-both", "the first event inherits both", odd(0x00, 0)),
@@ -312,6 +346,11 @@ func controlRefusals() []vector {
 	body := func(typ byte, b []byte) []byte { return usual.frameOf(typ, 0, b).bytes }
 	return []vector{
 		no("body", "body-hello", "a hello has no body", body(2, []byte{0})),
+		no("body", "body-hello-random", "a hello with random bytes and without a tag", body(2, make([]byte, 16))),
+		no("body", "body-hello-sealed-empty", "a sealed hello without random bytes", usual.sealedControl(keyed, 2, usual.hello()).bytes),
+		no("body", "body-hello-sealed-short", "a sealed hello with 15 random bytes", usual.sealedControl(keyed, 2, usual.frameOf(2, 0, make([]byte, 15))).bytes),
+		no("body", "body-ack-random", "an ack with random bytes and without a tag", body(3, append(ack[:16:16], make([]byte, 16)...))),
+		no("body", "body-ack-sealed-short", "a sealed ack without random bytes", usual.sealedControl(session, 4, usual.ack(120, 1<<20)).bytes),
 		no("body", "body-ack-short", "an ack of 15 bytes", body(3, ack[:15])),
 		no("body", "body-ack-long", "an ack of 17 bytes", body(3, append(ack, 0))),
 		no("body", "body-ack-empty", "an ack without a body", body(3, nil)),

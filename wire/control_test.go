@@ -22,10 +22,10 @@ func control(t *testing.T, b []byte, want wire.Header) []byte {
 
 func TestHello(t *testing.T) {
 	body := control(t, wire.AppendHello(nil, 7, 9, 1234), wire.Header{Type: wire.TypeHello, Stream: 7, Source: 9, Time: 1234})
-	if why := wire.ParseHello(body); why != wire.Accepted {
+	if _, why := wire.ParseHello(&wire.Header{}, body); why != wire.Accepted {
 		t.Error(why)
 	}
-	if why := wire.ParseHello([]byte{0}); why != wire.RefusedBody {
+	if _, why := wire.ParseHello(&wire.Header{}, []byte{0}); why != wire.RefusedBody {
 		t.Errorf("a body: %v", why)
 	}
 }

@@ -17,6 +17,9 @@ const (
 const (
 	FlagSealed = 1 // a 16-byte tag follows the body
 	FlagFinal  = 2 // of an ack: it is the last one; see Ack
+
+	flagsEpoch = 3 << epochShift // of a sealed frame: which of the stream's secrets
+	epochShift = 2
 )
 
 // Header is a frame's header, decoded.
@@ -78,7 +81,14 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 		return h, RefusedType
 	}
 	flags := b[3]
-	if flags&^FlagSealed != 0 && (t != TypeAck || flags&^(FlagSealed|FlagFinal) != 0) {
+	known := uint8(FlagSealed)
+	if flags&FlagSealed != 0 {
+		known |= flagsEpoch
+	}
+	if t == TypeAck {
+		known |= FlagFinal
+	}
+	if flags&^known != 0 {
 		return h, RefusedFlags
 	}
 	size := int(binary.LittleEndian.Uint16(b[4:]))
@@ -114,6 +124,12 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 	return h, Accepted
 }
 
+// Sealed says whether a tag follows the body.
+func (h *Header) Sealed() bool { return h.Flags&FlagSealed != 0 }
+
+// Epoch is the key epoch of a sealed frame.
+func (h *Header) Epoch() uint8 { return h.Flags >> epochShift & (Epochs - 1) }
+
 // Peek reads what would be the source and the sequence of a frame that begins
 // with b, whatever else b may be. It helps to look ahead, and proves nothing.
 func Peek(b *[HeaderSize]byte) (source, sequence uint64) {
@@ -124,7 +140,7 @@ func Peek(b *[HeaderSize]byte) (source, sequence uint64) {
 // header and, in a sealed frame, without the tag.
 func (h *Header) Body(b []byte) []byte {
 	end := h.Size
-	if h.Flags&FlagSealed != 0 {
+	if h.Sealed() {
 		end -= TagSize
 	}
 	return b[HeaderSize:end]

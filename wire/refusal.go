@@ -27,7 +27,9 @@ const (
 	RefusedProgress // progress above 100
 	RefusedBody     // the body of a hello, ack or refusal frame is not as its type demands
 
-	RefusedSealed      // sealed, and the receiver holds no key for it, or the tag is wrong
+	RefusedSealed      // sealed, and the receiver holds no secret for it, or the tag is wrong
+	RefusedUnsealed    // not sealed, where the stream, the source or the session demands it
+	RefusedTime        // sealed, and too far ahead of the receiver's clock, or too far behind it to open a source
 	RefusedUnexpected  // a type that is not taken in this place: an ack sent to a collector, a hello in a datagram, a datagram of a session's source
 	RefusedTruncated   // the datagram was larger than the receiver's buffer
 	RefusedRest        // what follows a refused frame in the same datagram
@@ -63,6 +65,8 @@ var refusalWords = [Refusals]string{
 	RefusedProgress:    "progress",
 	RefusedBody:        "body",
 	RefusedSealed:      "sealed",
+	RefusedUnsealed:    "unsealed",
+	RefusedTime:        "time",
 	RefusedUnexpected:  "unexpected",
 	RefusedTruncated:   "truncated",
 	RefusedRest:        "rest",

@@ -53,7 +53,7 @@ func parseVector(name, text string) (vector, error) {
 			v.expect = value
 		case "minimal":
 			v.foreign = value == "no"
-		case "frame", "event", "ack", "refusal", "rest", "seal":
+		case "frame", "event", "hello", "ack", "refusal", "rest", "seal":
 			v.lines = append(v.lines, line)
 		default:
 			return v, fmt.Errorf("%s: a line of no known kind: %q", name, line)
@@ -118,6 +118,7 @@ func TestVectorFiles(t *testing.T) {
 type taken struct {
 	header wire.Header
 	events []wire.Event
+	random [wire.RandomSize]byte // of a sealed hello
 	ack    wire.Ack
 	reason wire.Refusal // of a refusal frame
 	text   []byte
@@ -138,7 +139,7 @@ func takeFrame(b []byte) (f taken, bodyRead bool, why wire.Refusal) {
 	case wire.TypeEvents:
 		f.events, why = wire.DecodeEvents(make([]wire.Event, f.header.Count), body, f.header.Count)
 	case wire.TypeHello:
-		why = wire.ParseHello(body)
+		f.random, why = wire.ParseHello(&f.header, body)
 	case wire.TypeAck:
 		f.ack, why = wire.ParseAck(&f.header, body)
 	case wire.TypeRefusal:
@@ -174,8 +175,16 @@ func (f *taken) lines() []string {
 	list := []string{fmt.Sprintf("frame: type=%s flags=%d size=%d count=%d stream=%d time=%d source=%d sequence=%d position=%d",
 		typeNames[h.Type], h.Flags, h.Size, h.Count, h.Stream, h.Time, h.Source, h.Sequence, h.Position)}
 	switch h.Type {
+	case wire.TypeHello:
+		if h.Sealed() {
+			list = append(list, fmt.Sprintf("hello: random=%x", f.random))
+		}
 	case wire.TypeAck:
-		list = append(list, fmt.Sprintf("ack: durable=%d credit=%d", f.ack.Durable, f.ack.Credit))
+		line := fmt.Sprintf("ack: durable=%d credit=%d", f.ack.Durable, f.ack.Credit)
+		if h.Sealed() {
+			line += fmt.Sprintf(" random=%x", f.ack.Random)
+		}
+		list = append(list, line)
 	case wire.TypeRefusal:
 		line := "refusal: word=" + f.reason.String()
 		if len(f.text) > 0 {
@@ -197,12 +206,15 @@ func (f *taken) lines() []string {
 // encode writes the frame again. A tag is copied from the original.
 func (f *taken) encode(original []byte) []byte {
 	h := f.header
-	switch h.Type {
-	case wire.TypeHello:
+	switch {
+	case h.Type != wire.TypeEvents && h.Sealed():
+		b := f.sealControl(wire.NewSecret(h.Epoch(), [wire.SecretSize]byte{}).DownKey(&wire.Session{}, "a"))
+		return append(b[:len(b)-wire.TagSize], original[h.Size-wire.TagSize:h.Size]...)
+	case h.Type == wire.TypeHello:
 		return wire.AppendHello(nil, h.Stream, h.Source, h.Time)
-	case wire.TypeAck:
+	case h.Type == wire.TypeAck:
 		return wire.AppendAck(nil, h.Stream, h.Source, h.Time, f.ack)
-	case wire.TypeRefusal:
+	case h.Type == wire.TypeRefusal:
 		return wire.AppendRefusal(nil, h, h.Time, f.reason, string(f.text))
 	}
 	b := wire.AppendHeader(nil, h)
@@ -215,6 +227,18 @@ func (f *taken) encode(original []byte) []byte {
 		b = append(b, original[h.Size-wire.TagSize:h.Size]...)
 	}
 	return b
+}
+
+// sealControl writes the sealed hello, ack or refusal again, with a tag of this key.
+func (f *taken) sealControl(key *wire.ControlKey) []byte {
+	h := f.header
+	switch h.Type {
+	case wire.TypeHello:
+		return wire.AppendSealedHello(nil, h.Stream, h.Source, h.Time, &f.random, key)
+	case wire.TypeAck:
+		return wire.AppendSealedAck(nil, h.Stream, h.Source, h.Time, f.ack, key)
+	}
+	return wire.AppendSealedRefusal(nil, h, h.Time, f.reason, string(f.text), key)
 }
 
 func TestVectorsDecode(t *testing.T) {

@@ -80,7 +80,7 @@ func (d *served) badInput(stream int) {
 		{"a size above what is there", (*badClient).sizeLies, wire.RefusedSize, "frames"},
 		{"a count that is not so", (*badClient).countLies, wire.RefusedCount, "events"},
 		{"positions that jump", (*badClient).positionLies, wire.RefusedPosition, "frames"},
-		{"sealed, and no key", (*badClient).sealed, wire.RefusedSealed, "events"},
+		{"sealed, and no key", (*badClient).sealed, wire.RefusedSealed, "frames"},
 		{"a source a frame", (*badClient).manySources, wire.RefusedSources, "frames"},
 		{"a port scan", (*badClient).portScan, wire.Accepted, ""},
 		{"silent and slow clients", (*badClient).silent, wire.RefusedIdle, "frames"},
