@@ -38,6 +38,8 @@ type Columns struct {
 	Progress []uint8
 	First    []int64
 	Last     []int64
+	Coarse   []uint8
+	Skipped  []uint32
 }
 
 // Len is the number of rows.
@@ -58,6 +60,8 @@ func (c *Columns) Append(r *Row) {
 	c.Progress = append(c.Progress, r.Progress)
 	c.First = append(c.First, r.First)
 	c.Last = append(c.Last, r.Last)
+	c.Coarse = append(c.Coarse, uint8(r.Coarse))
+	c.Skipped = append(c.Skipped, r.Skipped)
 }
 
 // Row returns row i.
@@ -66,6 +70,7 @@ func (c *Columns) Row(i int) Row {
 		Stream: c.Stream[i], Minute: c.Minute[i], Content: c.Content[i], User: c.User[i],
 		Opens: c.Opens[i], Reads: c.Reads[i], Finishes: c.Finishes[i], Saves: c.Saves[i], Shares: c.Shares[i],
 		Dwell: c.Dwell[i], Progress: c.Progress[i], First: c.First[i], Last: c.Last[i],
+		Coarse: Coarse(c.Coarse[i]), Skipped: c.Skipped[i],
 	}
 }
 
@@ -81,7 +86,7 @@ func (c *Columns) Compare(i, j int) int {
 	case c.Minute[i] != c.Minute[j]:
 		return cmp.Compare(c.Minute[i], c.Minute[j])
 	}
-	return cmp.Compare(c.User[i], c.User[j])
+	return cmp.Or(cmp.Compare(c.User[i], c.User[j]), cmp.Compare(c.Coarse[i], c.Coarse[j]), cmp.Compare(c.Skipped[i], c.Skipped[j]))
 }
 
 // Events is how many events all rows are.
@@ -109,4 +114,6 @@ func (c *Columns) Grow(n int) {
 	c.Progress = slices.Grow(c.Progress, n)
 	c.First = slices.Grow(c.First, n)
 	c.Last = slices.Grow(c.Last, n)
+	c.Coarse = slices.Grow(c.Coarse, n)
+	c.Skipped = slices.Grow(c.Skipped, n)
 }

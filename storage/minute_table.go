@@ -9,7 +9,7 @@ import (
 	"github.com/lectern/lectern/storage/pages"
 )
 
-// minuteTable adds up the rows of one minute of one stream: open addressing, no
+// minuteTable adds up the rows of one period: open addressing, no
 // pointers, half a line of the cache a row. What does not fit a slot stands beside
 // the slots as it came.
 type minuteTable struct {
@@ -23,7 +23,7 @@ type minuteTable struct {
 	sorted bool   // the first used slots are all, ordered by content and user; so is beside
 }
 
-// minuteSlot is a row without its minute and stream.
+// minuteSlot is a row without its period.
 type minuteSlot struct {
 	content, user uint64
 	dwell         uint32
@@ -177,6 +177,7 @@ func (t *minuteTable) row(s *minuteSlot) Row {
 		Content: s.content, User: s.user, Dwell: uint64(s.dwell), First: start + int64(s.first), Last: start + int64(s.last),
 		Minute: t.minute, Stream: t.stream, Opens: uint32(s.opens), Reads: uint32(s.reads),
 		Finishes: uint32(s.finishes), Saves: uint32(s.saves), Shares: uint32(s.shares), Progress: s.progress,
+		Coarse: t.coarse, Skipped: t.skipped,
 	}
 }
 

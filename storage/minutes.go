@@ -7,7 +7,7 @@ import (
 )
 
 // Minutes adds up rows by their key until they are taken out in the order of
-// CompareKeys: a table for each minute of a stream. It belongs to one goroutine at
+// CompareKeys: a table for each minute of a stream, and for what is coarse or sampled of it. It belongs to one goroutine at
 // a time.
 type Minutes struct {
 	seed   [2]uint64
@@ -27,11 +27,19 @@ type usual struct {
 	rows   int
 }
 
-// period is a minute of a stream.
+// period is a minute of a stream, and what else all rows of a table have in common.
 type period struct {
-	minute uint32 // its start, Unix seconds
-	stream uint16
+	minute  uint32 // its start, Unix seconds
+	skipped uint32
+	stream  uint16
+	coarse  Coarse
 }
+
+func periodOf(r *Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Coarse} }
+
+// plain says that a period is that of readers, all of whose events came: what a
+// stream mostly has.
+func (p period) plain() bool { return p.coarse == CoarseNot && p.skipped == 0 }
 
 // NewMinutes returns an empty one.
 func NewMinutes() *Minutes {
@@ -50,9 +58,9 @@ func (m *Minutes) Held() int { return m.rows + tableRows*len(m.tables) }
 // Add adds up rows, which it only reads.
 func (m *Minutes) Add(rows []Row) {
 	for len(rows) > 0 {
-		p := period{rows[0].Minute, rows[0].Stream}
+		p := periodOf(&rows[0])
 		n := 1
-		for n < len(rows) && rows[n].Minute == p.minute && rows[n].Stream == p.stream {
+		for n < len(rows) && periodOf(&rows[n]) == p {
 			n++
 		}
 		t := m.table(p)
@@ -71,7 +79,7 @@ func (m *Minutes) table(p period) *minuteTable {
 	t := m.tables[p]
 	if t == nil {
 		rows := 0
-		if u, ok := m.usual[p.stream]; ok && p.minute > u.minute {
+		if u, ok := m.usual[p.stream]; ok && p.minute > u.minute && p.plain() {
 			rows = u.rows
 			delete(m.usual, p.stream)
 		}

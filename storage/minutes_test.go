@@ -25,6 +25,9 @@ func anyRows(r *rand.Rand, n int) []Row {
 			Opens: r.Uint32N(3), Reads: 1 + r.Uint32N(3), Finishes: r.Uint32N(2), Saves: r.Uint32N(2), Shares: r.Uint32N(2),
 			Dwell: r.Uint64N(60_000), Progress: uint8(r.IntN(101)), First: at, Last: at + r.Int64N(int64(minute+60)*1000-at),
 		}
+		if r.IntN(5) == 0 {
+			rows[i].Coarse, rows[i].Skipped = Coarse(r.IntN(Coarses)), r.Uint32N(2)*9
+		}
 		switch r.IntN(40) {
 		case 0:
 			rows[i].Dwell = r.Uint64N(math.MaxInt64)
@@ -47,6 +50,8 @@ type minuteKey struct {
 	stream        uint16
 	minute        uint32
 	content, user uint64
+	coarse        Coarse
+	skipped       uint32
 }
 
 // total is a row whose counters never overflow.
@@ -58,7 +63,7 @@ type total struct {
 
 func addUp(sums map[minuteKey]total, rows ...Row) {
 	for _, r := range rows {
-		k := minuteKey{r.Stream, r.Minute, r.Content, r.User}
+		k := minuteKey{r.Stream, r.Minute, r.Content, r.User, r.Coarse, r.Skipped}
 		t, ok := sums[k]
 		if !ok {
 			t.first, t.last = r.First, r.Last
@@ -242,7 +247,7 @@ func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 		t.Errorf("%d rows in %d tables take %d bytes, %d at the most", m.Len(), len(m.tables), bytes(m), most)
 	}
 	m.Add([]Row{{Minute: minute + 60, Reads: 1, First: (minute + 60) * 1000, Last: (minute + 60) * 1000}})
-	if n := len(m.tables[period{minute + 60, 0}].slots); n < 100_000 {
+	if n := len(m.tables[period{minute: minute + 60}].slots); n < 100_000 {
 		t.Errorf("the next minute begins with %d slots", n)
 	}
 }

@@ -18,9 +18,33 @@ type Row struct {
 	Finishes uint32
 	Saves    uint32
 	Shares   uint32
+	Skipped  uint32 // where a sender samples, how many events it left out for each that is counted; 0: none
 	Stream   uint16
 	Progress uint8 // the furthest seen, percent
+	Coarse   Coarse
 }
+
+// Coarse says what a row adds up beside one reader of one content. Where the room
+// for keys is short, the events of a stream above its share are counted so: their
+// number stays exact, and who read, or what, is given up.
+type Coarse uint8
+
+// How coarse a row is.
+const (
+	CoarseNot      Coarse = iota // one content, one reader
+	CoarseUsers                  // one content, and readers who have no row of their own; User is 0
+	CoarseContents               // contents and readers who have none; Content and User are 0
+	Coarses        = iota
+)
+
+// coarseWords are the words of docs/METRICS.md.
+var coarseWords = [Coarses]string{CoarseNot: "not", CoarseUsers: "users", CoarseContents: "contents"}
+
+// String is the word that metrics have.
+func (c Coarse) String() string { return coarseWords[c] }
+
+// Weight is how many events each that the row counts stands for.
+func (r *Row) Weight() uint64 { return 1 + uint64(r.Skipped) }
 
 // Events is the number of accepted events that the row adds up.
 func (r *Row) Events() uint64 {
@@ -32,7 +56,8 @@ func (r *Row) Day() uint32 { return r.Minute / secondsPerDay }
 
 const secondsPerDay = 24 * 60 * 60
 
-// CompareKeys orders rows by their key: day, stream, content, minute, user.
+// CompareKeys orders rows by their key: day, stream, content, minute, user, then how
+// coarse they are and how they were sampled.
 // The day comes first so that the rows of a partition stand together; content
 // before minute so that what is read together lies together and packs well.
 func CompareKeys(a, b *Row) int {
@@ -48,7 +73,7 @@ func CompareKeys(a, b *Row) int {
 	if c := cmp.Compare(a.Minute, b.Minute); c != 0 {
 		return c
 	}
-	return cmp.Compare(a.User, b.User)
+	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Coarse, b.Coarse), cmp.Compare(a.Skipped, b.Skipped))
 }
 
 // fits says that the counters of both rows together stay within 32 bits.

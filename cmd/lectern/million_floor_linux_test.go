@@ -126,6 +126,8 @@ type floorRow struct {
 	Progress uint8  `parquet:"progress,uint(8),dict"`
 	First    int64  `parquet:"first,timestamp(millisecond:utc),delta"`
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
+	Coarse   uint8  `parquet:"coarse,uint(8),dict"`
+	Skipped  uint32 `parquet:"skipped,dict"`
 }
 
 // encodersAlone encodes the rows of the largest file that a daemon has written, and says
@@ -183,9 +185,9 @@ func (b *million) encodersAlone(r *millionResult) (inParquet, inLZ4 float64) {
 // floorColumns are rows as ch-go takes them.
 func floorColumns(rows []floorRow) []proto.ColInput {
 	var stream proto.ColUInt16
-	var minute, opens, reads, finishes, saves, shares proto.ColUInt32
+	var minute, opens, reads, finishes, saves, shares, skipped proto.ColUInt32
 	var content, user, dwell proto.ColUInt64
-	var progress proto.ColUInt8
+	var progress, coarse proto.ColUInt8
 	var first, last proto.ColInt64
 	for i := range rows {
 		r := &rows[i]
@@ -193,6 +195,7 @@ func floorColumns(rows []floorRow) []proto.ColInput {
 		opens, reads, finishes = append(opens, r.Opens), append(reads, r.Reads), append(finishes, r.Finishes)
 		saves, shares, dwell = append(saves, r.Saves), append(shares, r.Shares), append(dwell, r.Dwell)
 		progress, first, last = append(progress, r.Progress), append(first, r.First), append(last, r.Last)
+		coarse, skipped = append(coarse, r.Coarse), append(skipped, r.Skipped)
 	}
-	return []proto.ColInput{stream, minute, content, user, opens, reads, finishes, saves, shares, dwell, progress, first, last}
+	return []proto.ColInput{stream, minute, content, user, opens, reads, finishes, saves, shares, dwell, progress, first, last, coarse, skipped}
 }

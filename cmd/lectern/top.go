@@ -46,6 +46,9 @@ How:
   --json           a JSON object a line. Ids and streams are strings, since many
                    readers of JSON have no 64-bit integers.
 
+Rows that are coarse (docs/QUERIES.md, "Whole streams") are no single user's: they
+count for their content, and not at all where there is none.
+
 The daemon may run meanwhile. What it has not stored yet does not show: it stores
 a minute when it is over (window.flush_interval). Where nothing else shows, what
 waits in the spool is named. On a terminal it shows how far it is.

@@ -73,7 +73,7 @@ func plainInput(b *storage.Block) proto.Input {
 	}
 	data := []proto.ColInput{proto.ColUInt16(r.Stream), minute, proto.ColUInt64(r.Content), proto.ColUInt64(r.User),
 		proto.ColUInt32(r.Opens), proto.ColUInt32(r.Reads), proto.ColUInt32(r.Finishes), proto.ColUInt32(r.Saves), proto.ColUInt32(r.Shares),
-		proto.ColUInt64(r.Dwell), proto.ColUInt8(r.Progress), first, last}
+		proto.ColUInt64(r.Dwell), proto.ColUInt8(r.Progress), first, last, proto.ColUInt8(r.Coarse), proto.ColUInt32(r.Skipped)}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: readsColumns[i].name, Data: d}

@@ -67,16 +67,16 @@ func TestMostRead(t *testing.T) {
 			if b.Rows.Content[i] < 3 {
 				b.Rows.Progress[i], b.Rows.Finishes[i] = 0, 0 // of these nothing is known
 			}
-			if row := b.Rows.Row(i); row.Stream == 1 {
+			if row := b.Rows.Row(i); row.Stream == 1 && row.Coarse == storage.CoarseNot {
 				k := reader{row.Content, row.User}
 				furthest[k] = max(furthest[k], row.Progress)
 				if row.Finishes > 0 {
 					finished[k], furthest[k] = true, 100
 				}
-				dwell[k.content] += row.Dwell
-				opens[k.content] += uint64(row.Opens)
-				saves[k.content] += uint64(row.Saves)
-				shares[k.content] += uint64(row.Shares)
+				dwell[k.content] += row.Dwell * row.Weight()
+				opens[k.content] += uint64(row.Opens) * row.Weight()
+				saves[k.content] += uint64(row.Saves) * row.Weight()
+				shares[k.content] += uint64(row.Shares) * row.Weight()
 			}
 		}
 		stored(t, s, b)

@@ -83,6 +83,9 @@ func randomBlock(r *rand.Rand, number uint64, rows int) *storage.Block {
 			Stream: uint16(1 + r.IntN(3)), Minute: minute, Content: r.Uint64N(50), User: r.Uint64(), Opens: 1, Reads: uint32(r.IntN(4)), Finishes: uint32(r.IntN(2)),
 			Saves: uint32(r.IntN(2)), Shares: uint32(r.IntN(2)), Dwell: uint64(r.IntN(60_000)), Progress: uint8(r.IntN(101)), First: at, Last: at + int64(r.IntN(1000)),
 		}
+		if r.IntN(5) == 0 {
+			row.Coarse, row.Skipped = storage.Coarse(r.IntN(storage.Coarses)), uint32(r.IntN(2)*9)
+		}
 		events[row.Stream] += row.Events()
 		all = append(all, row)
 	}
@@ -125,20 +128,20 @@ func stored(t testing.TB, s *Store, b *storage.Block) {
 // sums of every column, and each row as it was.
 func expect(t testing.TB, s *clickhousetest.Server, blocks ...*storage.Block) {
 	t.Helper()
-	var want [13]uint64
+	var want [15]uint64
 	receipts := map[string]int{}
 	for _, b := range blocks {
 		receipts[fmt.Sprint(b.Number)]++
 		for i := range b.Rows.Len() {
 			r := b.Rows.Row(i)
 			for c, v := range []uint64{1, uint64(r.Stream), uint64(r.Minute), r.Content, r.User, uint64(r.Opens), uint64(r.Reads), uint64(r.Finishes),
-				uint64(r.Saves), uint64(r.Shares), r.Dwell, uint64(r.Progress), uint64(r.First) + uint64(r.Last)} {
+				uint64(r.Saves), uint64(r.Shares), r.Dwell, uint64(r.Progress), uint64(r.First) + uint64(r.Last), uint64(r.Coarse), uint64(r.Skipped)} {
 				want[c] += v
 			}
 		}
 	}
 	got := s.Query("SELECT count(), sum(stream), sum(toUInt32(minute)), sum(content), sum(user), sum(opens), sum(reads), sum(finishes), sum(saves), sum(shares), " +
-		"sum(dwell_ms), sum(progress), sum(toUnixTimestamp64Milli(first) + toUnixTimestamp64Milli(last)) FROM lectern.reads WHERE stream != 65535")
+		"sum(dwell_ms), sum(progress), sum(toUnixTimestamp64Milli(first) + toUnixTimestamp64Milli(last)), sum(coarse), sum(skipped) FROM lectern.reads WHERE stream != 65535")
 	for c := range want {
 		if got[0][c] != strconv.FormatUint(want[c], 10) {
 			t.Errorf("column %d of the sums is %s, want %d", c, got[0][c], want[c])
@@ -192,9 +195,10 @@ func TestStoreAndReadBack(t *testing.T) {
 	b := blocks[0]
 	row := b.Rows.Row(0)
 	want := []string{fmt.Sprint(row.Stream), fmt.Sprint(row.Minute), fmt.Sprint(row.Content), fmt.Sprint(row.User), fmt.Sprint(row.Opens), fmt.Sprint(row.Reads),
-		fmt.Sprint(row.Finishes), fmt.Sprint(row.Saves), fmt.Sprint(row.Shares), fmt.Sprint(row.Dwell), fmt.Sprint(row.Progress), fmt.Sprint(row.First), fmt.Sprint(row.Last)}
+		fmt.Sprint(row.Finishes), fmt.Sprint(row.Saves), fmt.Sprint(row.Shares), fmt.Sprint(row.Dwell), fmt.Sprint(row.Progress), fmt.Sprint(row.First), fmt.Sprint(row.Last),
+		fmt.Sprint(uint8(row.Coarse)), fmt.Sprint(row.Skipped)}
 	got := server.Query(fmt.Sprintf("SELECT stream, toUInt32(minute), content, user, opens, reads, finishes, saves, shares, dwell_ms, progress, "+
-		"toUnixTimestamp64Milli(first), toUnixTimestamp64Milli(last) FROM lectern.reads WHERE stream = %d AND content = %d AND user = %d", row.Stream, row.Content, row.User))
+		"toUnixTimestamp64Milli(first), toUnixTimestamp64Milli(last), coarse, skipped FROM lectern.reads WHERE stream = %d AND content = %d AND user = %d", row.Stream, row.Content, row.User))
 	if len(got) != 1 || !slices.Equal(got[0], want) {
 		t.Errorf("a row is %v, want %v", got, want)
 	}
@@ -276,21 +280,26 @@ func TestTopAgainstMap(t *testing.T) {
 			if row.Minute < q.Since || len(q.Streams) > 0 && !slices.Contains(q.Streams, row.Stream) {
 				continue
 			}
-			k, other := key{row.Stream, row.Content}, row.User
+			k, other, coarsest := key{row.Stream, row.Content}, row.User, storage.CoarseUsers
 			if q.By == storage.ByUser {
-				k.id, other = row.User, row.Content
+				k.id, other, coarsest = row.User, row.Content, storage.CoarseNot
+			}
+			if row.Coarse > coarsest {
+				continue
 			}
 			if sums[k] == nil {
 				sums[k], others[k] = &storage.TopRow{Stream: k.stream, ID: k.id}, map[uint64]bool{}
 			}
 			sum := sums[k]
-			sum.Opens += uint64(row.Opens)
-			sum.Reads += uint64(row.Reads)
-			sum.Finishes += uint64(row.Finishes)
-			sum.Saves += uint64(row.Saves)
-			sum.Shares += uint64(row.Shares)
-			sum.Dwell += row.Dwell
-			others[k][other] = true
+			sum.Opens += uint64(row.Opens) * row.Weight()
+			sum.Reads += uint64(row.Reads) * row.Weight()
+			sum.Finishes += uint64(row.Finishes) * row.Weight()
+			sum.Saves += uint64(row.Saves) * row.Weight()
+			sum.Shares += uint64(row.Shares) * row.Weight()
+			sum.Dwell += row.Dwell * row.Weight()
+			if row.Coarse == storage.CoarseNot {
+				others[k][other] = true
+			}
 			sum.Others = uint64(len(others[k]))
 		}
 		var want []storage.TopRow

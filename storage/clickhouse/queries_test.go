@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -30,17 +31,20 @@ func (q *readings) where(of func(r *storage.Row) (string, bool)) map[string]*rea
 	for i := range q.rows {
 		r := &q.rows[i]
 		key, ok := of(r)
-		if !ok || r.Stream != 1 {
+		if !ok || r.Stream != 1 || r.Coarse == storage.CoarseContents {
 			continue
 		}
 		if sums[key] == nil {
 			sums[key] = &readingSum{users: map[uint64]bool{}, contents: map[uint64]bool{}}
 		}
 		s := sums[key]
-		s.opens += uint64(r.Opens)
-		s.finishes += uint64(r.Finishes)
-		s.dwell += r.Dwell
-		s.users[r.User], s.contents[r.Content] = true, true
+		s.opens += uint64(r.Opens) * r.Weight()
+		s.finishes += uint64(r.Finishes) * r.Weight()
+		s.dwell += r.Dwell * r.Weight()
+		s.contents[r.Content] = true
+		if r.Coarse == storage.CoarseNot {
+			s.users[r.User] = true
+		}
 		s.progress = max(s.progress, r.Progress)
 	}
 	return sums
@@ -88,12 +92,13 @@ func (q *readings) answers() map[string][]string {
 	top := q.where(func(r *storage.Row) (string, bool) {
 		return fmt.Sprintf("%s %020d", q.slug(r.Content), r.Content), day(r)
 	})
-	users := q.where(func(r *storage.Row) (string, bool) { return fmt.Sprint(r.User), day(r) })
+	own := func(r *storage.Row) bool { return r.Coarse == storage.CoarseNot }
+	users := q.where(func(r *storage.Row) (string, bool) { return fmt.Sprint(r.User), day(r) && own(r) })
 	over := q.where(func(r *storage.Row) (string, bool) { return fmt.Sprint(r.Content), true })
 	unnamed := q.where(func(r *storage.Row) (string, bool) { return fmt.Sprint(r.Content), q.slug(r.Content) == "" })
-	readers := q.where(func(r *storage.Row) (string, bool) { return fmt.Sprint(r.User), r.Content == guide })
+	readers := q.where(func(r *storage.Row) (string, bool) { return fmt.Sprint(r.User), r.Content == guide && own(r) })
 	pairs := q.where(func(r *storage.Row) (string, bool) {
-		return fmt.Sprint(q.slug(r.Content), " ", r.User), q.slug(r.Content) != ""
+		return fmt.Sprint(q.slug(r.Content), " ", r.User), q.slug(r.Content) != "" && own(r)
 	})
 
 	quarters := map[int]int{}
@@ -124,6 +129,26 @@ func (q *readings) answers() map[string][]string {
 		}
 		return byNumber(a, b)
 	}, func(k string, s *readingSum) string { return fmt.Sprint(k, " ", len(s.contents), " ", s.dwell) })
+	streams := map[uint16]*[3]uint64{}
+	for i := range q.rows {
+		r := &q.rows[i]
+		if !day(r) {
+			continue
+		}
+		if streams[r.Stream] == nil {
+			streams[r.Stream] = new([3]uint64)
+		}
+		s := streams[r.Stream]
+		s[0], s[1] = s[0]+uint64(r.Opens)*r.Weight(), s[1]+uint64(r.Finishes)*r.Weight()
+		if !own(r) {
+			s[2] += r.Events() * r.Weight()
+		}
+	}
+	var whole []string
+	for _, stream := range slices.Sorted(maps.Keys(streams)) {
+		s := streams[stream]
+		whole = append(whole, fmt.Sprint(stream, " ", s[0], " ", s[1], " ", s[2]))
+	}
 	collector := fmt.Sprint(uint64(testCollector))
 	return map[string][]string{
 		"Names for ids": nil,
@@ -150,6 +175,7 @@ func (q *readings) answers() map[string][]string {
 			}
 			return byNumber(a, b)
 		}, func(k string, s *readingSum) string { return fmt.Sprint(k, " ", len(s.users), " ", s.dwell) }),
+		"Whole streams":                    whole,
 		"The users who read most on a day": mostUsers[:5],
 		"How far readers get":              far,
 		"Who finished what they began":     done,
@@ -185,6 +211,12 @@ func TestQueriesPage(t *testing.T) {
 				b.Rows.Minute[i] += (day - testDay) * secondsPerDay
 				b.Rows.Content[i] = contents[r.IntN(len(contents))]
 				b.Rows.User[i] = 1000 + r.Uint64N(30)
+				switch storage.Coarse(b.Rows.Coarse[i]) {
+				case storage.CoarseUsers:
+					b.Rows.User[i] = 0
+				case storage.CoarseContents:
+					b.Rows.Content[i], b.Rows.User[i] = 0, 0
+				}
 				row := b.Rows.Row(i)
 				sums[row.Stream] += row.Events()
 				q.rows = append(q.rows, row)
@@ -232,6 +264,7 @@ func TestQueriesPage(t *testing.T) {
 	twice.Day = testDay
 	twice.Rows.Append(&storage.Row{Stream: 4, Minute: testDay * secondsPerDay, Content: 3, User: 3, Opens: 140, First: testDay * secondsPerDay * 1000, Last: testDay * secondsPerDay * 1000})
 	stored(t, s, twice)
+	want["Whole streams"] = append(want["Whole streams"], "4 140 0 0")
 	want["Which sources several collectors have, and what that comes to"] = []string{"4 77 2 0 200 50 60 0 " + time.UnixMilli(again).UTC().Format("2006-01-02 15:04:05.000")}
 	// One block whose books are there, and whose rows are not.
 	late := randomBlock(r, 99, 10)

@@ -65,11 +65,11 @@ func (r *Reader) Top(ctx context.Context, q storage.TopQuery) (top []storage.Top
 }
 
 func topQuery(reads string, q *storage.TopQuery) string {
-	id, other := "content", "user"
+	id, other, coarsest := "content", "user", storage.CoarseUsers
 	if q.By == storage.ByUser {
-		id, other = other, id
+		id, other, coarsest = other, id, storage.CoarseNot
 	}
-	where := fmt.Sprintf("t.stream != %d AND t.minute >= toDateTime(%d, 'UTC')", streamReserved, q.Since)
+	where := fmt.Sprintf("t.stream != %d AND t.minute >= toDateTime(%d, 'UTC') AND t.coarse <= %d", streamReserved, q.Since, coarsest)
 	if len(q.Streams) > 0 {
 		streams := make([]string, len(q.Streams))
 		for i, s := range q.Streams {
@@ -77,11 +77,11 @@ func topQuery(reads string, q *storage.TopQuery) string {
 		}
 		where += " AND t.stream IN (" + strings.Join(streams, ", ") + ")"
 	}
-	sums := fmt.Sprintf("SELECT t.stream AS stream, t.%s AS id, sum(t.opens) AS opens, sum(t.reads) AS reads, sum(t.finishes) AS finishes, "+
-		"sum(t.saves) AS saves, sum(t.shares) AS shares, sum(t.dwell_ms) AS dwell FROM %s AS t WHERE %s GROUP BY stream, id "+
+	sums := fmt.Sprintf("SELECT t.stream AS stream, t.%s AS id, sum(t.opens * (1 + t.skipped)) AS opens, sum(t.reads * (1 + t.skipped)) AS reads, sum(t.finishes * (1 + t.skipped)) AS finishes, "+
+		"sum(t.saves * (1 + t.skipped)) AS saves, sum(t.shares * (1 + t.skipped)) AS shares, sum(t.dwell_ms * (1 + t.skipped)) AS dwell FROM %s AS t WHERE %s GROUP BY stream, id "+
 		"ORDER BY stream, %s DESC, opens DESC, reads DESC, dwell DESC, id LIMIT %d BY stream", id, reads, where, storage.Sorts[q.Sort], q.Limit)
 	return fmt.Sprintf("SELECT a.stream, a.id, a.opens, a.reads, a.finishes, a.saves, a.shares, a.dwell, b.others FROM (%s) AS a "+
-		"INNER JOIN (SELECT t.stream AS stream, t.%s AS id, uniqExact(t.%s) AS others FROM %s AS t WHERE %s AND (t.stream, t.%s) IN (SELECT stream, id FROM (%s)) GROUP BY stream, id) AS b "+
+		"INNER JOIN (SELECT t.stream AS stream, t.%s AS id, uniqExactIf(t.%s, t.coarse = 0) AS others FROM %s AS t WHERE %s AND (t.stream, t.%s) IN (SELECT stream, id FROM (%s)) GROUP BY stream, id) AS b "+
 		"ON a.stream = b.stream AND a.id = b.id ORDER BY a.stream, a.%s DESC, a.opens DESC, a.reads DESC, a.dwell DESC, a.id",
 		sums, id, other, reads, where, id, sums, storage.Sorts[q.Sort])
 }

@@ -22,6 +22,8 @@ var readsColumns = []struct{ name, kind string }{
 	{"progress", "UInt8"},
 	{"first", "DateTime64(3, 'UTC')"},
 	{"last", "DateTime64(3, 'UTC')"},
+	{"coarse", "UInt8"},
+	{"skipped", "UInt32"},
 }
 
 const (
@@ -59,6 +61,8 @@ func inputOf(b *storage.Block) proto.Input {
 		columnOf(10, r.Progress, 0),
 		columnOf(11, r.First, b.Window.Start),
 		columnOf(12, r.Last, b.Window.End),
+		columnOf(13, r.Coarse, 0),
+		columnOf(14, r.Skipped, 0),
 	}
 }
 

@@ -312,7 +312,7 @@ func (b *buffer[T]) flush() error {
 
 var allColumns = []int{
 	colStream, colMinute, colContent, colUser, colOpens, colReads, colFinishes,
-	colSaves, colShares, colDwell, colProgress, colFirst, colLast,
+	colSaves, colShares, colDwell, colProgress, colFirst, colLast, colCoarse, colSkipped,
 }
 
 // readsSource gives the rows of a file of the reads table.

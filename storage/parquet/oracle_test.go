@@ -19,6 +19,8 @@ type key struct {
 	stream        uint16
 	minute        uint32
 	content, user uint64
+	coarse        storage.Coarse
+	skipped       uint32
 }
 
 // oracle says with plain maps what must be stored.
@@ -44,7 +46,7 @@ func newOracle() *oracle {
 func (o *oracle) take(b *storage.Block) {
 	for i := range b.Rows.Len() {
 		r := b.Rows.Row(i)
-		k := key{r.Stream, r.Minute, r.Content, r.User}
+		k := key{r.Stream, r.Minute, r.Content, r.User, r.Coarse, r.Skipped}
 		sum, ok := o.rows[k]
 		if ok {
 			r.Opens += sum.Opens
@@ -124,23 +126,29 @@ func (o *oracle) top(q storage.TopQuery) []storage.TopRow {
 		if k.minute < q.Since || len(q.Streams) > 0 && !slices.Contains(q.Streams, k.stream) {
 			continue
 		}
-		g, other := id{k.stream, k.content}, k.user
+		g, other, coarsest := id{k.stream, k.content}, k.user, storage.CoarseUsers
 		if q.By == storage.ByUser {
-			g, other = id{k.stream, k.user}, k.content
+			g, other, coarsest = id{k.stream, k.user}, k.content, storage.CoarseNot
+		}
+		if k.coarse > coarsest {
+			continue
 		}
 		s := sums[g]
 		s.Stream, s.ID = g.stream, g.id
-		s.Opens += uint64(r.Opens)
-		s.Reads += uint64(r.Reads)
-		s.Finishes += uint64(r.Finishes)
-		s.Saves += uint64(r.Saves)
-		s.Shares += uint64(r.Shares)
-		s.Dwell += r.Dwell
+		weight := 1 + uint64(k.skipped)
+		s.Opens += uint64(r.Opens) * weight
+		s.Reads += uint64(r.Reads) * weight
+		s.Finishes += uint64(r.Finishes) * weight
+		s.Saves += uint64(r.Saves) * weight
+		s.Shares += uint64(r.Shares) * weight
+		s.Dwell += r.Dwell * weight
 		sums[g] = s
 		if others[g] == nil {
 			others[g] = map[uint64]bool{}
 		}
-		others[g][other] = true
+		if k.coarse == storage.CoarseNot {
+			others[g][other] = true
+		}
 	}
 	var top []storage.TopRow
 	for g, s := range sums {
@@ -174,7 +182,7 @@ func stored(ctx context.Context, r *Reader) (map[key]storage.Row, error) {
 		return all.scan(ctx, allColumns, func(s *scan) {
 			for i := range s.rows {
 				row := s.row(i)
-				k := key{row.Stream, row.Minute, row.Content, row.User}
+				k := key{row.Stream, row.Minute, row.Content, row.User, row.Coarse, row.Skipped}
 				if sum, ok := rows[k]; ok {
 					row.Add(&sum)
 				}
@@ -255,12 +263,16 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 	if r.IntN(6) > 0 {
 		b.Day = testDay + uint32(r.IntN(3)) - 1
 		for range 1 + r.IntN(40) {
-			k := key{uint16(r.IntN(3)), b.Day*secondsPerDay + uint32(r.IntN(20))*60, r.Uint64N(4) << 62, r.Uint64N(5) | 1<<63}
+			k := key{stream: uint16(r.IntN(3)), minute: b.Day*secondsPerDay + uint32(r.IntN(20))*60, content: r.Uint64N(4) << 62, user: r.Uint64N(5) | 1<<63}
+			if r.IntN(4) == 0 {
+				k.coarse, k.skipped = storage.Coarse(r.IntN(storage.Coarses)), uint32(r.IntN(2))*9
+			}
 			at := int64(k.minute)*1000 + r.Int64N(60_000)
 			rows[k] = storage.Row{
 				Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user,
 				Opens: uint32(r.IntN(3)), Reads: uint32(r.IntN(9)), Finishes: uint32(r.IntN(2)), Saves: uint32(r.IntN(2)), Shares: uint32(r.IntN(2)),
 				Dwell: r.Uint64N(50_000), Progress: uint8(r.IntN(101)), First: at, Last: at + r.Int64N(1000),
+				Coarse: k.coarse, Skipped: k.skipped,
 			}
 		}
 	}

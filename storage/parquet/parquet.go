@@ -62,6 +62,8 @@ type readRow struct {
 	Progress uint8  `parquet:"progress,uint(8),dict"`
 	First    int64  `parquet:"first,timestamp(millisecond:utc),delta"`
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
+	Coarse   uint8  `parquet:"coarse,uint(8),dict"`
+	Skipped  uint32 `parquet:"skipped,dict"`
 }
 
 // ledgerRow is a row of the ledger table: the account of one stream. It has no
@@ -108,6 +110,7 @@ func readRowOf(r *storage.Row) readRow {
 		Stream: r.Stream, Minute: int64(r.Minute) * 1000, Content: r.Content, User: r.User,
 		Opens: r.Opens, Reads: r.Reads, Finishes: r.Finishes, Saves: r.Saves, Shares: r.Shares,
 		Dwell: r.Dwell, Progress: r.Progress, First: r.First, Last: r.Last,
+		Coarse: uint8(r.Coarse), Skipped: r.Skipped,
 	}
 }
 
@@ -118,6 +121,7 @@ func readRowsOf(rows []readRow, c *storage.Columns, from int) {
 		r.Stream, r.Minute, r.Content, r.User = c.Stream[n], int64(c.Minute[n])*1000, c.Content[n], c.User[n]
 		r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares = c.Opens[n], c.Reads[n], c.Finishes[n], c.Saves[n], c.Shares[n]
 		r.Dwell, r.Progress, r.First, r.Last = c.Dwell[n], c.Progress[n], c.First[n], c.Last[n]
+		r.Coarse, r.Skipped = c.Coarse[n], c.Skipped[n]
 	}
 }
 

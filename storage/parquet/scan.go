@@ -118,6 +118,8 @@ const (
 	colProgress
 	colFirst
 	colLast
+	colCoarse
+	colSkipped
 	colCount
 )
 
@@ -190,5 +192,6 @@ func (s *scan) row(i int) storage.Row {
 		Saves: uint32(v[colSaves][i]), Shares: uint32(v[colShares][i]),
 		Dwell: v[colDwell][i], Progress: uint8(v[colProgress][i]),
 		First: int64(v[colFirst][i]), Last: int64(v[colLast][i]),
+		Coarse: storage.Coarse(v[colCoarse][i]), Skipped: uint32(v[colSkipped][i]),
 	}
 }

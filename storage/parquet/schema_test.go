@@ -27,6 +27,8 @@ const readsSchemaText = `message readRow {
 	required int32 progress (INT(8,false));
 	required int64 first (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
 	required int64 last (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
+	required int32 coarse (INT(8,false));
+	required int32 skipped (INT(32,false));
 }`
 
 const ledgerSchemaText = `message ledgerRow {
@@ -67,6 +69,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 	b.Rows.Append(&storage.Row{
 		Stream: 65534, Minute: testDay*secondsPerDay + 60, Content: math.MaxUint64, User: 1 << 63,
 		Opens: math.MaxUint32, Reads: 2, Finishes: 3, Saves: 4, Shares: 5, Dwell: 1 << 40, Progress: 100, First: 1728000060001, Last: 1728000060002,
+		Coarse: storage.CoarseContents, Skipped: math.MaxUint32,
 	})
 	b.Books = []storage.Book{{
 		Stream: 65534, Sent: 1, Accepted: 2, Lost: -3, Damaged: 12, Shed: 4, Clamped: 5, Duplicate: 6, Stale: 7, Reordered: 11,
@@ -86,6 +89,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 	want := []any{
 		uint32(65534), uint64(1728000060000), uint64(math.MaxUint64), uint64(1 << 63),
 		uint32(math.MaxUint32), uint32(2), uint32(3), uint32(4), uint32(5), uint64(1 << 40), uint32(100), uint64(1728000060001), uint64(1728000060002),
+		uint32(2), uint32(math.MaxUint32),
 	}
 	if !reflect.DeepEqual(row, want) {
 		t.Errorf("row\n%v, want\n%v", row, want)

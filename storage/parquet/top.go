@@ -33,9 +33,9 @@ func (r *Reader) top(ctx context.Context, q *storage.TopQuery, keysMax int) ([]s
 	if err != nil {
 		return nil, err
 	}
-	t := topping{query: q, wanted: wantedRows(q), ids: colContent, others: colUser, keysMax: keysMax}
+	t := topping{query: q, wanted: wantedRows(q), ids: colContent, others: colUser, coarsest: uint64(storage.CoarseUsers), keysMax: keysMax}
 	if q.By == storage.ByUser {
-		t.ids, t.others = colUser, colContent
+		t.ids, t.others, t.coarsest = colUser, colContent, uint64(storage.CoarseNot)
 	}
 	t.seek = seeker{reader: r, files: files, wanted: t.wanted, passes: 2}
 	top, err := t.sums(ctx)
@@ -49,7 +49,8 @@ func (r *Reader) top(ctx context.Context, q *storage.TopQuery, keysMax int) ([]s
 type topping struct {
 	query       *storage.TopQuery
 	wanted      rowRange
-	ids, others int // columns
+	ids, others int    // columns
+	coarsest    uint64 // of the rows that have an id
 	keysMax     int
 	seek        seeker
 }
@@ -59,7 +60,7 @@ func (t *topping) sums(ctx context.Context) ([]storage.TopRow, error) {
 	best := newBest(t.query)
 	table := newKeyTable(t.keysMax)
 	var rows []storage.TopRow // beside the table's keys
-	columns := []int{colStream, colMinute, t.ids, colOpens, colReads, colFinishes, colSaves, colShares, colDwell}
+	columns := []int{colStream, colMinute, t.ids, colOpens, colReads, colFinishes, colSaves, colShares, colDwell, colCoarse, colSkipped}
 	for part := (part{}); ; {
 		table.clear()
 		rows = rows[:0]
@@ -68,7 +69,7 @@ func (t *topping) sums(ctx context.Context) ([]storage.TopRow, error) {
 			last := -1 // of the row before: rows of a content lie together
 			for i := range s.rows {
 				stream, id := v[colStream][i], v[t.ids][i]
-				if !t.wanted.has(stream, v[colMinute][i]) {
+				if !t.wanted.has(stream, v[colMinute][i]) || v[colCoarse][i] > t.coarsest {
 					continue
 				}
 				if last < 0 || rows[last].ID != id || uint64(rows[last].Stream) != stream {
@@ -91,12 +92,13 @@ func (t *topping) sums(ctx context.Context) ([]storage.TopRow, error) {
 					}
 				}
 				sum := &rows[last]
-				sum.Opens += v[colOpens][i]
-				sum.Reads += v[colReads][i]
-				sum.Finishes += v[colFinishes][i]
-				sum.Saves += v[colSaves][i]
-				sum.Shares += v[colShares][i]
-				sum.Dwell += v[colDwell][i]
+				weight := 1 + v[colSkipped][i]
+				sum.Opens += v[colOpens][i] * weight
+				sum.Reads += v[colReads][i] * weight
+				sum.Finishes += v[colFinishes][i] * weight
+				sum.Saves += v[colSaves][i] * weight
+				sum.Shares += v[colShares][i] * weight
+				sum.Dwell += v[colDwell][i] * weight
 			}
 		})
 		if err != nil {
@@ -143,11 +145,11 @@ func (t *topping) count(ctx context.Context, top []storage.TopRow) error {
 	first := t.seek.passes - 1
 	for part := (part{}); ; {
 		pairs.clear()
-		err := t.seek.scan(ctx, []int{colStream, colMinute, t.ids, t.others}, func(s *scan) {
+		err := t.seek.scan(ctx, []int{colStream, colMinute, t.ids, t.others, colCoarse}, func(s *scan) {
 			v := &s.values
 			for i := range s.rows {
 				stream, id := v[colStream][i], v[t.ids][i]
-				if !t.wanted.has(stream, v[colMinute][i]) {
+				if !t.wanted.has(stream, v[colMinute][i]) || v[colCoarse][i] != uint64(storage.CoarseNot) {
 					continue
 				}
 				at, ok := answer.lookup(answer.hash(id, stream), id, stream)

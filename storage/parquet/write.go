@@ -92,6 +92,7 @@ func check(b *storage.Block, collector uint64) error {
 	for _, length := range []int{
 		len(c.Minute), len(c.Content), len(c.User), len(c.Opens), len(c.Reads), len(c.Finishes),
 		len(c.Saves), len(c.Shares), len(c.Dwell), len(c.Progress), len(c.First), len(c.Last),
+		len(c.Coarse), len(c.Skipped),
 	} {
 		if length != n {
 			return fmt.Errorf("its columns have different lengths (%d and %d)", n, length)
@@ -112,6 +113,8 @@ func check(b *storage.Block, collector uint64) error {
 			return fmt.Errorf("row %d is of day %d, the block of day %d", i, day, b.Day)
 		case c.Stream[i] == streamReserved:
 			return fmt.Errorf("row %d has the reserved stream %d", i, streamReserved)
+		case c.Coarse[i] >= storage.Coarses:
+			return fmt.Errorf("row %d is coarse by %d, which has no meaning", i, c.Coarse[i])
 		case i > 0 && c.Compare(i-1, i) > 0:
 			return fmt.Errorf("row %d sorts before the row in front of it", i)
 		}

@@ -19,7 +19,7 @@ const (
 	rowSizeMax = periodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1
 
 	periodMark = 0xFF // in place of lengths: the period of the rows behind it follows
-	periodSize = 1 + 4 + 2
+	periodSize = 1 + 4 + 2 + 1 + 4
 
 	sameContent = 15 // length of a content that is that of the row before
 
@@ -33,11 +33,19 @@ const (
 	millisPerMinute = 60_000
 )
 
+// period is what rows that stand together have in common.
+type period struct {
+	minute, skipped uint32
+	stream          uint16
+	coarse          storage.Coarse
+}
+
+func periodOf(r *storage.Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Coarse} }
+
 // rowEncoder appends rows to buf. The zero value is ready.
 type rowEncoder struct {
 	buf     []byte
-	minute  uint32
-	stream  uint16
+	period  period
 	begun   bool // a period was written
 	content uint64
 }
@@ -45,8 +53,9 @@ type rowEncoder struct {
 // add appends a row.
 func (e *rowEncoder) add(r *storage.Row) {
 	if !e.runs(r) {
-		e.begun, e.minute, e.stream, e.content = true, r.Minute, r.Stream, 0
+		e.begun, e.period, e.content = true, periodOf(r), 0
 		e.buf = le.AppendUint16(le.AppendUint32(append(e.buf, periodMark), r.Minute), r.Stream)
+		e.buf = le.AppendUint32(append(e.buf, byte(r.Coarse)), r.Skipped)
 	}
 	e.buf = slices.Grow(e.buf, rowSizeMax)
 	n := len(e.buf)
@@ -186,7 +195,7 @@ func (g *rowGroups) appendTo(b []byte) []byte {
 
 // runs says that a row is of the running period.
 func (e *rowEncoder) runs(r *storage.Row) bool {
-	return e.begun && e.minute == r.Minute && e.stream == r.Stream
+	return e.begun && e.period == periodOf(r)
 }
 
 // byteLen is the number of bytes of n without the zeros in front.
@@ -206,8 +215,7 @@ func oneEvent(r *storage.Row) (kind byte, ok bool) {
 // others.
 type rowDecoder struct {
 	rest    []byte
-	minute  uint32
-	stream  uint16
+	period  period
 	begun   bool
 	content uint64
 }
@@ -249,24 +257,26 @@ func rowsIn(b []byte, rows int) (newest uint32, ok bool) {
 func (d *rowDecoder) decode(b []byte, r *storage.Row) int {
 	n := 0
 	if b[0] == periodMark {
-		d.begun, d.minute, d.stream, d.content = true, le.Uint32(b[1:]), le.Uint16(b[5:]), 0
+		d.begun, d.content = true, 0
+		d.period = period{le.Uint32(b[1:]), le.Uint32(b[8:]), le.Uint16(b[5:]), storage.Coarse(b[7])}
 		n = periodSize
 	}
 	content, user, shape := int(b[n]>>4), int(b[n]&15), b[n+1]
 	n += 2
-	if !d.begun || content > 8 && content != sameContent || user > 8 || shape&shapeKinds > shapeCounters {
+	if !d.begun || d.period.coarse >= storage.Coarses || content > 8 && content != sameContent || user > 8 || shape&shapeKinds > shapeCounters {
 		return 0
 	}
 	if content != sameContent {
 		d.content = le.Uint64(b[n:]) & mask(content)
 		n += content
 	}
-	*r = storage.Row{Content: d.content, User: le.Uint64(b[n:]) & mask(user), Minute: d.minute, Stream: d.stream}
+	p := &d.period
+	*r = storage.Row{Content: d.content, User: le.Uint64(b[n:]) & mask(user), Minute: p.minute, Skipped: p.skipped, Stream: p.stream, Coarse: p.coarse}
 	n += user
 	if n = d.counters(b, n, shape, r); n == 0 {
 		return 0
 	}
-	start := int64(d.minute) * 1000
+	start := int64(p.minute) * 1000
 	switch {
 	case shape&shapeOutside != 0:
 		r.First, r.Last = int64(le.Uint64(b[n:])), int64(le.Uint64(b[n+8:]))

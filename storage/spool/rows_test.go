@@ -29,6 +29,9 @@ func anyRow(r *rand.Rand) storage.Row {
 	case 2:
 		*counters[r.IntN(5)] = math.MaxUint32
 	}
+	if r.IntN(4) == 0 {
+		row.Coarse, row.Skipped = storage.Coarse(r.IntN(storage.Coarses)), r.Uint32()>>r.IntN(32)
+	}
 	switch r.IntN(4) {
 	case 0:
 		row.Last = int64(minute)*1000 + millisPerMinute - 1
@@ -66,6 +69,11 @@ func TestRowsThereAndBack(t *testing.T) {
 		}
 		if len(d.rest) != 0 {
 			t.Fatalf("%d bytes are left", len(d.rest))
+		}
+		b := slices.Clone(e.buf)
+		b[1+4+2] = storage.Coarses // behind the first period's stream
+		if d = (rowDecoder{rest: b}); d.next(new(storage.Row)) {
+			t.Fatal("a row that is coarse beyond all there is was taken")
 		}
 		cut := e.buf[:r.IntN(len(e.buf))]
 		d = rowDecoder{rest: cut}

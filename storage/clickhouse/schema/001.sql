@@ -33,7 +33,14 @@ CREATE TABLE IF NOT EXISTS {{.Local "reads"}}{{.OnCluster}}
     progress UInt8 CODEC(ZSTD(1)),
     -- Earliest and latest event: within a day, so T64 cuts off most bits.
     first    DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
-    last     DateTime64(3, 'UTC') CODEC(T64, ZSTD(1))
+    last     DateTime64(3, 'UTC') CODEC(T64, ZSTD(1)),
+    -- 0: a reader of a content. Where room was short, the row adds up readers who have
+    -- no row of their own (1, and user is 0), or contents and readers who have none (2,
+    -- and both ids are 0): as many events, and not to be counted as one of either.
+    coarse   UInt8 CODEC(ZSTD(1)),
+    -- Where a sender samples, how many events it left out for each one that is here:
+    -- each stands for 1 + skipped.
+    skipped  UInt32 CODEC(ZSTD(1))
 )
 ENGINE = {{.Engine "MergeTree" "reads"}}
 -- A block is of one day, so it is one part, and a part is atomic. Days are also

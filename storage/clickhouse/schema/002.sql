@@ -1,37 +1,55 @@
 -- Views add up at the time of the question, so they are as exact as the table.
 -- An incremental materialized view is not: it can miss a block, or have it twice.
 
--- Contents by minute. Users are those of the minute.
+-- Streams by minute, with all that is coarse: the views below leave contents and
+-- readers without rows of their own out. `coarse` is how many of the events are in rows
+-- of several readers.
+CREATE VIEW IF NOT EXISTS {{.Name "stream_by_minute"}}{{.OnCluster}} AS
+SELECT
+    stream, minute,
+    uniqExactIf(user, r.coarse = 0) AS readers,
+    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
+    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
+    max(r.progress) AS progress,
+    sumIf((toUInt64(r.opens) + r.reads + r.finishes + r.saves + r.shares) * (1 + r.skipped), r.coarse > 0) AS coarse
+FROM {{.Reads}} AS r
+WHERE stream != 65535
+GROUP BY stream, minute;
+
+-- Contents by minute. Readers are those of the minute who have a row of their own.
 CREATE VIEW IF NOT EXISTS {{.Name "content_by_minute"}}{{.OnCluster}} AS
 SELECT
     stream, content, minute,
-    uniqExact(user) AS readers,
-    sum(r.opens) AS opens, sum(r.reads) AS reads, sum(r.finishes) AS finishes, sum(r.saves) AS saves, sum(r.shares) AS shares,
-    sum(r.dwell_ms) AS dwell_ms, max(r.progress) AS progress
+    uniqExactIf(user, r.coarse = 0) AS readers,
+    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
+    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
+    max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535
+WHERE stream != 65535 AND coarse < 2
 GROUP BY stream, content, minute;
 
 -- Contents by hour.
 CREATE VIEW IF NOT EXISTS {{.Name "content_by_hour"}}{{.OnCluster}} AS
 SELECT
     stream, content, toStartOfHour(minute) AS hour,
-    uniqExact(user) AS readers,
-    sum(r.opens) AS opens, sum(r.reads) AS reads, sum(r.finishes) AS finishes, sum(r.saves) AS saves, sum(r.shares) AS shares,
-    sum(r.dwell_ms) AS dwell_ms, max(r.progress) AS progress
+    uniqExactIf(user, r.coarse = 0) AS readers,
+    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
+    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
+    max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535
+WHERE stream != 65535 AND coarse < 2
 GROUP BY stream, content, hour;
 
 -- Contents by day.
 CREATE VIEW IF NOT EXISTS {{.Name "content_by_day"}}{{.OnCluster}} AS
 SELECT
     stream, content, toDate(minute) AS day,
-    uniqExact(user) AS readers,
-    sum(r.opens) AS opens, sum(r.reads) AS reads, sum(r.finishes) AS finishes, sum(r.saves) AS saves, sum(r.shares) AS shares,
-    sum(r.dwell_ms) AS dwell_ms, max(r.progress) AS progress
+    uniqExactIf(user, r.coarse = 0) AS readers,
+    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
+    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
+    max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535
+WHERE stream != 65535 AND coarse < 2
 GROUP BY stream, content, day;
 
 -- Users by day.
@@ -39,20 +57,21 @@ CREATE VIEW IF NOT EXISTS {{.Name "user_by_day"}}{{.OnCluster}} AS
 SELECT
     stream, user, toDate(minute) AS day,
     uniqExact(content) AS contents,
-    sum(r.opens) AS opens, sum(r.reads) AS reads, sum(r.finishes) AS finishes, sum(r.saves) AS saves, sum(r.shares) AS shares,
-    sum(r.dwell_ms) AS dwell_ms, max(r.progress) AS progress
+    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
+    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
+    max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535
+WHERE stream != 65535 AND coarse = 0
 GROUP BY stream, user, day;
 
 -- How far each reader got with each content, ever.
 CREATE VIEW IF NOT EXISTS {{.Name "reader_progress"}}{{.OnCluster}} AS
 SELECT
     stream, content, user,
-    max(r.progress) AS progress, sum(r.dwell_ms) AS dwell_ms, sum(r.finishes) AS finishes,
+    max(r.progress) AS progress, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms, sum(r.finishes * (1 + r.skipped)) AS finishes,
     min(r.first) AS first, max(r.last) AS last
 FROM {{.Reads}} AS r
-WHERE stream != 65535
+WHERE stream != 65535 AND coarse = 0
 GROUP BY stream, content, user;
 
 -- The spans of each source, from all collectors, settled: the source numbered
