@@ -27,11 +27,14 @@ type Collector struct {
 	shards  []*shard
 	sources *sources
 	cuts    *cutter
+	rules   *rules
 	granted atomic.Int64  // bytes of receive buffer that each UDP socket got
 	drops   atomic.Uint64 // KernelDrops, once the sockets are closed
 	clocks  *clocks
 	beat    atomic.Int64 // running time: see SinceHeartbeat
 	notes   *notes       // what gnet says
+
+	unknownTold int64 // running time from which tellUnknown may speak again
 
 	listener       *net.TCPListener
 	reserve        int           // descriptors that stay free of connections
@@ -53,10 +56,11 @@ func New(o Options) *Collector {
 		stop:    make(chan struct{}),
 	}
 	c.sources.restore(o.Sources)
+	c.rules = newRules(&o)
 	c.cuts = newCutter(o.Sink, c.sources, c.clocks, o.Metrics)
 	c.cuts.company.Store(o.Company)
 	for range o.Loops {
-		c.shards = append(c.shards, newShard(&c.options, c.sources, c.cuts, c.clocks))
+		c.shards = append(c.shards, newShard(&c.options, c.rules, c.sources, c.cuts, c.clocks))
 	}
 	c.cuts.shards = c.shards
 	o.Metrics.RegisterMetricsWriter(c.writeMetrics)
@@ -205,6 +209,7 @@ func (c *Collector) sweep() {
 			k.shard.hangUpOn(k)
 		}
 		now := c.clocks.steady()
+		c.tellUnknown(now)
 		for i := range sweepStripes {
 			c.sources.quiet(n+i, before(now, spanQuiet))
 			c.sources.forgetSilent(n+i, now, &c.options)

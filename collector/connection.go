@@ -127,7 +127,7 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	if why == wire.Accepted {
 		return gnet.None
 	}
-	return s.hangUp(k, h, why, "")
+	return s.hangUp(k, h, why, s.explain(&h, why))
 }
 
 // stream takes the bytes that came, behind those that had come before.
@@ -180,6 +180,8 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 	}
 	if h.Type == wire.TypeEvents {
 		switch {
+		case s.streams.refuses(h.Stream):
+			return s.refuseUnknown(h)
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
 		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:

@@ -85,6 +85,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	if h.Type != wire.TypeEvents {
 		return s.refuseStranger(h, wire.RefusedUnexpected)
 	}
+	if s.streams.refuses(h.Stream) {
+		return s.refuseUnknown(h)
+	}
 	if h.Sealed() {
 		// There are no secrets, so nothing in it is proved.
 		return s.refuseStranger(h, wire.RefusedSealed)
@@ -185,6 +188,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	default:
 		s.tally.accepted += n
 		k.accepted += n
+		if users := s.streams.find(h.Stream).Users; users != UsersStored {
+			s.disguise(h.Stream, users, events)
+		}
 		k.clamped += s.count(h, events)
 	}
 	return wire.Accepted

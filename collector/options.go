@@ -28,13 +28,14 @@ type Options struct {
 	CreditMax         int           // bytes that a session may send and not yet have acknowledged
 	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never
 
-	Streams Streams          // which streams there are, and what each may do
-	Sources []storage.Source // what a former process knew
-	Company bool             // other processes may know sources that come here later: see Alone
-	Spool   uint64           // how clients are told which spool they were acknowledged by, below wire.NumberMax; 0: it has no name
-	Sink    Sink             // takes the cuts
-	Metrics *metrics.Set     // gets the collector's metrics
-	Logger  *slog.Logger     // gets what an operator should see
+	Streams Streams              // which streams there are, and what each may do
+	Salt    func(day int64) Salt // of UsersDaily on a day since 1970, UTC; asked once a day. Without it: a random one, which a restart forgets
+	Sources []storage.Source     // what a former process knew
+	Company bool                 // other processes may know sources that come here later: see Alone
+	Spool   uint64               // how clients are told which spool they were acknowledged by, below wire.NumberMax; 0: it has no name
+	Sink    Sink                 // takes the cuts
+	Metrics *metrics.Set         // gets the collector's metrics
+	Logger  *slog.Logger         // gets what an operator should see
 
 	// What tests set: the time that events are dated by, time.Now without it; and
 	// the time that silence is measured by, since some moment, which nobody sets:

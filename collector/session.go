@@ -78,6 +78,9 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	if why == wire.Accepted && (k.started || k.session) {
 		why = wire.RefusedUnexpected
 	}
+	if why == wire.Accepted && s.streams.refuses(h.Stream) {
+		return s.refuseUnknown(h)
+	}
 	if why != wire.Accepted {
 		return s.refuseStranger(h, why)
 	}

@@ -53,6 +53,11 @@ type shard struct {
 	cuts    *cutter
 	clocks  *clocks
 	limits  *Options
+	rules   *rules
+
+	streams       *streamTable // of rules, as it was at the last tick
+	unknownStream uint32       // the last that was refused, or nameless
+	disguised     disguise
 
 	udp     receiver
 	engine  gnet.Engine
@@ -68,12 +73,13 @@ const eventsPerFrameMax = (wire.FrameSizeMax - wire.HeaderSize) / wire.EventSize
 // slotsMin keeps room for the largest frame in the smallest table.
 const slotsMin = 1 << 16
 
-func newShard(o *Options, src *sources, cuts *cutter, clocks *clocks) *shard {
+func newShard(o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) *shard {
 	slots := max(slotsMin, (o.KeysMax+o.Loops-1)/o.Loops)
 	return &shard{
 		table: newTable(slots), spare: newTable(slots), generation: 1,
 		books: make(books), events: make([]wire.Event, eventsPerFrameMax),
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
+		rules: r, streams: r.streams.Load(), unknownStream: nameless,
 		udp:     receiver{socket: -1},
 		turning: make(chan struct{}), booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}
@@ -98,6 +104,7 @@ func (s *shard) OnTick() (delay time.Duration, action gnet.Action) {
 // tick reads the clocks.
 func (s *shard) tick() {
 	s.now, s.steady = s.clocks.now()
+	s.streams = s.rules.streams.Load()
 	// A row's minute is 32 bits of Unix seconds, until 2106.
 	s.oldest, s.newest = 0, math.MaxUint32*1000
 	if s.limits.LateMax > 0 {

@@ -138,6 +138,8 @@ type bench struct {
 	shards []*shard
 	now    time.Time     // of the wall
 	steady time.Duration // of the clock that nobody sets
+
+	sourcesMade uint64
 }
 
 // pass lets both clocks go on.
@@ -154,11 +156,11 @@ func newBench(loops int, change func(*Options)) *bench {
 	b := &bench{ear: newEar(), now: epoch}
 	o.Clock, o.Steady = func() time.Time { return b.now }, func() time.Duration { return b.steady }
 	clocks := newClocks(&o, 0)
-	src := newSources(o.SourcesMax)
+	src, rules := newSources(o.SourcesMax), newRules(&o)
 	b.cuts = newCutter(b.ear, src, clocks, metrics.NewSet())
 	b.cuts.start = epoch.UnixMilli()
 	for range loops {
-		s := newShard(&o, src, b.cuts, clocks)
+		s := newShard(&o, rules, src, b.cuts, clocks)
 		b.shards = append(b.shards, s)
 	}
 	b.cuts.shards = b.shards

@@ -1,6 +1,13 @@
 package collector
 
-import "github.com/lectern/lectern/wire"
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/lectern/lectern/wire"
+)
 
 // Streams say which streams there are, and what each of them may do. The zero value
 // takes every stream.
@@ -41,7 +48,7 @@ type Users uint8
 // What can be kept.
 const (
 	UsersStored Users = iota // the user ids, as they come
-	UsersDaily               // a hash of them that nobody can make again once the day is over
+	UsersDaily               // a hash of them under the salt of the day of their arrival: see Options.Salt
 	UsersNone                // nothing: all events count under user 0
 )
 
@@ -66,3 +73,66 @@ func (t *streamTable) find(number uint16) *Stream { return &t.list[t.of[number]]
 
 // refuses says whether a stream's frames are refused for its number.
 func (t *streamTable) refuses(number uint16) bool { return t.refuse && t.of[number] == 0 }
+
+// rules are what the operator says of streams, for all loops.
+type rules struct {
+	streams atomic.Pointer[streamTable]
+	salts   salts
+}
+
+func newRules(o *Options) *rules {
+	r := &rules{salts: salts{draw: o.Salt}}
+	r.streams.Store(newStreamTable(&o.Streams))
+	return r
+}
+
+// SetStreams replaces what Options.Streams said. Frames that are taken from now on
+// are taken by it, and Options.Salt is asked again.
+func (c *Collector) SetStreams(s Streams) {
+	c.rules.streams.Store(newStreamTable(&s))
+	c.rules.salts.current.Store(nil)
+}
+
+// nameless is what a shard remembers of a frame whose stream there is not: none, or
+// its number.
+const nameless = math.MaxUint32
+
+// refuseUnknown counts a frame of a stream that there is not. Anybody can make such
+// numbers up, so it stands in the books of the reserved stream.
+func (s *shard) refuseUnknown(h *wire.Header) wire.Refusal {
+	s.tally.unplaced[wire.RefusedStream] += uint64(h.Count)
+	s.refuse(wire.RefusedStream)
+	s.unknownStream = uint32(h.Stream)
+	return wire.RefusedStream
+}
+
+// tellUnknownEvery is how often the log says at the most that frames of unknown
+// streams come.
+const tellUnknownEvery = time.Minute
+
+// tellUnknown has the log say which unknown stream was refused last, if any was
+// since it was last said. Called about once a second.
+func (c *Collector) tellUnknown(now int64) {
+	if now < c.unknownTold {
+		return
+	}
+	for _, s := range c.shards {
+		s.Lock()
+		number := s.unknownStream
+		s.unknownStream = nameless
+		s.Unlock()
+		if number != nameless && now >= c.unknownTold {
+			c.unknownTold = now + tellUnknownEvery.Milliseconds()
+			c.options.Logger.Warn("frames are refused whose stream has no [stream.NAME]; name it in the configuration, or set streams.unknown to take it",
+				"stream", number)
+		}
+	}
+}
+
+// explain says more of a refusal than its word, where there is more to say.
+func (s *shard) explain(h *wire.Header, why wire.Refusal) string {
+	if why == wire.RefusedStream && s.streams.refuses(h.Stream) {
+		return fmt.Sprintf("this collector has no stream %d; it takes those that its configuration names", h.Stream)
+	}
+	return ""
+}

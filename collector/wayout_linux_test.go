@@ -46,7 +46,7 @@ func benchWayOut(b *testing.B, cuts int) {
 	clocks := newClocks(&o, 0)
 	c := newCutter(g, newSources(o.SourcesMax), clocks, set)
 	c.start = time.Now().UnixMilli()
-	s := newShard(&o, c.sources, c, clocks)
+	s := newShard(&o, newRules(&o), c.sources, c, clocks)
 	c.shards = []*shard{s}
 	events, moments := make([]wire.Event, 1000), make([]moment, 1000)
 	minute := uint32(time.Now().Unix() / 60)

@@ -49,7 +49,8 @@ block, they may miss it for a moment: ask again. What waits in the spool is in n
 of them; standard error says how much that is, and for how long it has waited.
 
 The stream "-" is for frames of which nothing could be believed, not even the
-stream: there are frames refused, and no events.
+stream, and of those whose stream is refused (streams.unknown): there are frames
+refused, and no events.
 
 Exit status: 0 when they add up; 1 when they do not, or the store cannot be
 read; 2 when the arguments make no sense.
@@ -154,7 +155,7 @@ func booksTable(books []storage.BookTotal) string {
 		s.WriteString("\n" + refused.String())
 	}
 	if reserved {
-		s.WriteString("\nThe stream \"-\" is for frames of which nothing could be believed.\n")
+		s.WriteString("\nThe stream \"-\" is for frames of which nothing could be believed, and of streams that are refused.\n")
 	}
 	if sources > 0 {
 		fmt.Fprintf(&s, "\nOpen: %s that another collector may have, too, or go on with. %s\n", plural(sources, "source"), missing(uint64(max(0, open))))

@@ -28,7 +28,7 @@ STREAM  REFUSED FOR  EVENTS  FRAMES
 1       size             10       1
 -       magic             0      12
 
-The stream "-" is for frames of which nothing could be believed.
+The stream "-" is for frames of which nothing could be believed, and of streams that are refused.
 
 The books add up.
 `

@@ -78,6 +78,7 @@ type daemon struct {
 	gatherer  *storage.Gatherer
 	collector *collector.Collector
 	heirs     *heirs
+	salts     salts
 	ops       *ops.Server
 	manager   *serviceManager
 }
@@ -96,6 +97,10 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		return err
 	}
 	defer d.ops.Close()
+	d.salts.dir, d.salts.logger = c.Spool.Dir, logger
+	if err := d.salts.load(c.Streams.SaltFile); err != nil {
+		return err
+	}
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Streams: streamsOf(c), Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
+		Streams: streamsOf(c), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
 	d.heirs = newHeirs(d, elders)
 	alone := d.heirs.takeOver()
