@@ -33,6 +33,7 @@ var errForeign = errors.New("it does not answer like a collector; check the addr
 // answers reads what a collector says.
 type answers struct {
 	from  io.Reader
+	keys  *sessionKeys
 	frame [wire.HeaderSize + 1 + 255 + wire.RefusalTextMax + wire.TagSize]byte
 }
 
@@ -51,6 +52,9 @@ func (a *answers) next() (source uint64, ack wire.Ack, err error) {
 	}
 	if _, err := io.ReadFull(a.from, a.frame[wire.HeaderSize:h.Size]); err != nil {
 		return 0, ack, fmt.Errorf("its answer was cut off: %w", err)
+	}
+	if err := a.keys.check(&h, a.frame[:h.Size]); err != nil {
+		return 0, ack, err
 	}
 	body := h.Body(a.frame[:h.Size])
 	switch h.Type {

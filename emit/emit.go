@@ -45,8 +45,10 @@ const (
 	// DatagramSizeMax is what fits in a UDP datagram over IPv4.
 	DatagramSizeMax  = 65507
 	FrameSizeDefault = 32 << 10
-	FrameSizeMax     = wire.FrameSizeMax
-	// SizeMin is the smallest datagram or frame: it holds any one event.
+	// FrameSizeMax leaves room for a tag.
+	FrameSizeMax = wire.FrameSizeMax - wire.TagSize
+	// SizeMin is the smallest datagram or frame: it holds any one event. A sealed one
+	// takes wire.TagSize more.
 	SizeMin         = wire.HeaderSize + wire.EventSizeMax
 	FlushAgeDefault = 100 * time.Millisecond
 	// BufferSizeDefault is the buffer of a TCP emitter, in bytes.
@@ -106,6 +108,18 @@ type Options struct {
 	// FlushAge is how long an event waits at most for others to share its
 	// frame: default 100 ms.
 	FlushAge time.Duration
+
+	// Key seals what is sent, so that the collector knows that it is from here, and
+	// over TCP this side that the answers are the collector's. It hides nothing. See
+	// SetKey to change it. Nil, with an empty KeyFile: nothing is sealed.
+	Key *wire.Secret
+	// KeyFile is a file with the key ("lectern keys new" makes one), in place of Key. It
+	// is looked at every few seconds: when it has changed, the key in it seals what
+	// follows. Where it cannot be read any more, the last key goes on (Stats.KeyErrors).
+	KeyFile string
+	// Audience is the name of the collector, or of its cluster, that it has in
+	// listen.audience. Needed with a key.
+	Audience string
 
 	// For UDP alone.
 
@@ -187,15 +201,19 @@ func (o Options) withDefaults() (Options, error) {
 	if o.BufferSize == 0 {
 		o.BufferSize = BufferSizeDefault
 	}
+	least := SizeMin
+	if o.Key != nil || o.KeyFile != "" {
+		least += wire.TagSize
+	}
 	switch {
-	case o.DatagramSize < SizeMin || o.DatagramSize > DatagramSizeMax:
-		return o, fmt.Errorf("emit: datagram size %d is outside of %d to %d bytes", o.DatagramSize, SizeMin, DatagramSizeMax)
+	case o.DatagramSize < least || o.DatagramSize > DatagramSizeMax:
+		return o, fmt.Errorf("emit: datagram size %d is outside of %d to %d bytes", o.DatagramSize, least, DatagramSizeMax)
 	case o.FlushAge < 0:
 		return o, fmt.Errorf("emit: flush age %v is negative; leave it zero for %v", o.FlushAge, FlushAgeDefault)
 	case o.SocketAge < renewWait:
 		return o, fmt.Errorf("emit: socket age %v is below %v; leave it zero for %v", o.SocketAge, renewWait, SocketAgeDefault)
-	case o.FrameSize < SizeMin || o.FrameSize > FrameSizeMax:
-		return o, fmt.Errorf("emit: frame size %d is outside of %d to %d bytes", o.FrameSize, SizeMin, FrameSizeMax)
+	case o.FrameSize < least || o.FrameSize > FrameSizeMax:
+		return o, fmt.Errorf("emit: frame size %d is outside of %d to %d bytes", o.FrameSize, least, FrameSizeMax)
 	case o.BufferSize < ringFrames*(o.FrameSize+2*slotHeader) || o.BufferSize > BufferSizeMax:
 		return o, fmt.Errorf("emit: buffer size %d is outside of %d to %d bytes", o.BufferSize, ringFrames*(o.FrameSize+2*slotHeader), BufferSizeMax)
 	case o.OnFull > Drop:
@@ -223,6 +241,9 @@ type Stats struct {
 	// kernel did not take their datagram, over TCP because the buffer was full
 	// (OnFull Drop). The collector's books show them as lost.
 	Dropped uint64
+
+	// KeyErrors is how often Options.KeyFile had changed and could not be read.
+	KeyErrors uint64
 
 	// Datagrams is how many the kernel took, SendErrors how many it did not.
 	// UDP alone.

@@ -54,6 +54,8 @@ type fakeCollector struct {
 	refused  map[uint64]int    // events of refused frames
 	answered map[uint64]uint64 // the spool that each source was first answered by
 	problems []string
+	seal     *fakeSeal // nil: nothing is sealed
+	forgings int       // answers that no collector gave
 	forgets  int
 	refuses  int
 	aheads   int // acks of what was never sent
@@ -114,14 +116,23 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 	if full {
 		return
 	}
-	hello := make([]byte, wire.HeaderSize)
-	if _, err := io.ReadFull(c, hello); err != nil {
+	hello := make([]byte, wire.FrameSizeMax)
+	if _, err := io.ReadFull(c, hello[:wire.HeaderSize]); err != nil {
 		return
 	}
 	h, why := wire.ParseHeader(hello)
+	if _, err := io.ReadFull(c, hello[wire.HeaderSize:max(h.Size, wire.HeaderSize)]); err != nil {
+		return
+	}
 	f.mu.Lock()
 	if why != wire.Accepted || h.Type != wire.TypeHello {
 		f.problem("the first frame is not a hello")
+	}
+	session, err := f.seal.greet(f.rand, &h, hello[:h.Size])
+	if err != nil {
+		f.problem(err.Error())
+		f.mu.Unlock()
+		return
 	}
 	if old := p.conns[h.Source]; old != nil {
 		_ = old.Close()
@@ -139,7 +150,7 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 	}
 	first, id := f.ack(p, h), p.id
 	f.mu.Unlock()
-	if _, err := conn.Write(first); err != nil {
+	if _, err := conn.Write(session.say(first)); err != nil {
 		return
 	}
 	f.mu.Lock()
@@ -169,6 +180,13 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 		}
 		sent += uint64(e.Size)
 		f.mu.Lock()
+		bare, err := session.open(frame[:e.Size])
+		if err != nil {
+			f.problem(err.Error())
+			f.mu.Unlock()
+			return
+		}
+		e, _ = wire.ParseHeader(bare)
 		if p.conns[h.Source] != conn {
 			f.mu.Unlock()
 			return
@@ -185,18 +203,18 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 		case !began && !known.any && e.Sequence > 0:
 			refusal = wire.RefusedForgotten
 		default:
-			refusal = f.frame(known, &e, frame[:e.Size])
+			refusal = f.frame(known, &e, bare)
 		}
 		began, next = true, e.Sequence+1
 		if refusal != wire.Accepted {
 			f.mu.Unlock()
-			_, _ = conn.Write(wire.AppendRefusal(nil, e, 0, refusal, "the fake says so"))
+			_, _ = conn.Write(session.say(wire.AppendRefusal(nil, e, 0, refusal, "the fake says so")))
 			_, _ = io.Copy(io.Discard, c)
 			return
 		}
 		p.sources[h.Source] = known
 		if f.rand == nil || f.rand.IntN(3) == 0 || !f.chaos {
-			f.seal(p)
+			f.sealAll(p)
 			answers = append(answers, f.ack(p, h))
 		}
 		if f.odds(30) { // credit 0 for a moment
@@ -210,10 +228,10 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 			answers = append(answers, p.ack(h, wire.Ack{Durable: 1 << 40, Credit: f.credit}))
 		}
 		if f.odds(60) { // it ends: what it did not read, nobody has counted
-			f.seal(p)
+			f.sealAll(p)
 			final := p.ack(h, wire.Ack{Durable: p.durable(h.Source), Final: true})
 			f.mu.Unlock()
-			_, _ = conn.Write(final)
+			_, _ = conn.Write(session.say(final))
 			return
 		}
 		hang := f.slow && f.odds(100) // half-open: never a word again
@@ -225,6 +243,11 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 		if f.odds(25) && sent > f.credit+wire.FrameSizeMax {
 			f.problem("more than the credit is in flight")
 		}
+		var forged []byte
+		if session != nil && f.odds(40) {
+			f.forgings++
+			forged = session.forged(f.rand, h, e.Sequence+1)
+		}
 		f.mu.Unlock()
 		time.Sleep(pause)
 		if cut {
@@ -235,9 +258,12 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 			return
 		}
 		for _, a := range answers {
-			if _, err := conn.Write(a); err != nil {
+			if _, err := conn.Write(session.say(a)); err != nil {
 				return
 			}
+		}
+		if forged != nil {
+			_, _ = conn.Write(forged)
 		}
 	}
 }
@@ -288,8 +314,8 @@ func users(h *wire.Header, frame []byte) []uint64 {
 	return all
 }
 
-// seal makes durable what has come.
-func (f *fakeCollector) seal(p *fakeSpool) {
+// sealAll makes durable what has come.
+func (f *fakeCollector) sealAll(p *fakeSpool) {
 	for id, s := range p.sources {
 		before := p.sealed[id]
 		if before == nil {

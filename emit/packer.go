@@ -23,10 +23,11 @@ var ErrFull = errors.New("emit: full, there is no room for the event")
 // events, and encodes them at the end.
 type Packer struct {
 	stream   uint16
-	size     int    // of the largest frame
-	source   uint64 // drawn for this packer
-	sequence uint64 // of the next frame
-	position uint64 // of the next frame
+	size     int             // of the largest frame
+	source   uint64          // drawn for this packer
+	sequence uint64          // of the next frame
+	position uint64          // of the next frame
+	key      *wire.EventsKey // seals the frames; nil: nothing does
 
 	// The frame being packed. At of its events counts from origin, which is so
 	// far before the first that no other can come before it.
@@ -67,9 +68,23 @@ func (p *Packer) renew() {
 	p.source, p.sequence, p.position = drawSource(), 0, 0
 }
 
+// Seal has the frames sealed by this key, the frame key of the stream, from the
+// next one on. The first call comes before the first event, since the tag takes
+// some of the frame's size. Who sends the same number of a source in two frames
+// that differ gives the key away: a process that forks takes a new Packer.
+func (p *Packer) Seal(key *wire.EventsKey) { p.key = key }
+
+// sizeMax is the largest frame without its tag.
+func (p *Packer) sizeMax() int {
+	if p.key == nil {
+		return p.size
+	}
+	return p.size - wire.TagSize
+}
+
 // numbering is a packer that goes on with the numbers of p, for beats alone.
 func (p *Packer) numbering() Packer {
-	return Packer{stream: p.stream, source: p.source, sequence: p.sequence, position: p.position}
+	return Packer{stream: p.stream, source: p.source, sequence: p.sequence, position: p.position, key: p.key}
 }
 
 // Source returns the number that was drawn for this packer's frames.
@@ -86,7 +101,7 @@ func (p *Packer) Add(e *Event) error {
 	if err := own.prepare(); err != nil {
 		return err
 	}
-	if e = &own; !p.extent.grow(e, p.size) {
+	if e = &own; !p.extent.grow(e, p.sizeMax()) {
 		return ErrFull
 	}
 	if len(p.events) == 0 {
@@ -120,14 +135,23 @@ func (p *Packer) Finish(dst []byte) []byte {
 	}
 	p.header(dst[:start], len(dst)-start, len(p.events), p.extent.oldest)
 	p.events, p.extent = p.events[:0], extent{}
-	return dst
+	return p.sealed(dst, start)
 }
 
 // Beat appends a frame without events to dst and returns the result: it shows
 // the collector how far this source has numbered. timeMS is the present, in
 // Unix milliseconds. The unfinished frame stays as it is.
 func (p *Packer) Beat(dst []byte, timeMS int64) []byte {
-	return p.header(dst, wire.HeaderSize, 0, timeMS)
+	start := len(dst)
+	return p.sealed(p.header(dst, wire.HeaderSize, 0, timeMS), start)
+}
+
+// sealed appends the tag of the frame that begins at start, if there is a key.
+func (p *Packer) sealed(dst []byte, start int) []byte {
+	if p.key == nil {
+		return dst
+	}
+	return p.key.Seal(dst, start)
 }
 
 // header appends the next frame's header and consumes its numbers.

@@ -3,6 +3,8 @@ package emit
 import (
 	"context"
 	"time"
+
+	"github.com/lectern/lectern/wire"
 )
 
 const (
@@ -64,7 +66,7 @@ func (u *UDP) renew() {
 // retire sends the final beats of a source over its own socket.
 func (u *UDP) retire(old *socket, last *Packer) {
 	m := &u.sender
-	frame := make([]byte, 0, SizeMin)
+	frame := make([]byte, 0, SizeMin+wire.TagSize)
 	for i := range beats {
 		if i > 0 {
 			pause(u.context, beatGap)

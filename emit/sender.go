@@ -20,6 +20,7 @@ type sender struct {
 	// aged is told the time whenever the timer fires. Called with mu held.
 	aged     func(now time.Time)
 	flushAge time.Duration
+	sealer   *sealer // nil: frames are not sealed; mu protects it
 
 	mu        sync.Mutex // protects all that follows
 	packer    *Packer
@@ -29,6 +30,7 @@ type sender struct {
 	failed    error // why nothing is taken any more: ErrClosed
 	began     time.Time
 	lastSent  time.Time
+	lastBeat  time.Time
 	beatWait  time.Duration
 	timer     *time.Timer
 	due       time.Time // when timer fires
@@ -98,6 +100,7 @@ func (m *sender) flushLocked() {
 func (m *sender) beat() {
 	m.frame = m.packer.Beat(m.frame[:0], time.Now().UnixMilli())
 	m.send(0)
+	m.lastBeat = m.lastSent
 }
 
 // send hands m.frame to the kernel. It is numbered already: if that fails, its
@@ -130,6 +133,7 @@ func (m *sender) tick() {
 	}
 	now := time.Now()
 	m.aged(now)
+	m.rekey(now)
 	if m.packer.Len() > 0 && now.Sub(m.began) >= m.flushAge {
 		m.flushLocked()
 	}
@@ -144,6 +148,21 @@ func (m *sender) tick() {
 		}
 	}
 	m.schedule(next, time.Until(next))
+}
+
+// rekey looks whether there is another key, and sends the beat that goes out
+// under load, too, where frames are sealed: to a collector that does not know the
+// source its time says that it is no recording.
+func (m *sender) rekey(now time.Time) {
+	if m.sealer == nil {
+		return
+	}
+	m.sealer.look(now)
+	m.packer.Seal(m.sealer.frame)
+	m.stats.KeyErrors = m.sealer.failures
+	if now.Sub(m.lastBeat) >= beatWaitMax {
+		m.beat()
+	}
 }
 
 // schedule sets the timer.

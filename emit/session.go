@@ -33,6 +33,7 @@ var (
 	errAhead    = errors.New("the collector acknowledged what was never sent")
 	errSpool    = errors.New("another spool answered; what the one before has of it is not known there")
 	errMoved    = errors.New("a new source begins")
+	errRekeyed  = errors.New("a new key seals what follows")
 	errFinished = errors.New("finished")
 )
 
@@ -47,6 +48,8 @@ type connection struct {
 // link is what holds for one connection. TCP.mu protects it.
 type link struct {
 	live        bool
+	keys        *sessionKeys
+	sealed      []byte    // the frame that is being sent, where it is sealed
 	cursor      mark      // of the next frame to send
 	writing     uint64    // serial of the frame that the kernel is being given; 0: none
 	durable     uint64    // largest that was acknowledged
@@ -67,13 +70,13 @@ func (t *TCP) connect(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("emit: cannot connect to tcp://%s: %w; is a collector listening there?", t.address, err)
 	}
-	source := t.Source()
+	source, hello, keys := t.hello()
 	c := &connection{Conn: conn, source: source}
-	c.answers.from = conn
+	c.answers.from, c.answers.keys = conn, keys
 	cut := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer cut()
 	_ = conn.SetDeadline(time.Now().Add(connectTimeout))
-	_, err = conn.Write(wire.AppendHello(nil, t.options.Stream, source, time.Now().UnixMilli()))
+	_, err = conn.Write(hello)
 	var from uint64
 	if err == nil {
 		from, c.first, err = c.answers.next()
@@ -88,6 +91,30 @@ func (t *TCP) connect(ctx context.Context) (*connection, error) {
 	_ = conn.SetDeadline(time.Time{})
 	return c, nil
 }
+
+// hello is what begins a connection, and what its keys will be made from.
+func (t *TCP) hello() (source uint64, hello []byte, keys *sessionKeys) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	source = t.queue.source
+	if t.sealer == nil {
+		return source, wire.AppendHello(nil, t.options.Stream, source, time.Now().UnixMilli()), nil
+	}
+	t.look(time.Now())
+	hello, keys = t.sealer.hello(source)
+	return source, hello, keys
+}
+
+// look takes the key anew if its file has changed.
+func (t *TCP) look(now time.Time) {
+	if t.sealer != nil {
+		t.sealer.look(now)
+		t.stats.KeyErrors = t.sealer.failures
+	}
+}
+
+// rekeyed says that another key than this connection's is to seal what follows.
+func (t *TCP) rekeyed() bool { return t.link.keys != nil && *t.link.keys.secret != *t.sealer.secret }
 
 // unwelcome says why a hello was not answered with an ack.
 func (t *TCP) unwelcome(ctx context.Context, err error) error {
@@ -134,7 +161,7 @@ func (t *TCP) run(c *connection) {
 		t.mu.Unlock()
 		if progress {
 			tries = 0
-			if err == errMoved || ended != nil {
+			if err == errMoved || err == errRekeyed || ended != nil {
 				continue
 			}
 		}
@@ -179,6 +206,7 @@ func (t *TCP) open(c *connection, first bool) error {
 	if !first {
 		t.stats.Reconnects++
 	}
+	t.link.keys = c.answers.keys
 	return t.acknowledge(c.first)
 }
 
@@ -245,7 +273,7 @@ func (t *TCP) send(c *connection, heard chan error) error {
 // reason prefers what the collector said to how the connection ended here.
 func reason(said, met error) error {
 	var refused *RefusedError
-	if errors.As(said, &refused) || errors.Is(said, errForeign) || errors.Is(said, errAhead) || errors.Is(said, errSpool) {
+	if errors.As(said, &refused) || errors.Is(said, errForeign) || errors.Is(said, errUnproved) || errors.Is(said, errAhead) || errors.Is(said, errSpool) {
 		return said
 	}
 	return met
@@ -260,11 +288,16 @@ func (t *TCP) due(source uint64) (frame []byte, wait time.Duration, err error) {
 		t.link.progress = true
 		return nil, 0, errMoved
 	}
+	now := time.Now()
+	t.look(now)
+	k := &t.link
+	if t.rekeyed() && k.inFlight == 0 {
+		k.progress = true
+		return nil, 0, errRekeyed
+	}
 	if frame := t.nextFrame(); frame != nil {
 		return frame, 0, nil
 	}
-	now := time.Now()
-	k := &t.link
 	if k.inFlight > 0 {
 		if wait = k.heard.Add(silenceMax).Sub(now); wait <= 0 {
 			return nil, 0, errSilent
@@ -290,6 +323,9 @@ func (t *TCP) due(source uint64) (frame []byte, wait time.Duration, err error) {
 // frame may go beyond the credit, so that a small credit does not end all.
 func (t *TCP) nextFrame() []byte {
 	q, k := t.queue, &t.link
+	if t.rekeyed() {
+		return nil // until what is in flight is acknowledged
+	}
 	for k.cursor.serial != q.next.serial {
 		m := q.follow(k.cursor)
 		after := q.behind(m)
@@ -298,7 +334,7 @@ func (t *TCP) nextFrame() []byte {
 			continue
 		}
 		frame := q.frame(m)
-		size := uint64(len(frame))
+		size := k.size(frame)
 		if k.credit == 0 || k.inFlight > 0 && (k.inFlight+size > k.credit || k.inFlight+size < size) {
 			return nil
 		}
@@ -311,9 +347,27 @@ func (t *TCP) nextFrame() []byte {
 		k.inFlight += size
 		k.cursor, k.writing = after, m.serial
 		q.setTried(after.sequence)
-		return frame
+		return k.seal(frame)
 	}
 	return nil
+}
+
+// seal is a frame of the queue as it goes over this connection. In the queue frames
+// have no tags: they are sent again over connections with other keys.
+func (k *link) seal(frame []byte) []byte {
+	if k.keys == nil {
+		return frame
+	}
+	k.sealed = k.keys.up.Seal(append(k.sealed[:0], frame...), 0)
+	return k.sealed
+}
+
+// size is how many bytes a frame of the queue has on this connection.
+func (k *link) size(frame []byte) uint64 {
+	if k.keys == nil {
+		return uint64(len(frame))
+	}
+	return uint64(len(frame) + wire.TagSize)
 }
 
 // written takes note that a frame was given to the kernel, or was not.
@@ -365,7 +419,7 @@ func (t *TCP) releaseAcked() {
 			break
 		}
 		if m.serial < k.cursor.serial && !refused {
-			k.inFlight -= uint64(len(frame))
+			k.inFlight -= k.size(frame)
 		}
 		if !refused {
 			t.stats.Acked += uint64(frameCount(frame))
@@ -446,7 +500,7 @@ func (t *TCP) judge(c *connection, err error) error {
 		n := uint64(frameCount(frame))
 		t.stats.Refused += n
 		t.stats.Buffered -= n
-		t.link.inFlight -= uint64(len(frame))
+		t.link.inFlight -= t.link.size(frame)
 		t.link.progress = true
 		t.releaseAcked()
 		break

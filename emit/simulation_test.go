@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lectern/lectern/wire"
 )
 
 var (
@@ -24,7 +26,7 @@ var (
 // what became of it.
 func TestSimulation(t *testing.T) {
 	var total Stats
-	forgets, moves := 0, 0
+	forgets, moves, forgings, tags := 0, 0, 0, 0
 	for seed := *simSeed; seed < *simSeed+uint64(*simRuns); seed++ {
 		synctest.Test(t, func(t *testing.T) {
 			stats, f := simulate(t, seed)
@@ -35,13 +37,17 @@ func TestSimulation(t *testing.T) {
 			total.Reconnects += stats.Reconnects
 			forgets += f.forgets
 			moves += f.moves
+			forgings += f.forgings
+			if f.seal != nil {
+				tags += len(f.seal.tags)
+			}
 		})
 		if t.Failed() {
 			return
 		}
 	}
-	t.Logf("%d runs: %+v, forgotten %d times, another spool answered %d times", *simRuns, total, forgets, moves)
-	if *simRuns >= 1000 && (total.Refused == 0 || total.Dropped == 0 || total.Unsure == 0 || total.Reconnects == 0 || forgets == 0 || moves <= forgets) {
+	t.Logf("%d runs: %+v, forgotten %d times, another spool answered %d times, %d answers were forged, %d frames were sealed", *simRuns, total, forgets, moves, forgings, tags)
+	if *simRuns >= 1000 && (total.Refused == 0 || total.Dropped == 0 || total.Unsure == 0 || total.Reconnects == 0 || forgets == 0 || moves <= forgets || forgings == 0 || tags == 0) {
 		t.Error("the faults that are to be tried did not happen")
 	}
 }
@@ -55,6 +61,11 @@ func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 	}
 	o := Options{FrameSize: 100 + r.IntN(400), OnFull: []OnFull{Block, Block, Drop, Fail}[r.IntN(4)], Background: true}
 	o.BufferSize = ringFrames*(o.FrameSize+2*slotHeader) + r.IntN(4000)
+	var epoch, retired uint8
+	if seed%2 == 1 {
+		o.Key, o.Audience = secretOf(epoch, 1), testAudience
+		f.seal = &fakeSeal{secrets: map[uint8]*wire.Secret{0: o.Key}, tags: map[string][]byte{}}
+	}
 	var serving sync.WaitGroup
 	down, led := false, f.spools[0] // by a load balancer, say
 	dial := func(context.Context) (net.Conn, error) {
@@ -91,6 +102,22 @@ func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 			time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
 		case 1:
 			_ = s.Flush()
+		case 3:
+			if f.seal != nil { // the collectors learn it first, and drop the old one then
+				next := secretOf((epoch+1)%wire.Epochs, byte(r.Uint32()))
+				f.mu.Lock()
+				f.seal.secrets[next.Epoch()] = next
+				f.mu.Unlock()
+				if err := s.SetKey(next); err != nil {
+					t.Fatal(err)
+				}
+				f.mu.Lock()
+				if retired != epoch {
+					delete(f.seal.secrets, retired) // a hello with the newest but one may be on its way
+				}
+				retired, epoch = epoch, next.Epoch()
+				f.mu.Unlock()
+			}
 		case 2:
 			f.mu.Lock()
 			down = !down && o.OnFull != Fail && o.OnFull != Block

@@ -31,6 +31,7 @@ type TCP struct {
 
 	mu      sync.Mutex // protects all that follows
 	queue   *queue
+	sealer  *sealer // nil: nothing is sealed
 	stats   Stats
 	closing bool
 	over    bool          // the queue is gone
@@ -68,8 +69,13 @@ func dialTCP(ctx context.Context, addr string, dial func(context.Context) (net.C
 	if o.Stream == wire.StreamReserved {
 		return nil, errStreamReserved
 	}
+	sealer, err := newSealer(&o)
+	if err != nil {
+		return nil, err
+	}
+	o.FrameSize -= sealer.tagSize() // of what the queue keeps
 	t := &TCP{
-		address: addr, options: o, dial: dial,
+		address: addr, options: o, dial: dial, sealer: sealer,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}), ended: make(chan struct{}), closed: make(chan struct{}),
 	}
 	if o.Queue == "" {
@@ -134,6 +140,19 @@ func (t *TCP) Source() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.queue.source
+}
+
+// SetKey has the next connection sealed with another key, in place of the one that
+// Options.Key gave, and makes one when what is in flight is acknowledged. Its epoch
+// may be the same or another.
+func (t *TCP) SetKey(key *wire.Secret) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.sealer.setKey(key)
+	if err == nil {
+		t.signal()
+	}
+	return err
 }
 
 // Err returns why there is no connection now, nil while there is one. It needs

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/lectern/lectern/wire"
 )
 
 // beats is how many beats a source sends over UDP when it begins and when it
@@ -75,13 +77,20 @@ func dialUDP(ctx context.Context, addr string, dial func(context.Context) (net.C
 	if err != nil {
 		return nil, err
 	}
+	sealer, err := newSealer(&o)
+	if err != nil {
+		return nil, err
+	}
+	if sealer != nil {
+		packer.Seal(sealer.frame)
+	}
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("emit: cannot reach udp://%s: %w; check the host and the port", addr, err)
 	}
 	u := &UDP{address: addr, socketAge: o.SocketAge, dial: dial, socket: &socket{Conn: conn}, born: time.Now(), closed: make(chan struct{})}
 	u.context, u.stop = context.WithCancel(context.Background())
-	u.sender.write, u.sender.aged = u.write, u.aged
+	u.sender.write, u.sender.aged, u.sender.sealer = u.write, u.aged, sealer
 	u.sender.start(packer, o.FlushAge, beats)
 	return u, nil
 }
@@ -127,6 +136,19 @@ func (u *UDP) Source() uint64 {
 // ErrEvent, for an event that no collector would take, or is ErrClosed; what
 // cannot be sent is counted in Stats and not returned.
 func (u *UDP) Add(e Event) error { return u.sender.add(&e) }
+
+// SetKey has what follows sealed with another key, in place of the one that
+// Options.Key gave. Its epoch may be the same or another.
+func (u *UDP) SetKey(key *wire.Secret) error {
+	m := &u.sender
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.sealer.setKey(key)
+	if err == nil {
+		m.packer.Seal(m.sealer.frame)
+	}
+	return err
+}
 
 // Flush sends the events that wait. The error is ErrClosed or nil.
 func (u *UDP) Flush() error { return u.sender.flush() }

@@ -49,8 +49,13 @@ How:
                      UDP at full speed the collector's socket buffer may
                      overflow. Its books show what was lost; give a rate.
   --datagram-size N  bytes of the largest datagram, 65 to 65507 (default 1400)
-  --frame-size N     bytes of the largest frame over TCP, 65 to 65535
+  --frame-size N     bytes of the largest frame over TCP, 65 to 65519
                      (default 32768)
+  --key-file FILE    seal what is sent with the key in FILE ("lectern keys new"
+                     makes one): the collector knows that it is from here, and
+                     over TCP nobody else can acknowledge. FILE is read again
+                     when it changes
+  --audience NAME    the collector's listen.audience; needed with --key-file
   --queue DIR        keep in DIR what the collector has not acknowledged: after
                      a kill, or an end without all acknowledged, the next run
                      with the same DIR, --to and --stream sends it first, each
@@ -116,6 +121,8 @@ func parseEmit(args []string) (*emitOptions, error) {
 	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
 	frameSize := flags.Int64("frame-size", emit.FrameSizeDefault, "")
 	queue := flags.String("queue", "", "")
+	keyFile := flags.String("key-file", "", "")
+	audience := flags.String("audience", "", "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, err
 	} else if err != nil {
@@ -167,7 +174,13 @@ func parseEmit(args []string) (*emitOptions, error) {
 	if given["queue"] && *queue == "" {
 		return nil, errors.New("--queue names no directory")
 	}
-	client := emit.Options{Stream: uint16(*stream)}
+	if given["key-file"] && *keyFile == "" {
+		return nil, errors.New("--key-file names no file")
+	}
+	if given["key-file"] != given["audience"] {
+		return nil, errors.New("--key-file and --audience go together")
+	}
+	client := emit.Options{Stream: uint16(*stream), KeyFile: *keyFile, Audience: *audience}
 	if network == "udp" {
 		client.DatagramSize = int(*datagramSize)
 	} else {
