@@ -78,6 +78,7 @@ Commands:
   spool      look into the spool: what waits for the store
   rmem       say what receive buffers the kernel grants, or raise them
   bench      say what this node holds, and with what loss
+  conform    find out whether a client in any language keeps to the protocol
   completion print what a shell completes commands and flags by
   man        print the manual page
   version    show the version
