@@ -183,7 +183,7 @@ func (j *judge) over(s *source, why string, serial int, from uint64) {
 func (j *judge) refuse(c *conn, why wire.Refusal, sequence uint64) {
 	s := c.judged.hello
 	switch why {
-	case wire.RefusedSources, wire.RefusedConnections, wire.RefusedIdle, wire.RefusedCredit, wire.RefusedUnexpected:
+	case wire.RefusedSources, wire.RefusedConnections, wire.RefusedIdle, wire.RefusedCredit, wire.RefusedUnexpected, wire.RefusedSealed, wire.RefusedUnsealed:
 	case wire.RefusedForgotten:
 		j.over(s, "the collector does not know it", c.serial, 0)
 	case wire.RefusedPosition:
