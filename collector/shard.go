@@ -75,9 +75,14 @@ const slotsMin = 1 << 16
 
 func newShard(o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) *shard {
 	slots := max(slotsMin, (o.KeysMax+o.Loops-1)/o.Loops)
+	return shardOf(slots, make([]wire.Event, eventsPerFrameMax), o, r, src, cuts, clocks)
+}
+
+// shardOf is newShard with tables of so many slots, and room for decoded events.
+func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) *shard {
 	return &shard{
 		table: newTable(slots), spare: newTable(slots), generation: 1,
-		books: make(books), events: make([]wire.Event, eventsPerFrameMax),
+		books: make(books), events: events,
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
 		rules: r, streams: r.streams.Load(), unknownStream: nameless,
 		udp:     receiver{socket: -1},

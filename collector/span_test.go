@@ -62,10 +62,7 @@ func (w *town) begin(e *ear, known []storage.Source) *pod {
 	src := newSources(o.SourcesMax)
 	src.restore(known)
 	p := &pod{ear: e, Collector: &Collector{options: o, sources: src, cuts: newCutter(e, src, clocks, metrics.NewSet()), clocks: clocks}}
-	p.shards = []*shard{{
-		table: newTable(4096), spare: newTable(4096), generation: 1, books: make(books), events: w.events,
-		sources: src, cuts: p.cuts, clocks: clocks, limits: &p.options, udp: receiver{socket: -1},
-	}}
+	p.shards = []*shard{shardOf(4096, w.events, &p.options, newRules(&o), src, p.cuts, clocks)}
 	p.cuts.shards = p.shards
 	p.cuts.start, e.end = w.now.UnixMilli(), 0
 	w.pods = append(w.pods, p)

@@ -48,12 +48,8 @@ func (s *system) start() {
 	s.shards = nil
 	slots := 16 << s.rand.IntN(5)
 	for range 1 + s.rand.IntN(2) {
-		// As newShard does, with small tables, since thousands are made.
-		s.shards = append(s.shards, &shard{
-			table: newTable(slots), spare: newTable(slots), generation: 1,
-			books: make(books), events: s.events,
-			sources: src, cuts: s.cuts, clocks: clocks, limits: &s.limits, udp: receiver{socket: -1},
-		})
+		// With small tables, since thousands are made.
+		s.shards = append(s.shards, shardOf(slots, s.events, &s.limits, newRules(&s.limits), src, s.cuts, clocks))
 	}
 	s.cuts.shards = s.shards
 	s.cuts.start = s.now.UnixMilli()
