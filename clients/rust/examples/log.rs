@@ -1,0 +1,51 @@
+//! Sends the events on its standard input: one a line, parted by tabs, of Unix
+//! milliseconds, kind, text of the content, text of the reader.
+//!
+//!     log udp|tcp HOST:PORT STREAM
+
+use std::io::{self, BufRead};
+use std::time::Duration;
+
+use lectern_emit::{Emitter, Event, Kind, TcpOptions, UdpOptions};
+
+fn parse(line: &str) -> Option<Event> {
+    let mut words = line.split('\t');
+    let time = words.next()?.parse().ok()?;
+    let kind = match words.next()? {
+        "open" => Kind::Open,
+        "read" => Kind::Read,
+        "finish" => Kind::Finish,
+        "save" => Kind::Save,
+        "share" => Kind::Share,
+        _ => return None,
+    };
+    Some(Event::new(kind, words.next()?, words.next()?).at(time))
+}
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [way, address, stream] = args.as_slice() else {
+        return Err(io::Error::other("usage: log udp|tcp HOST:PORT STREAM"));
+    };
+    let stream = stream.parse().map_err(io::Error::other)?;
+    let emitter = match way.as_str() {
+        "udp" => Emitter::udp(address, UdpOptions::new(stream))?,
+        "tcp" => Emitter::tcp(address, TcpOptions::new(stream))?,
+        _ => return Err(io::Error::other(format!("{way} is neither udp nor tcp"))),
+    };
+    for (i, line) in io::stdin().lock().lines().enumerate() {
+        let line = line?;
+        let event =
+            parse(&line).ok_or_else(|| io::Error::other(format!("line {}: {line}", i + 1)))?;
+        emitter.add(&event).map_err(io::Error::other)?;
+        if way == "udp" && (i + 1) % 200 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let s = emitter.close(Duration::from_secs(60));
+    println!(
+        "ok added={} sent={} acked={} buffered={} queue={} socket={} closed={} refused={} unsure={}",
+        s.added, s.sent, s.acked, s.buffered, s.queue, s.socket, s.closed, s.refused, s.unsure
+    );
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Emitters without threads, for who has an event loop of their own.
+//!
+//! An engine has one function that does what is due, [`Engine::step`], and says when
+//! it wants to be called again. It never waits. [`Emitter`](crate::Emitter) calls it
+//! from a thread; tests and the conformance driver call it with a clock of their own.
+
+mod queue;
+mod tcp;
+mod udp;
+
+pub use crate::clock::{Clock, SystemClock};
+pub use crate::dial::{Datagrams, Dial, Stream};
+pub use tcp::{Tcp, TcpOptions};
+pub use udp::{Udp, UdpOptions};
+
+use crate::{Event, Invalid, Stats};
+
+/// Why `add` did not take an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddError {
+    /// No collector would take it.
+    Invalid(Invalid),
+    /// The emitter is closed.
+    Closed,
+}
+
+impl std::fmt::Display for AddError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AddError::Invalid(why) => why.fmt(f),
+            AddError::Closed => f.write_str("event not taken: the emitter is closed"),
+        }
+    }
+}
+
+impl std::error::Error for AddError {}
+
+/// What UDP and TCP have in common.
+pub trait Engine: Send {
+    /// Takes one event. It never waits, and never fails for what the network does:
+    /// what there is no room for is dropped, numbered and counted.
+    ///
+    /// # Errors
+    /// The event is not one that a collector would take, or the engine is closed.
+    fn add(&mut self, event: &Event) -> Result<(), AddError>;
+
+    /// Takes many events, and says how many of them it did not take: see `add`.
+    fn add_all(&mut self, events: &[Event]) -> usize {
+        events
+            .iter()
+            .filter(|event| self.add(event).is_err())
+            .count()
+    }
+
+    /// Sends what waits for others, with the next step.
+    fn flush(&mut self);
+
+    /// Does what is due, a bounded part of it: see `due`.
+    fn step(&mut self);
+
+    /// When `step` wants to be called next, by the clock's `now`; what is past is at
+    /// once. `add`, `flush` and `close` may bring it forward.
+    fn due(&self) -> u64;
+
+    /// The clock's `now`.
+    fn now(&self) -> u64;
+
+    /// Begins to close: what waits is sent, over UDP with the final beats, over TCP
+    /// until all is acknowledged. After `patience` milliseconds it gives up.
+    fn close(&mut self, patience: u64);
+
+    /// Whether closing has ended.
+    fn closed(&self) -> bool;
+
+    /// What became of the events so far.
+    fn stats(&self) -> Stats;
+
+    /// The number under which the collector knows the emitter now.
+    fn source(&self) -> u64;
+
+    /// Why nothing can be sent at the moment, if so. It needs no action.
+    fn trouble(&self) -> Option<&str>;
+}
+
+/// After so long without a frame a beat goes out; while the silence lasts, each
+/// beat waits twice as long as the one before it.
+const BEAT_MIN: u64 = 1_000;
+const BEAT_MAX: u64 = 16_000;
+
+/// The event with its time, if it is good.
+#[inline]
+fn timed(event: &Event, clock: &impl Clock) -> Result<Event, AddError> {
+    let mut event = *event;
+    if event.time == 0 {
+        event.time = clock.wall();
+    }
+    event.check().map_err(AddError::Invalid)?;
+    Ok(event)
+}

@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(feature = "std"), no_std)]
+
+mod event;
+mod id;
+mod packer;
+pub mod wire;
+
+#[cfg(feature = "std")]
+mod clock;
+#[cfg(feature = "std")]
+mod dial;
+#[cfg(feature = "std")]
+mod emitter;
+#[cfg(feature = "std")]
+pub mod engine;
+#[cfg(feature = "std")]
+mod random;
+#[cfg(feature = "std")]
+mod stats;
+
+pub use event::{Event, Id, Invalid, Kind};
+pub use id::{id, id_bytes};
+pub use packer::{Numbers, Packer, Refused};
+
+#[cfg(feature = "std")]
+pub use emitter::Emitter;
+#[cfg(feature = "std")]
+pub use engine::{AddError, TcpOptions, UdpOptions};
+#[cfg(feature = "std")]
+pub use stats::Stats;

@@ -1,0 +1,208 @@
+//! UDP by a clock and a network of the tests' own.
+
+mod common;
+
+use common::{FakeClock, FakeNet, Frame, START};
+use lectern_emit::engine::{Engine, Udp};
+use lectern_emit::{AddError, Event, UdpOptions};
+
+struct Bench {
+    engine: Udp<FakeNet, FakeClock>,
+    net: FakeNet,
+    clock: FakeClock,
+}
+
+fn bench() -> Bench {
+    let (net, clock) = (FakeNet::default(), FakeClock::new());
+    let engine = Udp::new(UdpOptions::new(7), net.socket(), net.clone(), clock.clone()).unwrap();
+    Bench { engine, net, clock }
+}
+
+impl Bench {
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            self.clock.pass(10);
+            self.engine.step();
+            self.balanced();
+        }
+    }
+
+    fn balanced(&self) {
+        let s = self.engine.stats();
+        assert_eq!(s.added, s.sent + s.buffered + s.socket + s.closed, "{s:?}");
+    }
+
+    fn add(&mut self, n: u64) {
+        for user in 0..n {
+            self.engine.add(&Event::open(42, user)).unwrap();
+            self.balanced();
+        }
+    }
+}
+
+fn times(frames: &[Frame]) -> Vec<u64> {
+    frames.iter().map(|f| f.time - START).collect()
+}
+
+/// Every frame follows the one before it, but for those that never left.
+fn follows(frames: &[Frame]) {
+    for pair in frames.windows(2) {
+        assert_eq!(pair[1].source, pair[0].source);
+        assert!(pair[1].sequence > pair[0].sequence);
+        if pair[1].sequence == pair[0].sequence + 1 {
+            assert_eq!(
+                pair[1].position,
+                pair[0].position + pair[0].events.len() as u64
+            );
+        }
+    }
+}
+
+#[test]
+fn beats_when_it_opens_and_while_it_is_silent() {
+    let mut b = bench();
+    b.pass(60_000);
+    let frames = b.net.frames(0);
+    assert_eq!(
+        times(&frames),
+        [0, 0, 0, 1_000, 3_000, 7_000, 15_000, 31_000, 47_000]
+    );
+    follows(&frames);
+    assert_eq!(frames[0].sequence, 0);
+    // Events end the silence.
+    b.add(1);
+    b.pass(1_500);
+    let after = b.net.frames(0);
+    assert_eq!(times(&after[9..]), [60_000, 61_250]);
+    assert_eq!(after[9].events.len(), 1);
+}
+
+#[test]
+fn sends_what_is_full_or_old_or_flushed() {
+    let mut b = bench();
+    b.add(1);
+    b.pass(240);
+    assert_eq!(b.net.frames(0).len(), 3);
+    b.pass(10);
+    assert_eq!(b.net.frames(0).len(), 4);
+    b.add(1);
+    b.engine.flush();
+    assert_eq!(b.net.frames(0).len(), 5);
+    b.add(1_000);
+    let frames = b.net.frames(0);
+    assert_eq!(frames.len(), 7);
+    assert!(frames.iter().all(|f| f.size <= 1_400));
+    assert!(
+        frames[5].size > 1_370,
+        "a datagram of {} bytes",
+        frames[5].size
+    );
+    follows(&frames);
+}
+
+#[test]
+fn what_is_not_taken_shows_as_lost() {
+    let mut b = bench();
+    b.net.0.lock().unwrap().jam = 1;
+    b.add(5);
+    b.engine.flush();
+    b.add(2);
+    b.engine.flush();
+    let frames = b.net.frames(0);
+    assert_eq!(
+        (
+            frames[3].sequence,
+            frames[3].position,
+            frames[3].events.len()
+        ),
+        (4, 5, 2)
+    );
+    assert_eq!((b.engine.stats().socket, b.engine.stats().sent), (5, 2));
+}
+
+#[test]
+fn an_old_socket_is_renewed_with_its_source() {
+    let mut b = bench();
+    b.pass(400_000);
+    assert_eq!(
+        b.net.0.lock().unwrap().sockets.len(),
+        1,
+        "one without events is kept"
+    );
+    b.add(3);
+    b.pass(300);
+    assert_eq!(b.net.0.lock().unwrap().sockets.len(), 2);
+    let (old, new) = (b.net.frames(0), b.net.frames(1));
+    follows(&old);
+    follows(&new);
+    assert_ne!(old[0].source, new[0].source);
+    assert_eq!(b.engine.source(), new[0].source);
+    // The old source says its last words, the new one its first.
+    let last = &old[old.len() - 3..];
+    assert!(last.iter().all(|f| f.events.is_empty()));
+    assert_eq!(
+        (last[1].time - last[0].time, last[2].time - last[1].time),
+        (20, 20)
+    );
+    assert!(new[..3]
+        .iter()
+        .all(|f| f.events.is_empty() && f.position == 0));
+    let events: usize = old.iter().chain(&new).map(|f| f.events.len()).sum();
+    assert_eq!(events, 3);
+    assert_eq!(b.engine.stats().renewals, 1);
+}
+
+#[test]
+fn nobody_listens_and_the_name_cannot_be_resolved() {
+    let mut b = bench();
+    b.pass(2_000);
+    b.add(2);
+    b.engine.flush();
+    {
+        let mut wire = b.net.0.lock().unwrap();
+        (wire.refused, wire.down) = (true, true);
+    }
+    b.add(1);
+    b.engine.flush();
+    assert_eq!(b.engine.stats().unreachable, 2);
+    b.pass(100);
+    assert_eq!(
+        b.net.0.lock().unwrap().sockets.len(),
+        1,
+        "the old one stays"
+    );
+    b.pass(1_200); // no sooner is it tried again
+    {
+        let mut wire = b.net.0.lock().unwrap();
+        (wire.refused, wire.down) = (true, false);
+    }
+    b.add(1);
+    b.engine.flush();
+    b.pass(100);
+    assert_eq!(b.net.0.lock().unwrap().sockets.len(), 2);
+    assert_eq!(
+        b.net
+            .frames(0)
+            .iter()
+            .map(|f| f.events.len())
+            .sum::<usize>(),
+        4,
+        "nothing is sent again or lost"
+    );
+}
+
+#[test]
+fn closes_with_the_last_beats() {
+    let mut b = bench();
+    b.add(2);
+    b.engine.close(5_000);
+    assert_eq!(b.engine.add(&Event::open(1, 1)), Err(AddError::Closed));
+    b.engine.step();
+    assert!(!b.engine.closed());
+    b.pass(40);
+    assert!(b.engine.closed());
+    assert_eq!(times(&b.net.frames(0)), [0, 0, 0, 0, 0, 20, 40]);
+    assert_eq!((b.engine.stats().sent, b.engine.stats().closed), (2, 1));
+    b.pass(60_000);
+    assert_eq!(b.net.frames(0).len(), 7, "nothing comes behind the end");
+}
