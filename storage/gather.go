@@ -26,7 +26,7 @@ type Spool interface {
 	// Freeze turns rows, which belong to those of the mark that no earlier call
 	// had, into blocks, and books with them. It leaves rows to the caller.
 	Freeze(rows *Minutes, books []Book, w Window, m Mark) error
-	// Merge adds up runs that wait for the store.
+	// Merge adds up segments that wait for the store.
 	Merge(ctx context.Context) error
 	// Next is the oldest block that waits and that pass does not pass over, if
 	// there is one. A nil pass passes over none.

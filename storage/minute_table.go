@@ -236,15 +236,15 @@ type cursor struct {
 	row          Row
 }
 
-// next goes to the next row, the sum of a slot and of what stands beside it, and
-// says whether there was one.
-func (c *cursor) next() bool {
+// Next goes to the next row, the sum of a slot and of what stands beside it, nil at
+// the end.
+func (c *cursor) Next() (*Row, error) {
 	t := c.t
 	slot, beside := c.slot < t.used, c.beside < len(t.beside)
 	order := 0
 	switch {
 	case !slot && !beside:
-		return false
+		return nil, nil
 	case slot && beside:
 		c.row = t.row(&t.slots[c.slot])
 		order = CompareKeys(&c.row, &t.beside[c.beside])
@@ -257,12 +257,12 @@ func (c *cursor) next() bool {
 	if order > 0 {
 		c.row = t.beside[c.beside]
 		c.beside++
-		return true
+		return &c.row, nil
 	}
 	c.slot++
 	if order == 0 && c.row.fits(&t.beside[c.beside]) {
 		c.row.Add(&t.beside[c.beside])
 		c.beside++
 	}
-	return true
+	return &c.row, nil
 }

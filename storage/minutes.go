@@ -1,9 +1,11 @@
 package storage
 
 import (
-	"container/heap"
+	"context"
 	"math"
 	"slices"
+
+	"github.com/lectern/lectern/storage/internal/merge"
 )
 
 // Minutes adds up rows by their key until they are taken out in the order of
@@ -159,28 +161,12 @@ func (m *Minutes) Each(f func(*Row) error) error {
 // eachOf gives f the rows of several minutes of one stream and day: contents are in
 // order before minutes are.
 func eachOf(tables []*minuteTable, f func(*Row) error) error {
-	cursors := make(cursors, 0, len(tables))
-	for _, t := range tables {
+	sources := make([]merge.Source[Row], len(tables))
+	for i, t := range tables {
 		t.sort()
-		c := &cursor{t: t}
-		if c.next() {
-			cursors = append(cursors, c)
-		}
+		sources[i] = &cursor{t: t}
 	}
-	heap.Init(&cursors)
-	for len(cursors) > 0 {
-		c := cursors[0]
-		if err := f(&c.row); err != nil {
-			return err
-		}
-		switch {
-		case !c.next():
-			heap.Pop(&cursors)
-		case len(cursors) > 1:
-			heap.Fix(&cursors, 0)
-		}
-	}
-	return nil
+	return merge.Sorted(context.Background(), sources, CompareKeys, f)
 }
 
 // Free gives the memory back; the Minutes is empty then.
@@ -190,17 +176,4 @@ func (m *Minutes) Free() {
 	}
 	clear(m.tables)
 	m.recent, m.rows = nil, 0
-}
-
-// cursors is a heap by the next row's key.
-type cursors []*cursor
-
-func (h cursors) Len() int           { return len(h) }
-func (h cursors) Less(i, j int) bool { return CompareKeys(&h[i].row, &h[j].row) < 0 }
-func (h cursors) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *cursors) Push(x any)        { *h = append(*h, x.(*cursor)) }
-func (h *cursors) Pop() any {
-	c := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return c
 }

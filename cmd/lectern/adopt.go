@@ -201,7 +201,7 @@ func (h *heirs) adopt(place string) error {
 	h.mu.Unlock()
 	h.total.Inc()
 	d.logger.Info("the spool of another process is taken over", "spool", place, "collector", fmt.Sprintf("%016x", s.Collector()),
-		"sources", len(recovered.Sources), "seals", recovered.Seals, "runs", recovered.Runs)
+		"sources", len(recovered.Sources), "seals", recovered.Seals, "segments", recovered.Segments)
 	recovered.Books = leaveSpans(recovered, time.Now().UnixMilli())
 	recovered.Sources = nil // they are the collector's now
 	h.working.Go(func() { h.settle(s, recovered, window) })

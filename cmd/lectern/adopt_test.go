@@ -119,7 +119,7 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	if err := elder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	runs, err := filepath.Glob(filepath.Join(dir, "run-*"))
+	runs, err := filepath.Glob(filepath.Join(dir, "segment-*"))
 	if err != nil || len(runs) != 2 {
 		t.Fatalf("there are the runs %v, %v", runs, err)
 	}

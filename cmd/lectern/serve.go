@@ -162,8 +162,8 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	if err != nil {
 		return nil, nil, err
 	}
-	if recovered.Seals+recovered.Runs+len(recovered.SetAside) > 0 || recovered.Torn > 0 {
-		d.logger.Info("the spool holds what a former process had not stored", "seals", recovered.Seals, "runs", recovered.Runs,
+	if recovered.Seals+recovered.Segments+len(recovered.SetAside) > 0 || recovered.Torn > 0 {
+		d.logger.Info("the spool holds what a former process had not stored", "seals", recovered.Seals, "segments", recovered.Segments,
 			"sources", len(recovered.Sources), "torn_bytes", recovered.Torn, "set_aside", recovered.SetAside)
 	}
 	err = d.openStore()

@@ -146,7 +146,7 @@ type place struct {
 }
 
 // holds says whether it is a spool: one has at least a log.
-func (c place) holds() bool { return len(c.Logs)+len(c.Runs)+len(c.Bad) > 0 }
+func (c place) holds() bool { return len(c.Logs)+len(c.Segments)+len(c.Bad) > 0 }
 
 // spoolContents reads the directory, and the places below it; it has said why
 // where it could not.
@@ -229,11 +229,11 @@ func age(now time.Time, at int64) string {
 	return fmt.Sprintf("%s (%s ago)", t.Format("2006-01-02T15:04:05Z"), now.Sub(t).Round(time.Second))
 }
 
-// waitingSeals counts the seals that bring something to a block, and that no run
+// waitingSeals counts the seals that bring something to a block, and that no segment
 // holds. Those without rows and books only say where sources are.
 func waitingSeals(c *spool.Contents) (seals, rows int, since int64) {
 	var through uint64
-	for _, r := range c.Runs {
+	for _, r := range c.Segments {
 		through = max(through, r.Through)
 	}
 	for _, l := range c.Logs {
@@ -260,13 +260,13 @@ func waitingSeals(c *spool.Contents) (seals, rows int, since int64) {
 	return seals, rows, since
 }
 
-// live is the runs but those that were merged into others.
-func live(c *spool.Contents) []spool.RunContents {
+// live is the segments but those that were merged into others.
+func live(c *spool.Contents) []spool.SegmentContents {
 	var replaced []string
-	for _, r := range c.Runs {
+	for _, r := range c.Segments {
 		replaced = append(replaced, r.Replaced...)
 	}
-	return slices.DeleteFunc(slices.Clone(c.Runs), func(r spool.RunContents) bool { return slices.Contains(replaced, r.Name) })
+	return slices.DeleteFunc(slices.Clone(c.Segments), func(r spool.SegmentContents) bool { return slices.Contains(replaced, r.Name) })
 }
 
 // spoolVerify is `lectern spool verify`.
@@ -302,7 +302,7 @@ func verifyPlace(b *strings.Builder, c *spool.Contents, below string) {
 		}
 		verdict(b, l.Damage, l.Unread)
 	}
-	for _, r := range c.Runs {
+	for _, r := range c.Segments {
 		fmt.Fprintf(b, "%s%s: %d blocks", below, r.Name, len(r.Blocks))
 		verdict(b, r.Damage, r.Unread)
 		for _, block := range r.Blocks {

@@ -33,7 +33,7 @@ func TestSpoolListJSON(t *testing.T) {
 	if err := first.Freeze(minutesOf(rows), nil, storage.Window{Start: 1000, End: 2000}, storage.Mark{Through: number, Before: storage.All}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "run-00000000000000ff.bad"), make([]byte, 12), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "segment-00000000000000ff.bad"), make([]byte, 12), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	before := time.Now().UnixMilli()
@@ -54,7 +54,7 @@ func TestSpoolListJSON(t *testing.T) {
 	if len(p.Blocks) != 1 || p.Blocks[0].Block != 1 || p.Blocks[0].Day != "2026-03-01" || p.Blocks[0].Rows != 2 || p.Blocks[0].Received != 1000 || p.Blocks[0].Bytes == 0 {
 		t.Errorf("the blocks are %+v", p.Blocks)
 	}
-	if len(p.Damaged) != 1 || p.Damaged[0] != (badLine{"run-00000000000000ff.bad", 12}) {
+	if len(p.Damaged) != 1 || p.Damaged[0] != (badLine{"segment-00000000000000ff.bad", 12}) {
 		t.Errorf("set aside: %+v", p.Damaged)
 	}
 

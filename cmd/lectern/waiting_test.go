@@ -14,7 +14,7 @@ func TestWaitingSeals(t *testing.T) {
 	}
 	for _, c := range []struct {
 		about   string
-		runs    []spool.RunContents
+		runs    []spool.SegmentContents
 		records []spool.RecordContents
 		seals   int
 		rows    int
@@ -25,11 +25,11 @@ func TestWaitingSeals(t *testing.T) {
 		{"books alone", nil, []spool.RecordContents{seal(3, 0, 2)}, 1, 0, 3000},
 		{"sources alone", nil, []spool.RecordContents{seal(4, 0, 0), {Kind: "seal", Number: 5, Time: 5000, Forgotten: 1}}, 0, 0, 0},
 		{"sources alone, before rows", nil, []spool.RecordContents{seal(6, 0, 0), seal(7, 1, 1)}, 1, 1, 7000},
-		{"in a run", []spool.RunContents{{Through: 2}}, []spool.RecordContents{seal(1, 10, 1), seal(2, 5, 1), seal(3, 2, 1)}, 1, 2, 3000},
+		{"in a run", []spool.SegmentContents{{Through: 2}}, []spool.RecordContents{seal(1, 10, 1), seal(2, 5, 1), seal(3, 2, 1)}, 1, 2, 3000},
 		{"stored, by a mark", nil, []spool.RecordContents{seal(1, 10, 1), {Kind: "mark", Number: 2, Through: 1}}, 0, 0, 0},
 		{"written twice", nil, []spool.RecordContents{seal(1, 10, 1), seal(1, 10, 1)}, 1, 10, 1000},
 	} {
-		seals, rows, since := waitingSeals(&spool.Contents{Runs: c.runs, Logs: []spool.LogContents{{Records: c.records}}})
+		seals, rows, since := waitingSeals(&spool.Contents{Segments: c.runs, Logs: []spool.LogContents{{Records: c.records}}})
 		if seals != c.seals || rows != c.rows || since != c.since {
 			t.Errorf("%s: %d seals, %d rows, since %d; want %d, %d, %d", c.about, seals, rows, since, c.seals, c.rows, c.since)
 		}

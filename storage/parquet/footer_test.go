@@ -85,7 +85,7 @@ func countRows[T any](o *opened) (n int, err error) {
 	l := newRowsSource[T](o)
 	defer l.close()
 	for {
-		row, err := l.next()
+		row, err := l.Next()
 		if row == nil || err != nil {
 			return n, err
 		}

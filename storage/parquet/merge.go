@@ -2,12 +2,10 @@ package parquet
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/merge"
 )
 
 // filesAtOnce bounds how many files are open in one step of a merge, and so its
@@ -172,30 +171,17 @@ func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans
 
 // mergeReads adds up rows of the same key, as long as their counters fit.
 func mergeReads(ctx context.Context, files []*opened, put func([]readRow) error) error {
-	var sources []source[storage.Row]
+	var sources []merge.Source[storage.Row]
 	for _, o := range files {
 		r := &readsSource{scan: newScan(o, allColumns...)}
 		defer r.scan.close()
 		sources = append(sources, r)
 	}
 	out := buffer[readRow]{put: put}
-	var sum storage.Row
-	started := false
-	err := mergeSorted(ctx, sources, storage.CompareKeys, func(r *storage.Row) error {
-		if started && storage.CompareKeys(&sum, r) == 0 && sum.Events()+r.Events() <= math.MaxUint32 {
-			sum.Add(r)
-			return nil
-		}
-		before := sum
-		sum = *r
-		if !started {
-			started = true
-			return nil
-		}
-		return out.add(readRowOf(&before))
-	})
-	if err == nil && started {
-		err = out.add(readRowOf(&sum))
+	sum := storage.Sum{Emit: func(r *storage.Row) error { return out.add(readRowOf(r)) }}
+	err := merge.Sorted(ctx, sources, storage.CompareKeys, sum.Add)
+	if err == nil {
+		err = sum.End()
 	}
 	if err != nil {
 		return err
@@ -205,14 +191,14 @@ func mergeReads(ctx context.Context, files []*opened, put func([]readRow) error)
 
 // mergeLedger copies books in order of block and stream.
 func mergeLedger(ctx context.Context, files []*opened, put func([]ledgerRow) error) error {
-	var sources []source[ledgerRow]
+	var sources []merge.Source[ledgerRow]
 	for _, o := range files {
 		l := newRowsSource[ledgerRow](o)
 		defer l.close()
 		sources = append(sources, l)
 	}
 	out := buffer[ledgerRow]{put: put}
-	err := mergeSorted(ctx, sources, compareBooks, func(r *ledgerRow) error { return out.add(*r) })
+	err := merge.Sorted(ctx, sources, compareBooks, func(r *ledgerRow) error { return out.add(*r) })
 	if err != nil {
 		return err
 	}
@@ -221,70 +207,6 @@ func mergeLedger(ctx context.Context, files []*opened, put func([]ledgerRow) err
 
 func compareBooks(a, b *ledgerRow) int {
 	return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.Stream, b.Stream))
-}
-
-// source gives rows in order. What it returns is valid until the next call;
-// nil is the end.
-type source[T any] interface {
-	next() (*T, error)
-}
-
-// mergeSorted hands the rows of all sources to emit, in order.
-func mergeSorted[T any](ctx context.Context, sources []source[T], compare func(a, b *T) int, emit func(*T) error) error {
-	h := &heads[T]{compare: compare}
-	for _, s := range sources {
-		row, err := s.next()
-		if err != nil {
-			return err
-		}
-		if row != nil {
-			h.of = append(h.of, head[T]{row, s})
-		}
-	}
-	heap.Init(h)
-	for n := 0; len(h.of) > 0; n++ {
-		if n%batchRows == 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		first := &h.of[0]
-		if err := emit(first.row); err != nil {
-			return err
-		}
-		row, err := first.from.next()
-		if err != nil {
-			return err
-		}
-		if row == nil {
-			heap.Pop(h)
-			continue
-		}
-		first.row = row
-		heap.Fix(h, 0)
-	}
-	return nil
-}
-
-type head[T any] struct {
-	row  *T
-	from source[T]
-}
-
-// heads is a heap of sources by their next rows.
-type heads[T any] struct {
-	of      []head[T]
-	compare func(a, b *T) int
-}
-
-func (h *heads[T]) Len() int           { return len(h.of) }
-func (h *heads[T]) Less(i, j int) bool { return h.compare(h.of[i].row, h.of[j].row) < 0 }
-func (h *heads[T]) Swap(i, j int)      { h.of[i], h.of[j] = h.of[j], h.of[i] }
-func (h *heads[T]) Push(x any)         { h.of = append(h.of, x.(head[T])) }
-func (h *heads[T]) Pop() any {
-	x := h.of[len(h.of)-1]
-	h.of = h.of[:len(h.of)-1]
-	return x
 }
 
 // buffer hands rows on in chunks.
@@ -322,7 +244,7 @@ type readsSource struct {
 	row  storage.Row
 }
 
-func (r *readsSource) next() (*storage.Row, error) {
+func (r *readsSource) Next() (*storage.Row, error) {
 	if r.at == r.scan.rows {
 		if err := r.scan.next(); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -350,7 +272,7 @@ func newRowsSource[T any](o *opened) *rowsSource[T] {
 	return &rowsSource[T]{of: o, rows: make([]T, 64)}
 }
 
-func (l *rowsSource[T]) next() (*T, error) {
+func (l *rowsSource[T]) Next() (*T, error) {
 	if l.at == l.filled {
 		if err := guard(l.of.path, l.fill); err != nil {
 			return nil, err

@@ -297,7 +297,7 @@ func visit[T any](ctx context.Context, r *Reader, t table, e *entry, f func(*T))
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		row, err := l.next()
+		row, err := l.Next()
 		if row == nil || err != nil {
 			return err
 		}

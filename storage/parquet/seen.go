@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/merge"
 )
 
 // seenRow is a row of the spans table: what a collector saw of a source.
@@ -65,7 +66,7 @@ func encodeSeen(w io.Writer, b *storage.Block, rows []seenRow) error {
 
 // mergeSeen copies spans in their order, of each the last.
 func mergeSeen(ctx context.Context, files []*opened, put func([]seenRow) error) error {
-	var sources []source[seenRow]
+	var sources []merge.Source[seenRow]
 	for _, o := range files {
 		l := newRowsSource[seenRow](o)
 		defer l.close()
@@ -74,7 +75,7 @@ func mergeSeen(ctx context.Context, files []*opened, put func([]seenRow) error) 
 	out := buffer[seenRow]{put: put}
 	var before seenRow
 	started := false
-	err := mergeSorted(ctx, sources, compareSeen, func(r *seenRow) error {
+	err := merge.Sorted(ctx, sources, compareSeen, func(r *seenRow) error {
 		last := before
 		before = *r
 		if !started {

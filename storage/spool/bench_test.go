@@ -119,7 +119,7 @@ func BenchmarkFreeze(b *testing.B) {
 	b.ReportMetric(float64(load)/float64(b.N)/storage.BlockRowsMax, "ns/row-loaded")
 }
 
-// Eight runs of 100,000 rows with the same keys.
+// Eight segments of 100,000 rows with the same keys.
 func BenchmarkMerge(b *testing.B) {
 	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), 100_000, 0)
 	slices.SortFunc(seal.Rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })

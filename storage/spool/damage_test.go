@@ -13,6 +13,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
@@ -90,7 +92,7 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 			t.Errorf("after the rest is frozen there is %v", got)
 		}
 		m.Kill()
-		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Runs != 1 || len(rowsOf(r)) != 0 {
+		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Segments != 1 || len(rowsOf(r)) != 0 {
 			t.Errorf("the next start recovered %+v", r)
 		}
 	}
@@ -142,13 +144,13 @@ func TestDamagedHeaders(t *testing.T) {
 	}
 	mustSeal(t, s, testSeal(2))
 	m.Kill()
-	run := m.Names("run-")[0]
+	run := m.Names("segment-")[0]
 	m.Data(run)[20] ^= 1
 	s, r := mustOpen(t, o2(o))
 	if !slices.Equal(r.SetAside, []string{run}) || r.Last != 2 || len(rowsOf(r)) != 1 || s.LastNumber() != 1 {
-		t.Errorf("run: recovered %+v, last number %d", r, s.LastNumber())
+		t.Errorf("segment: recovered %+v, last number %d", r, s.LastNumber())
 	}
-	if got := m.Names("run-"); !slices.Equal(got, []string{run + badSuffix}) {
+	if got := m.Names("segment-"); !slices.Equal(got, []string{run + badSuffix}) {
 		t.Errorf("there is %v", got)
 	}
 	m.Kill()
@@ -158,12 +160,12 @@ func TestDamagedHeaders(t *testing.T) {
 		t.Errorf("log: recovered %+v", r)
 	}
 	if err := s.CheckStore(1); err != nil {
-		t.Errorf("the number of the damaged run is forgotten: %v", err)
+		t.Errorf("the number of the damaged segment is forgotten: %v", err)
 	}
 	mustSeal(t, s, testSeal(3))
 }
 
-// A block that cannot be read is passed over; the run is kept in the end.
+// A block that cannot be read is passed over; the segment is kept in the end.
 func TestDamagedBlock(t *testing.T) {
 	m := vfstest.New(1)
 	o := testOptions(m)
@@ -173,8 +175,8 @@ func TestDamagedBlock(t *testing.T) {
 	if err := freezeRows(s, []storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
-	run := m.Names("run-")[0]
-	m.Data(run)[runHeaderSize+periodSize+40] ^= 1
+	run := m.Names("segment-")[0]
+	m.Data(run)[segment.HeaderSize+codec.PeriodSize+40] ^= 1
 	var got []uint64
 	for {
 		b, ok, err := s.Oldest()
@@ -192,7 +194,7 @@ func TestDamagedBlock(t *testing.T) {
 	if !slices.Equal(got, []uint64{1, 3}) {
 		t.Errorf("blocks %v were given out", got)
 	}
-	if names := m.Names("run-"); !slices.Equal(names, []string{run + badSuffix}) {
+	if names := m.Names("segment-"); !slices.Equal(names, []string{run + badSuffix}) {
 		t.Errorf("there is %v", names)
 	}
 	if s.meters.setAside.Get() != 1 {
@@ -463,7 +465,7 @@ func TestInspect(t *testing.T) {
 	}
 	mustSeal(t, s, testSeal(2))
 	c, err := Inspect(o.Dir) // of a running daemon
-	if err != nil || c.Damaged() || c.Collector != s.Collector() || len(c.Logs) != 1 || len(c.Runs) != 1 {
+	if err != nil || c.Damaged() || c.Collector != s.Collector() || len(c.Logs) != 1 || len(c.Segments) != 1 {
 		t.Fatalf("%+v, %v", c, err)
 	}
 	var kinds []string
@@ -476,7 +478,7 @@ func TestInspect(t *testing.T) {
 	if r := c.Logs[0].Records[2]; r.Number != 2 || r.Through != 1 || r.Last != 1 || r.Rows != 1 || r.Books != 1 || r.Sources != 1 {
 		t.Errorf("record %+v", r)
 	}
-	if b := c.Runs[0].Blocks[0]; b.Number != 1 || b.Rows != 1 || b.Books != 1 || b.Day != 20000 || b.Damage != "" {
+	if b := c.Segments[0].Blocks[0]; b.Number != 1 || b.Rows != 1 || b.Books != 1 || b.Day != 20000 || b.Damage != "" {
 		t.Errorf("block %+v", b)
 	}
 	b, err := ReadBlock(o.Dir, 1)
@@ -486,18 +488,18 @@ func TestInspect(t *testing.T) {
 	if _, err := ReadBlock(o.Dir, 2); err == nil {
 		t.Error("a block that is not there was read")
 	}
-	path := filepath.Join(o.Dir, c.Runs[0].Name)
+	path := filepath.Join(o.Dir, c.Segments[0].Name)
 	data := must(os.ReadFile(path))
-	data[runHeaderSize] ^= 1
+	data[segment.HeaderSize] ^= 1
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Inspect(o.Dir); err != nil || !c.Damaged() || c.Runs[0].Blocks[0].Damage == "" {
+	if c, err := Inspect(o.Dir); err != nil || !c.Damaged() || c.Segments[0].Blocks[0].Damage == "" {
 		t.Errorf("the damage was not found: %+v, %v", c, err)
 	}
 }
 
-// A start that knows from runs, or from records behind a bad one, that seals up
+// A start that knows from segments, or from records behind a bad one, that seals up
 // to some number are frozen, gives none of these numbers again: a seal of such a
 // number would count as frozen at the next start, and its rows be nowhere.
 func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
@@ -520,7 +522,7 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Stored(1); err != nil { // a mark; two runs wait
+			if err := s.Stored(1); err != nil { // a mark; two segments wait
 				t.Fatal(err)
 			}
 			m.Kill()
@@ -595,7 +597,7 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 	if err := s.Stored(1); err != nil { // a mark, small enough for the old file
 		t.Fatal(err)
 	}
-	if names := m.Names("run-"); len(names) > 0 {
+	if names := m.Names("segment-"); len(names) > 0 {
 		t.Fatalf("%v are left", names)
 	}
 	m.Kill()
@@ -637,7 +639,7 @@ func TestUnreadableAtStart(t *testing.T) {
 			t.Errorf("read %d fails: of %v is left %v", fail, before, after)
 		}
 		s, r = mustOpen(t, o2(o))
-		if r.Last != 7 || len(rowsOf(r)) != 5 || r.Runs != 1 || len(r.SetAside) > 0 || r.Torn > 0 || s.LastNumber() != 1 {
+		if r.Last != 7 || len(rowsOf(r)) != 5 || r.Segments != 1 || len(r.SetAside) > 0 || r.Torn > 0 || s.LastNumber() != 1 {
 			t.Fatalf("after read %d failed: recovered %+v, last number %d", fail, r, s.LastNumber())
 		}
 		if !more && fail < 10 {
@@ -657,7 +659,7 @@ func TestUnreadableBlock(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first := m.Names("run-")[0]
+	first := m.Names("segment-")[0]
 	m.Unread = func(o vfstest.Op) error {
 		if o.Name == first {
 			return errUnread
@@ -675,7 +677,7 @@ func TestUnreadableBlock(t *testing.T) {
 		t.Errorf("with nothing else: %t, %v", ok, err)
 	}
 	c, err := inspect(m, "/spool")
-	if err != nil || !c.Damaged() || c.Runs[0].Unread == "" || c.Runs[0].Damage != "" || c.Logs[0].Damage != "" {
+	if err != nil || !c.Damaged() || c.Segments[0].Unread == "" || c.Segments[0].Damage != "" || c.Logs[0].Damage != "" {
 		t.Errorf("inspected %+v, %v", c, err)
 	}
 	m.Unread = nil
@@ -684,7 +686,7 @@ func TestUnreadableBlock(t *testing.T) {
 	}
 }
 
-// A run that a person has renamed, since the disk does not give it, keeps its
+// A segment that a person has renamed, since the disk does not give it, keeps its
 // numbers.
 func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 	m := vfstest.New(1)
@@ -694,7 +696,7 @@ func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Kill()
-	run := m.Names("run-")[0]
+	run := m.Names("segment-")[0]
 	if err := m.Rename(run, run+badSuffix); err != nil {
 		t.Fatal(err)
 	}
@@ -719,7 +721,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	names := m.Names("run-")[:bad]
+	names := m.Names("segment-")[:bad]
 	m.Unread = func(o vfstest.Op) error {
 		if slices.Contains(names, o.Name) {
 			return errUnread
@@ -754,7 +756,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 	}
 }
 
-// The seals that are in runs in part are gone with a damaged log, and others came
+// The seals that are in segments in part are gone with a damaged log, and others came
 // behind them: a clock that was set back meanwhile does not keep these from being
 // frozen.
 func TestPartedSealsAreLost(t *testing.T) {

@@ -48,7 +48,7 @@ func (s *Spool) writeText(name string, text func(vfs.File) []byte) error {
 func (s *Spool) discard(temp string) { _ = s.files.Remove(s.path(temp)) }
 
 // rename gives a file its name. The changes before it are durable first, so that
-// no run can be there without those that were frozen before it. The caller has
+// no segment can be there without those that were frozen before it. The caller has
 // dirMu.
 func (s *Spool) rename(from, to string) error {
 	if err := s.syncDir(); err != nil {
@@ -73,18 +73,18 @@ func (s *Spool) syncDir() error {
 	s.dirty = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		r.durable = true
 		if r.unlinked {
 			r.replaced = nil
 		}
-		s.cover(r.name.coverage)
+		s.cover(r.Name.Applied)
 	}
 	return nil
 }
 
-// tidy removes what nothing needs any more: runs that were merged, runs that are
-// stored, log files of which all seals are in runs. What fails is tried again
+// tidy removes what nothing needs any more: segments that were merged, segments that are
+// stored, log files of which all seals are in segments. What fails is tried again
 // the next time.
 func (s *Spool) tidy() {
 	s.mark()
@@ -106,13 +106,13 @@ func (s *Spool) tidy() {
 	}
 }
 
-// mark writes a mark where a stored run waits for one.
+// mark writes a mark where a stored segment waits for one.
 func (s *Spool) mark() {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	s.mu.Lock()
 	due := false
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		due = due || r.durable && r.done() && !r.coveredBy(s.durable)
 	}
 	s.mu.Unlock()
@@ -124,12 +124,12 @@ func (s *Spool) mark() {
 	}
 }
 
-// removeReplaced removes the runs that others were merged into. The caller has
+// removeReplaced removes the segments that others were merged into. The caller has
 // dirMu.
 func (s *Spool) removeReplaced() {
 	s.mu.Lock()
-	var by []*run
-	for _, r := range s.runs {
+	var by []*queued
+	for _, r := range s.queue {
 		if r.durable && len(r.replaced) > 0 && !r.unlinked {
 			by = append(by, r)
 		}
@@ -148,24 +148,24 @@ func (s *Spool) removeReplaced() {
 		s.mu.Unlock()
 	}
 	if err := s.syncDir(); err != nil {
-		s.warn("merged runs cannot be removed yet", err)
+		s.warn("merged segments cannot be removed yet", err)
 		return
 	}
 	s.token() // they may be stored now
 }
 
-// removeStored removes the runs that are stored. The caller has dirMu.
+// removeStored removes the segments that are stored. The caller has dirMu.
 func (s *Spool) removeStored() {
 	s.mu.Lock()
-	var gone []*run
-	for _, r := range s.runs {
+	var gone []*queued
+	for _, r := range s.queue {
 		if r.durable && r.done() && !r.merging && r.coveredBy(s.durable) {
 			gone = append(gone, r)
 		}
 	}
 	s.mu.Unlock()
 	for _, r := range gone {
-		if s.remove(r.name.String(), &r.size, r.damaged()) {
+		if s.remove(r.Name.String(), &r.Size, r.damaged()) {
 			s.mu.Lock()
 			s.drop(r)
 			s.mu.Unlock()
@@ -176,7 +176,7 @@ func (s *Spool) removeStored() {
 // removeLogs removes the log files that nothing needs. The caller has dirMu.
 func (s *Spool) removeLogs() {
 	s.mu.Lock()
-	through := s.through
+	through := s.applied.Through
 	s.mu.Unlock()
 	left := s.logs[:0]
 	for _, l := range s.logs {

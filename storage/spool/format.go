@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"math"
 	"strconv"
 	"strings"
 
-	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -26,13 +25,9 @@ var (
 
 const (
 	logMagic = "LLOG"
-	runMagic = "LRUN"
 
 	logHeaderSize    = 64
 	recordHeaderSize = 72
-	runHeaderSize    = 104
-	replacedSize     = 40
-	blockEntrySize   = 32
 
 	bodyMax = 1<<31 - 1 // bytes of a record's body
 )
@@ -70,7 +65,7 @@ func (h *logHeader) encode(b []byte) {
 
 // errHeaderLost says that a log can be read all the same: the first record of
 // every log knows the nonce.
-var errHeaderLost = fmt.Errorf("%w: the header; its records are read without it", errDamaged)
+var errHeaderLost = fmt.Errorf("%w: the header; its records are read without it", format.ErrDamaged)
 
 // readLogHeader reads the header of a log. With errHeaderLost it returns all but
 // the collector, and the end of the log before, which are lost.
@@ -78,15 +73,15 @@ func readLogHeader(f vfs.File, id uint64) (h logHeader, err error) {
 	var b [logHeaderSize + recordHeaderSize]byte
 	n, err := f.ReadAt(b[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return h, readError("the header", err)
+		return h, format.ReadError("the header", err)
 	}
 	if n < logHeaderSize {
-		return h, damage("%d bytes are too few", n)
+		return h, format.Damage("%d bytes are too few", n)
 	}
 	bad := h.decode(b[:])
 	switch {
 	case bad == nil && h.id != id:
-		return h, damage("the header is that of %s", logName(h.id))
+		return h, format.Damage("the header is that of %s", logName(h.id))
 	case bad == nil:
 		return h, nil
 	case errors.Is(bad, format.ErrVersion):
@@ -97,7 +92,7 @@ func readLogHeader(f vfs.File, id uint64) (h logHeader, err error) {
 	if n == len(b) && first.decode(b[logHeaderSize:], nonce) && first.kind == kindSnapshot {
 		return logHeader{id: id, nonce: nonce}, errHeaderLost
 	}
-	return h, damagedBy("the header", bad)
+	return h, format.DamagedBy("the header", bad)
 }
 
 // decode reads the header that b begins with, or says what is wrong with it: an
@@ -118,14 +113,14 @@ func (h *logHeader) decode(b []byte) error {
 
 // recordHeader begins a record.
 type recordHeader struct {
-	kind   uint32
-	nonce  uint64
-	number uint64
-	coverage
-	last   uint64
-	length uint32
-	crc    uint32 // of the body
-	time   int64
+	kind    uint32
+	nonce   uint64
+	number  uint64
+	applied segment.Applied
+	last    uint64
+	length  uint32
+	crc     uint32 // of the body
+	time    int64
 }
 
 func (h *recordHeader) encode(b []byte) {
@@ -134,13 +129,13 @@ func (h *recordHeader) encode(b []byte) {
 	le.PutUint32(b[4:], h.kind)
 	le.PutUint64(b[8:], h.nonce)
 	le.PutUint64(b[16:], h.number)
-	le.PutUint64(b[24:], h.through)
+	le.PutUint64(b[24:], h.applied.Through)
 	le.PutUint64(b[32:], h.last)
 	le.PutUint32(b[40:], h.length)
 	le.PutUint32(b[44:], h.crc)
 	le.PutUint64(b[48:], uint64(h.time))
-	le.PutUint64(b[56:], h.part)
-	le.PutUint32(b[64:], h.before)
+	le.PutUint64(b[56:], h.applied.Part)
+	le.PutUint32(b[64:], h.applied.Before)
 	le.PutUint32(b[68:], crc32.Checksum(b[:68], castagnoli))
 }
 
@@ -155,8 +150,8 @@ func (h *recordHeader) decode(b []byte, nonce uint64) bool {
 	}
 	*h = recordHeader{
 		kind: le.Uint32(b[4:]), nonce: nonce, number: le.Uint64(b[16:]), last: le.Uint64(b[32:]),
-		coverage: coverage{through: le.Uint64(b[24:]), part: le.Uint64(b[56:]), before: le.Uint32(b[64:])},
-		length:   le.Uint32(b[40:]), crc: le.Uint32(b[44:]), time: int64(le.Uint64(b[48:])),
+		applied: segment.Applied{Through: le.Uint64(b[24:]), Part: le.Uint64(b[56:]), Before: le.Uint32(b[64:])},
+		length:  le.Uint32(b[40:]), crc: le.Uint32(b[44:]), time: int64(le.Uint64(b[48:])),
 	}
 	return h.kind >= kindSnapshot && h.kind <= kindMark
 }
@@ -166,44 +161,6 @@ func padded(n int64) int64 { return (n + 7) &^ 7 }
 
 // recordSize is what a record with that body takes in the file.
 func recordSize(body int) int64 { return padded(recordHeaderSize + int64(body)) }
-
-// runName is what a run's file name says.
-type runName struct {
-	first, last uint64
-	coverage
-}
-
-func (n runName) String() string {
-	return fmt.Sprintf("run-%016x-%016x-%016x-%016x-%016x", n.first, n.last, n.through, n.part, n.before)
-}
-
-// parseRunName reads the name of a run, with or without .bad.
-func parseRunName(name string) (n runName, ok bool) {
-	parts := strings.Split(strings.TrimSuffix(name, badSuffix), "-")
-	if len(parts) != 6 || parts[0] != "run" {
-		return n, false
-	}
-	var before uint64
-	for i, to := range []*uint64{&n.first, &n.last, &n.through, &n.part, &before} {
-		if *to, ok = parseHex(parts[i+1]); !ok {
-			return n, false
-		}
-	}
-	n.before = uint32(before)
-	return n, n.first > 0 && n.last >= n.first && before <= math.MaxUint32
-}
-
-// appendRunName appends what a run's index says of another.
-func appendRunName(b []byte, n runName) []byte {
-	for _, v := range [...]uint64{n.first, n.last, n.through, n.part, uint64(n.before)} {
-		b = le.AppendUint64(b, v)
-	}
-	return b
-}
-
-func getRunName(b []byte) runName {
-	return runName{le.Uint64(b), le.Uint64(b[8:]), coverage{le.Uint64(b[16:]), le.Uint64(b[24:]), uint32(le.Uint64(b[32:]))}}
-}
 
 func logName(id uint64) string { return fmt.Sprintf("log-%016x", id) }
 
@@ -222,77 +179,4 @@ func parseHex(s string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(s, 16, 64)
 	return n, err == nil
-}
-
-// runHeader begins a run.
-type runHeader struct {
-	collector uint64
-	name      runName
-	window    storage.Window
-	indexAt   uint64
-	created   int64
-	blocks    uint32
-	replaced  uint32
-	indexCRC  uint32
-}
-
-func (h *runHeader) encode(b []byte) {
-	clear(b[:runHeaderSize])
-	format.AppendHead(b[:0], runMagic)
-	le.PutUint64(b[8:], h.collector)
-	le.PutUint64(b[16:], h.name.first)
-	le.PutUint64(b[24:], h.name.last)
-	le.PutUint64(b[32:], h.name.through)
-	le.PutUint64(b[40:], uint64(h.window.Start))
-	le.PutUint64(b[48:], uint64(h.window.End))
-	le.PutUint64(b[56:], h.indexAt)
-	le.PutUint64(b[64:], uint64(h.created))
-	le.PutUint32(b[72:], h.blocks)
-	le.PutUint32(b[76:], h.replaced)
-	le.PutUint32(b[80:], h.indexCRC)
-	le.PutUint32(b[84:], h.name.before)
-	le.PutUint64(b[88:], h.name.part)
-	le.PutUint32(b[100:], crc32.Checksum(b[:100], castagnoli))
-}
-
-// decode reads the header that b begins with, or says what is wrong with it: an
-// error of package format.
-func (h *runHeader) decode(b []byte) error {
-	if err := format.CheckHead(b, runMagic); err != nil {
-		return err
-	}
-	if le.Uint32(b[100:]) != crc32.Checksum(b[:100], castagnoli) {
-		return format.ErrChecksum
-	}
-	*h = runHeader{
-		collector: le.Uint64(b[8:]),
-		name:      runName{le.Uint64(b[16:]), le.Uint64(b[24:]), coverage{le.Uint64(b[32:]), le.Uint64(b[88:]), le.Uint32(b[84:])}},
-		window:    storage.Window{Start: int64(le.Uint64(b[40:])), End: int64(le.Uint64(b[48:]))},
-		indexAt:   le.Uint64(b[56:]), created: int64(le.Uint64(b[64:])),
-		blocks: le.Uint32(b[72:]), replaced: le.Uint32(b[76:]), indexCRC: le.Uint32(b[80:]),
-	}
-	return nil
-}
-
-// blockEntry is a block's line in the index of its run.
-type blockEntry struct {
-	at, length       int64
-	day, rows, books uint32
-	crc              uint32
-}
-
-func (e *blockEntry) encode(b []byte) {
-	le.PutUint64(b, uint64(e.at))
-	le.PutUint64(b[8:], uint64(e.length))
-	le.PutUint32(b[16:], e.day)
-	le.PutUint32(b[20:], e.rows)
-	le.PutUint32(b[24:], e.books)
-	le.PutUint32(b[28:], e.crc)
-}
-
-func (e *blockEntry) decode(b []byte) {
-	*e = blockEntry{
-		at: int64(le.Uint64(b)), length: int64(le.Uint64(b[8:])),
-		day: le.Uint32(b[16:]), rows: le.Uint32(b[20:]), books: le.Uint32(b[24:]), crc: le.Uint32(b[28:]),
-	}
 }

@@ -2,11 +2,11 @@ package spool
 
 import (
 	"fmt"
-	"hash/crc32"
 	"math"
-	"slices"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -31,9 +31,9 @@ func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Wi
 		s.tidy()
 		return nil
 	}
-	o, err := s.newRun(books, s.runSize(rows.Len())+booksSize(books))
+	o, err := s.newSegment(books, s.segmentSize(rows.Len())+codec.BooksSize(books))
 	if err == nil {
-		err = o.publish(rows.Each(o.row), w, func() coverage { return s.after(m) }, nil)
+		err = o.publish(rows.Each(o.Row), w, func() segment.Applied { return s.after(m) }, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("spool: freeze %d rows of the seals up to %d: %w", rows.Len(), m.Through, err)
@@ -43,14 +43,14 @@ func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Wi
 	return nil
 }
 
-// runSize is about what so many rows take in a run: no more than in their seals,
+// segmentSize is about what so many rows take in a segment: no more than in their seals,
 // but that the period and the content may be in front of each, and the counters and
 // the last moment of those that were added up.
-func (s *Spool) runSize(rows int) int64 {
-	const more = periodSize + 8 + 5 + 4
+func (s *Spool) segmentSize(rows int) int64 {
+	const more = codec.PeriodSize + 8 + 5 + 4
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return min(int64(rows)*rowSizeMax, waitingBytes(s.waiting)+int64(rows)*more)
+	return min(int64(rows)*codec.RowSizeMax, waitingBytes(s.waiting)+int64(rows)*more)
 }
 
 // checkMark says whether a mark can be frozen.
@@ -65,8 +65,8 @@ func (s *Spool) checkMark(m storage.Mark) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if parted := m.Before != storage.All && s.parted(s.part); m.Through < s.part || m.Before > math.MaxUint32 && m.Before != storage.All || parted && m.Before < uint64(s.before) {
-		return fmt.Errorf("spool: seal %d before minute %d cannot be frozen behind seal %d before minute %d", m.Through, m.Before, s.part, s.before)
+	if parted := m.Before != storage.All && s.applied.Divides(s.applied.Part); m.Through < s.applied.Part || m.Before > math.MaxUint32 && m.Before != storage.All || parted && m.Before < uint64(s.applied.Before) {
+		return fmt.Errorf("spool: seal %d before minute %d cannot be frozen behind seal %d before minute %d", m.Through, m.Before, s.applied.Part, s.applied.Before)
 	}
 	return nil
 }
@@ -84,31 +84,20 @@ func (s *Spool) freezeNothing(m storage.Mark) error {
 	return nil
 }
 
-// runWriter writes a run file.
-type runWriter struct {
-	s      *Spool
-	f      vfs.File
-	temp   string
-	held   int64      // bytes of the quota
-	rows   rowEncoder // of the block that is written; its buf is what is not in the file yet
-	at     int64      // where that goes
-	books  []storage.Book
-	block  blockEntry // the one that is written
-	open   bool       // there is one
-	blocks []blockEntry
+// segmentFile is a segment that is being written.
+type segmentFile struct {
+	*segment.Writer
+	s    *Spool
+	f    vfs.File
+	temp string
+	held int64 // bytes of the quota
 }
 
-const (
-	writeSize   = 256 << 10
-	runOverhead = 64 << 10 // bytes held for header and index
-)
-
-// newRun begins a run of about that many bytes, with these books.
-func (s *Spool) newRun(books []storage.Book, size int64) (*runWriter, error) {
-	w := &runWriter{s: s, held: size + runOverhead, at: runHeaderSize, books: books}
-	w.rows.buf = make([]byte, 0, min(writeSize, size)+rowSizeMax)
+// newSegment begins a segment of about that many bytes, with these books.
+func (s *Spool) newSegment(books []storage.Book, size int64) (*segmentFile, error) {
+	w := &segmentFile{s: s, held: size + segment.Overhead}
 	if err := s.quota.hold(w.held); err != nil {
-		s.warn("room for a run", err)
+		s.warn("room for a segment", err)
 	}
 	s.dirMu.Lock()
 	defer s.dirMu.Unlock()
@@ -117,74 +106,14 @@ func (s *Spool) newRun(books []storage.Book, size int64) (*runWriter, error) {
 		s.quota.written(w.held, 0)
 		return nil, err
 	}
+	w.Writer = segment.NewWriter(w.f, books, s.o.blockRows, size)
 	return w, nil
 }
 
-// row writes the next row, to a new block where it must.
-func (w *runWriter) row(r *storage.Row) error {
-	if day := r.Day(); !w.open || w.block.day != day || int(w.block.rows) == w.s.o.blockRows {
-		if err := w.begin(day); err != nil {
-			return err
-		}
-	}
-	w.block.rows++
-	w.rows.add(r)
-	if len(w.rows.buf) < writeSize {
-		return nil
-	}
-	return w.flush()
-}
-
-// begin ends the block that is written and begins another.
-func (w *runWriter) begin(day uint32) error {
-	if err := w.end(); err != nil {
-		return err
-	}
-	w.block = blockEntry{at: w.at, day: day}
-	w.rows = rowEncoder{buf: w.rows.buf}
-	w.open = true
-	return nil
-}
-
-// end ends the block that is written. The books go with the first.
-func (w *runWriter) end() error {
-	if !w.open {
-		return nil
-	}
-	if len(w.blocks) == 0 {
-		w.block.books = uint32(len(w.books))
-		for i := range w.books {
-			w.rows.buf = appendBook(w.rows.buf, &w.books[i])
-		}
-	}
-	if err := w.flush(); err != nil {
-		return err
-	}
-	w.block.length = w.at - w.block.at
-	w.blocks = append(w.blocks, w.block)
-	w.open = false
-	return nil
-}
-
-// flush writes what belongs to the block that is written.
-func (w *runWriter) flush() error {
-	b := w.rows.buf
-	w.block.crc = crc32.Update(w.block.crc, castagnoli, b)
-	if _, err := w.f.WriteAt(b, w.at); err != nil {
-		return err
-	}
-	w.at += int64(len(b))
-	w.rows.buf = b[:0]
-	if cap(b) > 2*writeSize { // the books were long
-		w.rows.buf = make([]byte, 0, writeSize+rowSizeMax)
-	}
-	return nil
-}
-
-// publish ends the run, or gives it up where failed is not nil: it numbers the
-// blocks and gives the file its name. covers is asked, with mu held, what runs
-// cover with this one. The merged runs are not in the list afterwards.
-func (w *runWriter) publish(failed error, window storage.Window, covers func() coverage, merged []*run) error {
+// publish ends the segment, or gives it up where failed is not nil: it numbers the
+// blocks and gives the file its name. covers is asked, with mu held, what segments
+// cover with this one. The merged segments are not in the list afterwards.
+func (w *segmentFile) publish(failed error, window storage.Window, covers func() segment.Applied, merged []*queued) error {
 	err := w.finish(failed, window, covers, merged)
 	_ = w.f.Close() // Sync said what there is to say
 	if err != nil {
@@ -197,17 +126,11 @@ func (w *runWriter) publish(failed error, window storage.Window, covers func() c
 	return err
 }
 
-func (w *runWriter) finish(failed error, window storage.Window, covers func() coverage, merged []*run) error {
-	err := failed
-	if err == nil && !w.open && len(w.blocks) == 0 {
-		err = w.begin(0) // for the books
+func (w *segmentFile) finish(failed error, window storage.Window, covers func() segment.Applied, merged []*queued) error {
+	if failed != nil {
+		return failed
 	}
-	if err == nil {
-		err = w.end()
-	}
-	if err == nil {
-		err = w.f.Sync() // the bulk, before anybody is kept waiting
-	}
+	blocks, err := w.End() // it syncs the bulk, before anybody is kept waiting
 	if err != nil {
 		return err
 	}
@@ -220,58 +143,36 @@ func (w *runWriter) finish(failed error, window storage.Window, covers func() co
 	s.mu.Lock()
 	first, all := s.last+1, covers()
 	s.mu.Unlock()
-	r := &run{
-		name:   runName{first, first + uint64(len(w.blocks)) - 1, all},
-		window: window, blocks: w.blocks, states: make([]blockState, len(w.blocks)), left: len(w.blocks),
+	names := make([]segment.Name, len(merged))
+	for i, m := range merged {
+		names[i] = m.Name
 	}
-	for _, m := range merged {
-		r.replaced = append(r.replaced, fileSize{m.name, m.size})
-	}
-	if err := w.head(r); err != nil {
+	written, err := w.Name(segment.Header{
+		Collector: s.collector, Name: segment.Name{First: first, Last: first + uint64(blocks) - 1, Applied: all},
+		Window: window, Created: s.o.Clock().UnixMilli(),
+	}, names)
+	if err != nil {
 		return err
 	}
-	if err := s.rename(w.temp, r.name.String()); err != nil {
+	r := newQueued(written)
+	for i, m := range merged {
+		r.replaced[i].size = m.Size
+	}
+	if err := s.rename(w.temp, r.Name.String()); err != nil {
 		return err
 	}
-	// As long as nobody else knows the run: it may be stored and gone at once.
-	s.quota.written(w.held, r.size)
+	// As long as nobody else knows the segment: it may be stored and gone at once.
+	s.quota.written(w.held, r.Size)
 	s.mu.Lock()
-	s.last = r.name.last
+	s.last = r.Name.Last
 	for _, m := range merged {
 		s.drop(m)
 	}
-	s.runs = append(s.runs, r)
+	s.queue = append(s.queue, r)
 	s.mu.Unlock()
 	if err := s.syncDir(); err != nil {
 		// It is there; nothing is built on it before a later sync succeeds.
-		s.warn("the name of a run is not durable yet", err)
+		s.warn("the name of a segment is not durable yet", err)
 	}
 	return nil
-}
-
-// head writes the index and the header, and makes all durable.
-func (w *runWriter) head(r *run) error {
-	index := make([]byte, 0, len(r.replaced)*replacedSize+len(r.blocks)*blockEntrySize)
-	for _, f := range r.replaced {
-		index = appendRunName(index, f.name)
-	}
-	for i := range r.blocks {
-		n := len(index)
-		index = slices.Grow(index, blockEntrySize)[:n+blockEntrySize]
-		r.blocks[i].encode(index[n:])
-	}
-	h := runHeader{
-		collector: w.s.collector, name: r.name, window: r.window, indexAt: uint64(w.at), created: w.s.o.Clock().UnixMilli(),
-		blocks: uint32(len(r.blocks)), replaced: uint32(len(r.replaced)), indexCRC: crc32.Checksum(index, castagnoli),
-	}
-	var b [runHeaderSize]byte
-	h.encode(b[:])
-	r.size = w.at + int64(len(index))
-	if _, err := w.f.WriteAt(index, w.at); err != nil {
-		return err
-	}
-	if _, err := w.f.WriteAt(b[:], 0); err != nil {
-		return err
-	}
-	return w.f.Sync()
 }

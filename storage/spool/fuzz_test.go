@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
-// FuzzRecover puts any bytes into a log and a run, with the checksums of their
+// FuzzRecover puts any bytes into a log and a segment, with the checksums of their
 // headers made right or left wrong: a start neither panics nor fails, and takes
 // no more memory than the files have bytes.
 func FuzzRecover(f *testing.F) {
@@ -33,7 +35,7 @@ func FuzzRecover(f *testing.F) {
 	if _, err := s.Seal(testSeal(4)); err != nil {
 		f.Fatal(err)
 	}
-	run := m.Names("run-")[0]
+	run := m.Names("segment-")[0]
 	goodLog := slices.Clone(m.Data(logName(1))[:s.log.end])
 	goodRun := slices.Clone(m.Data(run))
 	collector := slices.Clone(m.Data("collector"))
@@ -66,10 +68,10 @@ func FuzzRecover(f *testing.F) {
 			}
 			return
 		}
-		if len(rowsOf(r)) > len(log)/rowSizeMin || len(r.Sources) > len(log)/sourceSize {
+		if len(rowsOf(r)) > len(log)/codec.RowSizeMin || len(r.Sources) > len(log)/sourceSize {
 			t.Fatalf("%d rows and %d sources of %d bytes", len(rowsOf(r)), len(r.Sources), len(log))
 		}
-		for range len(runFile)/blockEntrySize + 1 {
+		for range len(runFile)/32 + 1 {
 			b, ok, err := s.Oldest()
 			if err != nil {
 				t.Fatal(err)
@@ -100,11 +102,11 @@ func FuzzRecover(f *testing.F) {
 // version.
 func foreign(log, run, collector []byte) bool {
 	var l logHeader
-	var h runHeader
+	var h segment.Header
 	id, _, _ := parseCollector(collector)
-	ofLog, ofRun := l.decode(pad(log, logHeaderSize)), h.decode(pad(run, runHeaderSize))
+	ofLog, ofRun := l.decode(pad(log, logHeaderSize)), h.Decode(pad(run, segment.HeaderSize))
 	return errors.Is(ofLog, format.ErrVersion) || errors.Is(ofRun, format.ErrVersion) ||
-		ofLog == nil && l.collector != id || ofRun == nil && h.collector != id
+		ofLog == nil && l.collector != id || ofRun == nil && h.Collector != id
 }
 
 func pad(b []byte, n int) []byte { return append(slices.Clone(b), make([]byte, max(0, n-len(b)))...) }
@@ -134,15 +136,15 @@ func mendLog(b []byte, collector uint64) {
 }
 
 func mendRun(b []byte, collector uint64) {
-	if len(b) < runHeaderSize {
+	if len(b) < segment.HeaderSize {
 		return
 	}
-	format.AppendHead(b[:0], runMagic)
+	format.AppendHead(b[:0], segment.Magic)
 	binary.LittleEndian.PutUint64(b[8:], collector)
 	if at := binary.LittleEndian.Uint64(b[56:]); at <= uint64(len(b)) {
 		binary.LittleEndian.PutUint32(b[80:], crc32.Checksum(b[at:], castagnoli))
 	}
-	sum(b[:runHeaderSize], 100)
+	sum(b[:segment.HeaderSize], 100)
 }
 
 func sum(b []byte, at int) {

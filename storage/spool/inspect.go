@@ -9,6 +9,9 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -16,7 +19,7 @@ import (
 type Contents struct {
 	Collector uint64 // as the files' headers say; 0 where there is none
 	Logs      []LogContents
-	Runs      []RunContents
+	Segments  []SegmentContents
 	Bad       []vfs.Entry // files that were set aside
 }
 
@@ -30,7 +33,7 @@ func (c *Contents) Damaged() bool {
 			return true
 		}
 	}
-	for _, r := range c.Runs {
+	for _, r := range c.Segments {
 		if r.Damage+r.Unread != "" || slices.ContainsFunc(r.Blocks, func(b BlockContents) bool { return b.Damage+b.Unread != "" }) {
 			return true
 		}
@@ -53,7 +56,7 @@ type RecordContents struct {
 	At        int64  // in the file
 	Kind      string // snapshot, seal or mark
 	Number    uint64
-	Through   uint64 // all seals up to this one are in runs, or stored
+	Through   uint64 // all seals up to this one are in segments, or stored
 	Last      uint64 // the last block number given
 	Time      int64  // of writing, Unix milliseconds
 	Length    int    // of the body, bytes
@@ -63,18 +66,18 @@ type RecordContents struct {
 	Forgotten int
 }
 
-// RunContents is a run file.
-type RunContents struct {
+// SegmentContents is a segment file.
+type SegmentContents struct {
 	vfs.Entry
 	Window   storage.Window
 	Through  uint64
-	Replaced []string // runs that were merged into it
+	Replaced []string // segments that were merged into it
 	Blocks   []BlockContents
 	Damage   string // of header or index; empty: none
 	Unread   string // as in LogContents, of header or index
 }
 
-// BlockContents is a block of a run, counts and all.
+// BlockContents is a block of a segment, counts and all.
 type BlockContents struct {
 	Number uint64
 	Day    uint32
@@ -99,9 +102,9 @@ func inspect(files vfs.FS, dir string) (*Contents, error) {
 	var ends = map[string]int64{} // by name, from the header of the log file behind
 	for _, e := range slices.Backward(entries) {
 		_, isLog := parseLogName(e.Name)
-		name, isRun := parseRunName(e.Name)
+		name, isSegment := segment.ParseName(e.Name)
 		bad := strings.HasSuffix(e.Name, badSuffix)
-		if !bad && !isLog && !isRun {
+		if !bad && !isLog && !isSegment {
 			continue
 		}
 		if bad {
@@ -118,12 +121,12 @@ func inspect(files vfs.FS, dir string) (*Contents, error) {
 		if isLog {
 			c.Logs = append(c.Logs, c.inspectLog(f, e, ends))
 		} else {
-			c.Runs = append(c.Runs, c.inspectRun(f, e, name))
+			c.Segments = append(c.Segments, c.inspectSegment(f, e, name))
 		}
 		_ = f.Close() // it was only read
 	}
 	slices.Reverse(c.Logs)
-	slices.Reverse(c.Runs)
+	slices.Reverse(c.Segments)
 	slices.Reverse(c.Bad)
 	return c, nil
 }
@@ -174,7 +177,7 @@ func (c *Contents) inspectLog(f vfs.File, e vfs.Entry, ends map[string]int64) Lo
 }
 
 func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
-	r = RecordContents{Kind: kindName(h.kind), Number: h.number, Through: h.through, Last: h.last, Time: h.time, Length: len(body)}
+	r = RecordContents{Kind: kindName(h.kind), Number: h.number, Through: h.applied.Through, Last: h.last, Time: h.time, Length: len(body)}
 	switch h.kind {
 	case kindSnapshot:
 		var sources map[uint64]Source
@@ -183,7 +186,7 @@ func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
 	case kindSeal:
 		var s sealBody
 		if s, ok = parseSeal(body); ok {
-			_, ok = rowsIn(s.rows, s.count)
+			_, ok = codec.RowsIn(s.rows, s.count)
 		}
 		r.Rows, r.Books = s.count, int(s.books)
 		r.Sources, r.Forgotten = len(s.sources)/sourceSize, len(s.forgotten)/8
@@ -193,22 +196,22 @@ func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
 	return r, ok
 }
 
-func (c *Contents) inspectRun(f vfs.File, e vfs.Entry, name runName) RunContents {
-	out := RunContents{Entry: e, Through: name.through}
-	r, h, err := readRun(f, e.Size, name)
+func (c *Contents) inspectSegment(f vfs.File, e vfs.Entry, name segment.Name) SegmentContents {
+	out := SegmentContents{Entry: e, Through: name.Through}
+	r, err := segment.Read(f, e.Size, name)
 	if err != nil {
 		out.Damage, out.Unread = verdict(err)
 		return out
 	}
-	c.Collector = h.collector
-	out.Window = r.window
-	for _, old := range r.replaced {
-		out.Replaced = append(out.Replaced, old.name.String())
+	c.Collector = r.Collector
+	out.Window = r.Window
+	for _, old := range r.Replaced {
+		out.Replaced = append(out.Replaced, old.String())
 	}
-	for i := range r.blocks {
-		b := &r.blocks[i]
-		block := BlockContents{Number: name.first + uint64(i), Day: b.day, Rows: int(b.rows), Books: int(b.books), Length: b.length}
-		if _, err := loadBlock(f, r, i, h.collector); err != nil {
+	for i := range r.Blocks {
+		b := &r.Blocks[i]
+		block := BlockContents{Number: name.First + uint64(i), Day: b.Day, Rows: int(b.Rows), Books: int(b.Books), Length: b.Length}
+		if _, err := r.Load(f, i); err != nil {
 			block.Damage, block.Unread = verdict(err)
 		}
 		out.Blocks = append(out.Blocks, block)
@@ -218,7 +221,7 @@ func (c *Contents) inspectRun(f vfs.File, e vfs.Entry, name runName) RunContents
 
 // verdict tells damage from a disk that does not give what it has.
 func verdict(err error) (damage, unread string) {
-	if errors.Is(err, errDamaged) {
+	if errors.Is(err, format.ErrDamaged) {
 		return err.Error(), ""
 	}
 	return "", err.Error()
@@ -236,8 +239,8 @@ func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) 
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	for _, e := range entries {
-		name, ok := parseRunName(e.Name)
-		if !ok || number < name.first || number > name.last {
+		name, ok := segment.ParseName(e.Name)
+		if !ok || number < name.First || number > name.Last {
 			continue
 		}
 		f, err := files.Open(filepath.Join(dir, e.Name))
@@ -245,11 +248,11 @@ func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) 
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 		defer f.Close()
-		r, h, err := readRun(f, e.Size, name)
+		r, err := segment.Read(f, e.Size, name)
 		if err != nil {
 			return nil, fmt.Errorf("spool: %s: %w", e.Name, err)
 		}
-		b, err := loadBlock(f, r, int(number-name.first), h.collector)
+		b, err := r.Load(f, int(number-name.First))
 		if err != nil {
 			return nil, fmt.Errorf("spool: block %d in %s: %w", number, e.Name, err)
 		}

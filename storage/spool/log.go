@@ -36,7 +36,7 @@ func (s *Spool) Seal(seal *Seal) (uint64, error) {
 	if err := checkSeal(seal); err != nil {
 		return 0, err
 	}
-	s.rows.encode(seal.Rows)
+	s.rows.Encode(seal.Rows)
 	if n := sealSize(seal, &s.rows); n > bodyMax {
 		return 0, fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
 	}
@@ -119,7 +119,7 @@ func (s *Spool) writeSeal() error {
 	s.sent.take(body.sent)
 	s.sealed = number
 	s.confirm(&body)
-	s.sealedRows(number, &body, s.rows.newest)
+	s.sealedRows(number, &body, s.rows.Newest)
 	s.meters.seals.Inc()
 	return nil
 }
@@ -153,7 +153,7 @@ func (s *Spool) appendMark(b []byte, stream uint16) []byte {
 func (s *Spool) sealedRows(number uint64, body *sealBody, newest uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if body.count > 0 && number > s.through {
+	if body.count > 0 && number > s.applied.Through {
 		s.waiting = append(s.waiting, sealRows{number, body.count, len(body.rows), newest})
 	}
 	s.snapshot = s.snapshotSize()
@@ -203,7 +203,7 @@ func (s *Spool) finish(rec []byte, kind uint32, number, nonce uint64, m marks) [
 	n := len(rec)
 	body := rec[recordHeaderSize:]
 	h := recordHeader{
-		kind: kind, nonce: nonce, number: number, coverage: m.coverage, last: m.last,
+		kind: kind, nonce: nonce, number: number, applied: m.applied, last: m.last,
 		length: uint32(len(body)), crc: crc32.Checksum(body, castagnoli), time: s.o.Clock().UnixMilli(),
 	}
 	h.encode(rec)
@@ -214,7 +214,7 @@ func (s *Spool) finish(rec []byte, kind uint32, number, nonce uint64, m marks) [
 func (s *Spool) marks() marks {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return marks{s.coverage, s.last}
+	return marks{s.applied, s.last}
 }
 
 // covered notes that a record with these marks is durable, and how much room its

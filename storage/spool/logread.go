@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -64,7 +65,7 @@ func (r *logReader) read(b []byte, at int64) error {
 	if err == nil {
 		return nil
 	}
-	if err = readError(fmt.Sprintf("the log at byte %d", at), err); !errors.Is(err, errDamaged) {
+	if err = format.ReadError(fmt.Sprintf("the log at byte %d", at), err); !errors.Is(err, format.ErrDamaged) {
 		r.err = err
 	}
 	return err

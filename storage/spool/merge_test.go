@@ -58,7 +58,7 @@ func TestMergeKeepsDiskByKeys(t *testing.T) {
 	o.LogSize = 64 << 10
 	s, _ := mustOpen(t, o)
 	freezeOne(t, s, 100)
-	one := s.runs[0].size
+	one := s.queue[0].Size
 	for range 500 {
 		freezeOne(t, s, 100)
 		if err := s.Merge(t.Context()); err != nil {
@@ -66,11 +66,11 @@ func TestMergeKeepsDiskByKeys(t *testing.T) {
 		}
 	}
 	var size int64
-	for _, r := range s.runs {
-		size += r.size
+	for _, r := range s.queue {
+		size += r.Size
 	}
 	if size > 24*one {
-		t.Errorf("501 runs of the same keys take %d bytes, one takes %d", size, one)
+		t.Errorf("501 segments of the same keys take %d bytes, one takes %d", size, one)
 	}
 	_, events, sent := shipAll(t, s)
 	if events != 50100 || sent != 50100 {
@@ -78,7 +78,7 @@ func TestMergeKeepsDiskByKeys(t *testing.T) {
 	}
 }
 
-// A run that a store may have seen keeps its bytes: tried in this process, or
+// A segment that a store may have seen keeps its bytes: tried in this process, or
 // recovered from another.
 func TestTriedRunsAreNotMerged(t *testing.T) {
 	m := vfstest.New(1)
@@ -93,20 +93,20 @@ func TestTriedRunsAreNotMerged(t *testing.T) {
 	if err := s.Merge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.runs) != 8 {
-		t.Errorf("%d runs after a merge of seven", len(s.runs))
+	if len(s.queue) != 8 {
+		t.Errorf("%d segments after a merge of seven", len(s.queue))
 	}
 	m.Kill()
 	s, _ = mustOpen(t, testOptions(m))
 	if err := s.Merge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.runs) != 8 {
-		t.Errorf("recovered runs were merged: %d are left", len(s.runs))
+	if len(s.queue) != 8 {
+		t.Errorf("recovered segments were merged: %d are left", len(s.queue))
 	}
 }
 
-// A merged run has seals that a durable record covers already, and numbers that
+// A merged segment has seals that a durable record covers already, and numbers that
 // none knows yet: it must not go before one does.
 func TestMergedNumbersAreRemembered(t *testing.T) {
 	m := vfstest.New(1)
@@ -125,7 +125,7 @@ func TestMergedNumbersAreRemembered(t *testing.T) {
 	if err := s.Stored(9); err != nil {
 		t.Fatal(err)
 	}
-	if names := m.Names("run-"); len(names) > 0 {
+	if names := m.Names("segment-"); len(names) > 0 {
 		t.Errorf("%v are left", names)
 	}
 	m.PowerLoss()
@@ -136,7 +136,7 @@ func TestMergedNumbersAreRemembered(t *testing.T) {
 }
 
 // A process that ends between a merge and the removal of what was merged leaves
-// both: the next one ships the merged run alone.
+// both: the next one ships the merged segment alone.
 func TestMergedRunsThatStay(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
@@ -151,14 +151,14 @@ func TestMergedRunsThatStay(t *testing.T) {
 	}
 	m.Fault = noRemoval
 	_ = s.Merge(t.Context())
-	if n := len(m.Names("run-")); n != 9 {
-		t.Fatalf("%d run files after the merge", n)
+	if n := len(m.Names("segment-")); n != 9 {
+		t.Fatalf("%d segment files after the merge", n)
 	}
 	m.Kill()
 	m.Fault = noRemoval
 	s, _ = mustOpen(t, testOptions(m))
 	if b, ok, err := s.Oldest(); ok || err != nil {
-		t.Errorf("block %d is shipped while the merged runs are there too, %v", b.Number, err)
+		t.Errorf("block %d is shipped while the merged segments are there too, %v", b.Number, err)
 	}
 	m.Fault = nil
 	s.tidy()
@@ -166,7 +166,7 @@ func TestMergedRunsThatStay(t *testing.T) {
 	if blocks != 1 || events != 8 {
 		t.Errorf("%d blocks with %d events are shipped, want 1 with 8", blocks, events)
 	}
-	if names := m.Names("run-"); len(names) > 0 {
+	if names := m.Names("segment-"); len(names) > 0 {
 		t.Errorf("%v are left", names)
 	}
 }
@@ -250,7 +250,7 @@ func TestConcurrent(t *testing.T) {
 			}
 			if !ok {
 				s.mu.Lock()
-				left := len(s.runs)
+				left := len(s.queue)
 				s.mu.Unlock()
 				if left == 0 {
 					return

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage/segment"
 )
 
 // meters are what the spool counts.
@@ -16,7 +18,7 @@ type meters struct {
 	torn     *metrics.Counter             // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
 	setAside *metrics.Counter             // lectern_spool_files_set_aside_total: damaged files
 	damaged  *metrics.Counter             // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
-	merges   *metrics.Counter             // lectern_spool_merges_total: merges that replaced runs
+	merges   *metrics.Counter             // lectern_spool_merges_total: merges that replaced segments
 	set      *metrics.Set
 }
 
@@ -64,9 +66,9 @@ func (s *Spool) Age() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var oldest int64
-	for _, r := range s.runs {
-		if r.left > 0 && (oldest == 0 || r.window.Start < oldest) {
-			oldest = r.window.Start
+	for _, r := range s.queue {
+		if r.left > 0 && (oldest == 0 || r.Window.Start < oldest) {
+			oldest = r.Window.Start
 		}
 	}
 	if oldest == 0 {
@@ -77,13 +79,13 @@ func (s *Spool) Age() time.Duration {
 
 // Rows is how many rows stand in blocks that are not stored, parked ones included.
 func (s *Spool) Rows() (rows int) {
-	s.eachLeft(func(e *blockEntry, _ blockState) { rows += int(e.rows) })
+	s.eachLeft(func(e *segment.Block, _ blockState) { rows += int(e.Rows) })
 	return rows
 }
 
 // Parked is how many blocks are parked now.
 func (s *Spool) Parked() (blocks int) {
-	s.eachLeft(func(_ *blockEntry, state blockState) {
+	s.eachLeft(func(_ *segment.Block, state blockState) {
 		if state == blockParked {
 			blocks++
 		}
@@ -92,13 +94,13 @@ func (s *Spool) Parked() (blocks int) {
 }
 
 // eachLeft calls see for each block that is not stored.
-func (s *Spool) eachLeft(see func(*blockEntry, blockState)) {
+func (s *Spool) eachLeft(see func(*segment.Block, blockState)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		for i, state := range r.states {
 			if state == blockWaits || state == blockParked {
-				see(&r.blocks[i], state)
+				see(&r.Blocks[i], state)
 			}
 		}
 	}

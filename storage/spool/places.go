@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -160,11 +161,11 @@ func Vacant(place string) bool {
 }
 
 // holds says whether a name is of what makes a place one that is used: its id, a
-// log or a run.
+// log or a segment.
 func holds(name string) bool {
 	_, isLog := parseLogName(name)
-	_, isRun := parseRunName(name)
-	return isLog || isRun || name == collectorName
+	_, isSegment := segment.ParseName(name)
+	return isLog || isSegment || name == collectorName
 }
 
 // Retire closes a spool of which every block is stored and every source is known

@@ -12,9 +12,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
-	"github.com/lectern/lectern/storage/vfs"
-
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -113,7 +112,7 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("the directory itself has lost something: %+v", r)
 	}
 	again, r := mustClaim(t, dir, true, one, dir)
-	if again.Collector() != s.Collector() || again.LastNumber() != b.Number || len(r.Sources)+len(rowsOf(r))+len(r.Books)+r.Runs > 0 {
+	if again.Collector() != s.Collector() || again.LastNumber() != b.Number || len(r.Sources)+len(rowsOf(r))+len(r.Books)+r.Segments > 0 {
 		t.Errorf("collector %x, last %d, %+v", again.Collector(), again.LastNumber(), r)
 	}
 	if Vacant(one) {

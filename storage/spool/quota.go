@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -103,7 +105,7 @@ func (q *quota) bytes() int64 {
 
 func (q *quota) close() error { return q.reserve.Close() }
 
-// Room is how many rows the next seal may bring. Kept free beside them is the run
+// Room is how many rows the next seal may bring. Kept free beside them is the segment
 // that those already sealed will become, and where the log that is written has no
 // room for them, the next log file. It is 0 while a seal is pending.
 func (s *Spool) Room() int {
@@ -116,19 +118,19 @@ func (s *Spool) Room() int {
 	next := roomIn(free - s.o.LogSize - s.snapshot)
 	// A seal has little beside rows and sources: headers, and a few books. Sources
 	// are at most those of a snapshot.
-	here := min((s.left-s.snapshot-sealOverhead)/rowOfCut, (free-runOverhead)/rowOfCut)
+	here := min((s.left-s.snapshot-sealOverhead)/rowOfCut, (free-segment.Overhead)/rowOfCut)
 	return int(min(max(0, next, here), roomMost))
 }
 
 const (
 	// rowOfCut is the most bytes of a row whose first and last event are in its
 	// minute, as those of all cuts are.
-	rowOfCut = rowSizeMax - 2*8 + 2*2
+	rowOfCut = codec.RowSizeMax - 2*8 + 2*2
 
-	roomMost = (bodyMax >> 1) / rowSizeMax
+	roomMost = (bodyMax >> 1) / codec.RowSizeMax
 )
 
-// roomIn is how many rows so many bytes hold, once in a log and once in a run.
+// roomIn is how many rows so many bytes hold, once in a log and once in a segment.
 func roomIn(bytes int64) int64 { return bytes / (2 * rowOfCut) }
 
 // RoomMost is how many rows a seal may bring to an empty spool of that many bytes
@@ -141,10 +143,10 @@ func RoomMost(sizeMax int64, sources int) int {
 const sealOverhead = 4096
 
 // marksSize is what seals leave of a log file for marks: without room for one,
-// stored runs could not go from a full disk, and nothing would ever make room.
+// stored segments could not go from a full disk, and nothing would ever make room.
 func (s *Spool) marksSize() int64 { return min(4096, s.o.LogSize/16) }
 
-// Crowded says that seals of which rows are in no run, or the logs that stay for
+// Crowded says that seals of which rows are in no segment, or the logs that stay for
 // them, take a quarter of the directory: their rows should become blocks. A row of
 // a minute that goes on keeps its log, and all logs behind it, whatever they hold.
 func (s *Spool) Crowded() bool {
@@ -152,7 +154,7 @@ func (s *Spool) Crowded() bool {
 	defer s.mu.Unlock()
 	var logs int64
 	for _, l := range s.filled {
-		if l.newest > s.through {
+		if l.newest > s.applied.Through {
 			logs += l.size
 		}
 	}

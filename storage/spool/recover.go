@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -100,10 +103,10 @@ func (s *Spool) recover() (*Recovered, error) {
 	s.tidy()
 	r.out.Sources = s.Sources()
 	r.out.Last = s.sealed
-	if s.parted(s.part) { // also where its seals are damaged: no mark may be before it
-		r.out.Before = uint64(s.before)
+	if s.applied.Divides(s.applied.Part) { // also where its seals are damaged: no mark may be before it
+		r.out.Before = uint64(s.applied.Before)
 	}
-	r.out.Runs = len(s.runs)
+	r.out.Segments = len(s.queue)
 	return r.out, nil
 }
 
@@ -121,7 +124,7 @@ func (s *Spool) removeTemporary(entries []vfs.Entry) (left []vfs.Entry, err erro
 	return left, nil
 }
 
-// find looks at every file, and opens runs and logs.
+// find looks at every file, and opens segments and logs.
 func (r *recovery) find(entries []vfs.Entry) error {
 	s := r.s
 	for _, e := range entries {
@@ -134,13 +137,13 @@ func (r *recovery) find(entries []vfs.Entry) error {
 		case e.Name == reserveName, e.Name == uncheckedName:
 			e.Size = 0
 		case bad: // perhaps renamed by a person: its numbers are not given again
-			if n, ok := parseRunName(name); ok {
-				s.last, s.coverage = max(s.last, n.last), s.coverage.with(n.coverage)
+			if n, ok := segment.ParseName(name); ok {
+				s.last, s.applied = max(s.last, n.Last), s.applied.With(n.Applied)
 			}
 		case isLog:
 			err = r.findLog(e)
-		case strings.HasPrefix(e.Name, "run-"):
-			err = r.findRun(e)
+		case strings.HasPrefix(e.Name, "segment-"):
+			err = r.findSegment(e)
 		}
 		if err != nil {
 			return r.unread(e.Name, err)
@@ -157,7 +160,7 @@ func (r *recovery) find(entries []vfs.Entry) error {
 func (r *recovery) unread(name string, err error) error { return unread(r.s.path(name), err) }
 
 func unread(path string, err error) error {
-	if !errors.Is(err, errRead) {
+	if !errors.Is(err, format.ErrRead) {
 		return fmt.Errorf("spool: %s: %w", path, err)
 	}
 	return fmt.Errorf("spool: %s: %w. Start again; if it stays so, look at the disk, and rename the file to %s to start without what it holds",
@@ -177,7 +180,7 @@ func (r *recovery) findLog(e vfs.Entry) error {
 	case errors.Is(err, errHeaderLost):
 		l.damaged, l.header.collector = true, r.s.collector
 		r.report(e.Name, err.Error())
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, format.ErrDamaged):
 		r.lost(e.Name, err.Error())
 		return nil
 	case err != nil:
@@ -188,31 +191,32 @@ func (r *recovery) findLog(e vfs.Entry) error {
 	return r.same(l.header.collector)
 }
 
-func (r *recovery) findRun(e vfs.Entry) error {
+func (r *recovery) findSegment(e vfs.Entry) error {
 	s := r.s
-	name, ok := parseRunName(e.Name)
+	name, ok := segment.ParseName(e.Name)
 	if !ok {
 		return nil
 	}
-	s.last = max(s.last, name.last)
+	s.last = max(s.last, name.Last)
 	f, err := s.files.Open(s.path(e.Name))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	found, h, err := readRun(f, e.Size, name)
-	if err != nil && !errors.Is(err, errDamaged) {
+	found, err := segment.Read(f, e.Size, name)
+	if err != nil && !errors.Is(err, format.ErrDamaged) {
 		return err
 	}
 	if err != nil {
-		s.coverage = s.coverage.with(name.coverage) // its seals are not counted again: a store may have them
+		s.applied = s.applied.With(name.Applied) // its seals are not counted again: a store may have them
 		r.lost(e.Name, err.Error())
 		return nil
 	}
-	found.durable, found.tried = true, true
-	s.coverage = s.coverage.with(name.coverage)
-	s.runs = append(s.runs, found)
-	return r.same(h.collector)
+	q := newQueued(found)
+	q.durable, q.tried = true, true
+	s.applied = s.applied.With(name.Applied)
+	s.queue = append(s.queue, q)
+	return r.same(found.Collector)
 }
 
 // same refuses files of another directory, whose numbers mean other things.
@@ -236,18 +240,18 @@ func (r *recovery) report(name, why string) {
 		"file", r.s.path(name), "why", why)
 }
 
-// dropReplaced leaves out runs that were merged into others that are there.
+// dropReplaced leaves out segments that were merged into others that are there.
 func (r *recovery) dropReplaced() {
 	s := r.s
-	there := map[runName]*run{}
-	for _, m := range s.runs {
-		there[m.name] = m
+	there := map[segment.Name]*queued{}
+	for _, m := range s.queue {
+		there[m.Name] = m
 	}
-	for _, m := range slices.Clone(s.runs) {
+	for _, m := range slices.Clone(s.queue) {
 		kept := m.replaced[:0]
 		for _, f := range m.replaced {
 			if old := there[f.name]; old != nil {
-				kept = append(kept, fileSize{old.name, old.size})
+				kept = append(kept, fileSize{old.Name, old.Size})
 				s.drop(old)
 			}
 		}
@@ -276,7 +280,7 @@ func (r *recovery) open(l *foundLog) (*logReader, io.Closer, error) {
 	return &logReader{f: f, nonce: l.nonce, limit: l.end, exact: l.exact, at: logHeaderSize}, f, nil
 }
 
-// scan reads the records' headers for what they say of runs.
+// scan reads the records' headers for what they say of segments.
 func (r *recovery) scan(l *foundLog) error {
 	in, f, err := r.open(l)
 	if err != nil {
@@ -287,7 +291,7 @@ func (r *recovery) scan(l *foundLog) error {
 		if _, ok := in.next(); !ok {
 			return in.err
 		}
-		r.s.coverage = r.s.coverage.with(in.header.coverage)
+		r.s.applied = r.s.applied.With(in.header.applied)
 		r.s.last = max(r.s.last, in.header.last)
 	}
 }
@@ -358,9 +362,9 @@ func (r *recovery) replay(l *foundLog, last bool) error {
 	return nil
 }
 
-// gap notes seals that are nowhere, neither in a log nor in a run.
+// gap notes seals that are nowhere, neither in a log nor in a segment.
 func (r *recovery) gap(number uint64) {
-	if s := r.s; r.begun && number > s.sealed+1 && number-1 > s.through {
+	if s := r.s; r.begun && number > s.sealed+1 && number-1 > s.applied.Through {
 		r.missing.seal = number - 1
 		s.o.Logger.Error("spool: acknowledged seals are missing", "first", s.sealed+1, "last", number-1, "dir", s.o.Dir)
 	}
@@ -417,49 +421,49 @@ func (r *recovery) release() {
 	r.take(number, body)
 	body.apply(s.sources)
 	s.sealed, r.begun = number, true
-	newest, _ := rowsIn(body.rows, body.count)
+	newest, _ := codec.RowsIn(body.rows, body.count)
 	s.sealedRows(number, &body, newest)
 }
 
-// take keeps what a seal brought that is in no run.
+// take keeps what a seal brought that is in no segment.
 func (r *recovery) take(number uint64, body sealBody) {
-	if number <= r.s.through {
+	if number <= r.s.applied.Through {
 		return
 	}
 	out := r.out
 	out.Seals++
-	out.Window = addWindow(out.Window, body.window)
+	out.Window = out.Window.With(body.window)
 	open := r.takeRows(number, body)
-	if r.s.parted(number) {
-		// Of what the seal brought the runs have all but the rows that are open,
+	if r.s.applied.Divides(number) {
+		// Of what the seal brought the segments have all but the rows that are open,
 		// and the events of these: see storage.Gatherer.
 		for stream, events := range open {
-			out.Books = addBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Accepted: events}})
+			out.Books = storage.AddBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Accepted: events}})
 		}
 		return
 	}
-	if books, ok := getBooks(body.rest, body.books); ok {
+	if books, ok := codec.GetBooks(body.rest, body.books); ok {
 		for i := range books {
 			for k := range books[i].Spans {
 				books[i].Spans[k].Seal = number
 			}
 		}
-		out.Books = addBooks(out.Books, books)
+		out.Books = storage.AddBooks(out.Books, books)
 	}
 }
 
-// takeRows adds up the rows of a seal that are in no run, and returns how many
+// takeRows adds up the rows of a seal that are in no segment, and returns how many
 // events they are.
 func (r *recovery) takeRows(number uint64, body sealBody) (events map[uint16]uint64) {
 	events = make(map[uint16]uint64)
 	rows := make([]storage.Row, 0, min(body.count, takenAtOnce))
-	d := rowDecoder{rest: body.rows}
+	d := codec.RowDecoder{Rest: body.rows}
 	for range body.count {
 		var row storage.Row
-		if !d.next(&row) {
+		if !d.Next(&row) {
 			break // it was good when it was replayed
 		}
-		if r.s.has(number, row.Minute) {
+		if r.s.applied.Has(number, row.Minute) {
 			continue
 		}
 		events[row.Stream] += row.Events()
@@ -523,7 +527,7 @@ func (r *recovery) skipNumbers() {
 // skipFrozen has seals numbered behind all that are frozen, also where the
 // records of these are damaged or gone: a seal of such a number would count as
 // frozen at the next start.
-func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.through, r.s.part) }
+func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.applied.Through, r.s.applied.Part) }
 
 // letGo has the seals count as frozen where they brought nothing that is to be:
 // their logs may fill the spool, and who freezes what waits would wait for it.
@@ -534,7 +538,7 @@ func (r *recovery) letGo() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cover(coverage{through: s.sealed})
+	s.cover(segment.Applied{Through: s.sealed})
 }
 
 // setAside renames the files of which nothing could be read, now that what their
@@ -608,8 +612,8 @@ func (r *recovery) readText(name string) (text []byte, born int64, err error) {
 func (r *recovery) collectorOfFiles(entries []vfs.Entry) (id uint64, files bool, err error) {
 	for _, e := range entries {
 		_, isLog := parseLogName(e.Name)
-		_, isRun := parseRunName(e.Name)
-		if !isLog && !isRun {
+		_, isSegment := segment.ParseName(e.Name)
+		if !isLog && !isSegment {
 			continue
 		}
 		files = true
@@ -617,19 +621,19 @@ func (r *recovery) collectorOfFiles(entries []vfs.Entry) (id uint64, files bool,
 		if err != nil {
 			return 0, true, r.unread(e.Name, err)
 		}
-		var b [runHeaderSize]byte
+		var b [segment.HeaderSize]byte
 		_, err = f.ReadAt(b[:], 0)
 		_ = f.Close()
 		if err != nil && !errors.Is(err, io.EOF) { // a header that is not whole fails its checksum
-			return 0, true, r.unread(e.Name, readError("the header", err))
+			return 0, true, r.unread(e.Name, format.ReadError("the header", err))
 		}
 		var l logHeader
-		var h runHeader
+		var h segment.Header
 		if isLog && l.decode(b[:]) == nil {
 			return l.collector, true, nil
 		}
-		if isRun && h.decode(b[:]) == nil {
-			return h.collector, true, nil
+		if isSegment && h.Decode(b[:]) == nil {
+			return h.Collector, true, nil
 		}
 	}
 	return 0, files, nil

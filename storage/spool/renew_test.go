@@ -47,7 +47,7 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 	frozen(t, s, 2)
 	store := storeAll(t, s)
 	mustSeal(t, s, testSeal(3))
-	if logs, runs := m.Names("log-"), m.Names("run-"); len(logs) != 1 || len(runs) != 0 {
+	if logs, runs := m.Names("log-"), m.Names("segment-"); len(logs) != 1 || len(runs) != 0 {
 		t.Fatalf("there are %v and %v", logs, runs)
 	}
 	m.Kill()
@@ -97,7 +97,7 @@ func TestOnlyLogIsLost(t *testing.T) {
 			store = last
 		}
 		mustSeal(t, s, testSeal(100))
-		runs := len(m.Names("run-"))
+		runs := len(m.Names("segment-"))
 		m.Kill()
 		logs := slices.DeleteFunc(m.Names("log-"), func(n string) bool { return strings.HasSuffix(n, badSuffix) })
 		if len(logs) != 1 {
@@ -109,7 +109,7 @@ func TestOnlyLogIsLost(t *testing.T) {
 		o.Logger = d.logger()
 		var r *Recovered
 		s, r = mustOpen(t, o)
-		if !slices.Equal(r.SetAside, logs) || len(rowsOf(r))+len(r.Sources) != 0 || r.Runs != runs || !strings.Contains(d.String(), "the newest log is lost") {
+		if !slices.Equal(r.SetAside, logs) || len(rowsOf(r))+len(r.Sources) != 0 || r.Segments != runs || !strings.Contains(d.String(), "the newest log is lost") {
 			t.Errorf("recovered %+v\n%s", r, d)
 		}
 		if err := s.CheckStore(store); err != nil {
@@ -181,7 +181,7 @@ func TestRenew(t *testing.T) {
 	}
 	s, r = mustOpen(t, o)
 	defer s.Close()
-	if s.Collector() == id || len(rowsOf(r))+len(r.Sources)+r.Runs != 0 {
+	if s.Collector() == id || len(rowsOf(r))+len(r.Sources)+r.Segments != 0 {
 		t.Errorf("collector %x, was %x; recovered %+v", s.Collector(), id, r)
 	}
 	if _, _, err := Renew(t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no spool") {
@@ -197,7 +197,7 @@ func held(t *testing.T, dir string) (names []string) {
 		t.Fatal(err)
 	}
 	for _, e := range list {
-		if n := e.Name(); n == "collector" || strings.HasPrefix(n, "log-") || strings.HasPrefix(n, "run-") {
+		if n := e.Name(); n == "collector" || strings.HasPrefix(n, "log-") || strings.HasPrefix(n, "segment-") {
 			names = append(names, n)
 		}
 	}
@@ -242,7 +242,7 @@ func TestRenewCutOff(t *testing.T) {
 			t.Fatalf("with %d files moved: %d more, %v, %v", done, files, held(t, moved), err)
 		}
 		s, r := mustOpen(t, o)
-		if len(rowsOf(r))+r.Runs != 0 {
+		if len(rowsOf(r))+r.Segments != 0 {
 			t.Errorf("recovered %+v", r)
 		}
 		_ = s.Close()

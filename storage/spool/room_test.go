@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
@@ -73,7 +74,7 @@ func sealsWithoutRows(t *testing.T, seals int) {
 func TestRoomOfTheRunningLog(t *testing.T) {
 	m := vfstest.New(1)
 	o := testOptions(m)
-	o.LogSize, o.SizeMax = 256<<10, 4*256<<10+100<<10 // of which a run may take the rest
+	o.LogSize, o.SizeMax = 256<<10, 4*256<<10+100<<10 // of which a segment may take the rest
 	s, _ := mustOpen(t, o)
 	fill := func() {
 		rows := make([]storage.Row, 1500)
@@ -164,9 +165,9 @@ func TestRowOfCut(t *testing.T) {
 		Stream: 65535, Minute: math.MaxUint32 / 60 * 60, Content: math.MaxUint64, User: math.MaxUint64, Dwell: math.MaxUint64, Progress: 100,
 		Opens: math.MaxUint32, Reads: math.MaxUint32, Finishes: math.MaxUint32, Saves: math.MaxUint32, Shares: math.MaxUint32,
 	}
-	r.First, r.Last = int64(r.Minute)*1000, int64(r.Minute)*1000+millisPerMinute-1
-	var e rowEncoder
-	if e.add(&r); len(e.buf) != rowOfCut {
-		t.Errorf("the longest row of a cut takes %d bytes, want %d", len(e.buf), rowOfCut)
+	r.First, r.Last = int64(r.Minute)*1000, int64(r.Minute)*1000+60_000-1
+	var e codec.RowEncoder
+	if e.Add(&r); len(e.Buf) != rowOfCut {
+		t.Errorf("the longest row of a cut takes %d bytes, want %d", len(e.Buf), rowOfCut)
 	}
 }

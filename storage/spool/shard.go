@@ -103,9 +103,9 @@ func decodeShard(b []byte) (string, error) {
 func (s *Spool) Waiting(through uint64) (numbers []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		for i, state := range r.states {
-			if number := r.name.first + uint64(i); number <= through && (state == blockWaits || state == blockParked) {
+			if number := r.Name.First + uint64(i); number <= through && (state == blockWaits || state == blockParked) {
 				numbers = append(numbers, number)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 )
 
 // Oldest is Next without a block that is passed over.
@@ -31,17 +32,17 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 		r, i := s.take(unread, pass)
 		if r == nil {
 			if s.skip(nil) && failed == nil {
-				failed = fmt.Errorf("spool: all blocks of %s that wait %w", s.o.Dir, errRead)
+				failed = fmt.Errorf("spool: all blocks of %s that wait %w", s.o.Dir, format.ErrRead)
 			}
 			return nil, false, failed
 		}
-		number := r.name.first + uint64(i)
+		number := r.Name.First + uint64(i)
 		b, err := s.load(r, i)
 		if err == nil {
 			return b, true, nil
 		}
-		if !errors.Is(err, errDamaged) {
-			err = fmt.Errorf("spool: block %d in %s: %w", number, s.path(r.name.String()), err)
+		if !errors.Is(err, format.ErrDamaged) {
+			err = fmt.Errorf("spool: block %d in %s: %w", number, s.path(r.Name.String()), err)
 			failed = cmp.Or(failed, err)
 			if unread = append(unread, r); len(unread) == most {
 				s.skip(unread)
@@ -51,7 +52,7 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 			continue
 		}
 		s.o.Logger.Error("spool: a block cannot be read and is passed over; its file is kept as .bad when the others of it are stored",
-			"block", number, "file", s.path(r.name.String()), "rows", r.blocks[i].rows, "error", err)
+			"block", number, "file", s.path(r.Name.String()), "rows", r.Blocks[i].Rows, "error", err)
 		s.mu.Lock()
 		first := !r.damaged()
 		r.set(i, blockDamaged)
@@ -74,8 +75,8 @@ const (
 	unreadFor = time.Minute
 )
 
-// skipped returns the runs that are not tried now.
-func (s *Spool) skipped() []*run {
+// skipped returns the segments that are not tried now.
+func (s *Spool) skipped() []*queued {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.o.Clock().Sub(s.skippedAt).Abs() >= unreadFor { // or the clock was set back
@@ -84,8 +85,8 @@ func (s *Spool) skipped() []*run {
 	return slices.Clone(s.unread)
 }
 
-// skip sets which runs are not tried for some time, and says whether there were any.
-func (s *Spool) skip(unread []*run) bool {
+// skip sets which segments are not tried for some time, and says whether there were any.
+func (s *Spool) skip(unread []*queued) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	had := len(s.unread) > 0
@@ -96,7 +97,7 @@ func (s *Spool) skip(unread []*run) bool {
 	return had
 }
 
-// settleNames makes the names of runs durable where an earlier attempt failed, and
+// settleNames makes the names of segments durable where an earlier attempt failed, and
 // sees that they are those of this spool.
 func (s *Spool) settleNames() error {
 	s.dirMu.Lock()
@@ -106,7 +107,7 @@ func (s *Spool) settleNames() error {
 	}
 	s.mu.Lock()
 	durable := true
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		durable = durable && r.durable
 	}
 	s.mu.Unlock()
@@ -120,16 +121,16 @@ func (s *Spool) settleNames() error {
 }
 
 // take finds the oldest block that may be stored, is not in unread and not passed
-// over, and marks its run as tried.
-func (s *Spool) take(unread []*run, pass func(number uint64) bool) (*run, int) {
+// over, and marks its segment as tried.
+func (s *Spool) take(unread []*queued, pass func(number uint64) bool) (*queued, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		if !r.durable || r.merging || len(r.replaced) > 0 || slices.Contains(unread, r) {
 			continue
 		}
 		for i, state := range r.states {
-			if state == blockWaits && (pass == nil || !pass(r.name.first+uint64(i))) {
+			if state == blockWaits && (pass == nil || !pass(r.Name.First+uint64(i))) {
 				r.tried = true
 				return r, i
 			}
@@ -138,17 +139,17 @@ func (s *Spool) take(unread []*run, pass func(number uint64) bool) (*run, int) {
 	return nil, 0
 }
 
-// load reads block i of a run.
-func (s *Spool) load(r *run, i int) (*storage.Block, error) {
-	f, err := s.files.Open(s.path(r.name.String()))
+// load reads block i of a segment.
+func (s *Spool) load(r *queued, i int) (*storage.Block, error) {
+	f, err := s.files.Open(s.path(r.Name.String()))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, damage("the file is gone")
+		return nil, format.Damage("the file is gone")
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return loadBlock(f, r, i, s.collector)
+	return r.Load(f, i)
 }
 
 // Stored says that the store has a block for good. The error says that there is
@@ -183,7 +184,7 @@ func (s *Spool) Park(number uint64) {
 func (s *Spool) Unpark() int {
 	s.mu.Lock()
 	n := 0
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		for i, state := range r.states {
 			if state == blockParked {
 				r.set(i, blockWaits)
@@ -198,11 +199,11 @@ func (s *Spool) Unpark() int {
 	return n
 }
 
-// find returns the run of a block. The caller has mu.
-func (s *Spool) find(number uint64) (*run, int) {
-	for _, r := range s.runs {
-		if number >= r.name.first && number <= r.name.last {
-			return r, int(number - r.name.first)
+// find returns the segment of a block. The caller has mu.
+func (s *Spool) find(number uint64) (*queued, int) {
+	for _, r := range s.queue {
+		if number >= r.Name.First && number <= r.Name.Last {
+			return r, int(number - r.Name.First)
 		}
 	}
 	return nil, 0

@@ -368,7 +368,7 @@ func (w *world) recovered(r *Recovered) {
 		}
 	}
 	w.checkSums("after a start")
-	if len(rowsOf(r))+len(r.Books)+r.Runs == 0 && w.disk.Fault == nil && w.disk.CrashAt == 0 {
+	if len(rowsOf(r))+len(r.Books)+r.Segments == 0 && w.disk.Fault == nil && w.disk.CrashAt == 0 {
 		w.counts["empty start"]++
 		w.hasRoom("empty at the start")
 	}
@@ -394,7 +394,7 @@ type simBook struct {
 	lost           int64
 }
 
-// checkSums adds up what was sealed, and what is in the store, in runs and in
+// checkSums adds up what was sealed, and what is in the store, in segments and in
 // the gatherer.
 func (w *world) checkSums(when string) {
 	w.t.Helper()
@@ -453,11 +453,11 @@ func (w *world) checkSums(when string) {
 	for _, b := range w.store {
 		count(b)
 	}
-	for _, r := range w.s.runs {
-		for i := range r.blocks {
+	for _, r := range w.s.queue {
+		for i := range r.Blocks {
 			b, err := w.s.load(r, i)
 			if err != nil {
-				w.fail("block %d: %v", r.name.first+uint64(i), err)
+				w.fail("block %d: %v", r.Name.First+uint64(i), err)
 				return
 			}
 			w.same(b)
@@ -590,7 +590,7 @@ func (w *world) seal() {
 			w.counts["came late"]++
 			b.Sent, b.Lost = 0, -1
 		}
-		seal.Books = addBooks(seal.Books, []storage.Book{b})
+		seal.Books = storage.AddBooks(seal.Books, []storage.Book{b})
 	}
 	after := maps.Clone(w.sources)
 	if w.open {
@@ -658,8 +658,8 @@ func (w *world) acknowledge() {
 			b.Spans[i].Seal = uint64(len(w.seals))
 		}
 	}
-	w.books = addBooks(w.books, last.seal.Books)
-	w.window = addWindow(w.window, last.seal.Window)
+	w.books = storage.AddBooks(w.books, last.seal.Books)
+	w.window = w.window.With(last.seal.Window)
 	w.through = uint64(len(w.seals))
 }
 
@@ -777,13 +777,13 @@ func (w *world) ship() {
 }
 
 func (w *world) merge() {
-	runs := len(w.s.runs)
+	runs := len(w.s.queue)
 	if w.rng.IntN(4) == 0 {
 		w.unread(20)
 	}
 	err := w.s.Merge(w.t.Context())
 	w.disk.Unread = nil
-	if err == nil && len(w.s.runs) < runs {
+	if err == nil && len(w.s.queue) < runs {
 		w.counts["merge"]++
 	}
 }
@@ -796,8 +796,8 @@ func (w *world) end() {
 	w.freeze(true)
 	w.storeAll()
 	w.checkSums("at the end")
-	if len(w.s.runs) > 0 || len(w.rows) > 0 {
-		w.fail("%d runs and %d rows are left", len(w.s.runs), len(w.rows))
+	if len(w.s.queue) > 0 || len(w.rows) > 0 {
+		w.fail("%d segments and %d rows are left", len(w.s.queue), len(w.rows))
 	}
 	entries, _ := w.disk.List("")
 	logs := 0
@@ -824,7 +824,7 @@ func (w *world) end() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if r.Runs != 0 || len(rowsOf(r)) != 0 || !reflect.DeepEqual(s.LastNumber(), w.s.LastNumber()) {
+	if r.Segments != 0 || len(rowsOf(r)) != 0 || !reflect.DeepEqual(s.LastNumber(), w.s.LastNumber()) {
 		w.fail("after the end: %+v", r)
 	}
 	_ = s.Close()

@@ -2,7 +2,7 @@
 //
 // A seal, all that one cut brought, is one record in a preallocated log and
 // durable when Seal returns. Later the rows of many seals are frozen together:
-// written to an immutable run file as numbered blocks, which go to the store
+// written to an immutable segment file as numbered blocks, which go to the store
 // one after the other. FORMAT.md draws the files and says in which order they
 // are written.
 package spool
@@ -23,6 +23,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -39,7 +41,7 @@ type Options struct {
 	LockWait time.Duration // how long to wait for another process that has the directory
 
 	blockRows int           // rows of a block; tests make it small
-	mergeAt   int           // runs of one class that are merged; tests make it small
+	mergeAt   int           // segments of one class that are merged; tests make it small
 	nonce     func() uint64 // of a log file; tests know it
 }
 
@@ -55,20 +57,20 @@ type (
 )
 
 // Recovered is what Open found. Rows and Books are those of the seals that are
-// in no run: they are to be frozen, with all that comes, as any others. Sources
+// in no segment: they are to be frozen, with all that comes, as any others. Sources
 // holds all live sources, in no order.
 type Recovered struct {
 	Sources  []Source
 	Rows     *storage.Minutes
 	Books    []storage.Book // added up, one a stream
 	Window   storage.Window
-	Before   uint64   // of seals that are in runs in part, the minutes before this one are, Unix seconds; 0: there are none
-	Last     uint64   // number of the last seal that is in Rows, Books, Sources or a run
+	Before   uint64   // of seals that are in segments in part, the minutes before this one are, Unix seconds; 0: there are none
+	Last     uint64   // number of the last seal that is in Rows, Books, Sources or a segment
 	Torn     int64    // bytes of a write that a crash cut off; never acknowledged
 	SetAside []string // names of damaged files: acknowledged data may be missing
 	Damaged  uint64   // events of acknowledged seals that are missing; they are in Books
-	Seals    int      // that are in no run
-	Runs     int      // that wait for the store
+	Seals    int      // that are in no segment
+	Segments int      // that wait for the store
 }
 
 // ErrPending is what Seal returns when an earlier seal could not be written and
@@ -100,7 +102,7 @@ type Spool struct {
 	sources map[uint64]Source
 	sent    totals
 	buf     []byte // the record being written
-	rows    rowGroups
+	rows    codec.RowGroups
 	note    []byte // the mark behind it
 	pending bool   // buf holds a seal that could not be written
 	closed  bool
@@ -113,31 +115,31 @@ type Spool struct {
 	noted   bool       // and there is a file that says so
 	checked bool       // CheckStore had no objection
 
-	mu       sync.Mutex // protects the fields below
-	runs     []*run     // ordered by their first number
-	last     uint64     // the last block number given
-	opened   uint64     // the last one given before Open
-	coverage            // of runs whose names are durable, or that are stored
-	durable  marks      // the largest marks of durable records
-	waiting  []sealRows // seals with rows above through
+	mu       sync.Mutex      // protects the fields below
+	queue    []*queued       // ordered by their first number
+	last     uint64          // the last block number given
+	opened   uint64          // the last one given before Open
+	applied  segment.Applied // in segments whose names are durable, or that are stored
+	durable  marks           // the largest marks of durable records
+	waiting  []sealRows      // seals with rows above through
 	filled   []filledLog
 	held     bool  // as pending
 	snapshot int64 // bytes of a snapshot
 	left     int64 // bytes that seals may still take in the log that is written
 
-	unread    []*run // that the disk does not give, and Oldest does not try now
+	unread    []*queued // that the disk does not give, and Oldest does not try now
 	skippedAt time.Time
 }
 
 // marks are what every record says.
 type marks struct {
-	coverage
-	last uint64
+	applied segment.Applied
+	last    uint64
 }
 
 // Open takes the directory for this process, makes it where it is missing, and
 // recovers what is in it. It takes time in proportion to the log files, not to
-// the runs.
+// the segments.
 func Open(o Options) (*Spool, *Recovered, error) {
 	if o.LogSize == 0 {
 		o.LogSize = logSizeDefault
@@ -212,7 +214,7 @@ func (s *Spool) Collector() uint64 { return s.collector }
 func (s *Spool) ID() uint64 { return max(s.root&(1<<48-1), 1) }
 
 // LastNumber is the last block number given, 0 for none. Numbers have gaps:
-// merged runs get new ones.
+// merged segments get new ones.
 func (s *Spool) LastNumber() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,7 +252,7 @@ func (s *Spool) Blocks() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for _, r := range s.runs {
+	for _, r := range s.queue {
 		n += r.left
 	}
 	return n

@@ -134,7 +134,7 @@ func TestCycle(t *testing.T) {
 	mustSeal(t, s, &Seal{Sources: []Source{{ID: 9}}, Forgotten: []uint64{1, 2}})
 	_ = s.Close()
 	s, r = mustOpen(t, o)
-	if r.Seals != 1 || len(rowsOf(r)) != 0 || r.Runs != 1 || len(r.Sources) != 4 || s.LastNumber() != 1 {
+	if r.Seals != 1 || len(rowsOf(r)) != 0 || r.Segments != 1 || len(r.Sources) != 4 || s.LastNumber() != 1 {
 		t.Fatalf("after a freeze: recovered %+v, last number %d", r, s.LastNumber())
 	}
 	b, ok, err := s.Oldest()
@@ -156,7 +156,7 @@ func TestCycle(t *testing.T) {
 	}
 	_ = s.Close()
 	s, r = mustOpen(t, o)
-	if r.Seals != 0 || r.Last != 6 || r.Runs != 0 || s.LastNumber() != 1 { // the last seal brought nothing to freeze
+	if r.Seals != 0 || r.Last != 6 || r.Segments != 0 || s.LastNumber() != 1 { // the last seal brought nothing to freeze
 		t.Errorf("after storing: recovered %+v, last number %d", r, s.LastNumber())
 	}
 	_ = s.Close()

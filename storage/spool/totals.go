@@ -1,6 +1,9 @@
 package spool
 
-import "github.com/lectern/lectern/storage"
+import (
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+)
 
 // totals are the events that were sent since the spool was new, by the books of all
 // its seals. Each seal says what they are with it: so those of a seal that is
@@ -51,12 +54,12 @@ func (r *recovery) excess(stream uint16, sent uint64) {
 // Where of several seals in a row some are frozen, what these brought is counted
 // again: nobody knows how much that was, and none of it is to go unsaid.
 func (r *recovery) damaged(stream uint16, events uint64) {
-	if events == 0 || r.missing.seal <= r.s.through {
+	if events == 0 || r.missing.seal <= r.s.applied.Through {
 		return
 	}
 	out := r.out
-	out.Books = addBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Damaged: events}})
-	out.Window = addWindow(out.Window, r.missing.window)
+	out.Books = storage.AddBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Damaged: events}})
+	out.Window = out.Window.With(r.missing.window)
 	out.Damaged += events
 }
 
@@ -64,7 +67,7 @@ func (r *recovery) damaged(stream uint16, events uint64) {
 func (r *recovery) known(body *sealBody) {
 	s := r.s
 	r.missing.window = body.window
-	if books, ok := getBooks(body.rest, body.books); ok {
+	if books, ok := codec.GetBooks(body.rest, body.books); ok {
 		for i, b := body.sent, 0; len(i) > 0; i, b = i[totalSize:], b+1 {
 			r.excess(le.Uint16(i), le.Uint64(i[2:])-min(books[b].Sent, le.Uint64(i[2:])))
 		}
@@ -86,7 +89,7 @@ func (r *recovery) knownAll(sent totals, at int64) {
 
 // bookUnknown books at the end what no stream is known of.
 func (r *recovery) bookUnknown() {
-	if n := r.missing.unknown; n > 0 && r.missing.seal > r.s.through {
+	if n := r.missing.unknown; n > 0 && r.missing.seal > r.s.applied.Through {
 		r.damaged(streamUnknown, n)
 		r.s.sent.set(streamUnknown, r.s.sent.of[streamUnknown]+n)
 		r.missing.unknown = 0

@@ -56,7 +56,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 				at[n] = begin
 				seals[n] = seal.Books
 			}
-			books = addBooks(books, seal.Books)
+			books = storage.AddBooks(books, seal.Books)
 		}
 		// Some seals that are not neighbours; the last one too, which the mark behind it
 		// tells from one that was cut off.

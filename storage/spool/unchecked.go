@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -24,7 +25,7 @@ func (r *recovery) readUnchecked() error {
 		return nil
 	}
 	if err != nil {
-		return r.unread(uncheckedName, readError("the file", err))
+		return r.unread(uncheckedName, format.ReadError("the file", err))
 	}
 	collector, number, ok := parseTwoNumbers(uncheckedName, text)
 	if !ok {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -48,7 +49,7 @@ func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 		b, err := readSmall(f)
 		_ = f.Close() // it was only read
 		if err != nil {
-			return unread(path, readError("the file", err))
+			return unread(path, format.ReadError("the file", err))
 		}
 		if err := check(b); errors.Is(err, format.ErrVersion) {
 			return fmt.Errorf("spool: %s: %w", path, err)
@@ -61,15 +62,15 @@ func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 // there is nothing to look at: it is set aside, or empty, or nobody's.
 func headOf(name string) func([]byte) error {
 	_, isLog := parseLogName(name)
-	_, isRun := parseRunName(name)
+	_, isSegment := segment.ParseName(name)
 	switch {
 	case name == collectorName || name == uncheckedName || name == renewingName:
 		return func(b []byte) error { return format.CheckText(textKind(name), b) }
 	case filepath.Ext(name) == badSuffix:
 	case isLog:
 		return func(b []byte) error { return format.CheckHead(b, logMagic) }
-	case isRun:
-		return func(b []byte) error { return format.CheckHead(b, runMagic) }
+	case isSegment:
+		return func(b []byte) error { return format.CheckHead(b, segment.Magic) }
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // everyFile is a spool in which each kind of file stands, in the middle of its
-// life: two logs, a run that was merged, and all small files.
+// life: two logs, a segment that was merged, and all small files.
 func everyFile(t *testing.T) (*vfstest.Disk, Options) {
 	t.Helper()
 	m := vfstest.New(1)
@@ -38,7 +38,7 @@ func everyFile(t *testing.T) (*vfstest.Disk, Options) {
 			t.Fatal(err)
 		}
 	}
-	m.Fault = func(o vfstest.Op) error { // the merged runs stay, and so does their mention
+	m.Fault = func(o vfstest.Op) error { // the merged segments stay, and so does their mention
 		if o.What == "remove" {
 			return vfstest.ErrFault
 		}
@@ -124,7 +124,7 @@ func TestOtherVersionIsLeftAlone(t *testing.T) {
 			if after := m.Image(); after != before || m.Steps > 0 {
 				t.Errorf("%s, %s: %d operations changed\n%s to\n%s", name, kind, m.Steps, before, after)
 			}
-			if c, err := inspect(m, "/spool"); err != nil || (strings.HasPrefix(name, "log-") || strings.HasPrefix(name, "run-")) && !c.Damaged() {
+			if c, err := inspect(m, "/spool"); err != nil || (strings.HasPrefix(name, "log-") || strings.HasPrefix(name, "segment-")) && !c.Damaged() {
 				t.Errorf("%s, %s: it looks well: %+v, %v", name, kind, c, err)
 			}
 		}

@@ -1,4 +1,4 @@
-package spool
+package codec
 
 import (
 	"bytes"
@@ -47,41 +47,41 @@ func TestRowsThereAndBack(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 300 {
-		var e rowEncoder
+		var e RowEncoder
 		rows := make([]storage.Row, 1+r.IntN(60))
 		for i := range rows {
 			rows[i] = anyRow(r)
 			if i > 0 && r.IntN(2) == 0 {
 				rows[i].Content = rows[i-1].Content
 			}
-			before := len(e.buf)
-			e.add(&rows[i])
-			if n := len(e.buf) - before; n > rowSizeMax {
-				t.Fatalf("%d bytes for %+v, at most %d are promised", n, rows[i], rowSizeMax)
+			before := len(e.Buf)
+			e.Add(&rows[i])
+			if n := len(e.Buf) - before; n > RowSizeMax {
+				t.Fatalf("%d bytes for %+v, at most %d are promised", n, rows[i], RowSizeMax)
 			}
 		}
-		d := rowDecoder{rest: e.buf}
+		d := RowDecoder{Rest: e.Buf}
 		for i := range rows {
 			var got storage.Row
-			if !d.next(&got) || got != rows[i] {
+			if !d.Next(&got) || got != rows[i] {
 				t.Fatalf("row %d is %+v, want %+v", i, got, rows[i])
 			}
 		}
-		if len(d.rest) != 0 {
-			t.Fatalf("%d bytes are left", len(d.rest))
+		if len(d.Rest) != 0 {
+			t.Fatalf("%d bytes are left", len(d.Rest))
 		}
-		b := slices.Clone(e.buf)
+		b := slices.Clone(e.Buf)
 		b[1+4+2] = storage.Coarses // behind the first period's stream
-		if d = (rowDecoder{rest: b}); d.next(new(storage.Row)) {
+		if d = (RowDecoder{Rest: b}); d.Next(new(storage.Row)) {
 			t.Fatal("a row that is coarse beyond all there is was taken")
 		}
-		cut := e.buf[:r.IntN(len(e.buf))]
-		d = rowDecoder{rest: cut}
+		cut := e.Buf[:r.IntN(len(e.Buf))]
+		d = RowDecoder{Rest: cut}
 		n := 0
-		for row := (storage.Row{}); d.next(&row); n++ {
+		for row := (storage.Row{}); d.Next(&row); n++ {
 		}
 		if n >= len(rows) {
-			t.Fatalf("%d rows of %d came out of %d bytes of %d", n, len(rows), len(cut), len(e.buf))
+			t.Fatalf("%d rows of %d came out of %d bytes of %d", n, len(rows), len(cut), len(e.Buf))
 		}
 	}
 }
@@ -91,10 +91,10 @@ func TestRowSize(t *testing.T) {
 	const minute = 1_740_002_400
 	at := int64(minute)*1000 + 12_345
 	heartbeat := storage.Row{Stream: 1, Minute: minute, Content: math.MaxUint64, User: math.MaxUint64, Reads: 1, Dwell: 10_000, Progress: 50, First: at, Last: at}
-	var e rowEncoder
-	e.add(&heartbeat)
-	e.add(&heartbeat)
-	if n, want := len(e.buf), periodSize+23+15; n != want {
+	var e RowEncoder
+	e.Add(&heartbeat)
+	e.Add(&heartbeat)
+	if n, want := len(e.Buf), PeriodSize+23+15; n != want {
 		t.Errorf("two heartbeats take %d bytes, want %d", n, want)
 	}
 }
@@ -102,21 +102,21 @@ func TestRowSize(t *testing.T) {
 // No bytes make the decoder read others, give up a row that it could not write, or
 // not end.
 func FuzzRows(f *testing.F) {
-	var e rowEncoder
+	var e RowEncoder
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 8 {
 		row := anyRow(r)
-		e.add(&row)
-		f.Add(bytes.Clone(e.buf))
+		e.Add(&row)
+		f.Add(bytes.Clone(e.Buf))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d := rowDecoder{rest: bytes.Clone(b)}
-		for row := (storage.Row{}); d.next(&row); {
-			var again rowEncoder
-			again.add(&row)
-			back := rowDecoder{rest: again.buf}
+		d := RowDecoder{Rest: bytes.Clone(b)}
+		for row := (storage.Row{}); d.Next(&row); {
+			var again RowEncoder
+			again.Add(&row)
+			back := RowDecoder{Rest: again.Buf}
 			var same storage.Row
-			if !back.next(&same) || same != row {
+			if !back.Next(&same) || same != row {
 				t.Fatalf("%+v comes back as %+v", row, same)
 			}
 		}
@@ -131,20 +131,20 @@ func BenchmarkRows(b *testing.B) {
 		at := int64(minute)*1000 + r.Int64N(60_000)
 		rows[i] = storage.Row{Stream: 1, Minute: minute, Content: r.Uint64(), User: r.Uint64(), Reads: 1, Dwell: 10_000, Progress: 50, First: at, Last: at}
 	}
-	var e rowEncoder
+	var e RowEncoder
 	b.Run("encode", func(b *testing.B) {
 		for b.Loop() {
-			e = rowEncoder{buf: e.buf[:0]}
+			e = RowEncoder{Buf: e.Buf[:0]}
 			for i := range rows {
-				e.add(&rows[i])
+				e.Add(&rows[i])
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/row")
 	})
 	b.Run("decode", func(b *testing.B) {
 		for b.Loop() {
-			d := rowDecoder{rest: e.buf}
-			for row := (storage.Row{}); d.next(&row); {
+			d := RowDecoder{Rest: e.Buf}
+			for row := (storage.Row{}); d.Next(&row); {
 			}
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/row")
@@ -153,18 +153,18 @@ func BenchmarkRows(b *testing.B) {
 
 // Numbers that take more bytes than they need make no row longer than one can be.
 func TestRowOfLongNumbers(t *testing.T) {
-	var e rowEncoder
-	e.add(&storage.Row{Minute: 60, Content: math.MaxUint64, User: math.MaxUint64, Opens: 1, Reads: 1, First: 1, Last: 2, Dwell: 1 << 40})
-	at := periodSize + 2 + 16
-	long := bytes.Clone(e.buf[:at])
+	var e RowEncoder
+	e.Add(&storage.Row{Minute: 60, Content: math.MaxUint64, User: math.MaxUint64, Opens: 1, Reads: 1, First: 1, Last: 2, Dwell: 1 << 40})
+	at := PeriodSize + 2 + 16
+	long := bytes.Clone(e.Buf[:at])
 	for range 5 {
 		long = append(append(long, bytes.Repeat([]byte{0x80}, 9)...), 0) // 0, in ten bytes
 	}
-	long = append(long, e.buf[at+5:]...)
-	long = append(long, make([]byte, max(0, rowSizeMax-len(long)))...)
-	for n := rowSizeMax; n <= len(long); n++ {
-		d := rowDecoder{rest: slices.Clip(long[:n])}
-		if row := (storage.Row{}); d.next(&row) {
+	long = append(long, e.Buf[at+5:]...)
+	long = append(long, make([]byte, max(0, RowSizeMax-len(long)))...)
+	for n := RowSizeMax; n <= len(long); n++ {
+		d := RowDecoder{Rest: slices.Clip(long[:n])}
+		if row := (storage.Row{}); d.Next(&row) {
 			t.Fatalf("%+v came out of %d bytes", row, n)
 		}
 	}
@@ -173,7 +173,7 @@ func TestRowOfLongNumbers(t *testing.T) {
 // The periods of a seal come in any order, and one after the other is the large one.
 // No memory stays that is not of the size of a seal.
 func TestRowGroupsKeepLittle(t *testing.T) {
-	var g rowGroups
+	var g RowGroups
 	for heavy := range groupsMax {
 		var rows []storage.Row
 		for p := range uint32(groupsMax) {
@@ -186,13 +186,13 @@ func TestRowGroupsKeepLittle(t *testing.T) {
 				rows = append(rows, storage.Row{Minute: p * 60, Content: math.MaxUint64, User: math.MaxUint64 - uint64(i), Reads: 1, First: at, Last: at})
 			}
 		}
-		g.encode(rows)
+		g.Encode(rows)
 		kept := 0
 		for i := range g.encoders {
-			kept += cap(g.encoders[i].buf)
+			kept += cap(g.encoders[i].Buf)
 		}
-		if kept > 8*g.size() {
-			t.Fatalf("%d bytes are kept for a seal whose rows take %d", kept, g.size())
+		if kept > 8*g.Size() {
+			t.Fatalf("%d bytes are kept for a seal whose rows take %d", kept, g.Size())
 		}
 	}
 }

@@ -1,4 +1,6 @@
-package spool
+// Package codec has how rows and books are written, in the records of the log and in
+// segments. FORMAT.md, beside package spool, draws it.
+package codec
 
 import (
 	"encoding/binary"
@@ -13,13 +15,15 @@ import (
 // the event did on the wire.
 
 const (
-	rowSizeMin = 2 + 2
+	// RowSizeMin is the least bytes of a row, without its period.
+	RowSizeMin = 2 + 2
 
-	// rowSizeMax is the most bytes of a row, with its period in front.
-	rowSizeMax = periodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1
+	// RowSizeMax is the most bytes of a row, with its period in front.
+	RowSizeMax = PeriodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1
 
 	periodMark = 0xFF // in place of lengths: the period of the rows behind it follows
-	periodSize = 1 + 4 + 2 + 1 + 4
+	// PeriodSize is the bytes of a period.
+	PeriodSize = 1 + 4 + 2 + 1 + 4
 
 	sameContent = 15 // length of a content that is that of the row before
 
@@ -42,28 +46,28 @@ type period struct {
 
 func periodOf(r *storage.Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Coarse} }
 
-// rowEncoder appends rows to buf. The zero value is ready.
-type rowEncoder struct {
-	buf     []byte
+// RowEncoder appends rows to buf. The zero value is ready.
+type RowEncoder struct {
+	Buf     []byte
 	period  period
 	begun   bool // a period was written
 	content uint64
 }
 
-// add appends a row.
-func (e *rowEncoder) add(r *storage.Row) {
+// Add appends a row.
+func (e *RowEncoder) Add(r *storage.Row) {
 	if !e.runs(r) {
 		e.begun, e.period, e.content = true, periodOf(r), 0
-		e.buf = le.AppendUint16(le.AppendUint32(append(e.buf, periodMark), r.Minute), r.Stream)
-		e.buf = le.AppendUint32(append(e.buf, byte(r.Coarse)), r.Skipped)
+		e.Buf = le.AppendUint16(le.AppendUint32(append(e.Buf, periodMark), r.Minute), r.Stream)
+		e.Buf = le.AppendUint32(append(e.Buf, byte(r.Coarse)), r.Skipped)
 	}
-	e.buf = slices.Grow(e.buf, rowSizeMax)
-	n := len(e.buf)
-	e.buf = e.buf[:n+e.encode(e.buf[n:n+rowSizeMax], r)]
+	e.Buf = slices.Grow(e.Buf, RowSizeMax)
+	n := len(e.Buf)
+	e.Buf = e.Buf[:n+e.encode(e.Buf[n:n+RowSizeMax], r)]
 }
 
 // encode writes a row of the running period to b and returns its length.
-func (e *rowEncoder) encode(b []byte, r *storage.Row) int {
+func (e *RowEncoder) encode(b []byte, r *storage.Row) int {
 	content := sameContent
 	n := 2
 	if r.Content != e.content {
@@ -118,45 +122,45 @@ func (e *rowEncoder) encode(b []byte, r *storage.Row) int {
 	return n
 }
 
-// rowGroups encodes the rows of a seal, which come in no order, each period's
+// RowGroups encodes the rows of a seal, which come in no order, each period's
 // together. The zero value is ready, and keeps its memory for the next seal.
-type rowGroups struct {
-	encoders []rowEncoder // the first used ones have something
+type RowGroups struct {
+	encoders []RowEncoder // the first used ones have something
 	used     int
-	recent   int // where the row before went
-	newest   uint32
+	recent   int    // where the row before went
+	Newest   uint32 // of the minutes of the rows
 }
 
 // groupsMax bounds the search for a period: rows of more have their periods in front.
 const groupsMax = 64
 
-// encode takes all rows.
-func (g *rowGroups) encode(rows []storage.Row) {
+// Encode takes all rows.
+func (g *RowGroups) Encode(rows []storage.Row) {
 	g.trim()
-	g.used, g.recent, g.newest = 0, 0, 0
+	g.used, g.recent, g.Newest = 0, 0, 0
 	for i := range rows {
 		r := &rows[i]
-		g.of(r).add(r)
-		g.newest = max(g.newest, r.Minute)
+		g.of(r).Add(r)
+		g.Newest = max(g.Newest, r.Minute)
 	}
 }
 
 // trim lets go of memory where it is far more than the rows of the last seal took:
 // each of the encoders may have had a large period once.
-func (g *rowGroups) trim() {
+func (g *RowGroups) trim() {
 	const spare = 1 << 20
 	kept := 0
 	for i := range g.encoders {
-		kept += cap(g.encoders[i].buf)
+		kept += cap(g.encoders[i].Buf)
 	}
-	if kept > 4*g.size()+spare {
+	if kept > 4*g.Size()+spare {
 		g.encoders = nil
 		g.used = 0
 	}
 }
 
 // of returns the encoder of a row's period.
-func (g *rowGroups) of(r *storage.Row) *rowEncoder {
+func (g *RowGroups) of(r *storage.Row) *RowEncoder {
 	if g.recent < g.used && g.encoders[g.recent].runs(r) {
 		return &g.encoders[g.recent]
 	}
@@ -170,31 +174,32 @@ func (g *rowGroups) of(r *storage.Row) *rowEncoder {
 		return &g.encoders[g.recent]
 	}
 	if g.used == len(g.encoders) {
-		g.encoders = append(g.encoders, rowEncoder{})
+		g.encoders = append(g.encoders, RowEncoder{})
 	}
 	e := &g.encoders[g.used]
-	*e = rowEncoder{buf: e.buf[:0]}
+	*e = RowEncoder{Buf: e.Buf[:0]}
 	g.used++
 	return e
 }
 
-// size is how many bytes appendTo appends.
-func (g *rowGroups) size() (n int) {
+// Size is how many bytes AppendTo appends.
+func (g *RowGroups) Size() (n int) {
 	for i := range g.encoders[:g.used] {
-		n += len(g.encoders[i].buf)
+		n += len(g.encoders[i].Buf)
 	}
 	return n
 }
 
-func (g *rowGroups) appendTo(b []byte) []byte {
+// AppendTo appends the rows that were encoded.
+func (g *RowGroups) AppendTo(b []byte) []byte {
 	for i := range g.encoders[:g.used] {
-		b = append(b, g.encoders[i].buf...)
+		b = append(b, g.encoders[i].Buf...)
 	}
 	return b
 }
 
 // runs says that a row is of the running period.
-func (e *rowEncoder) runs(r *storage.Row) bool {
+func (e *RowEncoder) runs(r *storage.Row) bool {
 	return e.begun && e.period == periodOf(r)
 }
 
@@ -211,55 +216,55 @@ func oneEvent(r *storage.Row) (kind byte, ok bool) {
 	return byte(r.Reads + 2*r.Finishes + 3*r.Saves + 4*r.Shares), true
 }
 
-// rowDecoder reads what a rowEncoder wrote. Whatever the bytes are, it reads no
+// RowDecoder reads what a RowEncoder wrote. Whatever the bytes are, it reads no
 // others.
-type rowDecoder struct {
-	rest    []byte
+type RowDecoder struct {
+	Rest    []byte
 	period  period
 	begun   bool
 	content uint64
 }
 
-// next reads the next row into r, and says whether there is a good one.
-func (d *rowDecoder) next(r *storage.Row) bool {
-	if len(d.rest) >= rowSizeMax {
-		n := d.decode(d.rest, r)
-		d.rest = d.rest[max(0, n):]
+// Next reads the next row into r, and says whether there is a good one.
+func (d *RowDecoder) Next(r *storage.Row) bool {
+	if len(d.Rest) >= RowSizeMax {
+		n := d.decode(d.Rest, r)
+		d.Rest = d.Rest[max(0, n):]
 		return n > 0
 	}
 	// The last rows: with zeros behind, so that nothing is read beyond the end.
-	var b [rowSizeMax]byte
-	left := copy(b[:], d.rest)
+	var b [RowSizeMax]byte
+	left := copy(b[:], d.Rest)
 	n := d.decode(b[:], r)
 	if n <= 0 || n > left {
 		return false
 	}
-	d.rest = d.rest[n:]
+	d.Rest = d.Rest[n:]
 	return true
 }
 
-// rowsIn says whether b holds that many rows and nothing else, and which is the
+// RowsIn says whether b holds that many rows and nothing else, and which is the
 // newest of their minutes.
-func rowsIn(b []byte, rows int) (newest uint32, ok bool) {
-	d := rowDecoder{rest: b}
+func RowsIn(b []byte, rows int) (newest uint32, ok bool) {
+	d := RowDecoder{Rest: b}
 	var r storage.Row
 	for range rows {
-		if !d.next(&r) {
+		if !d.Next(&r) {
 			return 0, false
 		}
 		newest = max(newest, r.Minute)
 	}
-	return newest, len(d.rest) == 0
+	return newest, len(d.Rest) == 0
 }
 
 // decode reads a row, with its period where that is in front, and returns its
-// length, 0 where it is not good. b has rowSizeMax bytes at least.
-func (d *rowDecoder) decode(b []byte, r *storage.Row) int {
+// length, 0 where it is not good. b has RowSizeMax bytes at least.
+func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
 	n := 0
 	if b[0] == periodMark {
 		d.begun, d.content = true, 0
 		d.period = period{le.Uint32(b[1:]), le.Uint32(b[8:]), le.Uint16(b[5:]), storage.Coarse(b[7])}
-		n = periodSize
+		n = PeriodSize
 	}
 	content, user, shape := int(b[n]>>4), int(b[n]&15), b[n+1]
 	n += 2
@@ -309,7 +314,7 @@ func (d *rowDecoder) decode(b []byte, r *storage.Row) int {
 
 // counters reads the counters at n and returns what is behind them, 0 where one is
 // not good.
-func (d *rowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
+func (d *RowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
 	var all [5]uint32
 	if kind := shape & shapeKinds; kind < shapeCounters {
 		all[kind] = 1

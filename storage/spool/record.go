@@ -5,13 +5,11 @@ import (
 	"slices"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
 )
 
 const (
 	sourceSize   = 75
-	spanSize     = 65
-	bookSize     = 80 // without its refusals and spans
-	refusalSize  = 17 // without its reason
 	totalSize    = 10
 	sealHeadSize = 48
 	markSize     = 8 + totalSize // less than any seal: the next one covers it
@@ -44,124 +42,9 @@ func getSource(b []byte) Source {
 	}
 }
 
-func appendSpan(b []byte, s *storage.Span) []byte {
-	for _, n := range [...]uint64{s.Source, uint64(s.Met), s.Base, s.End, s.Sent, s.Lost, uint64(s.At), s.Seal} {
-		b = le.AppendUint64(b, n)
-	}
-	return append(b, byte(s.Ended))
-}
-
-func getSpan(b []byte) storage.Span {
-	_ = b[spanSize-1]
-	return storage.Span{
-		Source: le.Uint64(b), Met: int64(le.Uint64(b[8:])), Base: le.Uint64(b[16:]), End: le.Uint64(b[24:]),
-		Sent: le.Uint64(b[32:]), Lost: le.Uint64(b[40:]), At: int64(le.Uint64(b[48:])), Seal: le.Uint64(b[56:]), Ended: storage.SpanEnd(b[64]),
-	}
-}
-
-func appendBook(b []byte, k *storage.Book) []byte {
-	b = le.AppendUint16(b, k.Stream)
-	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Damaged, k.Shed, k.Clamped, k.Duplicate, k.Stale, k.Reordered} {
-		b = le.AppendUint64(b, n)
-	}
-	b = le.AppendUint16(b, uint16(len(k.Refused)))
-	b = le.AppendUint32(b, uint32(len(k.Spans)))
-	for _, r := range k.Refused {
-		b = append(b, byte(len(r.Reason)))
-		b = append(b, r.Reason...)
-		b = le.AppendUint64(b, r.Events)
-		b = le.AppendUint64(b, r.Frames)
-	}
-	for i := range k.Spans {
-		b = appendSpan(b, &k.Spans[i])
-	}
-	return b
-}
-
-// getBooks reads n books that fill b exactly.
-func getBooks(b []byte, n uint32) ([]storage.Book, bool) {
-	if uint64(len(b)) < uint64(n)*bookSize {
-		return nil, false
-	}
-	books := make([]storage.Book, n)
-	for i := range books {
-		var ok bool
-		if b, ok = getBook(b, &books[i]); !ok {
-			return nil, false
-		}
-	}
-	return books, len(b) == 0
-}
-
-func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
-	if len(b) < bookSize {
-		return nil, false
-	}
-	k.Stream = le.Uint16(b)
-	k.Sent, k.Accepted, k.Lost = le.Uint64(b[2:]), le.Uint64(b[10:]), int64(le.Uint64(b[18:]))
-	k.Damaged, k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:]), le.Uint64(b[42:])
-	k.Duplicate, k.Stale, k.Reordered = le.Uint64(b[50:]), le.Uint64(b[58:]), le.Uint64(b[66:])
-	refusals, spans := int(le.Uint16(b[74:])), int(le.Uint32(b[76:]))
-	b = b[bookSize:]
-	if uint64(len(b)) < uint64(refusals)*refusalSize+uint64(spans)*spanSize {
-		return nil, false
-	}
-	if refusals > 0 {
-		k.Refused = make([]storage.Refused, refusals)
-	}
-	for i := range k.Refused {
-		n := 0
-		if len(b) > 0 {
-			n = int(b[0])
-		}
-		if len(b) < n+refusalSize {
-			return nil, false
-		}
-		k.Refused[i] = storage.Refused{Reason: string(b[1 : 1+n]), Events: le.Uint64(b[1+n:]), Frames: le.Uint64(b[9+n:])}
-		b = b[n+refusalSize:]
-	}
-	if len(b) < spans*spanSize {
-		return nil, false
-	}
-	if spans > 0 {
-		k.Spans = make([]storage.Span, spans)
-	}
-	for i := range k.Spans {
-		k.Spans[i] = getSpan(b)
-		b = b[spanSize:]
-	}
-	return b, true
-}
-
-// addBooks adds books to those of the same stream in sums, which stays ordered
-// by stream.
-func addBooks(sums []storage.Book, books []storage.Book) []storage.Book {
-	for i := range books {
-		at, found := slices.BinarySearchFunc(sums, books[i].Stream, func(b storage.Book, stream uint16) int {
-			return int(b.Stream) - int(stream)
-		})
-		if found {
-			sums[at].Add(&books[i])
-			continue
-		}
-		c := books[i]
-		c.Refused, c.Spans = slices.Clone(c.Refused), slices.Clone(c.Spans)
-		sums = slices.Insert(sums, at, c)
-	}
-	return sums
-}
-
-// addWindow widens w to hold o.
-func addWindow(w, o storage.Window) storage.Window {
-	if w == (storage.Window{}) {
-		return o
-	}
-	return storage.Window{Start: min(w.Start, o.Start), End: max(w.End, o.End)}
-}
-
 // appendSeal appends the body of a seal's record. rows holds its rows, before what
 // was sent before it.
-func appendSeal(b []byte, s *Seal, rows *rowGroups, before *totals) []byte {
+func appendSeal(b []byte, s *Seal, rows *codec.RowGroups, before *totals) []byte {
 	b = le.AppendUint64(b, uint64(s.Window.Start))
 	b = le.AppendUint64(b, uint64(s.Window.End))
 	b = le.AppendUint32(b, uint32(len(s.Rows)))
@@ -173,8 +56,8 @@ func appendSeal(b []byte, s *Seal, rows *rowGroups, before *totals) []byte {
 		sent += s.Books[i].Sent
 	}
 	b = le.AppendUint64(b, sent)
-	b = le.AppendUint64(b, uint64(rows.size()))
-	b = rows.appendTo(slices.Grow(b, sealSize(s, rows)))
+	b = le.AppendUint64(b, uint64(rows.Size()))
+	b = rows.AppendTo(slices.Grow(b, sealSize(s, rows)))
 	at := len(b)
 	b = b[:at+len(s.Sources)*sourceSize]
 	for i := range s.Sources {
@@ -188,26 +71,14 @@ func appendSeal(b []byte, s *Seal, rows *rowGroups, before *totals) []byte {
 		b = appendTotal(b, s.Books[i].Stream, before.of[s.Books[i].Stream]+s.Books[i].Sent)
 	}
 	for i := range s.Books {
-		b = appendBook(b, &s.Books[i])
+		b = codec.AppendBook(b, &s.Books[i])
 	}
 	return b
 }
 
 // sealSize is the length of a seal's body, at least.
-func sealSize(s *Seal, rows *rowGroups) int {
-	return sealHeadSize + rows.size() + len(s.Sources)*sourceSize + len(s.Forgotten)*8 + len(s.Books)*totalSize + int(booksSize(s.Books))
-}
-
-// booksSize is what books take in a file.
-func booksSize(books []storage.Book) (n int64) {
-	for i := range books {
-		n += bookSize
-		for _, r := range books[i].Refused {
-			n += refusalSize + int64(len(r.Reason))
-		}
-		n += spanSize * int64(len(books[i].Spans))
-	}
-	return n
+func sealSize(s *Seal, rows *codec.RowGroups) int {
+	return sealHeadSize + rows.Size() + len(s.Sources)*sourceSize + len(s.Forgotten)*8 + len(s.Books)*totalSize + int(codec.BooksSize(s.Books))
 }
 
 // sealBody gives access to the parts of a seal's body without copying it.
@@ -231,7 +102,7 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 	s.count, s.books, s.all = int(le.Uint32(b[16:])), le.Uint32(b[20:]), le.Uint64(b[32:])
 	b = b[sealHeadSize:]
 	left := uint64(len(b))
-	if rows > left || uint64(s.count)*rowSizeMin > rows || sources*sourceSize+forgotten*8+uint64(s.books)*(totalSize+bookSize) > left-rows {
+	if rows > left || uint64(s.count)*codec.RowSizeMin > rows || sources*sourceSize+forgotten*8+uint64(s.books)*(totalSize+codec.BookSize) > left-rows {
 		return s, false
 	}
 	s.rows, b = b[:rows], b[rows:]
@@ -243,8 +114,8 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 
 // good says that the rows and books are what the counts say.
 func (s *sealBody) good() bool {
-	_, rows := rowsIn(s.rows, s.count)
-	_, books := getBooks(s.rest, s.books)
+	_, rows := codec.RowsIn(s.rows, s.count)
+	_, books := codec.GetBooks(s.rest, s.books)
 	return rows && books
 }
 

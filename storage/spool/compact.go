@@ -1,0 +1,112 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/segment"
+)
+
+// mergeBytesMax is the size above which segments are not merged any more. Rows of
+// the same minute are near each other in time, so that merging gains little
+// after the first times; and each time is a copy.
+const mergeBytesMax = 256 << 20
+
+// Merge adds up waiting segments that no store has seen, as long as there are eight
+// of about the same size, so that an outage costs disk by distinct keys. It may
+// run beside everything else, and meanwhile Oldest passes over the runs in
+// question. It takes the memory of a block of each. When ctx ends it gives up
+// what it has not finished and returns nil.
+func (s *Spool) Merge(ctx context.Context) error {
+	for {
+		runs := s.pickMerge()
+		if runs == nil {
+			return nil
+		}
+		err := s.compact(ctx, runs)
+		unread := errors.Is(err, format.ErrDamaged) || errors.Is(err, format.ErrRead)
+		s.mu.Lock()
+		for _, r := range runs {
+			r.merging = false
+			r.tried = r.tried || unread // not again: Oldest will find it out and report it
+		}
+		s.mu.Unlock()
+		s.token()
+		if unread {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("spool: merge %d segments: %w", len(runs), err)
+		}
+		s.meters.merges.Inc()
+		s.tidy()
+	}
+}
+
+// pickMerge chooses segments of one class and marks them.
+func (s *Spool) pickMerge() []*queued {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	classes := map[int][]*queued{}
+	for _, r := range s.queue {
+		if !r.durable || r.tried || r.merging || len(r.replaced) > 0 || r.Size > mergeBytesMax {
+			continue
+		}
+		class := append(classes[r.class()], r)
+		classes[r.class()] = class
+		if len(class) < s.o.mergeAt {
+			continue
+		}
+		var size int64
+		for _, m := range class {
+			size += m.Size
+		}
+		if size > s.quota.free()-s.o.LogSize-s.snapshot-waitingBytes(s.waiting) {
+			return nil // there is no room for both
+		}
+		for _, m := range class {
+			m.merging = true
+		}
+		return class
+	}
+	return nil
+}
+
+// compact writes one segment of several.
+func (s *Spool) compact(ctx context.Context, from []*queued) error {
+	var cursors []*segment.Cursor
+	var size int64
+	var applied segment.Applied
+	var window storage.Window
+	var books []storage.Book
+	for _, q := range from {
+		f, err := s.files.Open(s.path(q.Name.String()))
+		if err != nil {
+			return err
+		}
+		defer f.Close() // it is only read
+		c, more, err := segment.NewCursor(f, q.Segment)
+		if err != nil {
+			return err
+		}
+		cursors, books = append(cursors, c), storage.AddBooks(books, more)
+		size += q.Size
+		applied = applied.With(q.Name.Applied)
+		window = window.With(q.Window)
+	}
+	for i := range books {
+		books[i].Spans = storage.CompactSpans(books[i].Spans)
+	}
+	w, err := s.newSegment(books, size+codec.BooksSize(books))
+	if err != nil {
+		return err
+	}
+	return w.publish(segment.Compact(ctx, cursors, w.Writer), window, func() segment.Applied { return applied }, from)
+}
