@@ -19,15 +19,13 @@ type Sink interface {
 	// MakeRoom says that Room was too little for a cut. The next is asked for
 	// after some time.
 	MakeRoom()
-	// Seal makes what a cut brought durable. The slices are the caller's again
-	// after Take. After an error they are so at once: the sink keeps what it was
-	// given, has no room, and waits for Retry.
-	Seal(*storage.Seal) error
-	// Retry tries again what Seal could not do.
+	// Seal makes what a cut brought durable, and calls durable as soon as it is,
+	// before it does anything else with it. The seal is to stay as it is until Seal
+	// returns; after an error, when the sink has no room, until Retry succeeds.
+	Seal(seal *storage.Seal, durable func()) error
+	// Retry tries again what Seal could not do. Where nothing is left to do it does
+	// nothing.
 	Retry() error
-	// Take has the sink add up what is sealed, which takes its time: it comes
-	// behind the acks, and before the next cut.
-	Take()
 }
 
 type cause uint8
@@ -65,9 +63,8 @@ type cutter struct {
 	mu     sync.Mutex    // protects done
 	done   chan struct{} // closed when the next cut is done
 
-	start   int64 // the running window's, Unix milliseconds
-	rows    []storage.Row
-	pending *sealing // a cut that is not durable yet
+	start int64 // the running window's, Unix milliseconds
+	rows  []storage.Row
 
 	full atomic.Bool // the sink has no room: sessions get no credit
 
@@ -135,18 +132,12 @@ func (c *cutter) run(interval time.Duration, stop <-chan struct{}) {
 // roomRetry is how long the cutter waits before it asks a full sink again.
 const roomRetry = 20 * time.Millisecond
 
-// sealing is a cut on its way to being durable.
-type sealing struct {
-	moved      []storage.Source
-	generation uint64
-}
-
 // cut ends the running window. It says false if it was not made, or what it
 // brought is not durable. The last cut of all is made even if the sink has no
 // room: there is no later.
 func (c *cutter) cut(why cause) bool {
 	c.last.Store(c.clocks.steady())
-	settled := c.settle()
+	settled := c.sink.Retry() == nil // the cut before is durable
 	if !settled || why != causeStop && c.sink.Room() < c.keys() {
 		if settled {
 			c.sink.MakeRoom()
@@ -177,33 +168,14 @@ func (c *cutter) cut(why cause) bool {
 	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(addBooks(parts)), sources
 	c.took.Update(time.Since(begin).Seconds())
 
-	c.pending = &sealing{seal.Sources, generation}
-	if c.sink.Seal(&seal) != nil {
+	err := c.sink.Seal(&seal, func() {
+		c.sealed(seal.Sources, generation)
+		c.setFull(false)
+	})
+	if err != nil {
 		c.setFull(true)
-		return false
 	}
-	c.durable()
-	return true
-}
-
-// settle sees to it that the cut before is durable.
-func (c *cutter) settle() bool {
-	if c.pending == nil {
-		return true
-	}
-	if c.sink.Retry() != nil {
-		return false
-	}
-	c.durable()
-	return true
-}
-
-// durable makes known that the pending cut is, and only then has the sink take it.
-func (c *cutter) durable() {
-	c.sealed(c.pending.moved, c.pending.generation)
-	c.pending = nil
-	c.setFull(false)
-	c.sink.Take()
+	return err == nil
 }
 
 // setFull tells all sessions when their credit ends, or begins again.

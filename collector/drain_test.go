@@ -176,9 +176,9 @@ func TestFinalAck(t *testing.T) {
 	}
 }
 
-// An ack follows the seal, and does not wait until the sink has added up what was
-// sealed: not that of a cut that had to be sealed again either.
-func TestAckComesBeforeTheCutIsTaken(t *testing.T) {
+// An ack goes out when the sink says that the cut is durable, and does not wait until it
+// has done with it: not that of a cut that had to be sealed again either.
+func TestAckComesWhenTheCutIsDurable(t *testing.T) {
 	b := newBench(1, func(o *Options) { o.CreditMax = 1 << 20 })
 	l := &wireline{came: wire.AppendHello(nil, 1, 9, 0)}
 	s := b.shards[0]
@@ -210,7 +210,9 @@ func TestAckComesBeforeTheCutIsTaken(t *testing.T) {
 			if takes > 0 || told() != sequence {
 				t.Errorf("frame %d is not sealed: taken %d times, %d frames acknowledged", sequence, takes, told())
 			}
-			b.cuts.settle()
+			if err := b.Retry(); err != nil {
+				t.Fatal(err)
+			}
 		} else {
 			b.cuts.cut(causeTime)
 		}

@@ -392,11 +392,10 @@ type heldLectern struct {
 // nowhere is a sink that has room and keeps nothing.
 type nowhere struct{}
 
-func (nowhere) Room() int                { return math.MaxInt }
-func (nowhere) MakeRoom()                {}
-func (nowhere) Seal(*storage.Seal) error { return nil }
-func (nowhere) Retry() error             { return nil }
-func (nowhere) Take()                    {}
+func (nowhere) Room() int                                  { return math.MaxInt }
+func (nowhere) MakeRoom()                                  {}
+func (nowhere) Seal(_ *storage.Seal, durable func()) error { durable(); return nil }
+func (nowhere) Retry() error                               { return nil }
 
 func newHeldLectern(t *testing.T, l *ingestLoad, loops int) *heldLectern {
 	c := New(Options{

@@ -22,8 +22,8 @@ type ear struct {
 	room      int
 	asked     int // for more of it
 	fails     bool
-	pending   *storage.Seal
-	sealed    *storage.Seal // that is not taken yet
+	pending   *storage.Seal // that is not written yet,
+	durable   func()        // and who hears when it is
 	taken     func(*storage.Seal)
 	rows      []storage.Row
 	books     map[uint16]*storage.Book // without spans
@@ -38,19 +38,40 @@ func newEar() *ear { return &ear{room: 1 << 30, books: map[uint16]*storage.Book{
 func (e *ear) Room() int { e.mu.Lock(); defer e.mu.Unlock(); return e.room }
 func (e *ear) MakeRoom() { e.asked++ }
 
-func (e *ear) Seal(seal *storage.Seal) error {
+func (e *ear) Seal(seal *storage.Seal, durable func()) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.sealed != nil {
-		panic("a cut was not taken before the next one")
+	if e.pending != nil {
+		panic("a cut comes before the last one is durable")
 	}
-	w, rows, books := seal.Window, seal.Rows, seal.Books
-	if e.fails {
-		c := *seal
-		c.Rows, c.Books = slices.Clone(rows), slices.Clone(books)
-		e.pending = &c
+	e.pending, e.durable = seal, durable
+	e.mu.Unlock()
+	return e.Retry()
+}
+
+// Retry is part of Sink.
+func (e *ear) Retry() error {
+	e.mu.Lock()
+	seal, durable := e.pending, e.durable
+	if seal == nil || e.fails {
+		e.mu.Unlock()
+		if seal == nil {
+			return nil
+		}
 		return errors.New("disk full")
 	}
+	e.pending = nil
+	e.keep(seal)
+	e.mu.Unlock()
+	durable()
+	if e.taken != nil {
+		e.taken(seal)
+	}
+	return nil
+}
+
+// keep adds a seal up. The caller has mu.
+func (e *ear) keep(seal *storage.Seal) {
+	w := seal.Window
 	e.sources = append(e.sources, seal.Sources...)
 	e.forgotten = append(e.forgotten, seal.Forgotten...)
 	setBack := w.Start == w.End && w.End < e.end // the clock was
@@ -58,9 +79,9 @@ func (e *ear) Seal(seal *storage.Seal) error {
 		panic(fmt.Sprintf("window %v does not follow the one that ended at %d", w, e.end))
 	}
 	e.end = w.End
-	e.rows = append(e.rows, rows...)
-	for i := range books {
-		b := books[i]
+	e.rows = append(e.rows, seal.Rows...)
+	for i := range seal.Books {
+		b := seal.Books[i]
 		if len(b.Spans) > 0 {
 			if e.spans == nil {
 				e.spans = map[uint16][]storage.Span{}
@@ -75,37 +96,6 @@ func (e *ear) Seal(seal *storage.Seal) error {
 			e.books[b.Stream] = &b
 		}
 	}
-	e.sealed = seal
-	return nil
-}
-
-// Retry is part of Sink.
-func (e *ear) Retry() error {
-	e.mu.Lock()
-	pending := e.pending
-	if e.fails {
-		e.mu.Unlock()
-		return errors.New("disk full")
-	}
-	e.pending = nil
-	e.mu.Unlock()
-	if pending == nil {
-		return nil
-	}
-	return e.Seal(pending)
-}
-
-// Take is part of Sink.
-func (e *ear) Take() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.sealed == nil {
-		panic("nothing is sealed that could be taken")
-	}
-	if e.taken != nil {
-		e.taken(e.sealed)
-	}
-	e.sealed = nil
 }
 
 // book returns what was heard of a stream.

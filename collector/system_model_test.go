@@ -29,7 +29,7 @@ func (s *system) start() {
 		s.pending.undo()
 	}
 	s.running.undo()
-	s.running, s.pending, s.held = batch{}, nil, nil
+	s.running, s.pending = batch{}, nil
 	s.rows, s.window, s.through, s.before = rowsOf(r), r.Window, r.Last, r.Before
 	sums := totals{books: map[uint16]storage.Book{}}
 	for _, b := range r.Books {

@@ -186,7 +186,6 @@ type system struct {
 	inSeal bool
 
 	// What the gatherer keeps.
-	held    *storage.Seal
 	rows    []storage.Row
 	books   map[uint16]storage.Book
 	window  storage.Window
@@ -625,34 +624,32 @@ func (s *system) cut(why cause) bool {
 	return ok
 }
 
-// Room is a part of Sink, with Seal, Retry and Take: they do what storage.Gatherer
-// does, on this goroutine.
+// Room is a part of Sink, with Seal and Retry: they do what storage.Gatherer does, on
+// this goroutine.
 func (s *system) Room() int { return s.spool.Room() }
 func (s *system) MakeRoom() {}
 
-func (s *system) Seal(seal *storage.Seal) error {
+func (s *system) Seal(seal *storage.Seal, durable func()) error {
 	b := s.running
 	s.running = batch{}
 	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
 		if len(b.taken)+len(b.gone) > 0 {
 			s.Errorf("an empty seal of %d frames", len(b.taken))
 		}
+		durable()
 		return nil
 	}
 	s.meanwhile()
-	number, err := s.spool.Seal(seal)
-	s.meanwhile()
-	if number != s.sealed+1 {
-		s.Errorf("seal %d gets number %d: %v", s.sealed+1, number, err)
-	}
 	s.pending = &b
-	c := *seal
-	c.Rows = slices.Clone(seal.Rows)
-	s.held = &c
-	if err == nil {
+	return s.spool.Seal(seal, func(number uint64) {
+		s.meanwhile()
 		s.settle()
-	}
-	return err
+		if number != s.sealed {
+			s.Errorf("seal %d gets number %d", s.sealed, number)
+		}
+		durable()
+		s.take(seal)
+	})
 }
 
 // meanwhile has frames arrive while a seal is written.
@@ -672,21 +669,12 @@ func (s *system) Retry() error {
 	err := s.spool.Retry()
 	if err == nil {
 		s.counts["retried"]++
-		s.settle()
 	}
 	return err
 }
 
-// Take adds the sealed rows and books to those that wait. The acks are out by then.
-func (s *system) Take() {
-	seal := s.held
-	if seal == nil {
-		return
-	}
-	if s.cuts.pending != nil || s.pending != nil {
-		s.Error("a cut is taken before it is made known that it is durable")
-	}
-	s.held = nil
+// take adds the sealed rows and books to those that wait. The acks are out by then.
+func (s *system) take(seal *storage.Seal) {
 	s.rows = append(s.rows, seal.Rows...)
 	for _, b := range seal.Books {
 		sum := totals{books: s.books}

@@ -45,7 +45,7 @@ func TestDaysOfAWindow(t *testing.T) {
 			before := slices.Clone(seal.Rows)
 			sent += book.Sent
 			seal.Books = []Book{book}
-			if err := sealAndTake(g, seal); err != nil {
+			if err := sealOne(g, seal); err != nil {
 				t.Fatal(err)
 			}
 			var moved uint64
@@ -113,7 +113,7 @@ func TestDaysAfterAFreeze(t *testing.T) {
 		g.days.max = 1
 		seal := func(day uint32) (kept bool) {
 			s := &Seal{Window: Window{Start: 9, End: 20_000 * dayMillis}, Rows: []Row{{Minute: day * secondsPerDay, Opens: 1}}, Books: []Book{{Accepted: 1}}}
-			if err := sealAndTake(g, s); err != nil {
+			if err := sealOne(g, s); err != nil {
 				t.Fatal(err)
 			}
 			return s.Rows[0].Day() == day

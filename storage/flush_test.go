@@ -47,7 +47,7 @@ func TestFlushWholeMinutes(t *testing.T) {
 				rows = append(rows, row)
 			}
 			n := uint64(len(rows))
-			if err := sealAndTake(g, &Seal{Window: Window{start, now.UnixMilli()}, Rows: rows, Books: []Book{{Sent: n, Accepted: n}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{start, now.UnixMilli()}, Rows: rows, Books: []Book{{Sent: n, Accepted: n}}}); err != nil {
 				t.Fatal(err)
 			}
 			start = now.UnixMilli()
@@ -124,7 +124,7 @@ func TestFlushAfterAWrongClock(t *testing.T) {
 		{m(660), 660, 3, 1},
 		{nil, 720, 4, 0},
 	} {
-		if err := sealAndTake(g, &Seal{Window: Window{1, 2}, Rows: step.rows}); err != nil {
+		if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: step.rows}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.flush(step.before); err != nil {
@@ -149,12 +149,12 @@ func (s *crampedSpool) Room() int {
 	return 1 << 20
 }
 
-func (s *crampedSpool) Seal(seal *Seal) (uint64, error) {
+func (s *crampedSpool) Seal(seal *Seal, durable func(uint64)) error {
 	if s.sealed {
-		return 0, errors.New("the spool is full")
+		return errors.New("the spool is full")
 	}
 	s.sealed = true
-	return s.shelfSpool.Seal(seal)
+	return s.shelfSpool.Seal(seal, durable)
 }
 
 func (s *crampedSpool) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
@@ -172,7 +172,7 @@ func TestFlushMakesRoomForTheLastCut(t *testing.T) {
 			Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 		})
 		for user := range uint64(2) {
-			if err := sealAndTake(g, &Seal{Window: Window{1, 2}, Rows: []Row{{Minute: 60, User: user, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: []Row{{Minute: 60, User: user, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -215,7 +215,7 @@ func TestFlushOfLateFrames(t *testing.T) {
 			lost += gone - late
 			sent, accepted = sent+n-late+gone, accepted+n
 			book := Book{Stream: 1, Sent: n - late + gone, Accepted: n, Lost: int64(gone) - int64(late)}
-			if err := sealAndTake(g, &Seal{Window: Window{int64(step + 1), int64(step + 2)}, Rows: rows, Books: []Book{book}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{int64(step + 1), int64(step + 2)}, Rows: rows, Books: []Book{book}}); err != nil {
 				t.Fatal(err)
 			}
 			before := uint64(now)
@@ -253,7 +253,7 @@ func TestFlushWindowInSilence(t *testing.T) {
 	spool := newShelfSpool(0)
 	g := newHandGatherer(spool, 1000, Recovered{})
 	seal := &Seal{Window: Window{600_000, 601_000}, Rows: []Row{{Minute: 540, Opens: 1}, {Minute: 600, Opens: 1}}}
-	if err := sealAndTake(g, seal); err != nil {
+	if err := sealOne(g, seal); err != nil {
 		t.Fatal(err)
 	}
 	for _, before := range []uint64{600, 660, 720} {
@@ -290,7 +290,7 @@ func TestFlushMakesRoom(t *testing.T) {
 			g.MakeRoom()
 			synctest.Wait()
 			spool.set(false)
-			if err := sealAndTake(g, &Seal{Window: Window{1, 2}, Rows: rows(most)[:most/10*8]}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: rows(most)[:most/10*8]}); err != nil {
 				panic(err)
 			}
 		},
@@ -329,7 +329,7 @@ func TestFlushRestsAfterAFailure(t *testing.T) {
 		g := NewGatherer(GathererOptions{
 			Spool: spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: 1000, Metrics: set, Logger: slog.New(slog.DiscardHandler),
 		})
-		if err := sealAndTake(g, &Seal{Window: Window{1, 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+		if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: []Row{{Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		spool.set(true)

@@ -14,9 +14,9 @@ import (
 // Spool keeps what was sealed until a store has it. The package storage/spool is
 // one; its methods say more.
 type Spool interface {
-	// Seal makes a cut durable. With an error and a number above 0 it keeps
-	// the seal for Retry.
-	Seal(*Seal) (number uint64, err error)
+	// Seal makes a cut durable, and says so with its number; with an error it does
+	// that in a later Retry.
+	Seal(seal *Seal, durable func(number uint64)) error
 	// Retry writes the seal that an earlier Seal could not.
 	Retry() error
 	// Room is how many rows another seal may bring, and Crowded says that those
@@ -94,10 +94,7 @@ type Gatherer struct {
 	complained time.Time // when that was
 	doubts     doubts
 
-	// The caller of Seal, Retry and Take has what follows to itself.
-	held   *Seal  // a cut that could not be sealed
-	sealed *Seal  // one that is, and that Take has not had
-	number uint64 // of either, if the spool has it
+	unsealed bool // by the last cut, which the log says: the sealing goroutine's
 
 	due     chan struct{} // enough rows for a block
 	closed  chan struct{} // Close has been called
@@ -177,13 +174,14 @@ func (g *Gatherer) wake() {
 	}
 }
 
-// Seal makes a cut durable. One goroutine calls it, Retry and Take. The cut is to
-// stay as it is until Take has been called, which comes before the next cut. After an
-// error it is the caller's again: what it brought is kept, and Retry is to be called
-// until it succeeds, and then Take.
-func (g *Gatherer) Seal(seal *Seal) error {
+// Seal makes a cut durable, calls durable, and then adds up what it brought, so that
+// whoever waits for the disk does not wait for that. One goroutine calls it and Retry.
+// The cut is to stay as it is until Seal returns; after an error, until Retry has
+// succeeded, which does what is left.
+func (g *Gatherer) Seal(seal *Seal, durable func()) error {
 	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
-		return nil // nothing happened; the disk may sleep
+		durable() // nothing happened; the disk may sleep
+		return nil
 	}
 	g.mu.Lock()
 	moved := g.days.clamp(seal)
@@ -194,46 +192,28 @@ func (g *Gatherer) Seal(seal *Seal) error {
 			g.o.Logger.Warn("no room could be made for a cut in the spool", "error", err)
 		}
 	}
-	number, err := g.o.Spool.Seal(seal)
-	if err != nil {
+	err := g.o.Spool.Seal(seal, func(number uint64) {
+		durable()
+		g.add(seal, number)
+	})
+	if g.unsealed = err != nil; g.unsealed {
 		g.o.Logger.Error("a cut could not be sealed: nothing of it is acknowledged, and no more is taken until it is", "rows", len(seal.Rows), "error", err)
-		c := *seal
-		c.Rows, c.Books = slices.Clone(seal.Rows), cloneBooks(seal.Books)
-		g.held, g.number = &c, number
-		return err
 	}
-	g.sealed, g.number = seal, number
-	return nil
+	return err
 }
 
 // Retry tries again what Seal could not do. Without that it does nothing.
 func (g *Gatherer) Retry() error {
-	if g.held == nil {
-		return nil
+	err := g.o.Spool.Retry()
+	if g.unsealed && err == nil {
+		g.unsealed = false
+		g.o.Logger.Info("the cut is sealed now")
 	}
-	var err error
-	if g.number > 0 {
-		err = g.o.Spool.Retry()
-	} else {
-		g.number, err = g.o.Spool.Seal(g.held)
-	}
-	if err != nil {
-		return err
-	}
-	g.o.Logger.Info("the cut is sealed now")
-	g.sealed, g.held = g.held, nil
-	return nil
+	return err
 }
 
-// Take adds the rows and books of the cut that was sealed last to those that wait.
-// Sealed, the cut is safe without them, so whoever waits for that need not wait for
-// Take. Where nothing was sealed it does nothing.
-func (g *Gatherer) Take() {
-	seal := g.sealed
-	if seal == nil {
-		return
-	}
-	g.sealed = nil
+// add adds the rows and books of a seal to those that wait.
+func (g *Gatherer) add(seal *Seal, number uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.window.Start == 0 || seal.Window.Start < g.window.Start { // or the clock was set back
@@ -243,10 +223,10 @@ func (g *Gatherer) Take() {
 	g.rows.Add(seal.Rows)
 	g.days.take(seal.Rows)
 	for i := range seal.Books {
-		numberSpans(&seal.Books[i], g.number)
+		numberSpans(&seal.Books[i], number)
 	}
 	g.addBooks(seal.Books)
-	g.mark.Through = g.number
+	g.mark.Through = number
 	if g.crowded() {
 		g.wake()
 	}
@@ -273,14 +253,6 @@ func numberSpans(b *Book, seal uint64) {
 			b.Spans[i].Seal = seal
 		}
 	}
-}
-
-func cloneBooks(books []Book) []Book {
-	out := slices.Clone(books)
-	for i := range out {
-		out[i] = cloneBook(&out[i])
-	}
-	return out
 }
 
 func cloneBook(b *Book) Book {

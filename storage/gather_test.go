@@ -105,7 +105,7 @@ func (s *shelf) contents(t *testing.T) (map[rowKey]Row, map[uint16]Book) {
 type shelfSpool struct {
 	mu      sync.Mutex
 	seals   uint64
-	pending *Seal
+	pending func(uint64)  // who hears of the seal that is not written
 	fails   bool          // seals and freezes
 	slow    time.Duration // a freeze
 	blocks  []*Block
@@ -120,27 +120,28 @@ func newShelfSpool(last uint64) *shelfSpool {
 	return &shelfSpool{last: last, opened: last, wake: make(chan struct{}, 1)}
 }
 
-func (s *shelfSpool) Seal(seal *Seal) (uint64, error) {
+func (s *shelfSpool) Seal(seal *Seal, durable func(uint64)) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fails {
-		s.pending = seal
-		return s.seals + 1, errors.New("disk full")
-	}
-	s.seals++
-	return s.seals, nil
+	s.pending = durable
+	s.mu.Unlock()
+	return s.Retry()
 }
 
 func (s *shelfSpool) Retry() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fails {
+	durable := s.pending
+	if durable == nil || s.fails {
+		s.mu.Unlock()
+		if durable == nil {
+			return nil
+		}
 		return errors.New("disk full")
 	}
-	if s.pending != nil {
-		s.pending = nil
-		s.seals++
-	}
+	s.pending = nil
+	s.seals++
+	number := s.seals
+	s.mu.Unlock()
+	durable(number)
 	return nil
 }
 
@@ -241,55 +242,44 @@ func newTestGatherer(s Store, spool Spool, most int) *Gatherer {
 	})
 }
 
-// sealAndTake does with a cut what a collector does.
-func sealAndTake(g *Gatherer, seal *Seal) error {
-	if err := g.Seal(seal); err != nil {
-		return err
-	}
-	g.Take()
-	return nil
-}
+// sealOne gives a cut that nobody waits for.
+func sealOne(g *Gatherer, what *Seal) error { return g.Seal(what, func() {}) }
 
-// Whoever is acknowledged after the seal does not wait for the rows to be added up.
-// It is so for a cut that is sealed at once as for one that is retried, and each is
-// taken once.
-func TestSealLeavesTheAddingToTake(t *testing.T) {
+// Whoever is acknowledged when the cut is durable does not wait for the rows to be
+// added up. It is so for a cut that is sealed at once as for one that is retried, and
+// each is added once.
+func TestSealIsDurableBeforeItIsAddedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := newShelfSpool(41)
 		g := newTestGatherer(&shelf{last: 41}, spool, 1000)
-		take := func(want int) {
-			t.Helper()
-			if n := g.waiting(); n != want-1 {
-				t.Errorf("before it is taken %d rows wait, want %d", n, want-1)
-			}
-			for range 2 {
-				if g.Take(); g.waiting() != want {
-					t.Errorf("when it is taken %d rows wait, want %d", g.waiting(), want)
-				}
-			}
-		}
 		for i, fails := range []bool{false, true, false} {
-			spool.set(fails)
-			seal := &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, User: uint64(i), Opens: 1}}}
-			err := g.Seal(seal)
-			if fails {
-				clear(seal.Rows) // after an error they are the caller's
-				if g.Take(); err == nil || g.Retry() == nil {
-					t.Fatal("the disk was to fail")
+			acks := 0
+			durable := func() {
+				if acks++; g.waiting() != i {
+					t.Errorf("when cut %d is acknowledged %d rows wait, want %d", i, g.waiting(), i)
 				}
-				g.Take()
+			}
+			spool.set(fails)
+			err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, User: uint64(i), Opens: 1}}}, durable)
+			if fails {
+				if err == nil || g.Retry() == nil || acks > 0 || g.waiting() != i {
+					t.Fatalf("the disk was to fail, and %d rows wait", g.waiting())
+				}
 				spool.set(false)
 				err = g.Retry()
 			}
-			if err != nil {
-				t.Fatal(err)
+			if err == nil {
+				err = g.Retry() // nothing is left to do
 			}
-			take(i + 1)
+			if err != nil || acks != 1 || g.waiting() != i+1 {
+				t.Fatalf("cut %d: %v, acknowledged %d times, and then %d rows wait", i, err, acks, g.waiting())
+			}
 		}
-		if err := g.Seal(&Seal{Window: Window{Start: 2, End: 3}}); err != nil {
-			t.Fatal(err)
+		empty := false
+		if err := g.Seal(&Seal{Window: Window{Start: 2, End: 3}}, func() { empty = true }); err != nil || !empty {
+			t.Errorf("an empty cut: %v, acknowledged %t", err, empty)
 		}
-		if g.Take(); g.waiting() != 3 || g.mark.Through != spool.seals {
+		if g.waiting() != 3 || g.mark.Through != spool.seals {
 			t.Errorf("%d rows of %d seals wait, want 3 of %d", g.waiting(), g.mark.Through, spool.seals)
 		}
 		if err := g.Close(t.Context()); err != nil {
@@ -306,7 +296,7 @@ func TestStoreIsCheckedAtFirstContact(t *testing.T) {
 			s := &shelf{last: last, away: ErrAway}
 			spool := newShelfSpool(41)
 			g := newTestGatherer(s, spool, 1000)
-			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
@@ -379,14 +369,13 @@ func TestGathererAgainstMap(t *testing.T) {
 			wantBooks[1] = w
 			end := time.Now().UnixMilli()
 			spool.set(sealFails.IntN(4) == 0)
-			err := sealAndTake(g, &Seal{Window: Window{Start: start, End: end}, Rows: rows, Books: books})
-			clear(rows) // they are the caller's again
+			err := sealOne(g, &Seal{Window: Window{Start: start, End: end}, Rows: rows, Books: books})
 			for err != nil {
 				time.Sleep(time.Second)
 				spool.set(sealFails.IntN(4) == 0)
 				err = g.Retry()
 			}
-			g.Take()
+			clear(rows) // they are the caller's again
 			start = end
 			time.Sleep(time.Second)
 		}
@@ -442,7 +431,7 @@ func TestGathererParks(t *testing.T) {
 		}}
 		g := newTestGatherer(s, newShelfSpool(0), 1000)
 		for range 2 {
-			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(11 * time.Second)
@@ -470,7 +459,7 @@ func TestGathererIsBarred(t *testing.T) {
 			Metrics: metrics.NewSet(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		for range 2 {
-			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(11 * time.Second)
@@ -532,7 +521,7 @@ func TestGathererIsUnsure(t *testing.T) {
 			return strings.ReplaceAll(text[:strings.Index(text, "lectern_blocks_unsure_oldest_seconds ")+len("lectern_blocks_unsure_oldest_seconds 99999")], "\n", " ")
 		}
 		seal := func() {
-			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
@@ -634,7 +623,7 @@ func TestGathererIsUnsureAtTheEnd(t *testing.T) {
 		spool := newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
 		for day := range uint32(3) {
-			if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60 + day*secondsPerDay, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60 + day*secondsPerDay, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -681,7 +670,7 @@ func TestGathererLeavesToTheSpool(t *testing.T) {
 		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, errors.New("away") }}
 		spool := newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
-		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Close(t.Context()); err != nil {
@@ -698,7 +687,7 @@ func TestGathererSealsNoEmptyCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := newShelfSpool(0)
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}}); err != nil {
+		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Close(t.Context()); err != nil {
@@ -716,7 +705,7 @@ func TestGathererFreezeFails(t *testing.T) {
 		s, spool := &shelf{}, newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
 		row := []Row{{Minute: 60, Opens: 1}}
-		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: row}); err != nil {
+		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: row}); err != nil {
 			t.Fatal(err)
 		}
 		spool.set(true)
@@ -742,7 +731,7 @@ func TestGathererRoomWhileFreezing(t *testing.T) {
 		spool := newShelfSpool(0)
 		spool.slow = 2 * time.Second
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := sealAndTake(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
+		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(11 * time.Second) // it is being written
@@ -766,7 +755,7 @@ func TestGathererWindowsAfterAWrongClock(t *testing.T) {
 		g := newTestGatherer(store, spool, 1000)
 		const wrong = 9_000_000
 		for i, w := range []Window{{1000, 2000}, {2000, wrong}, {3000, 3000}, {3000, 4000}, {4000, 5000}} {
-			if err := sealAndTake(g, &Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute) // it is frozen and stored

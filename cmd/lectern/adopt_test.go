@@ -64,7 +64,7 @@ func TestElderPlaceGoesToYounger(t *testing.T) {
 	}
 	h := testHeirs(t, dir, third, elders)
 	seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Sources: []storage.Source{{ID: 9, Next: 5, End: 7, Session: true}}}
-	if _, err := first.Seal(seal); err != nil {
+	if err := first.Seal(seal, func(uint64) {}); err != nil {
 		t.Fatal(err)
 	}
 	alone := func(want bool, when string) {
@@ -108,7 +108,8 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	h := testHeirs(t, dir, mine, elders)
 	for i := range 3 {
 		seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Stream: 1, Content: 7, Opens: 1}}}
-		number, err := elder.Seal(seal)
+		var number uint64
+		err := elder.Seal(seal, func(n uint64) { number = n })
 		if err == nil && i < 2 {
 			err = elder.Freeze(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 		}
@@ -174,7 +175,8 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 		Window: storage.Window{Start: since.UnixMilli(), End: since.UnixMilli() + 1000},
 		Rows:   []storage.Row{{Stream: 1, Content: 7, Opens: 1}},
 	}
-	number, err := elder.Seal(seal)
+	var number uint64
+	err := elder.Seal(seal, func(n uint64) { number = n })
 	if err == nil {
 		err = elder.Freeze(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}

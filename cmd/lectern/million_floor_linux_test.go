@@ -48,11 +48,10 @@ func (b *million) floors() {
 // benchNowhere is a sink that has room and keeps nothing.
 type benchNowhere struct{}
 
-func (benchNowhere) Room() int                { return 1 << 40 }
-func (benchNowhere) Seal(*storage.Seal) error { return nil }
-func (benchNowhere) Retry() error             { return nil }
-func (benchNowhere) MakeRoom()                {}
-func (benchNowhere) Take()                    {}
+func (benchNowhere) Room() int                                  { return 1 << 40 }
+func (benchNowhere) Seal(_ *storage.Seal, durable func()) error { durable(); return nil }
+func (benchNowhere) Retry() error                               { return nil }
+func (benchNowhere) MakeRoom()                                  {}
 
 // frontAlone is a collector with the defaults of the daemon, until SIGTERM.
 func frontAlone(t *testing.T) {

@@ -23,7 +23,8 @@ func TestSpoolListJSON(t *testing.T) {
 		{Stream: 1, Minute: day * 86400, Content: 7, User: 1, Opens: 1}, {Stream: 1, Minute: day*86400 + 60, Content: 7, User: 1, Opens: 2},
 	}
 	seal := func(start int64) uint64 {
-		number, err := first.Seal(&storage.Seal{Window: storage.Window{Start: start, End: start + 1000}, Rows: rows})
+		var number uint64
+		err := first.Seal(&storage.Seal{Window: storage.Window{Start: start, End: start + 1000}, Rows: rows}, func(n uint64) { number = n })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -137,7 +137,8 @@ func TestSimulationWithSpool(t *testing.T) {
 					addRow(want, row)
 					addRow(n.waiting, row)
 				}
-				number, err := n.spool.Seal(&seal)
+				var number uint64
+				err := n.spool.Seal(&seal, func(n uint64) { number = n })
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -53,12 +53,12 @@ func BenchmarkSeal(b *testing.B) {
 				}
 				defer s.Close()
 				seal := randomSeal(rand.New(rand.NewPCG(1, 1)), rows, 100)
-				if _, err := s.Seal(seal); err != nil {
+				if _, err := sealOne(s, seal); err != nil {
 					b.Fatal(err)
 				}
 				q.sync = 0
 				for b.Loop() {
-					if _, err := s.Seal(seal); err != nil {
+					if _, err := sealOne(s, seal); err != nil {
 						b.Fatal(err)
 					}
 					b.StopTimer()
@@ -94,7 +94,7 @@ func BenchmarkFreeze(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	n, err := s.Seal(&Seal{})
+	n, err := sealOne(s, &Seal{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func BenchmarkMerge(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	n, err := s.Seal(&Seal{})
+	n, err := sealOne(s, &Seal{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func BenchmarkOpen(b *testing.B) {
 	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), 10_000, 1000)
 	rows := 0 // of the same keys again and again
 	for s.log.end < 60<<20 {
-		if _, err := s.Seal(seal); err != nil {
+		if _, err := sealOne(s, seal); err != nil {
 			b.Fatal(err)
 		}
 		rows += len(seal.Rows)

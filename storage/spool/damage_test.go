@@ -225,13 +225,13 @@ func TestFailedSync(t *testing.T) {
 		t.Errorf("it goes on in log file %d", s.log.id)
 	}
 	m.Fault = func(vfstest.Op) error { return vfstest.ErrFault } // a full disk as well
-	if n, err := s.Seal(testSeal(3)); err == nil || n != 3 {
+	if n, err := sealOne(s, testSeal(3)); err == nil || n != 0 {
 		t.Fatalf("seal 3 got %d, %v", n, err)
 	}
 	if s.Room() != 0 {
 		t.Error("there is room with a pending seal")
 	}
-	if n, err := s.Seal(testSeal(4)); n != 0 || err == nil || !strings.Contains(err.Error(), ErrPending.Error()) {
+	if n, err := sealOne(s, testSeal(4)); n != 0 || err == nil || !strings.Contains(err.Error(), ErrPending.Error()) {
 		t.Errorf("the seal behind it got %d, %v", n, err)
 	}
 	if err := s.Retry(); err == nil {
@@ -334,7 +334,7 @@ func testQuota(t *testing.T, every uint64) {
 	}
 	// Seals without rows are bounded too: they end with an error, not beyond.
 	for range 1000 {
-		if _, err := s.Seal(&Seal{Sources: make([]Source, 50), Books: make([]storage.Book, 50)}); err != nil {
+		if _, err := sealOne(s, &Seal{Sources: make([]Source, 50), Books: make([]storage.Book, 50)}); err != nil {
 			if s.quota.bytes() > o.SizeMax {
 				t.Errorf("%d bytes", s.quota.bytes())
 			}
@@ -587,7 +587,7 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 	for range 60 { // more than is left in the file
 		large.Rows = append(large.Rows, row(2))
 	}
-	if _, err := s.Seal(large); err == nil {
+	if _, err := sealOne(s, large); err == nil {
 		t.Fatal("it is sealed, and a new file could not be begun")
 	}
 	m.Fault = nil

@@ -25,14 +25,14 @@ func FuzzRecover(f *testing.F) {
 		f.Fatal(err)
 	}
 	for i := range uint64(3) {
-		if _, err := s.Seal(testSeal(i + 1)); err != nil {
+		if _, err := sealOne(s, testSeal(i+1)); err != nil {
 			f.Fatal(err)
 		}
 	}
 	if err := freezeRows(s, []storage.Row{row(1), row(2)}, testSeal(1).Books, storage.Window{}, 2); err != nil {
 		f.Fatal(err)
 	}
-	if _, err := s.Seal(testSeal(4)); err != nil {
+	if _, err := sealOne(s, testSeal(4)); err != nil {
 		f.Fatal(err)
 	}
 	run := m.Names("segment-")[0]
@@ -83,7 +83,7 @@ func FuzzRecover(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := s.Seal(testSeal(9)); err != nil {
+		if _, err := sealOne(s, testSeal(9)); err != nil {
 			t.Fatal(err)
 		}
 		last := s.sealed

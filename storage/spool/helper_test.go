@@ -2,6 +2,12 @@ package spool
 
 import "github.com/lectern/lectern/storage"
 
+// sealOne makes a seal durable and returns its number, 0 with an error.
+func sealOne(s *Spool, what *Seal) (number uint64, err error) {
+	err = s.Seal(what, func(n uint64) { number = n })
+	return number, err
+}
+
 // minutesOf adds up rows.
 func minutesOf(rows []storage.Row) *storage.Minutes {
 	m := storage.NewMinutes()

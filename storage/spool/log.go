@@ -22,65 +22,83 @@ type logFile struct {
 	damaged bool   // it is set aside, not removed, when it is not needed any more
 }
 
-// Seal makes what a cut brought durable and returns its number: 1, 2, 3, …
-// With an error nothing may be acknowledged. Where the error is not ErrPending
-// and the number is not 0, the spool holds the seal and writes it at the next
-// Retry or Seal; it must not be given again.
-func (s *Spool) Seal(seal *Seal) (uint64, error) {
+// pendingSeal is a seal that is not durable yet, and who is to hear that it is. It is
+// the only place in which one waits to be tried again.
+type pendingSeal struct {
+	seal    *Seal
+	durable func(number uint64)
+}
+
+// Seal makes what a cut brought durable, and calls durable with its number: 1, 2, 3, …
+// With an error nothing may be acknowledged. The spool holds the seal then, which is
+// to stay as it is, until a Retry has written it and called durable; where the error
+// is ErrPending it holds an earlier one, and this one is not taken.
+func (s *Spool) Seal(seal *Seal, durable func(number uint64)) error {
 	begin := time.Now()
-	s.logMu.Lock()
-	defer s.logMu.Unlock()
-	if err := s.retry(); err != nil {
-		return 0, fmt.Errorf("spool: %w: %w", ErrPending, err)
-	}
-	if err := checkSeal(seal); err != nil {
-		return 0, err
-	}
-	s.rows.Encode(seal.Rows)
-	if n := sealSize(seal, &s.rows); n > bodyMax {
-		return 0, fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
-	}
-	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.rows, &s.sent)
-	number := s.sealed + 1
-	if err := s.writeSeal(); err != nil {
-		s.meters.failures.Inc()
-		s.hold(true)
-		return number, err
-	}
-	s.meters.seconds.UpdateDuration(begin)
-	return number, nil
-}
-
-var emptyHeader [recordHeaderSize]byte
-
-// Retry writes a pending seal again. Without one it does nothing.
-func (s *Spool) Retry() error {
-	s.logMu.Lock()
-	defer s.logMu.Unlock()
-	return s.retry()
-}
-
-func (s *Spool) retry() error {
-	if s.closed {
-		return errClosed
-	}
-	if !s.pending {
-		return nil
-	}
-	if err := s.writeSeal(); err != nil {
+	number, err := s.seal(pendingSeal{seal, durable})
+	if err != nil {
 		return err
 	}
-	s.hold(false)
+	s.meters.seconds.UpdateDuration(begin)
+	durable(number)
 	return nil
 }
 
-// hold says whether buf holds a seal that could not be written.
-func (s *Spool) hold(pending bool) {
-	s.pending = pending
+func (s *Spool) seal(p pendingSeal) (number uint64, err error) {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	switch {
+	case s.closed:
+		return 0, errClosed
+	case s.pending.seal != nil:
+		return 0, fmt.Errorf("spool: %w", ErrPending)
+	}
+	s.hold(p)
+	if err := s.writeSeal(p.seal); err != nil {
+		s.meters.failures.Inc()
+		return 0, err
+	}
+	s.hold(pendingSeal{})
+	return s.sealed, nil
+}
+
+// Retry writes the seal that is held. Without one it does nothing.
+func (s *Spool) Retry() error {
+	p, number, err := s.retry()
+	if err != nil || p.seal == nil {
+		return err
+	}
+	p.durable(number)
+	return nil
+}
+
+func (s *Spool) retry() (p pendingSeal, number uint64, err error) {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	switch {
+	case s.closed:
+		return p, 0, errClosed
+	case s.pending.seal == nil:
+		return p, 0, nil
+	}
+	if err := s.writeSeal(s.pending.seal); err != nil {
+		return p, 0, err
+	}
+	p = s.pending
+	s.hold(pendingSeal{})
+	return p, s.sealed, nil
+}
+
+// hold holds a seal that is not written yet, or none. There is no room meanwhile. The
+// caller has logMu.
+func (s *Spool) hold(p pendingSeal) {
+	s.pending = p
 	s.mu.Lock()
-	s.held = pending
+	s.held = p.seal != nil
 	s.mu.Unlock()
 }
+
+var emptyHeader [recordHeaderSize]byte
 
 // checkSeal refuses what the format cannot hold.
 func checkSeal(seal *Seal) error {
@@ -104,22 +122,35 @@ func checkBook(b *storage.Book) error {
 	return nil
 }
 
-// writeSeal makes the seal in buf durable, and then takes it for true.
-func (s *Spool) writeSeal() error {
+// writeSeal makes a seal durable, and then takes it for true.
+func (s *Spool) writeSeal(seal *Seal) error {
+	if err := checkSeal(seal); err != nil {
+		return err
+	}
+	s.rows.Encode(seal.Rows)
+	if n := sealSize(seal, &s.rows); n > bodyMax {
+		return fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, bodyMax)
+	}
+	s.buf = appendSeal(append(s.buf[:0], emptyHeader[:]...), seal, &s.rows, &s.sent)
 	number := s.sealed + 1
 	var err error
 	if s.buf, err = s.put(kindSeal, number, s.buf); err != nil {
 		return fmt.Errorf("spool: write seal %d: %w", number, err)
 	}
-	body, ok := parseSeal(s.buf[recordHeaderSize:])
-	if !ok {
-		return fmt.Errorf("spool: seal %d was not encoded well", number)
+	for _, id := range seal.Forgotten {
+		delete(s.sources, id)
 	}
-	body.apply(s.sources)
-	s.sent.take(body.sent)
+	for _, source := range seal.Sources { // one that was forgotten came back
+		s.sources[source.ID] = source
+	}
+	stream := uint16(streamUnknown)
+	for i := range seal.Books {
+		stream = seal.Books[i].Stream
+		s.sent.set(stream, s.sent.of[stream]+seal.Books[i].Sent)
+	}
 	s.sealed = number
-	s.confirm(&body)
-	s.sealedRows(number, &body, s.rows.Newest)
+	s.confirm(stream)
+	s.sealedRows(sealRows{number, len(seal.Rows), s.rows.Size(), s.rows.Newest})
 	s.meters.seals.Inc()
 	return nil
 }
@@ -128,16 +159,12 @@ func (s *Spool) writeSeal() error {
 // seal was durable, and may have been acknowledged. Without it the last record of a
 // log that is damaged could not be told from one that a crash cut off. It is not
 // synced, so that it costs nothing to wait for: after the end of the machine it may
-// be missing.
-func (s *Spool) confirm(body *sealBody) {
+// be missing. The stream is one of the seal's books.
+func (s *Spool) confirm(stream uint16) {
 	l := s.log
 	size := recordSize(markSize)
 	if l.broken || l.end+size > l.size {
 		return
-	}
-	stream := uint16(streamUnknown)
-	if len(body.sent) > 0 {
-		stream = le.Uint16(body.sent)
 	}
 	s.note = s.finish(s.appendMark(s.note[:0], stream), kindMark, s.sealed, l.nonce, s.marks())
 	_, _ = l.file.WriteAt(s.note[:size], l.end) // where it fails, the next seal does
@@ -149,12 +176,12 @@ func (s *Spool) appendMark(b []byte, stream uint16) []byte {
 	return appendTotal(b, stream, s.sent.of[stream])
 }
 
-// sealedRows keeps account of what waits to be frozen.
-func (s *Spool) sealedRows(number uint64, body *sealBody, newest uint32) {
+// sealedRows keeps account of what waits to be in a segment.
+func (s *Spool) sealedRows(r sealRows) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if body.count > 0 && number > s.applied.Through {
-		s.waiting = append(s.waiting, sealRows{number, body.count, len(body.rows), newest})
+	if r.rows > 0 && r.number > s.applied.Through {
+		s.waiting = append(s.waiting, r)
 	}
 	s.snapshot = s.snapshotSize()
 }

@@ -207,7 +207,7 @@ func TestConcurrent(t *testing.T) {
 		defer close(cuts)
 		for i := range uint64(seals) {
 			rows := []storage.Row{{Minute: 20000 * day, Content: i % 5, Opens: 1}}
-			n, err := s.Seal(&Seal{Rows: rows, Sources: []Source{{ID: i % 9, Next: i}}})
+			n, err := sealOne(s, &Seal{Rows: rows, Sources: []Source{{ID: i % 9, Next: i}}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -287,8 +287,9 @@ func TestSealAllocatesPathsAlone(t *testing.T) {
 	s, _ := mustOpen(t, o)
 	defer s.Close()
 	seal, none := randomSeal(rand.New(rand.NewPCG(1, 1)), 1000, 100), storage.NewMinutes()
+	nothing := func(uint64) {}
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := s.Seal(seal); err != nil {
+		if err := s.Seal(seal, nothing); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Freeze(none, nil, storage.Window{}, storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {

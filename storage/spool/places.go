@@ -181,7 +181,8 @@ func (s *Spool) Retire() error {
 	for _, source := range s.Sources() {
 		seal.Forgotten = append(seal.Forgotten, source.ID)
 	}
-	number, err := s.Seal(&seal)
+	var number uint64
+	err := s.Seal(&seal, func(n uint64) { number = n })
 	if err == nil {
 		err = s.Freeze(storage.NewMinutes(), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}

@@ -34,9 +34,9 @@ func mustClaim(t *testing.T, dir string, share bool, place string, elders ...str
 	return s, r
 }
 
-func sealOne(t *testing.T, s *Spool, source uint64) {
+func sealSource(t *testing.T, s *Spool, source uint64) {
 	t.Helper()
-	_, err := s.Seal(&Seal{
+	_, err := sealOne(s, &Seal{
 		Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Stream: 1, Content: source, Opens: 1}},
 		Sources: []Source{{ID: source, Next: 5, End: 7, Session: true}},
 	})
@@ -51,12 +51,12 @@ func TestPlaces(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "spool")
 	one, two := filepath.Join(dir, "1"), filepath.Join(dir, "2")
 	first, _ := mustClaim(t, dir, false, dir)
-	sealOne(t, first, 9)
+	sealSource(t, first, 9)
 	if _, _, _, err := claim(t, dir, false); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("without share: %v", err)
 	}
 	second, _ := mustClaim(t, dir, true, one, dir)
-	sealOne(t, second, 8)
+	sealSource(t, second, 8)
 	third, _ := mustClaim(t, dir, true, two, dir, one)
 	id := first.ID()
 

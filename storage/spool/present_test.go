@@ -64,7 +64,7 @@ func TestDirectoryTakenAway(t *testing.T) {
 			if err := s.Present(); !errors.Is(err, ErrGone) {
 				t.Errorf("is it there? %v", err)
 			}
-			if _, err := s.Seal(testSeal(4)); !errors.Is(err, ErrGone) {
+			if _, err := sealOne(s, testSeal(4)); !errors.Is(err, ErrGone) {
 				t.Errorf("sealed: %v", err)
 			}
 			if err := s.Retry(); !errors.Is(err, ErrGone) {

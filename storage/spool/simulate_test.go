@@ -617,25 +617,24 @@ func (w *world) seal() {
 		after[source.ID] = source
 		seal.Sources = append(seal.Sources, source)
 	}
-	n, err := w.s.Seal(seal)
-	if n == 0 {
-		if err == nil {
-			w.fail("a seal got no number")
+	given := uint64(len(w.seals) + 1)
+	if w.open { // another is held
+		if err := w.s.Seal(seal, func(uint64) { w.fail("a seal was taken that is behind one that is not written") }); !errors.Is(err, ErrPending) {
+			w.fail("a seal behind one that is not written: %v", err)
 		}
-		if !errors.Is(err, ErrPending) || !w.open {
-			w.fail("a seal was not taken: %v", err)
-		}
-		return
-	}
-	if w.open {
-		w.acknowledge() // the one before was written with it
-	}
-	if n != uint64(len(w.seals)+1) {
-		w.fail("seal %d got number %d", len(w.seals)+1, n)
 		return
 	}
 	w.seals = append(w.seals, sealedThing{seal, after})
 	w.open = true
+	err := w.s.Seal(seal, func(n uint64) {
+		if n != given || !w.open {
+			w.fail("seal %d got number %d", given, n)
+		}
+		w.acknowledge()
+	})
+	if (err == nil) == w.open {
+		w.fail("seal %d: acknowledged %t, %v", given, !w.open, err)
+	}
 	if err != nil {
 		w.counts["seal failed"]++
 		if w.s.Room() != 0 {
@@ -644,7 +643,6 @@ func (w *world) seal() {
 		return
 	}
 	w.counts["seal"]++
-	w.acknowledge()
 }
 
 // acknowledge takes the last seal for durable.
@@ -664,9 +662,13 @@ func (w *world) acknowledge() {
 }
 
 func (w *world) retry() {
-	if err := w.s.Retry(); err == nil && w.open {
+	waits := w.open
+	err := w.s.Retry()
+	if waits && (err == nil) == w.open {
+		w.fail("a retry: acknowledged %t, %v", !w.open, err)
+	}
+	if waits && !w.open {
 		w.counts["retried"]++
-		w.acknowledge()
 	}
 }
 

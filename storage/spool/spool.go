@@ -73,8 +73,8 @@ type Recovered struct {
 	Segments int      // that wait for the store
 }
 
-// ErrPending is what Seal returns when an earlier seal could not be written and
-// cannot be yet. The new one was not taken.
+// ErrPending is what Seal returns while an earlier seal is not written. The new one
+// was not taken.
 var ErrPending = errors.New("an earlier seal is not written yet")
 
 // errClosed is what a closed spool answers.
@@ -103,8 +103,8 @@ type Spool struct {
 	sent    totals
 	buf     []byte // the record being written
 	rows    codec.RowGroups
-	note    []byte // the mark behind it
-	pending bool   // buf holds a seal that could not be written
+	note    []byte      // the mark behind it
+	pending pendingSeal // its seal is nil: none
 	closed  bool
 
 	dirMu   sync.Mutex // protects the directory and the fields below
@@ -123,7 +123,7 @@ type Spool struct {
 	durable  marks           // the largest marks of durable records
 	waiting  []sealRows      // seals with rows above through
 	filled   []filledLog
-	held     bool  // as pending
+	held     bool  // there is a pending seal: no room
 	snapshot int64 // bytes of a snapshot
 	left     int64 // bytes that seals may still take in the log that is written
 
@@ -287,7 +287,7 @@ func (s *Spool) Close() error {
 	s.closed = true
 	s.unregister()
 	var err error
-	if s.pending {
+	if s.pending.seal != nil {
 		err = fmt.Errorf("spool: seal %d is not written: its frames were not acknowledged and will come again over streams", s.sealed+1)
 	}
 	return errors.Join(err, s.log.file.Close(), s.quota.close(), s.lock.Close())

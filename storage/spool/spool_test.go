@@ -40,7 +40,7 @@ func mustOpen(t *testing.T, o Options) (*Spool, *Recovered) {
 
 func mustSeal(t *testing.T, s *Spool, seal *Seal) uint64 {
 	t.Helper()
-	n, err := s.Seal(seal)
+	n, err := sealOne(s, seal)
 	if err != nil {
 		t.Fatal(err)
 	}

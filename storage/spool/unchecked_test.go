@@ -19,7 +19,7 @@ func TestOlderCopyIsRefusedAfterBlocks(t *testing.T) {
 		}
 		for range 4 {
 			seal := &Seal{Rows: []storage.Row{{Minute: 60, Content: 1, Opens: 1}}, Window: storage.Window{Start: 1, End: 2}}
-			n, err := s.Seal(seal)
+			n, err := sealOne(s, seal)
 			if err == nil {
 				err = freezeRows(s, seal.Rows, nil, seal.Window, n)
 			}
@@ -47,7 +47,7 @@ func TestBlocksOfAnOutagePass(t *testing.T) {
 			t.Fatal(err)
 		}
 		seal := &Seal{Rows: []storage.Row{{Minute: 60, Content: 1, Opens: 1}}, Window: storage.Window{Start: 1, End: 2}}
-		n, err := s.Seal(seal)
+		n, err := sealOne(s, seal)
 		if err == nil {
 			err = freezeRows(s, seal.Rows, nil, seal.Window, n)
 		}
