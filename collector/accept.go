@@ -21,7 +21,7 @@ import (
 // newcomer is a connection on its way from accept to its loop.
 type newcomer struct {
 	opened bool // the loop has it
-	over   bool // it is above connections_max, and to be told so
+	full   bool // it is above connections_max, and to be told so
 }
 
 // listen binds the TCP socket, and sees to it that the UDP sockets can be bound
@@ -30,13 +30,7 @@ type newcomer struct {
 // second daemon by accident, so that each would get a part of the traffic.
 func (c *Collector) listen() (*net.TCPListener, error) {
 	address := c.options.Address
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: time.Minute, Interval: 12 * time.Second, Count: 5,
-	}}
-	if c.options.SharePort {
-		config.Control = reusePort
-	}
-	l, err := config.Listen(context.Background(), "tcp", address)
+	l, err := c.listenConfig().Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, listenError(address, err)
 	}
@@ -55,6 +49,17 @@ func (c *Collector) listen() (*net.TCPListener, error) {
 	return l.(*net.TCPListener), nil
 }
 
+// listenConfig is how TCP sockets are bound.
+func (c *Collector) listenConfig() *net.ListenConfig {
+	config := &net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: time.Minute, Interval: 12 * time.Second, Count: 5,
+	}}
+	if c.options.SharePort {
+		config.Control = reusePort
+	}
+	return config
+}
+
 // probe binds a UDP address for a moment.
 func probe(address string) error {
 	u, err := net.ListenPacket("udp", address)
@@ -71,8 +76,7 @@ const (
 )
 
 // accept takes connections and gives them to the loops, until the listener is
-// closed. Nothing else ends it: where accept fails, connections wait
-// in the kernel until it is tried again.
+// closed.
 func (c *Collector) accept(l net.Listener) {
 	for _, s := range c.shards {
 		select {
@@ -81,6 +85,19 @@ func (c *Collector) accept(l net.Listener) {
 		}
 	}
 	underway := make(chan struct{}, c.reserve/8)
+	c.acceptFrom(l, func(conn net.Conn) {
+		select { // a connection takes a descriptor more until its loop has it
+		case underway <- struct{}{}:
+			c.give(conn, func() { <-underway })
+		case <-c.stop:
+			_ = conn.Close()
+		}
+	})
+}
+
+// acceptFrom takes connections until the listener is closed. Nothing else ends it:
+// where accept fails, connections wait in the kernel until it is tried again.
+func (c *Collector) acceptFrom(l net.Listener, take func(net.Conn)) {
 	for retry := acceptRetryMin; ; {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -98,14 +115,31 @@ func (c *Collector) accept(l net.Listener) {
 			continue
 		}
 		retry = acceptRetryMin
-		select { // a connection takes a descriptor more until its loop has it
-		case underway <- struct{}{}:
-			c.give(conn, func() { <-underway })
-		case <-c.stop:
-			_ = conn.Close()
-			return
+		take(conn)
+	}
+}
+
+// turnAway closes a connection without a word: there are so many that its client
+// cannot even be told.
+func (c *Collector) turnAway(conn net.Conn) {
+	s := c.shards[0]
+	s.Lock()
+	s.tally.opened++
+	s.refuse(wire.RefusedConnections)
+	s.Unlock()
+	_ = conn.Close()
+	c.cuts.connected.Add(-1)
+}
+
+// leastHeld is the shard that has the fewest connections.
+func (c *Collector) leastHeld() *shard {
+	least := c.shards[0]
+	for _, s := range c.shards[1:] {
+		if s.held.Load() < least.held.Load() {
+			least = s
 		}
 	}
+	return least
 }
 
 // give hands a connection to the loop that has the fewest, or closes it where there are so many that
@@ -113,24 +147,13 @@ func (c *Collector) accept(l net.Listener) {
 func (c *Collector) give(conn net.Conn, done func()) {
 	connected, most := c.cuts.connected.Add(1), int64(c.options.ConnectionsMax)
 	if connected > most+int64(c.reserve/4) {
-		s := c.shards[0]
-		s.Lock()
-		s.tally.opened++
-		s.refuse(wire.RefusedConnections)
-		s.Unlock()
-		_ = conn.Close()
-		c.cuts.connected.Add(-1)
+		c.turnAway(conn)
 		done()
 		return
 	}
-	to := c.shards[0]
-	for _, s := range c.shards[1:] {
-		if s.held.Load() < to.held.Load() {
-			to = s
-		}
-	}
+	to := c.leastHeld()
 	to.held.Add(1)
-	n := &newcomer{over: connected > most}
+	n := &newcomer{full: connected > most}
 	failed := func(err error) {
 		to.held.Add(-1)
 		c.cuts.connected.Add(-1)

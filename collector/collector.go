@@ -37,6 +37,7 @@ type Collector struct {
 	unknownTold int64 // running time from which tellUnknown may speak again
 
 	listener       *net.TCPListener
+	secure         *secure       // nil without TLS
 	reserve        int           // descriptors that stay free of connections
 	acceptFailures atomic.Uint64 // accepts that failed, and connections that no loop could take
 
@@ -75,6 +76,10 @@ func (c *Collector) Start() error {
 		return err
 	}
 	c.listener = listener
+	if c.secure, err = c.listenTLS(); err != nil {
+		_ = listener.Close()
+		return err
+	}
 	wall, steady := c.clocks.now()
 	c.cuts.start = wall
 	c.cuts.last.Store(steady)
@@ -82,6 +87,9 @@ func (c *Collector) Start() error {
 	for i, s := range c.shards {
 		if err := c.boot(s); err != nil {
 			_ = listener.Close()
+			if c.secure != nil {
+				_ = c.secure.listener.Close()
+			}
 			for _, running := range c.shards[:i] {
 				c.halt(context.Background(), running)
 			}
@@ -95,6 +103,9 @@ func (c *Collector) Start() error {
 	c.working.Go(func() { c.cuts.run(c.options.CutInterval, c.stop) })
 	c.working.Go(c.sweep)
 	c.working.Go(func() { c.accept(listener) })
+	if c.secure != nil {
+		c.working.Go(func() { c.serveTLS(c.secure) })
+	}
 	return nil
 }
 

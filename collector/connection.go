@@ -11,11 +11,13 @@ import (
 
 // connection is one TCP client.
 type connection struct {
-	conn     gnet.Conn
-	shard    *shard // whose mutex protects what follows
-	partial  []byte // the beginning of a frame whose rest has not come
-	source   uint64 // whose frames come here, once it has said so
-	next     uint64 // the sequence that must follow, or be the least
+	peer     peer
+	via      transport
+	shard    *shard   // whose mutex protects what follows
+	partial  []byte   // the beginning of a frame whose rest has not come
+	names    []string // what its certificate calls it, over TLS
+	source   uint64   // whose frames come here, once it has said so
+	next     uint64   // the sequence that must follow, or be the least
 	started  bool
 	refused  bool // it has been told why; what still comes is thrown away
 	lost     bool // it is of no more use: close it
@@ -49,38 +51,60 @@ type connections struct {
 // lingerMax is how long a refused client may take to hang up.
 const lingerMax = 2 * time.Second
 
-// OnOpen takes a connection that accept gives to the loop. A newcomer for which
-// there is no room is told so.
+// OnOpen takes a connection that accept gives to the loop.
 func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
+	full := false
+	if n, ok := c.Context().(*newcomer); ok {
+		n.opened, full = true, n.full
+	}
+	k := &connection{peer: loopPeer{c}, via: overTCP}
+	c.SetContext(k)
+	return nil, stays(s.open(k, full))
+}
+
+// stays is what gnet is told of a connection.
+func stays(open bool) gnet.Action {
+	if open {
+		return gnet.None
+	}
+	return gnet.Close
+}
+
+// open takes a connection, and says whether it stays open. One for which there is
+// no room is told so.
+func (s *shard) open(k *connection, full bool) bool {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	over := false
-	if n, ok := c.Context().(*newcomer); ok {
-		n.opened, over = true, n.over
-	}
 	s.tally.opened++
-	k := &connection{conn: c, shard: s, lastByte: s.steady, at: len(s.conns.list)}
+	k.shard, k.lastByte, k.at = s, s.steady, len(s.conns.list)
 	s.conns.list = append(s.conns.list, k)
-	c.SetContext(k)
 	if s.leaving {
 		k.leaving = true
-		return nil, gnet.Close
+		return false
 	}
-	if !over {
-		return nil, gnet.None
+	if !full {
+		return true
 	}
 	s.refuse(wire.RefusedConnections)
-	return nil, s.hangUp(k, wire.Header{}, wire.RefusedConnections,
-		fmt.Sprintf("the collector has its %d connections; raise limits.connections_max", s.limits.ConnectionsMax))
+	key, most := "limits.connections_max", s.limits.ConnectionsMax
+	if k.via == overTLS {
+		key, most = "tls.connections_max", s.limits.TLS.ConnectionsMax
+	}
+	return s.hangUp(k, wire.Header{}, wire.RefusedConnections, fmt.Sprintf("the collector has its %d connections; raise %s", most, key))
 }
 
-// OnClose forgets a connection. A frame of which only a part came is refused.
+// OnClose forgets a connection.
 func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
-	k, ok := c.Context().(*connection)
-	if !ok {
-		return gnet.None // a datagram's
+	if k, ok := c.Context().(*connection); ok { // else it is a datagram's
+		s.forget(k)
 	}
+	return gnet.None
+}
+
+// forget is for a connection that is closed. A frame of which only a part came is
+// refused.
+func (s *shard) forget(k *connection) {
 	s.Lock()
 	defer s.Unlock()
 	s.held.Add(-1)
@@ -98,36 +122,44 @@ func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
 	s.conns.list[k.at].at = k.at
 	s.conns.list[last] = nil
 	s.conns.list = s.conns.list[:last]
-	return gnet.None
 }
 
 // OnTraffic takes what one wake-up brought: bytes of a stream, or a datagram,
 // behind which the socket is drained.
 func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	b, _ := c.Next(-1) // always all of it: gnet's own buffer has no bound
+	if k, ok := c.Context().(*connection); ok {
+		return stays(s.take(k, b))
+	}
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
 	s.tally.wakeups++
-	k, ok := c.Context().(*connection)
-	if !ok {
-		s.datagram(b)
-		s.drain(c.Fd(), batchesMax)
-		return gnet.None
-	}
-	s.tally.bytes[overTCP] += uint64(len(b))
+	s.datagram(b)
+	s.drain(c.Fd(), batchesMax)
+	return gnet.None
+}
+
+// take takes bytes of a connection, from the goroutine that reads it, and says
+// whether it stays open.
+func (s *shard) take(k *connection, b []byte) bool {
+	s.Lock()
+	defer s.Unlock()
+	s.tick()
+	s.tally.wakeups++
+	s.tally.bytes[k.via] += uint64(len(b))
 	k.lastByte = s.steady
 	if k.refused || k.leaving {
-		return gnet.None
+		return true
 	}
 	h, why := s.stream(k, b)
 	if k.lost {
-		return gnet.Close
+		return false
 	}
 	if why == wire.Accepted {
-		return gnet.None
+		return true
 	}
-	return s.hangUp(k, h, why, s.explain(&h, why))
+	return s.hangUp(k, h, why, s.explain(k, &h, why))
 }
 
 // stream takes the bytes that came, behind those that had come before.
@@ -152,16 +184,21 @@ func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal
 			return h, why
 		}
 		var frame []byte
+		joined := len(k.partial) > 0
 		switch {
 		case len(k.partial)+len(b) < h.Size:
 			s.keep(k, b)
 			return h, wire.Accepted
-		case len(k.partial) > 0:
+		case joined:
 			frame, b = s.joined(k, h.Size, b)
 		default:
 			frame, b = b[:h.Size], b[h.Size:]
 		}
-		if why = s.streamFrame(k, &h, frame); why != wire.Accepted || k.lost {
+		why = s.streamFrame(k, &h, frame)
+		if joined {
+			s.parted(frame)
+		}
+		if why != wire.Accepted || k.lost {
 			return h, why
 		}
 	}
@@ -180,15 +217,15 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 	}
 	if h.Type == wire.TypeEvents {
 		switch {
-		case s.streams.refuses(h.Stream):
-			return s.refuseUnknown(h)
+		case !s.streams.takes(h.Stream, k.names):
+			return s.refuseStream(h)
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
 		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
 			return s.refuseStranger(h, wire.RefusedForgotten)
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
 			return s.refuseStranger(h, wire.RefusedCredit)
-		case k.session && !s.makeRoom(h.Count, overTCP):
+		case k.session && !s.makeRoom(h.Count, k.via):
 			// Nothing of it is acknowledged: the client sends it again, later.
 			s.tally.noRoom++
 			k.lost = true
@@ -196,25 +233,29 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		}
 		k.started, k.source, k.next = true, h.Source, h.Sequence+1
 	}
-	why := s.frame(h, frame, overTCP, k.session)
+	why := s.frame(h, frame, k.via, k.session)
 	s.yield()
 	return why
 }
 
-// hangUp tells a client why, and closes our half. The rest of what it sends is
+// hangUp tells a client why, and ends our half. The rest of what it sends is
 // read and thrown away for a moment: closing on unread bytes would reset the
-// connection, and the client would not learn the reason.
-func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text string) gnet.Action {
+// connection, and the client would not learn the reason. It says whether the
+// connection stays open for that.
+func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text string) bool {
 	k.refused = true
 	k.frameAt = s.steady
 	s.drop(k)
-	if _, err := k.conn.Write(wire.AppendRefusal(nil, h, s.now, why, text)); err != nil {
-		return gnet.Close
-	}
-	if k.conn.OutboundBuffered() > 0 || shutdownWrite(k.conn.Fd()) != nil {
-		return gnet.Close
-	}
-	return gnet.None
+	return k.peer.write(wire.AppendRefusal(nil, h, s.now, why, text)) == nil && k.peer.end() == nil
+}
+
+// dropOut is hangUp from another goroutine than the one that reads the connection,
+// where there is no frame to name.
+func (s *shard) dropOut(k *connection, why wire.Refusal, text string) {
+	k.refused = true
+	k.frameAt = s.steady
+	s.drop(k)
+	k.peer.bye(wire.AppendRefusal(nil, wire.Header{}, s.now, why, text))
 }
 
 // sweep closes connections that have been silent for too long, or stopped
@@ -229,7 +270,7 @@ func (s *shard) sweep() {
 		switch {
 		case k.refused:
 			if s.steady-k.frameAt > lingerMax.Milliseconds() {
-				_ = k.conn.CloseWithCallback(nil) // goes through the loop's queue: OnClose does the rest
+				k.peer.hangUp()
 			}
 		case k.leaving:
 		case k.waits:
@@ -238,16 +279,7 @@ func (s *shard) sweep() {
 			// It is the client that waits.
 		case idle > 0 && (s.steady-k.lastByte > idle || len(k.partial) > 0 && s.steady-k.frameAt > idle):
 			s.refuse(wire.RefusedIdle)
-			k.refused = true
-			k.frameAt = s.steady
-			_ = k.conn.AsyncWrite(wire.AppendRefusal(nil, wire.Header{}, s.now, wire.RefusedIdle,
-				fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax)),
-				func(c gnet.Conn, err error) error {
-					if err != nil {
-						return err
-					}
-					return shutdownWrite(c.Fd())
-				})
+			s.dropOut(k, wire.RefusedIdle, fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax))
 		}
 	}
 }
@@ -257,6 +289,6 @@ func (s *shard) hangUpOn(k *connection) {
 	s.Lock()
 	defer s.Unlock()
 	if !k.closed {
-		_ = k.conn.CloseWithCallback(nil)
+		k.peer.hangUp()
 	}
 }

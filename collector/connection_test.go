@@ -27,7 +27,7 @@ func TestStreamInPieces(t *testing.T) {
 	for _, most := range []int{1, 3, 39, 41, 100, 5000} {
 		b := newBench(1, nil)
 		frames, events := framesOf(r, 1, 9, 200, 100)
-		k := new(connection)
+		k := &connection{via: overTCP}
 		for left := slices.Concat(frames...); len(left) > 0; {
 			n := min(1+r.IntN(most), len(left))
 			if why := b.stream(0, k, left[:n]); why != wire.Accepted {
@@ -60,7 +60,7 @@ func TestStreamRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, piece := range []int{1, 1 << 20} {
 				b := newBench(1, nil)
-				k := new(connection)
+				k := &connection{via: overTCP}
 				all := slices.Concat(first, c.second)
 				why := wire.Accepted
 				for left := all; len(left) > 0 && why == wire.Accepted; left = left[min(piece, len(left)):] {
@@ -183,7 +183,7 @@ func TestHalfFramesOfOthers(t *testing.T) {
 
 func TestStreamDoesNotAllocate(t *testing.T) {
 	b := newBench(1, nil)
-	k := new(connection)
+	k := &connection{via: overTCP}
 	sequence := uint64(0)
 	frame := frameOf(1, 9, 0, 0, epoch, opens(50)...)
 	send := func() {

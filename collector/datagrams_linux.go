@@ -165,10 +165,12 @@ func (s *shard) received(i int) {
 	s.guess, s.guessID = s.udp.ahead.guesses[i], s.udp.ahead.ids[i]
 	for segment > 0 && len(b) > segment {
 		s.udp.gro.seen = true
-		s.admit(b[:segment])
+		s.tally.datagrams++
+		s.admit(b[:segment], overUDP)
 		b = b[segment:]
 	}
-	s.admit(b)
+	s.tally.datagrams++
+	s.admit(b, overUDP)
 	s.guess = nil
 }
 

@@ -9,21 +9,23 @@ import (
 // roomWaitMax is how long a frame holds its loop while a cut makes room for it.
 // What comes behind it waits in the kernel's buffers meanwhile, which for
 // datagrams are soon full.
-var roomWaitMax = [transports]time.Duration{overUDP: 5 * time.Millisecond, overTCP: time.Second}
+var roomWaitMax = [transports]time.Duration{overUDP: 5 * time.Millisecond, overTCP: time.Second, overTLS: time.Second, overDoor: time.Second}
 
 // datagram takes the frames of one datagram and counts their events.
 func (s *shard) datagram(b []byte) {
-	s.admit(b)
+	s.tally.datagrams++
+	s.admit(b, overUDP)
 	s.flush()
 }
 
-// admit takes the frames of one datagram. A refused frame takes the rest of its
-// datagram with it. Events may be waiting afterwards: flush counts them.
-func (s *shard) admit(b []byte) {
-	s.tally.datagrams++
-	s.tally.bytes[overUDP] += uint64(len(b))
+// admit takes the frames of one datagram, or of what came like one. A refused frame
+// takes the rest of its datagram with it. Events may be waiting afterwards: flush
+// counts them.
+func (s *shard) admit(b []byte, via transport) wire.Refusal {
+	s.tally.bytes[via] += uint64(len(b))
 	if len(b) == 0 {
 		s.refuse(wire.RefusedShort)
+		return wire.RefusedShort
 	}
 	for len(b) > 0 {
 		h, why := wire.ParseHeader(b)
@@ -32,17 +34,23 @@ func (s *shard) admit(b []byte) {
 		}
 		if why != wire.Accepted {
 			s.refuse(why)
-			return // where the next frame begins is not known
+			return why // where the next frame begins is not known
 		}
-		why = s.frame(&h, b[:h.Size], overUDP, false)
+		if s.streams.takes(h.Stream, nil) {
+			why = s.frame(&h, b[:h.Size], via, false)
+		} else {
+			s.tally.frames[via]++
+			why = s.refuseStream(&h)
+		}
 		b = b[h.Size:]
 		if why != wire.Accepted {
 			if len(b) > 0 {
 				s.refuse(wire.RefusedRest)
 			}
-			return
+			return why
 		}
 	}
+	return wire.Accepted
 }
 
 // Of a refused frame the events count as refused only where the frame is placed,
@@ -84,9 +92,6 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	s.tally.frames[via]++
 	if h.Type != wire.TypeEvents {
 		return s.refuseStranger(h, wire.RefusedUnexpected)
-	}
-	if s.streams.refuses(h.Stream) {
-		return s.refuseUnknown(h)
 	}
 	if h.Sealed() {
 		// There are no secrets, so nothing in it is proved.

@@ -16,6 +16,7 @@ type Options struct {
 	Loops         int           // event loops, each with its shard; at least 1
 	SharePort     bool          // other processes of the same user may listen on the port too (Linux)
 	ReceiveBuffer int           // bytes asked for each loop's UDP socket
+	TLS           *TLS          // another TCP socket, for TLS; nil: none
 	CutInterval   time.Duration // the longest time between two cuts
 	LateMax       time.Duration // an event older than this is clamped to its arrival; 0: none is
 	FutureMax     time.Duration // an event further ahead than this is clamped to its arrival; 0: none is

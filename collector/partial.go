@@ -3,8 +3,6 @@ package collector
 import (
 	"math/bits"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"github.com/lectern/lectern/wire"
 )
 
@@ -28,7 +26,7 @@ const sparesMax = 16
 type partials struct {
 	bytes int                      // of their memory
 	spare [partialClasses][][]byte // memory for more
-	whole []byte                   // a frame that came in pieces, while it is taken
+	whole []byte                   // room for a frame that came in pieces; nil while one is in it
 
 	// Those who stopped inside a frame, by when it began.
 	oldest, newest *connection
@@ -116,24 +114,27 @@ func (s *shard) makePartialRoom(but *connection) {
 			k = k.younger
 		}
 		s.refuse(wire.RefusedConnections)
-		if s.hangUp(k, wire.Header{}, wire.RefusedConnections, "too many connections stopped inside a frame, this one for the longest; send smaller frames, or connect later") == gnet.Close {
-			_ = k.conn.CloseWithCallback(nil)
-		}
+		s.dropOut(k, wire.RefusedConnections, "too many connections stopped inside a frame, this one for the longest; send smaller frames, or connect later")
 	}
 }
 
 // joined is the frame of this size that was put aside, with the rest of it from
-// what came now. It is good until the next one is joined.
+// what came now. While it waits for room, the shard is let go of, and another
+// connection may join one: so nobody else has its memory before parted.
 func (s *shard) joined(k *connection, size int, b []byte) (frame, rest []byte) {
 	n := size - len(k.partial)
 	p := &s.conns.partials
-	if p.whole == nil {
-		p.whole = make([]byte, 0, wire.FrameSizeMax)
+	whole := p.whole
+	if p.whole = nil; whole == nil {
+		whole = make([]byte, 0, wire.FrameSizeMax)
 	}
-	p.whole = append(append(p.whole[:0], k.partial...), b[:n]...)
+	whole = append(append(whole[:0], k.partial...), b[:n]...)
 	s.drop(k)
-	return p.whole, b[n:]
+	return whole, b[n:]
 }
+
+// parted takes back what joined gave.
+func (s *shard) parted(frame []byte) { s.conns.partials.whole = frame }
 
 // drop lets go of the frame that was put aside. Its memory goes to whoever needs
 // some next: a client would hold it for as long as it stays.

@@ -58,7 +58,7 @@ func (p *teller) number(n int) []byte {
 // connect makes a connection, where the source has any.
 func (p *teller) connect() {
 	s := p.shards[0]
-	p.conn = &connection{conn: deaf{}, shard: s}
+	p.conn = &connection{peer: loopPeer{deaf{}}, via: overTCP, shard: s}
 	s.Lock()
 	defer s.Unlock()
 	if p.conn.at = len(s.conns.list); p.way == acknowledged {
@@ -142,7 +142,7 @@ func (deaf) SetContext(any)                                      {}
 // over is the context of a newcomer that is one too many.
 type over struct{ deaf }
 
-func (over) Context() any { return &newcomer{over: true} }
+func (over) Context() any { return &newcomer{full: true} }
 
 // edited has the next seven events in a frame that is changed on its way, and goes
 // on behind it.

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
@@ -70,7 +68,7 @@ func (s *sessions) takeReplaced() []*connection {
 
 // hello begins a session. The shard's mutex is held.
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
-	s.tally.frames[overTCP]++
+	s.tally.frames[k.via]++
 	_, why := wire.ParseHello(h, h.Body(frame))
 	if why == wire.Accepted && h.Sealed() {
 		why = wire.RefusedSealed // there are no secrets
@@ -78,8 +76,8 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	if why == wire.Accepted && (k.started || k.session) {
 		why = wire.RefusedUnexpected
 	}
-	if why == wire.Accepted && s.streams.refuses(h.Stream) {
-		return s.refuseUnknown(h)
+	if why == wire.Accepted && !s.streams.takes(h.Stream, k.names) {
+		return s.refuseStream(h)
 	}
 	if why != wire.Accepted {
 		return s.refuseStranger(h, why)
@@ -91,7 +89,7 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 		return wire.Accepted
 	}
 	s.cuts.sessions.join(k)
-	if _, err := k.conn.Write(s.ack(k)); err != nil {
+	if k.peer.write(s.ack(k)) != nil {
 		k.lost = true
 	}
 	return wire.Accepted
@@ -124,9 +122,9 @@ func (s *shard) welcome(k *connection) {
 	case s.meet(k) || !company:
 		k.waits = false
 		s.cuts.sessions.join(k)
-		_ = k.conn.AsyncWrite(s.ack(k), nil)
+		k.peer.send(s.ack(k))
 	case s.steady-k.since > helloWaitMax.Milliseconds():
-		_ = k.conn.CloseWithCallback(nil) // its client comes back
+		k.peer.hangUp() // its client comes back
 	}
 }
 
@@ -198,12 +196,7 @@ func (k *connection) tell(durable, generation uint64) {
 		k.acked = max(k.acked, k.before)
 	}
 	s.tick()
-	_ = k.conn.AsyncWrite(s.ack(k), func(c gnet.Conn, err error) error {
-		if err == nil && c.OutboundBuffered() > ackBufferMax {
-			return c.Close() // it sends and never reads
-		}
-		return err
-	})
+	k.peer.send(s.ack(k))
 }
 
 // sealed makes known that what moved in the window of this generation is

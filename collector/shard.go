@@ -30,6 +30,7 @@ type shard struct {
 
 	generation uint64 // of the running window, the same on all shards
 	leaving    bool   // the collector ends: no more connections, nothing more of sessions
+	ended      bool   // nothing more is taken: the last cut comes
 
 	events  []wire.Event // what frames decode to; the first are accepted, and wait to be counted
 	moments [waitingMax]moment

@@ -517,7 +517,7 @@ func TestFullTable(t *testing.T) {
 	shed := s.tally.shed
 	s.tally.shed = 0
 	// A stream waits for long enough, whatever the machine does.
-	k := new(connection)
+	k := &connection{via: overTCP}
 	if n := fill(2, func(frame []byte) { b.stream(0, k, frame) }); n != 0 {
 		t.Error("shed although a cut could make room")
 	}

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/panjf2000/gnet/v2"
 )
 
 // quietFor is how long nothing must have come from sessions that have no credit
@@ -35,6 +33,9 @@ const (
 func (c *Collector) Stop(ctx context.Context) error {
 	c.close()
 	c.dismiss(ctx)
+	if c.secure != nil {
+		c.secure.stop()
+	}
 	var all sync.WaitGroup
 	for _, s := range c.shards {
 		all.Go(func() { c.halt(ctx, s) })
@@ -76,6 +77,9 @@ func (c *Collector) close() {
 		}
 	}
 	_ = c.listener.Close() // what waits in its queue is reset, and its client comes again
+	if c.secure != nil {
+		_ = c.secure.listener.Close()
+	}
 }
 
 // quiet takes the credit from all sessions and waits for what they had sent. What
@@ -99,11 +103,11 @@ func (c *Collector) quiet(ctx context.Context) {
 	})
 }
 
-// bytesOverTCP is how many bytes have come from clients of TCP.
+// bytesOverTCP is how many bytes have come from clients of TCP, with TLS or without.
 func (c *Collector) bytesOverTCP() (n uint64) {
 	for _, s := range c.shards {
 		s.Lock()
-		n += s.tally.bytes[overTCP]
+		n += s.tally.bytes[overTCP] + s.tally.bytes[overTLS]
 		s.Unlock()
 	}
 	return n
@@ -189,19 +193,22 @@ func (s *shard) farewell(sealed bool) {
 		if sealed && k.session && !k.waits {
 			last = s.finalAck(k)
 		}
-		_ = k.conn.AsyncWrite(last, func(c gnet.Conn, err error) error {
-			if err != nil {
-				return err
-			}
-			return shutdownWrite(c.Fd())
-		})
+		k.peer.bye(last)
 	}
+}
+
+// end takes nothing more.
+func (s *shard) end() {
+	s.Lock()
+	defer s.Unlock()
+	s.ended = true
 }
 
 // halt ends one loop, then takes what its UDP socket still holds: the duplicate
 // kept the socket open.
 func (c *Collector) halt(ctx context.Context, s *shard) {
 	close(s.halting)
+	defer s.end()
 	if err := s.engine.Stop(ctx); err != nil {
 		c.options.Logger.Warn("a loop did not stop in time", "error", err)
 		return

@@ -3,6 +3,7 @@ package collector
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,9 @@ type Stream struct {
 	KeysMax int    // keys between two cuts, of all loops together; 0: no limit of its own
 	RateMax int    // events a second; 0: no limit
 	Users   Users  // what is kept of who read
+	// Clients are the names in certificates by which clients of TLS may send it, and
+	// nobody else may; nil: anybody.
+	Clients []string
 }
 
 // Seal says whether a stream's frames must be sealed.
@@ -71,8 +75,15 @@ func newStreamTable(s *Streams) *streamTable {
 // find is what holds for a stream.
 func (t *streamTable) find(number uint16) *Stream { return &t.list[t.of[number]] }
 
-// refuses says whether a stream's frames are refused for its number.
-func (t *streamTable) refuses(number uint16) bool { return t.refuse && t.of[number] == 0 }
+// known says whether there is such a stream here.
+func (t *streamTable) known(number uint16) bool { return !t.refuse || t.of[number] != 0 }
+
+// takes says whether a stream's frames are taken from somebody with these names in a
+// certificate.
+func (t *streamTable) takes(number uint16, names []string) bool {
+	clients := t.find(number).Clients
+	return t.known(number) && (clients == nil || slices.ContainsFunc(names, func(name string) bool { return slices.Contains(clients, name) }))
+}
 
 // rules are what the operator says of streams, for all loops.
 type rules struct {
@@ -97,9 +108,13 @@ func (c *Collector) SetStreams(s Streams) {
 // its number.
 const nameless = math.MaxUint32
 
-// refuseUnknown counts a frame of a stream that there is not. Anybody can make such
-// numbers up, so it stands in the books of the reserved stream.
-func (s *shard) refuseUnknown(h *wire.Header) wire.Refusal {
+// refuseStream counts a frame of a stream that there is not, or that its sender may
+// not send. Anybody can make up numbers of streams that there are not, so it stands
+// in the books of the reserved one then.
+func (s *shard) refuseStream(h *wire.Header) wire.Refusal {
+	if s.streams.known(h.Stream) {
+		return s.refuseStranger(h, wire.RefusedStream)
+	}
 	s.tally.unplaced[wire.RefusedStream] += uint64(h.Count)
 	s.refuse(wire.RefusedStream)
 	s.unknownStream = uint32(h.Stream)
@@ -130,9 +145,12 @@ func (c *Collector) tellUnknown(now int64) {
 }
 
 // explain says more of a refusal than its word, where there is more to say.
-func (s *shard) explain(h *wire.Header, why wire.Refusal) string {
-	if why == wire.RefusedStream && s.streams.refuses(h.Stream) {
+func (s *shard) explain(k *connection, h *wire.Header, why wire.Refusal) string {
+	switch {
+	case why != wire.RefusedStream || s.streams.takes(h.Stream, k.names):
+		return "" // the word says it: the source belongs to another stream
+	case !s.streams.known(h.Stream):
 		return fmt.Sprintf("this collector has no stream %d; it takes those that its configuration names", h.Stream)
 	}
-	return ""
+	return fmt.Sprintf("stream %d is taken over TLS alone, from clients whose certificates have the right name", h.Stream)
 }

@@ -11,10 +11,12 @@ type transport uint8
 const (
 	overUDP transport = iota
 	overTCP
+	overTLS
+	overDoor // Collector.Take
 	transports
 )
 
-var transportWords = [transports]string{overUDP: "udp", overTCP: "tcp"}
+var transportWords = [transports]string{overUDP: "udp", overTCP: "tcp", overTLS: "tls", overDoor: "internal"}
 
 // tally is what one loop has counted since it started. Plain numbers under the
 // shard's mutex; summed when somebody asks.
