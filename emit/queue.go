@@ -122,7 +122,7 @@ func (q *queue) empty() bool { return q.head.serial == q.next.serial }
 // dropped that no frame tells of yet.
 func (q *queue) opened() int     { return q.extent.count }
 func (q *queue) skipped() uint64 { return word(q.mem, skipAt).Load() }
-func (q *queue) skip()           { word(q.mem, skipAt).Add(1) }
+func (q *queue) skip(n uint64)   { word(q.mem, skipAt).Add(n) }
 
 // tried is the sequence behind the newest that a send was tried of.
 func (q *queue) tried() uint64 { return word(q.mem, triedAt).Load() }

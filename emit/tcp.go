@@ -184,10 +184,7 @@ func (t *TCP) add(ctx context.Context, e *Event) error {
 			t.mu.Unlock()
 			return ErrFull
 		case Drop:
-			t.queue.skip()
-			t.overdue = true
-			t.stats.Events++
-			t.stats.Dropped++
+			t.drop(1)
 			t.mu.Unlock()
 			return nil
 		}
@@ -209,6 +206,33 @@ func (t *TCP) add(ctx context.Context, e *Event) error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// Skip numbers events that nobody gives to this emitter any more: it knows that
+// they were, and the collector's books show them as lost. They count as dropped. It
+// never waits; the error is ErrClosed or nil.
+func (t *TCP) Skip(events uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closing {
+		return ErrClosed
+	}
+	if events > 0 {
+		t.drop(events)
+		if !t.armed {
+			t.began, t.armed = time.Now(), true
+			t.timer.Reset(t.options.FlushAge)
+		}
+	}
+	return nil
+}
+
+// drop numbers events that are not kept.
+func (t *TCP) drop(events uint64) {
+	t.queue.skip(events)
+	t.overdue = true
+	t.stats.Events += events
+	t.stats.Dropped += events
 }
 
 // take puts e into the open frame, or into the one after it, false where there
@@ -263,7 +287,7 @@ func (t *TCP) tick() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.armed = false
-	if t.over || t.queue.opened() == 0 {
+	if t.over || t.queue.opened() == 0 && t.queue.skipped() == 0 {
 		return
 	}
 	if wait := t.options.FlushAge - time.Since(t.began); wait > 0 {
