@@ -39,6 +39,10 @@ run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/, 
 	@echo 'Rows are stored every $(LECTERN_WINDOW_FLUSH_INTERVAL) here (LECTERN_WINDOW_FLUSH_INTERVAL), so that you see them soon; by default once a minute.'
 	./bin/lectern serve
 
+.PHONY: run-edge
+run-edge: build ## run an edge for browsers on 127.0.0.1:8480, beside "make run"
+	./bin/lectern edge
+
 .PHONY: run-clickhouse
 run-clickhouse: build ## the same on a ClickHouse that is there (LECTERN_CLICKHOUSE_ADDRESS, …_USER, …_PASSWORD)
 	./bin/lectern schema --apply

@@ -10,8 +10,8 @@ export function start(options) {
   // An edge takes bodies of 8 KiB, and browsers 64 KiB of keepalive requests.
   const perBody = 25, kept = 200;
 
-  const page = [...crypto.getRandomValues(new Uint8Array(8))].map(b => b.toString(16).padStart(2, '0')).join('');
-  let queue = [], numbered = 0, wait;
+  const draw = () => [...crypto.getRandomValues(new Uint8Array(8))].map(b => b.toString(16).padStart(2, '0')).join('');
+  let page = draw(), queue = [], numbered = 0, added = 0, wait;
   let content, user = options.user, engaged = 0, last = 0, until = 0, running, furthest = 0, told;
 
   const visible = () => doc.visibilityState != 'hidden';
@@ -48,7 +48,10 @@ export function start(options) {
   };
 
   const add = kind => {
-    const e = { n: numbered++, at: now(), kind, content };
+    const t = now();
+    // An edge forgets a page that was silent for long.
+    if (!queue.length && t - added > 12e5) { page = draw(); numbered = 0; }
+    const e = { n: numbered++, at: added = t, kind, content };
     if (kind != 'open') {
       told = e.progress = progress();
       e.dwell = Math.round(engaged);

@@ -71,6 +71,22 @@ const checked = ` is good. In effect:
   clickhouse.tls_ca           ""
   clickhouse.answer_max       "5m"
   clickhouse.retention        "0s"
+  edge.address                "127.0.0.1:8480"
+  edge.ops_address            "127.0.0.1:8481"
+  edge.collector              "127.0.0.1:8420"
+  edge.dir                    "data/edge"
+  edge.queue_size             "64MiB"
+  edge.trusted_proxies        ""
+  edge.pages_max              200000
+  edge.page_idle_max          "45m"
+  edge.budget_rate            200
+  edge.budget_burst           2000
+  edge.origins                "refuse"
+  edge.bots                   "refuse"
+  edge.previews               "refuse"
+  edge.data_centers           "refuse"
+  edge.budgets                "refuse"
+  edge.data_center_file       ""
   log.level                   "info"
   log.format                  "text"
 

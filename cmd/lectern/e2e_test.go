@@ -145,7 +145,7 @@ func serveBy(t testing.TB, config string, command *exec.Cmd) *served {
 	return d
 }
 
-var readyLine = regexp.MustCompile(`msg="lectern is ready" events=(\S+) operations=(\S+)`)
+var readyLine = regexp.MustCompile(`msg="(?:lectern|the edge) is ready" (?:events|pages)=(\S+) operations=(\S+)`)
 
 func (d *served) listen(pipe io.Reader) {
 	defer close(d.finished)

@@ -53,6 +53,7 @@ type command struct {
 func (p *process) commands() []command {
 	return []command{
 		{"serve", "receive events, count them and store what was counted", serveHelp, p.runServe},
+		{"edge", "take events from browsers and proxies, and bring them to a collector", edgeHelp, p.runEdge},
 		{"check", "say what is wrong with the configuration, and what memory it may take", checkHelp, p.runCheck},
 		{"emit", "send the events of an access log, or made-up ones", emitHelp, func(ctx context.Context, args []string) int {
 			return runEmit(ctx, args, p.stdin, p.stdout, p.stderr)

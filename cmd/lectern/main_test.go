@@ -70,6 +70,7 @@ Usage:
 Commands:
 
   serve      receive events, count them and store what was counted
+  edge       take events from browsers and proxies, and bring them to a collector
   check      say what is wrong with the configuration, and what memory it may take
   emit       send the events of an access log, or made-up ones
   top        show what is read most

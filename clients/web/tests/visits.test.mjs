@@ -195,6 +195,18 @@ test('a long outage is bounded, and what was dropped shows in the numbers', asyn
   for (const { body } of edge.bodies) assert.ok(body.length < 8192);
 });
 
+test('a page that was silent for 20 minutes begins another numbering', async () => {
+  await visit('', async v => {
+    await v.pass(20000);
+    await v.pass(21 * 60000);
+    await v.move(); await v.pass(20000);
+  });
+  const told = edge.bodies.map(b => JSON.parse(b.body));
+  assert.deepEqual(told.map(b => b.first), [0, 1, 0]);
+  assert.equal(told[0].page, told[1].page);
+  assert.notEqual(told[1].page, told[2].page);
+});
+
 // Visits by chance, against a plain account of what a reader did.
 test('engaged time of random visits', async t => {
   const seed = Number(process.env.LECTERN_TEST_SEED || Date.now() % 2 ** 31);

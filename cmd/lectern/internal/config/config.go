@@ -29,6 +29,8 @@ type Config struct {
 
 	ClickHouse ClickHouse
 
+	Edge Edge
+
 	Log Log
 }
 
@@ -159,7 +161,8 @@ func Defaults() Config {
 			Address: "127.0.0.1:9000", Database: "lectern", User: "default",
 			Compression: "lz4", TLS: "off", AnswerMax: 5 * time.Minute,
 		},
-		Log: Log{Level: slog.LevelInfo, Format: "text"},
+		Edge: edgeDefaults,
+		Log:  Log{Level: slog.LevelInfo, Format: "text"},
 	}
 }
 

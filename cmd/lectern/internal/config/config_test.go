@@ -123,6 +123,8 @@ share = 30
 keys_max = 100
 rate_max = 1_000_000_000
 users = "daily"
+readers = "none"
+origins = "https://a.example,http://b.example:8080"
 [stream.a]
 number = 0
 [spool]
@@ -145,6 +147,23 @@ tls = "on"
 tls_ca = "/etc/ca.pem"
 answer_max = "90s"
 retention = "0s"
+[edge]
+address = ":8500"
+ops_address = ":8501"
+collector = "lectern:8420"
+dir = "/srv/edge"
+queue_size = "1GiB"
+trusted_proxies = "10.0.0.0/8,::1"
+pages_max = 100
+page_idle_max = "1h"
+budget_rate = 5
+budget_burst = 50
+origins = "off"
+bots = "shadow"
+previews = "off"
+data_centers = "shadow"
+budgets = "off"
+data_center_file = "/etc/clouds"
 [log]
 level = "debug"
 format = "json"
@@ -171,8 +190,8 @@ func TestLoad(t *testing.T) {
 		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
 		Named: []Stream{
-			{"a", 0, "", "off", 1, 0, 0, "stored"},
-			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily"},
+			{"a", 0, "", "off", 1, 0, 0, "stored", "account", ""},
+			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily", "none", "https://a.example,http://b.example:8080"},
 		},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
@@ -180,6 +199,10 @@ func TestLoad(t *testing.T) {
 		ClickHouse: ClickHouse{
 			Address: "a:9000,[::1]:9001", Database: "reading", User: "lectern", Password: "(hidden)",
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
+		},
+		Edge: Edge{
+			":8500", ":8501", "lectern:8420", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},
 	}
@@ -325,6 +348,14 @@ func TestProblems(t *testing.T) {
 		{"[stop]\ndrain_time = \"-1s\"\n", `:2: stop.drain_time: -1s is out of range: 0s to 1h`},
 		{"[stop]\ngrace = \"4s\"\n", `:2: stop.grace: 4s is out of range: 5s to 1h`},
 
+		{"[edge]\ncollector = \":8420\"\n", `:2: edge.collector: ":8420" leads nowhere: a host and its port are wanted`},
+		{"[edge]\ntrusted_proxies = \"10.0.0.0/8,proxy\"\n", `:2: edge.trusted_proxies: "proxy" is not a network, such as "10.0.0.0/8" or "2001:db8::/32"`},
+		{"[edge]\npage_idle_max = \"20m\"\n", `:2: edge.page_idle_max: 20m is out of range: 30m to 7d`},
+		{"[edge]\nbots = \"on\"\n", `:2: edge.bots: "on" is not one of "refuse", "shadow", "off"`},
+		{"[stream.a]\nnumber = 1\norigins = \"news.example\"\n",
+			`:3: stream.a.origins: "news.example" is not an origin, such as "https://news.example": a scheme and a host, without a path`},
+		{"[edge]\nops_address = \"127.0.0.1:8480\"\n", `:2: edge.ops_address: edge.ops_address 127.0.0.1:8480 and edge.address 127.0.0.1:8480 have the same port`},
+
 		// Keys that contradict each other.
 		{"[stop]\ndrain_time = \"21s\"\n", `:2: stop.drain_time: drain_time 21s leaves less than 5s of grace 25s for the last cut, its seal and its block`},
 		{"[stop]\ndrain_time = \"50s\"\ngrace = \"55s\"\n", ""},
@@ -404,7 +435,7 @@ func TestEnvironment(t *testing.T) {
 		"LECTERN_WINDOW_LATEMAX=1s":          "[LECTERN_WINDOW_LATEMAX: unknown variable; did you mean LECTERN_WINDOW_LATE_MAX?]",
 		"LECTERN_OPS_PORT=yes":               "[LECTERN_OPS_PORT: unknown variable]",
 		"LECTERN_OPS_SERVICE_HOST=lectern":   "[LECTERN_OPS_SERVICE_HOST: unknown variable; did you mean LECTERN_OPS_ALLOWED_HOSTS?]",
-		"LECTERN_SERVICE_HOSTS=10.0.0.1":     "[LECTERN_SERVICE_HOSTS: unknown variable]",
+		"LECTERN_SERVICE_HOSTS=10.0.0.1":     "[LECTERN_SERVICE_HOSTS: unknown variable; did you mean LECTERN_EDGE_BOTS?]",
 		"LECTERN_PORTS=1":                    "[LECTERN_PORTS: unknown variable]",
 		"LECTERN_LISTEN_LOOPS=x":             `[LECTERN_LISTEN_LOOPS: "x" is not an integer]`,
 		"LECTERN_LISTEN_LOOPS=":              `[LECTERN_LISTEN_LOOPS: "" is not an integer]`,

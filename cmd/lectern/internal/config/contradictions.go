@@ -38,6 +38,10 @@ func (l *loader) findContradictions() {
 	l.checkSpool()
 	l.checkClickHouse()
 	l.checkStreams()
+	if sharePort(c.Edge.Address, c.Edge.OpsAddress) {
+		l.contradiction([]string{"edge.ops_address", "edge.address"},
+			"edge.ops_address %s and edge.address %s have the same port", c.Edge.OpsAddress, c.Edge.Address)
+	}
 }
 
 // checkClickHouse sees to it that no receipt goes before its block is let go of.

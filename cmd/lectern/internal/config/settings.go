@@ -85,10 +85,12 @@ func (c *Config) settings() []setting {
 		file("clickhouse.tls_ca", &c.ClickHouse.TLSCA),
 		duration("clickhouse.answer_max", &c.ClickHouse.AnswerMax, 5*time.Second, day),
 		limit("clickhouse.retention", &c.ClickHouse.Retention, day, 36500*day),
-
+	}
+	all = append(all, c.Edge.settings()...)
+	all = append(all,
 		level("log.level", &c.Log.Level),
 		word("log.format", &c.Log.Format, "text", "json"),
-	}
+	)
 	for i := range c.Named {
 		all = append(all, c.Named[i].settings()...)
 	}

@@ -31,12 +31,16 @@ type Stream struct {
 	KeysMax int    // between two cuts; 0: no limit of its own
 	RateMax int    // events a second; 0: no limit
 	Users   string // "stored", "daily" or "none"
+
+	// What an edge takes for it.
+	Readers string // by what it tells readers apart: "account", "daily" or "none"
+	Origins string // of pages that may send for it, with commas between them; empty: all
 }
 
 // streamDefaults is what holds for every key of a [stream.NAME] that nobody sets,
 // but its number.
 func streamDefaults(name string) Stream {
-	return Stream{Name: name, Number: noNumber, Seal: "off", Share: 1, Users: "stored"}
+	return Stream{Name: name, Number: noNumber, Seal: "off", Share: 1, Users: "stored", Readers: "account"}
 }
 
 // noNumber is the number of a stream that has none.
@@ -65,6 +69,8 @@ func (s *Stream) settings() []setting {
 		count(key("keys_max"), &s.KeysMax, 0, 1<<28),
 		count(key("rate_max"), &s.RateMax, 0, rateMaxMax),
 		word(key("users"), &s.Users, usersWords...),
+		word(key("readers"), &s.Readers, "account", "daily", "none"),
+		origins(key("origins"), &s.Origins),
 	}
 }
 

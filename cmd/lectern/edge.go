@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/cmd/lectern/internal/edge"
+	"github.com/lectern/lectern/cmd/lectern/internal/ops"
+	"github.com/lectern/lectern/collector"
+	"github.com/lectern/lectern/emit"
+)
+
+const edgeHelp = `Take read events from browsers and proxies, and bring them to a collector.
+
+Usage:
+
+  lectern edge [--config FILE]
+
+It reads the section [edge] and the streams of the configuration that "lectern
+serve" has. What it takes is kept in queues on disk until the collector has
+acknowledged it, each event once, whatever is killed.
+
+SIGTERM or SIGINT ends it: it takes no more, and sends what waits, for stop.grace
+at the longest; what that does not take stays in the queues for the next start. A
+second signal ends it at once, and loses nothing that was answered.
+
+Exit status: 0 when it ended as told; 1 when it could not start, or cannot go on; 2
+when the arguments make no sense.
+`
+
+// runEdge is `lectern edge`: it works until ctx ends.
+func (p *process) runEdge(ctx context.Context, args []string) int {
+	flags := newFlags("edge")
+	path := flags.String("config", "", "")
+	if code, done := p.parse(flags, args, edgeHelp); done {
+		return code
+	}
+	c, ok := p.load(flags, *path)
+	if !ok {
+		return 1
+	}
+	output := newLogOutput(p.stderr)
+	logger := newLogger(&c, output)
+	defer outliveTerminal(logger)()
+	err := runEdgeUntil(ctx, &c, logger, output)
+	output.close()
+	if err != nil {
+		return p.fail("edge", err)
+	}
+	return 0
+}
+
+func runEdgeUntil(ctx context.Context, c *config.Config, logger *slog.Logger, output *logOutput) error {
+	set := metrics.NewSet()
+	set.RegisterMetricsWriter(output.writeMetrics)
+	server := ops.New(ops.Options{
+		Address: c.Edge.OpsAddress, Hosts: c.Ops.Hosts(), ConnectionsMax: config.OpsConnectionsMax,
+		Version: buildVersion(), Metrics: set, Logger: logger,
+	})
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	defer server.Close()
+	o, err := edgeOptions(c, logger)
+	if err != nil {
+		return err
+	}
+	o.Metrics = set
+	e, err := edge.Open(o)
+	if err != nil {
+		return err
+	}
+	e.Start()
+	server.Start(edgeOps{e})
+	logger.Info("the edge is ready", "pages", e.Address(), "operations", server.Address(), "collector", c.Edge.Collector,
+		"streams", len(o.Streams), "queues", c.Edge.Dir, "version", buildVersion())
+	<-ctx.Done()
+	logger.Info("the edge is stopping: what waits is sent")
+	server.Stopping()
+	end, cancel := context.WithTimeout(context.Background(), c.Stop.Grace)
+	defer cancel()
+	if err := e.Close(end); err != nil {
+		logger.Warn("not all was acknowledged", "error", err)
+	}
+	return nil
+}
+
+// edgeOptions is what the configuration says of an edge.
+func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
+	salts := &salts{dir: c.Edge.Dir, logger: logger}
+	if err := os.MkdirAll(c.Edge.Dir, 0o700); err != nil {
+		return edge.Options{}, fmt.Errorf("cannot make the directory of the queues; check edge.dir: %w", err)
+	}
+	if err := salts.load(c.Streams.SaltFile); err != nil {
+		return edge.Options{}, err
+	}
+	rules, err := edgeRules(&c.Edge)
+	if err != nil {
+		return edge.Options{}, err
+	}
+	return edge.Options{
+		Address: c.Edge.Address, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
+		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
+		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
+		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,
+		Dial: func(s *edge.Stream, dir string) (edge.Queue, error) {
+			return emit.DialTCP(context.Background(), c.Edge.Collector, emit.Options{
+				Stream: s.Number, Queue: dir, BufferSize: c.Edge.QueueSize, OnFull: emit.Fail, Background: true,
+				SourceEnded: func(err *emit.SourceEndedError) {
+					logger.Error("the collector forgot what was sent to it", "stream", s.Name, "error", err)
+				},
+			})
+		},
+		Logger: logger, Now: time.Now,
+	}, nil
+}
+
+// edgeStreams are the streams that an edge takes.
+func edgeStreams(c *config.Config) []edge.Stream {
+	if len(c.Named) == 0 {
+		return []edge.Stream{{Name: "default"}}
+	}
+	identities := map[string]edge.Identity{"account": edge.Account, "daily": edge.Daily, "none": edge.None}
+	var all []edge.Stream
+	for _, s := range c.Named {
+		one := edge.Stream{Name: s.Name, Number: uint16(s.Number), Identity: identities[s.Readers]}
+		if s.Origins != "" {
+			one.Origins = strings.Split(s.Origins, ",")
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func edgeRules(c *config.Edge) (edge.Rules, error) {
+	modes := map[string]edge.Mode{"refuse": edge.Refuse, "shadow": edge.Shadow, "off": edge.Off}
+	rules := edge.Rules{
+		Origin: modes[c.Origins], Bot: modes[c.Bots], Preview: modes[c.Previews], DataCenter: modes[c.DataCenters], Budget: modes[c.Budgets],
+	}
+	var err error
+	if c.DataCenterFile != "" {
+		rules.DataCenters, err = readNetworks(c.DataCenterFile)
+	}
+	return rules, err
+}
+
+// networkFileMax is the longest file of networks that is read.
+const networkFileMax = 4 << 20
+
+func readNetworks(path string) ([]netip.Prefix, error) {
+	text, err := readShort(path, networkFileMax)
+	var list []netip.Prefix
+	if err == nil {
+		list, err = config.ParseNetworks(string(text))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read edge.data_center_file %s: %w", path, err)
+	}
+	return list, nil
+}
+
+// edgeOps is an edge as the operations server tells of it.
+type edgeOps struct{ *edge.Edge }
+
+// Gone is part of ops.Daemon.
+func (e edgeOps) Gone() error { return e.Healthy() }
+
+// Full is part of ops.Daemon: pages are told to come again, and no other edge could
+// take more while the collector is away.
+func (edgeOps) Full() bool { return false }
+
+// SinceHeartbeat is part of ops.Daemon: an edge has no loops that could hang.
+func (edgeOps) SinceHeartbeat() time.Duration { return 0 }
+
+// Unpark is part of ops.Daemon: nothing is parked here.
+func (edgeOps) Unpark() int { return 0 }
+
+// WorstSources is part of ops.Daemon: what an edge sends, its collector knows.
+func (edgeOps) WorstSources(int, string) []collector.SourceState { return nil }

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Edge is for `lectern edge`.
+type Edge struct {
+	Address        string // host:port for pages
+	OpsAddress     string // host:port of its health and metrics
+	Collector      string // host:port of the collector's TCP socket
+	Dir            string // of its queues
+	QueueSize      int    // bytes of each stream's queue
+	TrustedProxies string // networks with commas between them; empty: none
+	PagesMax       int
+	PageIdleMax    time.Duration
+	BudgetRate     int    // events a second of one network
+	BudgetBurst    int    // and at once
+	Origins        string // "refuse", "shadow" or "off", as the next ones
+	Bots           string
+	Previews       string
+	DataCenters    string
+	Budgets        string
+	DataCenterFile string // networks, one a line; empty: none
+}
+
+var edgeDefaults = Edge{
+	Address: "127.0.0.1:8480", OpsAddress: "127.0.0.1:8481", Collector: "127.0.0.1:8420", Dir: "data/edge", QueueSize: 64 << 20,
+	PagesMax: 200_000, PageIdleMax: 45 * time.Minute, BudgetRate: 200, BudgetBurst: 2000,
+	Origins: "refuse", Bots: "refuse", Previews: "refuse", DataCenters: "refuse", Budgets: "refuse",
+}
+
+// Proxies are the networks of TrustedProxies, one by one.
+func (e *Edge) Proxies() []netip.Prefix {
+	list, _ := parseNetworks(strings.Split(e.TrustedProxies, ",")) // checked when it was set
+	return list
+}
+
+// settings is every key of the edge.
+func (e *Edge) settings() []setting {
+	rule := func(key string, to *string) setting { return word(key, to, "refuse", "shadow", "off") }
+	return []setting{
+		address("edge.address", &e.Address),
+		address("edge.ops_address", &e.OpsAddress),
+		hostAddress("edge.collector", &e.Collector),
+		path("edge.dir", &e.Dir),
+		size("edge.queue_size", &e.QueueSize, 1<<20, 1<<30),
+		networks("edge.trusted_proxies", &e.TrustedProxies),
+		count("edge.pages_max", &e.PagesMax, 100, 10_000_000),
+		duration("edge.page_idle_max", &e.PageIdleMax, 30*time.Minute, 7*day),
+		count("edge.budget_rate", &e.BudgetRate, 1, 1_000_000),
+		count("edge.budget_burst", &e.BudgetBurst, 25, 10_000_000),
+		rule("edge.origins", &e.Origins),
+		rule("edge.bots", &e.Bots),
+		rule("edge.previews", &e.Previews),
+		rule("edge.data_centers", &e.DataCenters),
+		rule("edge.budgets", &e.Budgets),
+		file("edge.data_center_file", &e.DataCenterFile),
+	}
+}
+
+// hostAddress is host:port to connect to.
+func hostAddress(key string, to *string) setting {
+	s := address(key, to)
+	set := s.set
+	s.set = func(text string) error {
+		before := *to
+		if err := set(text); err != nil {
+			return err
+		}
+		if strings.HasPrefix(text, ":") || strings.HasSuffix(text, ":0") {
+			*to = before
+			return fmt.Errorf("%s leads nowhere: a host and its port are wanted", quote(text))
+		}
+		return nil
+	}
+	return s
+}
+
+// networks is a list of networks.
+func networks(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "10.0.0.0/8" or "10.0.0.0/8,fd00::/8"`, takes: asString,
+		set: func(text string) error {
+			if _, err := parseNetworks(strings.Split(text, ",")); err != nil {
+				return err
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
+// ParseNetworks reads networks, one in each line: "10.0.0.0/8", or an address
+// alone. What stands behind a # is a comment.
+func ParseNetworks(text string) ([]netip.Prefix, error) {
+	var lines []string
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return parseNetworks(lines)
+}
+
+func parseNetworks(parts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, part := range parts {
+		if part == "" {
+			continue
+		}
+		network, err := netip.ParsePrefix(part)
+		if a, alone := netip.ParseAddr(part); alone == nil {
+			network, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf(`%s is not a network, such as "10.0.0.0/8" or "2001:db8::/32"`, quote(part))
+		}
+		list = append(list, network.Masked())
+	}
+	return list, nil
+}
+
+// origins is a list of origins of pages, as browsers write them.
+func origins(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "https://news.example" or "https://news.example,https://m.news.example"`, takes: asString,
+		set: func(text string) error {
+			for _, part := range strings.Split(text, ",") {
+				rest, ok := strings.CutPrefix(part, "https://")
+				if !ok {
+					rest, ok = strings.CutPrefix(part, "http://")
+				}
+				if text != "" && (!ok || rest == "" || strings.ContainsAny(rest, "/?#@ ")) {
+					return fmt.Errorf(`%s is not an origin, such as "https://news.example": a scheme and a host, without a path`, quote(part))
+				}
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}

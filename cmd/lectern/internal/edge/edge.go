@@ -1,0 +1,222 @@
+// Package edge takes read events from those who cannot speak the protocol of
+// collectors (browsers, php-fpm, proxies), and brings them there: each once, over
+// acknowledged TCP, out of a queue on disk.
+//
+// A door reads what comes, in the way of those who use it, and says for each thing
+// whether it was taken, or a Reason. What was taken is in the queue of its stream,
+// and outlives a kill of this process.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// Options configure an Edge.
+type Options struct {
+	Address string   // host:port of the HTTP door
+	Dir     string   // of the queues, one for each stream
+	Streams []Stream // those that are taken; every other is refused
+	// Proxies are networks that are believed when they say for whom they ask.
+	Proxies []netip.Prefix
+	// Salt is what the readers of a day, since 1970 in UTC, are hashed with.
+	Salt func(day int64) Salt
+	// PagesMax is how many pages of each stream are known at once, and PageIdleMax
+	// how long a page may be silent before it is forgotten.
+	PagesMax    int
+	PageIdleMax time.Duration
+	// BudgetRate is how many events a second one network may send, an IPv4 address
+	// or an IPv6 /64, and BudgetBurst how many at once.
+	BudgetRate, BudgetBurst int
+	Rules                   Rules
+	// Dial opens the queue of a stream in a directory, whether the collector is there
+	// or not. Its Add must fail where there is no room, and not wait.
+	Dial    func(s *Stream, dir string) (Queue, error)
+	Metrics *metrics.Set
+	Logger  *slog.Logger
+	Now     func() time.Time
+}
+
+// Stream is one stream that an edge takes.
+type Stream struct {
+	Name     string
+	Number   uint16
+	Identity Identity
+	// Origins are those of the pages that may send for it, as browsers write them:
+	// "https://news.example". Empty: all.
+	Origins []string
+}
+
+// Edge is one edge. Its methods may be called by several goroutines at once.
+type Edge struct {
+	options  Options
+	streams  map[string]*stream // by name, and by number in decimal
+	all      []*stream
+	readers  readers
+	proxies  proxies
+	budgets  *budgets
+	http     *door
+	listener net.Listener
+	serving  *http.Server
+	ticking  sync.WaitGroup
+	stop     context.CancelFunc
+	broken   atomic.Pointer[error]
+}
+
+// Open opens the queues, and listens. What a former process left in them goes to
+// the collector from now on; what is new is taken when Start is called.
+func Open(o Options) (*Edge, error) {
+	e := &Edge{options: o, streams: make(map[string]*stream), readers: readers{salt: o.Salt}, proxies: o.Proxies, budgets: newBudgets(o.BudgetRate, o.BudgetBurst)}
+	if len(o.Streams) == 0 {
+		return nil, errors.New("an edge needs a stream: name one in the configuration, [stream.NAME] with its number")
+	}
+	l, err := net.Listen("tcp", o.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for pages on %s; check edge.address: %w", o.Address, err)
+	}
+	e.listener = l
+	for i := range o.Streams {
+		s, err := e.openStream(&o.Streams[i])
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("stream %s: %w", o.Streams[i].Name, err), e.abandon())
+		}
+		e.all = append(e.all, s)
+		e.streams[s.Name], e.streams[strconv.Itoa(int(s.Number))] = s, s
+	}
+	e.http = e.newDoor("http")
+	e.serving = e.server()
+	e.register()
+	return e, nil
+}
+
+// openStream opens the queue of a stream, and what is known of its pages.
+func (e *Edge) openStream(o *Stream) (*stream, error) {
+	dir := filepath.Join(e.options.Dir, o.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the directory of its queue; check edge.dir: %w", err)
+	}
+	position, known, err := emit.QueuePosition(dir)
+	if err != nil {
+		known = false // it is set aside when it is opened
+	}
+	s := &stream{Stream: *o, pages: newPages(e.options.PagesMax, e.options.PageIdleMax)}
+	if s.queue, err = e.options.Dial(o, dir); err != nil {
+		return nil, err
+	}
+	if s.journal, err = openJournal(dir, s.pages, position, known); err != nil {
+		return nil, errors.Join(err, s.queue.Close(context.Background()))
+	}
+	return s, nil
+}
+
+// abandon closes what Open has opened.
+func (e *Edge) abandon() error {
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, s := range e.all {
+		_ = s.close(done) // what waits stays in the queue
+	}
+	return e.listener.Close()
+}
+
+// Address is where pages are listened to.
+func (e *Edge) Address() string { return e.listener.Addr().String() }
+
+// tickInterval is how often pages are looked at that have gone.
+const tickInterval = time.Second
+
+// Start takes events, until Close.
+func (e *Edge) Start() {
+	ctx, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.ticking.Go(func() {
+		tick := time.NewTicker(tickInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				e.tick(e.options.Now())
+			}
+		}
+	})
+	e.ticking.Go(func() {
+		if err := e.serving.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
+			e.fail(fmt.Errorf("no more pages are listened to: %w", err))
+		}
+	})
+}
+
+// tick forgets the pages that have gone.
+func (e *Edge) tick(now time.Time) {
+	for _, s := range e.all {
+		if err := s.tick(now); err != nil {
+			e.fail(err)
+		}
+	}
+}
+
+// fail remembers why the edge is not healthy.
+func (e *Edge) fail(err error) {
+	if e.broken.Swap(&err) == nil {
+		e.options.Logger.Error("the edge does not work as it should; see to its disk", "error", err)
+	}
+}
+
+// Healthy returns what is wrong with this edge, if anything is.
+func (e *Edge) Healthy() error {
+	if err := e.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close takes nothing more, and sends what waits until ctx ends. The rest stays on
+// disk, for the next edge with the directory; then the error says how much it is.
+func (e *Edge) Close(ctx context.Context) error {
+	err := e.serving.Shutdown(ctx)
+	if err != nil {
+		err = e.serving.Close()
+	}
+	e.stop()
+	e.ticking.Wait()
+	var closing sync.WaitGroup
+	errs := make([]error, len(e.all))
+	for i, s := range e.all {
+		closing.Go(func() { errs[i] = s.close(ctx) })
+	}
+	closing.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
+// stream is the one of this name or number, nil where there is none.
+func (e *Edge) stream(name string) *stream { return e.streams[name] }
+
+// spend takes events off the budget of who sends them.
+func (e *Edge) spend(d *door, from *sender, events int, now time.Time) Reason {
+	mode := e.options.Rules.Budget
+	if mode == Off || e.budgets.spend(from.address, events, now) {
+		return Taken
+	}
+	if mode == Shadow {
+		d.shadows[Budget].Inc()
+		return Taken
+	}
+	return Budget
+}

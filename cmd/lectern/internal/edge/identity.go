@@ -1,0 +1,84 @@
+package edge
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// Identity says by what readers of a stream are told apart.
+type Identity uint8
+
+// What readers can be told apart by.
+const (
+	Account Identity = iota // the id that the page gives; without one, nobody
+	Daily                   // a keyed hash of address, agent and stream, which says nothing tomorrow
+	None                    // not at all
+)
+
+// Salt is what the readers of a day are hashed with.
+type Salt [16]byte
+
+const daySeconds = 86400
+
+// readers tells readers apart. Its methods may be called by several goroutines at
+// once.
+type readers struct {
+	salt func(day int64) Salt // of a day since 1970, UTC
+
+	mu   sync.Mutex // protects the fields below
+	day  int64
+	held Salt
+}
+
+// of is the id of who sent something: 0 for nobody in particular.
+func (r *readers) of(s *Stream, from *sender, user string, now time.Time) uint64 {
+	switch {
+	case from.private || s.Identity == None:
+		return 0
+	case s.Identity == Account:
+		if user == "" {
+			return 0
+		}
+		return emit.ID(user)
+	}
+	salt := r.today(now.Unix() / daySeconds)
+	mac := hmac.New(sha256.New, salt[:])
+	// Each part has its length in front, so that no two readers have the same text.
+	for _, part := range []string{reader(from.address), from.agent, s.Name} {
+		var size [4]byte
+		binary.LittleEndian.PutUint32(size[:], uint32(len(part)))
+		mac.Write(size[:])
+		mac.Write([]byte(part))
+	}
+	return max(1, binary.LittleEndian.Uint64(mac.Sum(nil)))
+}
+
+// reader is an address as a reader has it: of IPv6 the network, since the rest
+// changes by itself.
+func reader(a netip.Addr) string {
+	network := networkOf(a)
+	b := network.As16()
+	return string(b[:])
+}
+
+func (r *readers) today(day int64) Salt {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.day != day || r.held == (Salt{}) {
+		r.day, r.held = day, r.salt(day)
+	}
+	return r.held
+}
+
+// sender is who sent something, as far as an edge knows.
+type sender struct {
+	address netip.Addr
+	agent   string
+	private bool // he does not want to be told from others (Sec-GPC, DNT)
+}

@@ -1,0 +1,160 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// Queue takes events and keeps them until the collector has them: an emit.TCP with
+// a queue on disk, of which Add fails with emit.ErrFull and does not wait.
+type Queue interface {
+	Add(emit.Event) error
+	// Skip numbers events that will never come, so that they show as lost.
+	Skip(events uint64) error
+	Position() (p emit.Position, ok bool)
+	Stats() emit.Stats
+	Close(context.Context) error
+}
+
+// batch is what came in one piece: the events of one page, or of no page.
+type batch struct {
+	page   uint64 // 0: events without numbers
+	first  uint64 // the number of the first event
+	events []emit.Event
+}
+
+// stream brings the events of one stream to its queue. Its methods may be called
+// by several goroutines at once.
+type stream struct {
+	Stream
+
+	mu      sync.Mutex // protects all that follows
+	queue   Queue
+	pages   *pages
+	journal *journal
+	again   uint64 // events that had been taken already
+	missing uint64 // events that pages numbered and that never came
+	evicted uint64 // pages that were forgotten for want of room
+}
+
+// take brings a batch to the queue, as a whole. The error says more where the
+// reason is Broken.
+func (s *stream) take(b *batch, now time.Time) (Reason, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.page == 0 {
+		return s.addAll(b.events)
+	}
+	before := page{id: b.page}
+	if one := s.pages.find(b.page); one != nil {
+		before = *one
+	}
+	if b.first > before.end+numbersAhead {
+		return OutOfRange, nil
+	}
+	fresh := make([]int, 0, len(b.events))
+	after := before
+	after.last = now
+	for i := range b.events {
+		if n := b.first + uint64(i); after.fresh(n) {
+			after.take(n)
+			fresh = append(fresh, i)
+		}
+	}
+	s.again += uint64(len(b.events) - len(fresh))
+	if len(fresh) == 0 {
+		return Taken, nil
+	}
+	position, ok := s.queue.Position()
+	if !ok {
+		return Full, nil // it is closed
+	}
+	if err := s.journal.write(&record{page: after, added: len(fresh), position: position}); err != nil {
+		return Broken, err
+	}
+	for k, i := range fresh {
+		if err := s.queue.Add(b.events[i]); err != nil {
+			return s.takenInPart(&before, b.first, fresh[:k], now, err)
+		}
+	}
+	s.pages.put(after)
+	return Taken, s.forget(now)
+}
+
+// takenInPart puts right what the journal says, after some events of a batch found
+// no room. They are in the queue: when the page sends all again, they count once.
+func (s *stream) takenInPart(before *page, first uint64, added []int, now time.Time, why error) (Reason, error) {
+	after := *before
+	after.last = now
+	for _, i := range added {
+		after.take(first + uint64(i))
+	}
+	if err := s.journal.write(&record{page: after}); err != nil {
+		return Broken, err
+	}
+	s.pages.put(after)
+	if errors.Is(why, emit.ErrFull) || errors.Is(why, emit.ErrClosed) {
+		return Full, nil
+	}
+	return OutOfRange, why
+}
+
+// addAll adds events without numbers. Where not all find room, those in front stay:
+// nobody can tell when they come again.
+func (s *stream) addAll(events []emit.Event) (Reason, error) {
+	for i := range events {
+		switch err := s.queue.Add(events[i]); {
+		case errors.Is(err, emit.ErrFull), errors.Is(err, emit.ErrClosed):
+			return Full, nil
+		case err != nil:
+			return OutOfRange, err
+		}
+	}
+	return Taken, nil
+}
+
+// forget gives up pages that were silent for too long, and those that have no room,
+// and books as lost what they numbered and never came.
+func (s *stream) forget(now time.Time) error {
+	for one := s.pages.over(now); one != nil; one = s.pages.over(now) {
+		r := record{page: *one, forget: true, skipped: one.missing()}
+		var ok bool
+		if r.position, ok = s.queue.Position(); !ok {
+			return nil
+		}
+		if err := s.journal.write(&r); err != nil {
+			return err
+		}
+		if r.skipped > 0 {
+			if err := s.queue.Skip(r.skipped); err != nil {
+				return fmt.Errorf("number %d events of a page that never came: %w", r.skipped, err)
+			}
+		}
+		s.missing += r.skipped
+		if now.Sub(one.last) < s.pages.idle {
+			s.evicted++
+		}
+		s.pages.forget(one.id)
+	}
+	return s.journal.tidy(s.pages)
+}
+
+// tick is called now and then.
+func (s *stream) tick(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forget(now)
+}
+
+// close sends what waits, until ctx ends; the rest stays on disk.
+func (s *stream) close(ctx context.Context) error {
+	err := s.queue.Close(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(err, s.journal.close())
+}

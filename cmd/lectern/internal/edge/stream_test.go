@@ -1,0 +1,247 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// testQueue is a queue on disk, as a test sees it: it outlives a kill.
+type testQueue struct {
+	source  uint64
+	events  []emit.Event
+	skipped uint64
+	room    int // events that find room; below 0: any
+	kill    int // operations until the process is killed; below 0: never
+}
+
+type killed struct{}
+
+func (q *testQueue) step() {
+	if q.kill == 0 {
+		panic(killed{})
+	}
+	q.kill--
+}
+
+func (q *testQueue) Add(e emit.Event) error {
+	q.step()
+	if q.room == 0 {
+		return emit.ErrFull
+	}
+	q.room--
+	q.events = append(q.events, e)
+	q.step() // a kill right behind it
+	return nil
+}
+
+func (q *testQueue) Skip(n uint64) error {
+	q.step()
+	q.skipped += n
+	q.step()
+	return nil
+}
+
+func (q *testQueue) Position() (emit.Position, bool) {
+	return emit.Position{Source: q.source, Events: uint64(len(q.events)) + q.skipped}, true
+}
+func (q *testQueue) Stats() emit.Stats           { return emit.Stats{} }
+func (q *testQueue) Close(context.Context) error { return nil }
+
+func openTestStream(t *testing.T, dir string, q *testQueue, most int, idle time.Duration) *stream {
+	t.Helper()
+	s := &stream{Stream: Stream{Name: "site"}, queue: q, pages: newPages(most, idle)}
+	position, _ := q.Position()
+	var err error
+	if s.journal, err = openJournal(dir, s.pages, position, true); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Pages that send what was not answered again, an edge that is killed between any
+// two steps, and a queue that is full at times: each event that was answered is in
+// the queue, and none is twice.
+func TestPagesOverKills(t *testing.T) {
+	first := rand.Uint64()
+	for i := range uint64(100) {
+		seed := first + i
+		pagesOverKills(t, seed)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// testPage is a page as its browser has it.
+type testPage struct {
+	id       uint64
+	events   int  // numbered so far
+	answered int  // below this number all were answered
+	gone     bool // it sends no more
+}
+
+func pagesOverKills(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	dir := t.TempDir()
+	q := &testQueue{source: rng.Uint64(), room: -1, kill: -1}
+	now := time.Unix(1_800_000_000, 0)
+	s := openTestStream(t, dir, q, 1000, time.Hour)
+	s.journal.kept = int64(recordSize * (5 + rng.IntN(100)))
+	all := make([]testPage, 1+rng.IntN(5))
+	for i := range all {
+		all[i].id = uint64(i + 1)
+	}
+	for range 300 {
+		now = now.Add(time.Second)
+		p := &all[rng.IntN(len(all))]
+		p.events += rng.IntN(4)
+		if p.events == p.answered {
+			continue
+		}
+		// What is not answered, from a number on that may have been taken before.
+		b := batch{page: p.id, first: uint64(p.answered)}
+		end := p.answered + 1 + rng.IntN(p.events-p.answered)
+		for n := p.answered; n < end; n++ {
+			b.events = append(b.events, emit.Event{Content: p.id, User: uint64(n), Time: now.UnixMilli()})
+		}
+		if q.room = -1; rng.IntN(6) == 0 {
+			q.room = rng.IntN(4)
+		}
+		if q.kill = -1; rng.IntN(8) == 0 {
+			q.kill = rng.IntN(6)
+		}
+		why, dead := takeOrDie(s, &b, now)
+		switch {
+		case dead:
+			if path := filepath.Join(dir, journalName); q.kill == 0 && rng.IntN(2) == 0 && len(q.events) == 0 {
+				tear(t, path, rng.IntN(recordSize))
+			}
+			_ = s.journal.close()
+			q.kill = -1
+			s = openTestStream(t, dir, q, 1000, time.Hour)
+			s.journal.kept = int64(recordSize * (5 + rng.IntN(100)))
+		case why == Taken && rng.IntN(4) > 0: // else the answer is lost
+			p.answered = end
+		case why != Taken && why != Full:
+			t.Errorf("%v", why)
+		}
+	}
+	// The pages go, and each has told all it could.
+	q.room, q.kill = -1, -1
+	want := uint64(0)
+	for i := range all {
+		p := &all[i]
+		dropped := rng.IntN(3) // numbered, and never sent
+		b := batch{page: p.id, first: uint64(p.answered)}
+		for n := p.answered; n < p.events; n++ {
+			b.events = append(b.events, emit.Event{Content: p.id, User: uint64(n)})
+		}
+		if len(b.events) > 0 {
+			if why, err := s.take(&b, now); why != Taken || err != nil {
+				t.Fatal(why, err)
+			}
+		}
+		if dropped > 0 {
+			last := batch{page: p.id, first: uint64(p.events + dropped), events: []emit.Event{{Content: p.id, User: uint64(p.events + dropped)}}}
+			if why, err := s.take(&last, now); why != Taken || err != nil {
+				t.Fatal(why, err)
+			}
+			want += uint64(dropped)
+		}
+	}
+	if rng.IntN(2) == 0 {
+		q.kill = rng.IntN(4)
+	}
+	for done := false; !done; q.kill = -1 {
+		if done = forgetOrDie(s, now.Add(2*time.Hour)); !done {
+			_ = s.journal.close()
+			s = openTestStream(t, dir, q, 1000, time.Hour)
+		}
+	}
+	if q.skipped != want || len(s.pages.of) != 0 {
+		t.Errorf("%d events are booked as lost, and pages dropped %d; %d pages are left", q.skipped, want, len(s.pages.of))
+	}
+	seen := map[string]int{}
+	for _, e := range q.events {
+		key := fmt.Sprint(e.Content, " ", e.User)
+		if seen[key]++; seen[key] > 1 {
+			t.Errorf("event %s is in the queue twice", key)
+		}
+	}
+	for i := range all {
+		for n := range all[i].events {
+			if seen[fmt.Sprint(all[i].id, " ", n)] != 1 {
+				t.Errorf("event %d of page %d is not in the queue", n, all[i].id)
+			}
+		}
+	}
+}
+
+func takeOrDie(s *stream, b *batch, now time.Time) (why Reason, dead bool) {
+	defer dies(&dead)
+	why, _ = s.take(b, now)
+	return why, false
+}
+
+func forgetOrDie(s *stream, now time.Time) (done bool) {
+	var dead bool
+	func() {
+		defer dies(&dead)
+		done = s.tick(now) == nil
+	}()
+	return done && !dead
+}
+
+func dies(dead *bool) {
+	if what := recover(); what != nil {
+		if _, ok := what.(killed); !ok {
+			panic(what)
+		}
+		*dead = true
+	}
+}
+
+// tear cuts a record that was being written when the kill came.
+func tear(t *testing.T, path string, bytes int) {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() < int64(bytes) {
+		return
+	}
+	if err := os.Truncate(path, info.Size()-int64(bytes)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPagesAreBounded(t *testing.T) {
+	q := &testQueue{room: -1, kill: -1}
+	s := openTestStream(t, t.TempDir(), q, 10, time.Hour)
+	now := time.Unix(1_800_000_000, 0)
+	for id := uint64(1); id <= 1000; id++ {
+		b := batch{page: id, first: 1, events: []emit.Event{{Content: id}}}
+		if why, err := s.take(&b, now); why != Taken || err != nil {
+			t.Fatal(why, err)
+		}
+		if len(s.pages.of) > 10 {
+			t.Fatalf("%d pages", len(s.pages.of))
+		}
+	}
+	if s.evicted != 990 || q.skipped != 990 {
+		t.Errorf("%d evicted, %d events booked as lost; want 990 of each", s.evicted, q.skipped)
+	}
+}
+
+func TestNumbersFarAheadAreRefused(t *testing.T) {
+	q := &testQueue{room: -1, kill: -1}
+	s := openTestStream(t, t.TempDir(), q, 10, time.Hour)
+	b := batch{page: 1, first: numbersAhead + 1, events: []emit.Event{{}}}
+	if why, _ := s.take(&b, time.Unix(1_800_000_000, 0)); why != OutOfRange || len(q.events) > 0 {
+		t.Errorf("%v, %d events", why, len(q.events))
+	}
+}
