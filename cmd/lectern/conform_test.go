@@ -143,13 +143,56 @@ func TestConformNoticesMistakes(t *testing.T) {
 	}
 }
 
+// cMistakes are ways to break the client in C: Go's cannot fork.
+var cMistakes = []mistake{
+	{"a child keeps its parent's source", "lectern.h", "\tif (l->forks != lectern_i_forks) lectern_i_fork(l, 0);\n", "\tl->pid = getpid();\n", "fork", "who forks draws a new one"},
+	{"a child keeps its parent's socket", "lectern.h", "\t\tif (l->address_size > 0) l->fd = lectern_i_socket(l);\n", "\t\tstatic int first = -1;\n\t\tif (first < 0) first = lectern_i_socket(l);\n\t\tl->fd = dup(first);\n", "fork", "the child sends over its parent's socket"},
+	{"a child sends what its parent had not sent", "lectern.h", "\tmemset(&l->stats, 0, sizeof l->stats);\n\tlectern_i_clear(l);\n", "\tmemset(&l->stats, 0, sizeof l->stats);\n\tif (l->count == 0) lectern_i_clear(l);\n", "fork", "who forks leaves it to the parent"},
+}
+
+func TestConformNoticesMistakesInC(t *testing.T) {
+	if _, err := exec.LookPath("cc"); err != nil {
+		t.Skipf("NOT RUN: %v", err)
+	}
+	for _, m := range cMistakes {
+		t.Run(m.name, func(t *testing.T) {
+			text, err := os.ReadFile("../../clients/c/" + m.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(text), m.right) != 1 {
+				t.Fatalf("%q is not in clients/c/%s once", m.right, m.file)
+			}
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, m.file), []byte(strings.Replace(string(text), m.right, m.wrong, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			driver, err := os.ReadFile("../../clients/c/driver.c")
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, "driver.c"), driver, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			program := filepath.Join(dir, "driver")
+			if out, err := exec.Command("cc", "-std=c99", "-D_GNU_SOURCE", "-pthread", "-o", program, filepath.Join(dir, "driver.c")).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			code, report := conforming(t, []string{"--only", m.noticed}, []string{program})
+			if code != 1 || report.Failed != 1 || !strings.Contains(report.Dialogues[0].Reason, m.because) {
+				t.Errorf("exit %d, want one failure with %q: %+v", code, m.because, report.Dialogues)
+			}
+		})
+	}
+}
+
 // docs/CLIENTS.md lists them.
 func TestConformMistakesAreListed(t *testing.T) {
 	page, err := os.ReadFile("../../docs/CLIENTS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range mistakes {
+	for _, m := range slices.Concat(mistakes, cMistakes) {
 		if row := "| " + m.name + " | `" + m.noticed + "` |\n"; !strings.Contains(string(page), row) {
 			t.Errorf("docs/CLIENTS.md has no row %q", row)
 		}

@@ -1,0 +1,120 @@
+/* What clients/c/test runs against a real collector:
+ *
+ *	tool log WAY HOST:PORT STREAM             the events of standard input, see docs/CLIENTS.md
+ *	tool storm WAY HOST:PORT STREAM N EVENTS  N processes that are forked from one
+ */
+#define LECTERN_IMPLEMENTATION
+#include "lectern.h"
+
+#include <inttypes.h>
+#include <sys/wait.h>
+
+#define CLOSE_MS 60000
+
+static lectern *dial(char **args) {
+	lectern_options o;
+	lectern *l;
+	char *port = strrchr(args[1], ':');
+	memset(&o, 0, sizeof o);
+	if (!port) {
+		fprintf(stderr, "tool: %s is not HOST:PORT\n", args[1]);
+		exit(1);
+	}
+	*port = 0;
+	o.host = args[1];
+	o.port = (uint16_t)atoi(port + 1);
+	o.stream = (uint16_t)atoi(args[2]);
+	o.way = strcmp(args[0], "udp") == 0 ? LECTERN_UDP : LECTERN_TCP;
+	if (!(l = lectern_dial(&o))) {
+		perror("tool: cannot dial");
+		exit(1);
+	}
+	return l;
+}
+
+static void rest(long ms) {
+	struct timespec t;
+	t.tv_sec = ms / 1000, t.tv_nsec = ms % 1000 * 1000000;
+	nanosleep(&t, NULL);
+}
+
+/* event reads a line: milliseconds, kind, content, user, parted by tabs. */
+static int event(char *line, lectern_event *e) {
+	static const char *const kinds[] = {"open", "read", "finish", "save", "share"};
+	char *time = strtok(line, "\t\n"), *kind = strtok(NULL, "\t\n"), *content = strtok(NULL, "\t\n"), *user = strtok(NULL, "\t\n");
+	memset(e, 0, sizeof *e);
+	if (!user) return 0;
+	e->time = strtoull(time, NULL, 10);
+	while (e->kind < 5 && strcmp(kinds[e->kind], kind) != 0) e->kind++;
+	e->content = lectern_id(content, strlen(content));
+	e->user = lectern_id(user, strlen(user));
+	return 1;
+}
+
+static int log_(char **args) {
+	static char line[1 << 16];
+	lectern *l = dial(args);
+	lectern_event e;
+	lectern_stats_t s;
+	unsigned n = 0;
+	while (fgets(line, sizeof line, stdin)) {
+		if (!event(line, &e) || lectern_add_event(l, &e) != LECTERN_OK) {
+			fprintf(stderr, "tool: line %u is no event\n", n + 1);
+			return 1;
+		}
+		if (++n % 200 == 0) {
+			if (strcmp(args[0], "udp") == 0) rest(1);
+			lectern_poll(l);
+		}
+	}
+	lectern_close(l, CLOSE_MS);
+	s = lectern_stats(l);
+	printf("ok added=%" PRIu64 " sent=%" PRIu64 " acked=%" PRIu64 " buffered=%" PRIu64 " queue=%" PRIu64 " socket=%" PRIu64 " closed=%" PRIu64 " refused=%" PRIu64 " unsure=%" PRIu64 "\n",
+		s.added, s.sent, s.acked, s.buffered, s.queue, s.socket, s.closed, s.refused, s.unsure);
+	lectern_free(l);
+	return 0;
+}
+
+/* some adds events of a process. */
+static void some(lectern *l, uint64_t process, unsigned n) {
+	unsigned i;
+	for (i = 0; i < n; i++) {
+		lectern_add(l, LECTERN_OPEN, i % 7, process << 32 | i);
+		if (i % 200 == 199) {
+			rest(1);
+			lectern_poll(l);
+		}
+	}
+}
+
+static int storm(char **args) {
+	unsigned processes = (unsigned)atoi(args[3]), events = (unsigned)atoi(args[4]), i;
+	int status, failed = 0;
+	lectern *l = dial(args);
+	some(l, 1, 1);
+	for (i = 0; i < processes; i++) {
+		pid_t child = fork();
+		if (child < 0) {
+			perror("tool: cannot fork");
+			return 1;
+		}
+		if (child == 0) {
+			some(l, i + 2, events);
+			lectern_close(l, CLOSE_MS);
+			_exit(lectern_stats(l).closed != 0);
+		}
+	}
+	while (wait(&status) > 0) failed |= status != 0;
+	lectern_add(l, LECTERN_OPEN, 1, (uint64_t)1 << 60);
+	failed |= lectern_close(l, CLOSE_MS) != 0;
+	printf("added=%u\n", processes * events + 2);
+	lectern_free(l);
+	return failed;
+}
+
+int main(int n, char **args) {
+	if (n == 5 && strcmp(args[1], "log") == 0) return log_(args + 2);
+	if (n == 7 && strcmp(args[1], "storm") == 0) return storm(args + 2);
+	fprintf(stderr, "usage: tool log WAY HOST:PORT STREAM | tool storm WAY HOST:PORT STREAM PROCESSES EVENTS\n");
+	return 2;
+}
