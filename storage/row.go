@@ -18,7 +18,7 @@ type Row struct {
 	Finishes uint32
 	Saves    uint32
 	Shares   uint32
-	Skipped  uint32 // where a sender samples, how many events it left out for each that is counted; 0: none
+	Skipped  uint32 // where a sender samples, how many events it left out for each that is counted, below 1<<24; 0: none
 	Stream   uint16
 	Progress uint8 // the furthest seen, percent
 	Coarse   Coarse

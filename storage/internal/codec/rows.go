@@ -23,7 +23,7 @@ const (
 
 	periodMark = 0xFF // in place of lengths: the period of the rows behind it follows
 	// PeriodSize is the bytes of a period.
-	PeriodSize = 1 + 4 + 2 + 1 + 4
+	PeriodSize = 1 + 4 + 2 + 1 + 3
 
 	sameContent = 15 // length of a content that is that of the row before
 
@@ -59,7 +59,7 @@ func (e *RowEncoder) Add(r *storage.Row) {
 	if !e.runs(r) {
 		e.begun, e.period, e.content = true, periodOf(r), 0
 		e.Buf = le.AppendUint16(le.AppendUint32(append(e.Buf, periodMark), r.Minute), r.Stream)
-		e.Buf = le.AppendUint32(append(e.Buf, byte(r.Coarse)), r.Skipped)
+		e.Buf = append(e.Buf, byte(r.Coarse), byte(r.Skipped), byte(r.Skipped>>8), byte(r.Skipped>>16))
 	}
 	e.Buf = slices.Grow(e.Buf, RowSizeMax)
 	n := len(e.Buf)
@@ -263,7 +263,7 @@ func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
 	n := 0
 	if b[0] == periodMark {
 		d.begun, d.content = true, 0
-		d.period = period{le.Uint32(b[1:]), le.Uint32(b[8:]), le.Uint16(b[5:]), storage.Coarse(b[7])}
+		d.period = period{le.Uint32(b[1:]), le.Uint32(b[7:]) >> 8, le.Uint16(b[5:]), storage.Coarse(b[7])}
 		n = PeriodSize
 	}
 	content, user, shape := int(b[n]>>4), int(b[n]&15), b[n+1]

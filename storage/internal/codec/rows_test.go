@@ -30,7 +30,7 @@ func anyRow(r *rand.Rand) storage.Row {
 		*counters[r.IntN(5)] = math.MaxUint32
 	}
 	if r.IntN(4) == 0 {
-		row.Coarse, row.Skipped = storage.Coarse(r.IntN(storage.Coarses)), r.Uint32()>>r.IntN(32)
+		row.Coarse, row.Skipped = storage.Coarse(r.IntN(storage.Coarses)), r.Uint32()>>(8+r.IntN(24))
 	}
 	switch r.IntN(4) {
 	case 0:

@@ -377,7 +377,7 @@ func TestProblems(t *testing.T) {
 		{"listen.loops = 1\n[limits]\nkeys_max = 1_500_000\nrows_waiting_max = 1_500_000\n",
 			`:4: limits.rows_waiting_max: rows_waiting_max 1500000 is less than the 1835008 rows that one cut may bring here: keys_max 1500000, for each of 1 loops rounded up to a power of two`},
 		{"listen.loops = 1\nlimits.keys_max = 16_000_000\nlimits.rows_waiting_max = 30_000_000\n",
-			`:2: limits.keys_max: size_max 1073741824 of the spool, with sources_max 100000, has room for 7169416 rows, and one cut may bring 14680064 with keys_max 16000000: full tables would never be emptied`},
+			`:2: limits.keys_max: size_max 1073741824 of the spool, with sources_max 100000, has room for 6753797 rows, and one cut may bring 14680064 with keys_max 16000000: full tables would never be emptied`},
 		{"listen.loops = 1\nlimits.sources_max = 15_000_000\n",
 			`:2: limits.sources_max: size_max 1073741824 of the spool, with sources_max 15000000, has room for 0 rows, and one cut may bring 917504 with keys_max 1048576: full tables would never be emptied`},
 		{"spool.size_max = \"256MiB\"\n", ""},
