@@ -1,0 +1,71 @@
+"""Numbers, and frames that carry them: wire/SPEC.md, section 4."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import List, Tuple
+
+from . import _wire
+from ._wire import Event
+
+_MS = 1_000_000
+
+
+def draw_source() -> int:
+    """Draw a number for a numbering that begins."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
+class Packer:
+    """Packs events into the frames of one source. Not safe for concurrent use."""
+
+    def __init__(self, stream: int, size: int) -> None:
+        self.stream, self._size = stream, size
+        self._buffer = bytearray(size + _wire.SLACK)
+        self._view = memoryview(self._buffer)
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin a new source."""
+        self.source, self.sequence, self.position = draw_source(), 0, 0
+
+    def skip(self, events: int) -> bool:
+        """Use up the numbers of events that were dropped. A source cannot begin with them: nobody would know it."""
+        if not self.sequence:
+            return False
+        self.sequence += 1
+        self.position += events
+        return True
+
+    def pack(self, events: List[Event], start: int) -> Tuple[memoryview, int]:
+        """Return the next frame, valid until the next call, and how many events it took from start on: at least one."""
+        base = events[start][0] // _MS * _MS
+        size, count = _wire.encode(self._buffer, self._size, islice(events, start, None), base)
+        behind = start + count
+        if behind < len(events) and events[behind][0] < base:
+            size, count, base = self._pack_disordered(events, start, size, count, base)
+        self.head(self._buffer, size, count, base // _MS)
+        return self._view[:size], count
+
+    def _pack_disordered(self, events: List[Event], start: int, size: int, count: int, base: int) -> Tuple[int, int, int]:
+        """The same where an older event follows: the frame's time is that of its oldest."""
+        oldest = min(event[0] for event in events[start : start + self._size // 2]) // _MS * _MS
+        if base - oldest > _wire.AT_MAX * _MS:
+            return size, count, base  # it goes into another frame
+        size, count = _wire.encode(self._buffer, self._size, islice(events, start, None), oldest)
+        base = min(event[0] for event in events[start : start + count]) // _MS * _MS
+        if base != oldest:  # that one did not fit any more; the others do so all the more
+            size, count = _wire.encode(self._buffer, self._size, events[start : start + count], base)
+        return size, count, base
+
+    def beat(self, ms: int) -> memoryview:
+        """Return a frame without events, valid until the next call: it shows how far this source has numbered."""
+        self.head(self._buffer, _wire.HEADER_SIZE, 0, ms)
+        return self._view[: _wire.HEADER_SIZE]
+
+    def head(self, frame: bytearray, size: int, count: int, ms: int) -> None:
+        """Write the next frame's header and use its numbers up."""
+        _wire.put_header(frame, _wire.EVENTS, 0, size, count, self.stream, ms, self.source, self.sequence, self.position)
+        self.sequence += 1
+        self.position += count
