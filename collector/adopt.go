@@ -50,6 +50,13 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 	st.Lock()
 	defer st.Unlock()
 	src := st.known(o.ID)
+	if src != nil && (src.standing == storage.Proved) != (o.Standing == storage.Proved) {
+		if src.standing == storage.Proved {
+			return // the other's was somebody's who used its number without a tag
+		}
+		s.sources.displace(src, o.Base, o.Stream)
+		src.met = seconds(s.now)
+	}
 	if src == nil {
 		if !o.Session && s.sources.live.Load() >= s.sources.max {
 			return // it would be refused if it came now; what it lost is booked

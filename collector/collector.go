@@ -35,6 +35,7 @@ type Collector struct {
 	notes   *notes       // what gnet says
 
 	unknownTold int64 // running time from which tellUnknown may speak again
+	badSealTold int64 // likewise tellBadSeal
 
 	listener       *net.TCPListener
 	secure         *secure       // nil without TLS
@@ -221,6 +222,7 @@ func (c *Collector) sweep() {
 		}
 		now := c.clocks.steady()
 		c.tellUnknown(now)
+		c.tellBadSeal(now)
 		for i := range sweepStripes {
 			c.sources.quiet(n+i, before(now, spanQuiet))
 			c.sources.forgetSilent(n+i, now, &c.options)

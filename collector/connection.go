@@ -13,11 +13,12 @@ import (
 type connection struct {
 	peer     peer
 	via      transport
-	shard    *shard   // whose mutex protects what follows
-	partial  []byte   // the beginning of a frame whose rest has not come
-	names    []string // what its certificate calls it, over TLS
-	source   uint64   // whose frames come here, once it has said so
-	next     uint64   // the sequence that must follow, or be the least
+	shard    *shard       // whose mutex protects what follows
+	keys     *sessionKeys // where its hello was sealed
+	partial  []byte       // the beginning of a frame whose rest has not come
+	names    []string     // what its certificate calls it, over TLS
+	source   uint64       // whose frames come here, once it has said so
+	next     uint64       // the sequence that must follow, or be the least
 	started  bool
 	refused  bool // it has been told why; what still comes is thrown away
 	lost     bool // it is of no more use: close it
@@ -216,9 +217,13 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		return wire.Accepted
 	}
 	if h.Type == wire.TypeEvents {
-		switch {
-		case !s.streams.takes(h.Stream, k.names):
+		if !s.streams.takes(h.Stream, k.names) {
 			return s.refuseStream(h)
+		}
+		if why := s.prove(h, frame, k); why != wire.Accepted {
+			return s.refuseStranger(h, why)
+		}
+		switch {
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
 			return s.refuseStranger(h, wire.RefusedSequence)
 		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
@@ -230,6 +235,9 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 			s.tally.noRoom++
 			k.lost = true
 			return wire.Accepted
+		}
+		if k.keys != nil && !k.started {
+			s.cuts.sessions.join(k) // its hello was no recording
 		}
 		k.started, k.source, k.next = true, h.Source, h.Sequence+1
 	}
@@ -246,7 +254,7 @@ func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text stri
 	k.refused = true
 	k.frameAt = s.steady
 	s.drop(k)
-	return k.peer.write(wire.AppendRefusal(nil, h, s.now, why, text)) == nil && k.peer.end() == nil
+	return k.peer.write(k.refusal(h, s.now, why, text)) == nil && k.peer.end() == nil
 }
 
 // dropOut is hangUp from another goroutine than the one that reads the connection,
@@ -255,7 +263,7 @@ func (s *shard) dropOut(k *connection, why wire.Refusal, text string) {
 	k.refused = true
 	k.frameAt = s.steady
 	s.drop(k)
-	k.peer.bye(wire.AppendRefusal(nil, wire.Header{}, s.now, why, text))
+	k.peer.bye(k.refusal(wire.Header{}, s.now, why, text))
 }
 
 // sweep closes connections that have been silent for too long, or stopped
@@ -273,6 +281,8 @@ func (s *shard) sweep() {
 				k.peer.hangUp()
 			}
 		case k.leaving:
+		case s.retired(k):
+			k.peer.hangUp() // its client comes back with a key that is live
 		case k.waits:
 			s.welcome(k)
 		case k.session && k.total != k.acked:

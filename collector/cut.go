@@ -78,7 +78,7 @@ type cutter struct {
 func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
 	return &cutter{
 		sink: sink, sources: src, clocks: clocks,
-		sessions: sessions{of: make(map[uint64]*connection)},
+		sessions: sessions{of: make(map[uint64]*connection), proving: make(map[*connection]bool)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}),
 		held: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
 		took: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),

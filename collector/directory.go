@@ -165,7 +165,7 @@ func (d *directory) all() iter.Seq[*source] {
 	return func(yield func(*source) bool) {
 		for _, b := range d.index.Load().slabs {
 			for i := range b {
-				if b[i].used && !yield(&b[i]) {
+				if b[i].standing != 0 && !yield(&b[i]) {
 					return
 				}
 			}

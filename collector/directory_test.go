@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"unsafe"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // TestDirectoryAgainstMap adds, finds and removes in random order, beside a
@@ -33,7 +35,7 @@ func TestDirectoryAgainstMap(t *testing.T) {
 				d.remove(src)
 				delete(want, id)
 			case !there && r.IntN(2) == 0:
-				*d.add(id) = source{id: id, state: state{end: uint64(step)}, used: true}
+				*d.add(id) = source{id: id, state: state{end: uint64(step)}, standing: storage.Stranger}
 				want[id] = uint64(step)
 			}
 			_ = d.entry(hashSource(d.seed, id))
@@ -79,8 +81,11 @@ func TestGuessesAgainstMap(t *testing.T) {
 				delete(want, id)
 			}
 		default:
-			src := s.find(st, guesses[id], id, 0, 1)
-			if src == nil || !src.used || src.id != id || src.end != want[id] || src != st.known(id) {
+			src := s.find(st, guesses[id], id)
+			if src == nil {
+				src = s.meet(st, id, 0, 1, storage.Stranger)
+			}
+			if src == nil || src.standing == 0 || src.id != id || src.end != want[id] || src != st.known(id) {
 				t.Fatalf("step %d: source %d is %+v, want end %d", step, id, src, want[id])
 			}
 			if guesses[id] != nil && guesses[id] != src {
@@ -117,7 +122,7 @@ func TestGuessesWhileSourcesChange(t *testing.T) {
 		for id := range uint64(ids) {
 			st := s.of(id)
 			st.Lock()
-			s.find(st, nil, id, 0, 1)
+			s.meet(st, id, 0, 1, storage.Stranger)
 			st.Unlock()
 		}
 		for n := range stripes {

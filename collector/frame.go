@@ -3,6 +3,7 @@ package collector
 import (
 	"time"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -36,11 +37,16 @@ func (s *shard) admit(b []byte, via transport) wire.Refusal {
 			s.refuse(why)
 			return why // where the next frame begins is not known
 		}
-		if s.streams.takes(h.Stream, nil) {
-			why = s.frame(&h, b[:h.Size], via, false)
-		} else {
+		why = s.prove(&h, b[:h.Size], nil)
+		switch {
+		case !s.streams.takes(h.Stream, nil):
 			s.tally.frames[via]++
 			why = s.refuseStream(&h)
+		case why != wire.Accepted:
+			s.tally.frames[via]++
+			s.refuseStranger(&h, why)
+		default:
+			why = s.frame(&h, b[:h.Size], via, false)
 		}
 		b = b[h.Size:]
 		if why != wire.Accepted {
@@ -87,15 +93,11 @@ func (s *shard) refusePlaced(k *book, n uint64, why wire.Refusal) wire.Refusal {
 // frame takes one whole frame, whose header has been parsed: it is accepted
 // whole, refused whole or shed whole. A frame seen before is accepted and
 // counted as a duplicate. The shard's mutex is held. Events may be waiting
-// afterwards.
+// afterwards. Its tag is checked already.
 func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool) wire.Refusal {
 	s.tally.frames[via]++
 	if h.Type != wire.TypeEvents {
 		return s.refuseStranger(h, wire.RefusedUnexpected)
-	}
-	if h.Sealed() {
-		// There are no secrets, so nothing in it is proved.
-		return s.refuseStranger(h, wire.RefusedSealed)
 	}
 	n := uint64(h.Count)
 	// Before the source's lock: waiting for a cut lets go of the shard, not of
@@ -108,10 +110,26 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	if s.guessID == h.Source {
 		guess = s.guess
 	}
-	src := s.sources.find(st, guess, h.Source, h.Position, h.Stream)
-	if src == nil {
+	src := s.sources.find(st, guess, h.Source)
+	switch {
+	case src == nil && !s.mayOpen(h, session):
 		st.Unlock()
-		return s.refuseStranger(h, wire.RefusedSources)
+		return s.refuseStranger(h, wire.RefusedTime)
+	case src == nil:
+		src = s.sources.meet(st, h.Source, h.Position, h.Stream, standingOf(h))
+		if src == nil {
+			st.Unlock()
+			return s.refuseStranger(h, wire.RefusedSources)
+		}
+	case src.standing == storage.Proved && !h.Sealed():
+		st.Unlock()
+		return s.refuseStranger(h, wire.RefusedUnsealed)
+	case src.standing != storage.Proved && h.Sealed():
+		if !s.mayOpen(h, session) {
+			st.Unlock()
+			return s.refuseStranger(h, wire.RefusedTime)
+		}
+		s.sources.displace(src, h.Position, h.Stream)
 	}
 	if src.session && !session {
 		// A datagram far ahead, which anybody can send, would have the next ack

@@ -72,6 +72,8 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	gauge(w, "lectern_table_keys", int64(keys))
 	gauge(w, "lectern_table_slots", int64(slots))
 
+	c.rules.streams.Load().writeKeys(w)
+
 	family(w, "lectern_cuts_total", "counter")
 	for why := range c.cuts.made {
 		fmt.Fprintf(w, "lectern_cuts_total{reason=%q} %d\n", causeWords[why], c.cuts.made[why].Load())

@@ -44,6 +44,7 @@ type teller struct {
 	id, sequence, position uint64
 	made                   uint64 // events
 	conn                   *connection
+	key                    *wire.EventsKey // nil: frames have no tag
 }
 
 // number gives a frame of n events its numbers, which are used up.
@@ -52,6 +53,9 @@ func (p *teller) number(n int) []byte {
 	p.sequence++
 	p.position += uint64(n)
 	p.made += uint64(n)
+	if p.key != nil {
+		return sealed(p.key, frame)
+	}
 	return frame
 }
 
@@ -77,6 +81,15 @@ func (p *teller) send(b []byte) {
 	if k := p.book(1); !k.Balanced() {
 		p.Errorf("in the middle of it: %+v", k)
 	}
+}
+
+// seal has the source's frames sealed from now on. It begins anew with that.
+func (p *teller) seal() {
+	secret := wire.NewSecret(0, [wire.SecretSize]byte{1})
+	p.shards[0].rules.streams.Store(newStreamTable(&Streams{Audience: audience, Known: []Stream{{Number: 1, Seal: SealAllow, Secrets: []*wire.Secret{secret}}}}, nil))
+	p.key = frameKey(p, secret, 1, audience)
+	p.begin()
+	p.send(p.number(0))
 }
 
 // begin begins a new source: another socket, another numbering.
@@ -224,6 +237,51 @@ var placedCases = []struct {
 		p.goOn()
 	}},
 	{wire.RefusedSealed, all, "a tag, and there is no secret", asLost, edited(withTag)},
+	{wire.RefusedSealed, []way{datagrams, plain}, "somebody else's, in front of the right one", again, func(p *teller) {
+		p.seal()
+		frame := p.number(7)
+		forged := append([]byte(nil), frame...)
+		forged[len(forged)-1]++
+		p.send(forged)
+		p.send(frame)
+		p.goOn()
+	}},
+	{wire.RefusedUnsealed, all, "where there must be a tag", asLost, func(p *teller) {
+		rules := p.shards[0].rules
+		before := rules.streams.Load()
+		rules.streams.Store(newStreamTable(&Streams{Known: []Stream{{Number: 1, Seal: SealRequire}}}, nil))
+		p.send(p.number(7))
+		rules.streams.Store(before)
+		p.goOn()
+	}},
+	{wire.RefusedUnsealed, []way{datagrams, plain}, "of a sealed source", again, func(p *teller) {
+		p.seal()
+		frame := p.number(7)
+		p.send(frameOf(1, p.id, p.sequence-1, p.position-7, p.now, opens(7)...))
+		p.send(frame)
+		p.goOn()
+	}},
+	{wire.RefusedTime, []way{datagrams, plain}, "too far ahead", asLost, func(p *teller) {
+		p.seal()
+		now := p.now
+		p.now = now.Add(time.Hour)
+		frame := p.number(7)
+		p.now = now
+		p.send(frame)
+		p.goOn()
+	}},
+	{wire.RefusedTime, []way{datagrams}, "too old, until a beat has come", again, func(p *teller) {
+		p.seal()
+		p.begin()
+		now := p.now
+		p.now = now.Add(-time.Hour)
+		frame := p.number(7)
+		p.now = now
+		p.send(frame)
+		p.send(p.number(0))
+		p.send(frame)
+		p.goOn()
+	}},
 	{wire.RefusedUnexpected, all, "an ack", noEvents, func(p *teller) {
 		p.send(wire.AppendAck(nil, 1, p.id, 0, wire.Ack{}))
 		p.goOn()
@@ -379,8 +437,7 @@ func TestRefusedIsBookedOnce(t *testing.T) {
 		wire.RefusedIdle:        {datagrams},
 		wire.RefusedCredit:      {datagrams, plain},
 		wire.RefusedForgotten:   {datagrams, plain},
-		wire.RefusedUnsealed:    all, // there are no secrets
-		wire.RefusedTime:        all,
+		wire.RefusedTime:        {acknowledged}, // a session is fresh
 	}
 	var tried [wire.Refusals][ways]bool
 	for why, on := range impossible {

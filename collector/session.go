@@ -16,7 +16,16 @@ import (
 type sessions struct {
 	mu       sync.Mutex // protects the fields below; may be taken under a shard's, never the other way
 	of       map[uint64]*connection
-	replaced []*connection // older ones, to be closed
+	proving  map[*connection]bool // whose hello was sealed, and that have sent no frame yet
+	replaced []*connection        // older ones, to be closed
+}
+
+// await has a connection told its credit. Its hello alone, which may be a recording,
+// does not make it the session of its source.
+func (s *sessions) await(k *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proving[k] = true
 }
 
 // join makes k the session of its source. An older one is closed soon: what it
@@ -24,6 +33,7 @@ type sessions struct {
 func (s *sessions) join(k *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.proving, k)
 	if older := s.of[k.source]; older != nil {
 		s.replaced = append(s.replaced, older)
 	}
@@ -34,6 +44,7 @@ func (s *sessions) join(k *connection) {
 func (s *sessions) leave(k *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.proving, k)
 	if s.of[k.source] == k {
 		delete(s.of, k.source)
 	}
@@ -50,8 +61,11 @@ func (s *sessions) find(source uint64) *connection {
 func (s *sessions) all() []*connection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]*connection, 0, len(s.of))
+	list := make([]*connection, 0, len(s.of)+len(s.proving))
 	for _, k := range s.of {
+		list = append(list, k)
+	}
+	for k := range s.proving {
 		list = append(list, k)
 	}
 	return list
@@ -70,14 +84,14 @@ func (s *sessions) takeReplaced() []*connection {
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
 	s.tally.frames[k.via]++
 	_, why := wire.ParseHello(h, h.Body(frame))
-	if why == wire.Accepted && h.Sealed() {
-		why = wire.RefusedSealed // there are no secrets
-	}
 	if why == wire.Accepted && (k.started || k.session) {
 		why = wire.RefusedUnexpected
 	}
 	if why == wire.Accepted && !s.streams.takes(h.Stream, k.names) {
 		return s.refuseStream(h)
+	}
+	if why == wire.Accepted {
+		why = s.greet(k, h, frame)
 	}
 	if why != wire.Accepted {
 		return s.refuseStranger(h, why)
@@ -88,11 +102,21 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 		k.waits, k.since = true, s.steady
 		return wire.Accepted
 	}
-	s.cuts.sessions.join(k)
-	if k.peer.write(s.ack(k)) != nil {
+	if k.peer.write(s.begin(k)) != nil {
 		k.lost = true
 	}
 	return wire.Accepted
+}
+
+// begin makes a connection the session of its source, or one that may become it, and
+// returns its first ack.
+func (s *shard) begin(k *connection) []byte {
+	if k.keys == nil {
+		s.cuts.sessions.join(k)
+	} else {
+		s.cuts.sessions.await(k)
+	}
+	return s.ack(k)
 }
 
 // meet looks up the source of a session, and says whether it is known.
@@ -101,11 +125,13 @@ func (s *shard) meet(k *connection) bool {
 	st.Lock()
 	defer st.Unlock()
 	src := st.known(k.source)
-	k.unknown = src == nil
-	if src == nil {
+	k.unknown = src == nil || k.keys != nil && src.standing != storage.Proved
+	if k.unknown {
 		return false
 	}
-	src.session, src.lastSeen = true, s.steady
+	if k.keys == nil {
+		src.session, src.lastSeen = true, s.steady
+	}
 	k.durable = src.durable
 	return true
 }
@@ -121,8 +147,7 @@ func (s *shard) welcome(k *connection) {
 	switch {
 	case s.meet(k) || !company:
 		k.waits = false
-		s.cuts.sessions.join(k)
-		k.peer.send(s.ack(k))
+		k.peer.send(s.begin(k))
 	case s.steady-k.since > helloWaitMax.Milliseconds():
 		k.peer.hangUp() // its client comes back
 	}
@@ -135,7 +160,16 @@ func (s *shard) ack(k *connection) []byte {
 		credit = 0
 	}
 	s.tally.acks++
-	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Credit: credit, Spool: s.limits.Spool})
+	return k.ack(s.now, wire.Ack{Durable: k.durable, Credit: credit, Spool: s.limits.Spool})
+}
+
+// ack is an ack frame for this session, sealed if the session is.
+func (k *connection) ack(now int64, a wire.Ack) []byte {
+	if k.keys == nil {
+		return wire.AppendAck(nil, k.stream, k.source, now, a)
+	}
+	a.Random = k.keys.random
+	return wire.AppendSealedAck(nil, k.stream, k.source, now, a, k.keys.down)
 }
 
 // finalAck is the last ack frame of a session whose collector takes no more: what
@@ -154,7 +188,7 @@ func (s *shard) finalAck(k *connection) []byte {
 		return nil
 	}
 	s.tally.acks++
-	return wire.AppendAck(nil, k.stream, k.source, s.now, wire.Ack{Durable: k.durable, Final: true, Spool: s.limits.Spool})
+	return k.ack(s.now, wire.Ack{Durable: k.durable, Final: true, Spool: s.limits.Spool})
 }
 
 // inFlight counts the bytes of a session's frame, and says whether its client

@@ -56,6 +56,8 @@ type shard struct {
 	limits  *Options
 	rules   *rules
 
+	badSeal       uint32       // see sealName
+	fresh         int64        // milliseconds that a sealed frame may be old, or ahead
 	streams       *streamTable // of rules, as it was at the last tick
 	unknownStream uint32       // the last that was refused, or nameless
 	disguised     disguise
@@ -85,7 +87,7 @@ func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources,
 		table: newTable(slots), spare: newTable(slots), generation: 1,
 		books: make(books), events: events,
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
-		rules: r, streams: r.streams.Load(), unknownStream: nameless,
+		rules: r, streams: r.streams.Load(), unknownStream: nameless, badSeal: nameless, fresh: o.fresh(),
 		udp:     receiver{socket: -1},
 		turning: make(chan struct{}), booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}

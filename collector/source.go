@@ -16,13 +16,13 @@ type source struct {
 	generation uint64 // of the window in which it last moved
 	lastSeen   int64  // milliseconds of running time
 
-	stream  uint16
-	used    bool
-	session bool    // it is acknowledged, so it is remembered for longer
-	told    bool    // its state is in a span as it is
-	closing closing // what its newest frames say of its end
-	beat    uint16  // milliseconds, by its own clock, of its newest frame if that was a beat
-	durable uint64  // every frame below this sequence is sealed
+	stream   uint16
+	standing storage.Standing // 0: the slot is free
+	session  bool             // it is acknowledged, so it is remembered for longer
+	told     bool             // its state is in a span as it is
+	closing  closing          // what its newest frames say of its end
+	beat     uint16           // milliseconds, by its own clock, of its newest frame if that was a beat
+	durable  uint64           // every frame below this sequence is sealed
 	// Events of its frames since it was met by this process.
 	duplicate, stale, reordered uint64
 	window                      window
@@ -144,22 +144,25 @@ func (s *sources) of(id uint64) *stripe { return s.ofHash(hashSource(s.seed, id)
 // ofHash is of for who has hashed the id already.
 func (s *sources) ofHash(hash uint64) *stripe { return &s.stripe[hash>>58%stripes] }
 
-// find returns the source with this id, making it at this position if it is
-// new; nil if there is no room. The stripe is locked by the caller, and the
-// pointer is good until it unlocks. The guess is nil or was made for this id.
-func (s *sources) find(st *stripe, guess *source, id, position uint64, stream uint16) *source {
-	if guess != nil && guess.id == id && guess.used {
+// find returns the source with this id, nil without one. The stripe is locked by
+// the caller, and the pointer is good until it unlocks. The guess is nil or was made
+// for this id.
+func (s *sources) find(st *stripe, guess *source, id uint64) *source {
+	if guess != nil && guess.id == id && guess.standing != 0 {
 		return guess
 	}
-	if src := st.known(id); src != nil {
-		return src
-	}
+	return st.known(id)
+}
+
+// meet makes a source that is not known, at the position of its first frame; nil if
+// there is no room. The stripe is locked.
+func (s *sources) meet(st *stripe, id, position uint64, stream uint16, standing storage.Standing) *source {
 	if s.live.Add(1) > s.max {
 		s.live.Add(-1)
 		return nil
 	}
 	src := st.add(id)
-	*src = source{id: id, stream: stream, state: state{base: position, end: position}, used: true}
+	*src = source{id: id, stream: stream, state: state{base: position, end: position}, standing: standing}
 	if position > 0 {
 		s.middle.Add(1)
 	}
@@ -188,7 +191,7 @@ func (s *sources) put(st *stripe, o *storage.Source, lastSeen int64) *source {
 	}
 	src := st.add(o.ID)
 	*src = source{
-		id: o.ID, stream: o.Stream, used: true, session: o.Session, lastSeen: lastSeen, durable: o.Next,
+		id: o.ID, stream: o.Stream, standing: max(o.Standing, storage.Stranger), session: o.Session, lastSeen: lastSeen, durable: o.Next,
 		state: stateOf(o), apart: o.Apart, apartBefore: o.Apart,
 		window: windowAfter(o.Next),
 		met:    seconds(o.Met), noted: notedBefore,
@@ -216,7 +219,7 @@ func (s *sources) collect(moved []uint64, generation uint64, now int64) ([]stora
 			out = append(out, storage.Source{
 				ID: id, Base: x.base, End: x.end, Newest: x.newest, Lost: x.lost, Next: x.next,
 				Apart: src.apartAt(generation), Met: millis(src.met),
-				LastSeen: src.lastSeen, Stream: src.stream, Session: src.session,
+				LastSeen: src.lastSeen, Stream: src.stream, Session: src.session, Standing: src.standing,
 			})
 			if src.spanDue(x, now) {
 				all.add(src, generation, now, storage.SpanLive)

@@ -19,18 +19,20 @@ type Streams struct {
 	Unknown Stream
 	// RefuseUnknown has frames of every other number refused.
 	RefuseUnknown bool
+	// Audience is what emitters call this collector, or its cluster, where they seal.
+	Audience string
 }
 
 // Stream is one application or site, and what the operator says of it.
 type Stream struct {
-	Name    string // what people call it
-	Number  uint16 // what frames call it
-	Seal    Seal   // whether its frames must be sealed
-	Secret  string // the directory of the keys that they are sealed with; "" without
-	Share   int    // its weight when room is short; 0 counts as 1
-	KeysMax int    // keys between two cuts, of all loops together; 0: no limit of its own
-	RateMax int    // events a second; 0: no limit
-	Users   Users  // what is kept of who read
+	Name    string         // what people call it
+	Number  uint16         // what frames call it
+	Seal    Seal           // whether its frames must be sealed
+	Secrets []*wire.Secret // those that are live, of one epoch each
+	Share   int            // its weight when room is short; 0 counts as 1
+	KeysMax int            // keys between two cuts, of all loops together; 0: no limit of its own
+	RateMax int            // events a second; 0: no limit
+	Users   Users          // what is kept of who read
 	// Clients are the names in certificates by which clients of TLS may send it, and
 	// nobody else may; nil: anybody.
 	Clients []string
@@ -62,13 +64,16 @@ type streamTable struct {
 	of     [wire.StreamReserved + 1]uint16 // places in list, 0 for every unknown number
 	list   []Stream                        // the first holds for the unknown ones
 	refuse bool                            // the unknown ones
+	keys   [][wire.Epochs]*streamKey       // of those in list
 }
 
-func newStreamTable(s *Streams) *streamTable {
+// newStreamTable makes the table. The former one is nil for the first.
+func newStreamTable(s *Streams, former *streamTable) *streamTable {
 	t := &streamTable{list: append([]Stream{s.Unknown}, s.Known...), refuse: s.RefuseUnknown}
 	for i := range s.Known {
 		t.of[s.Known[i].Number] = uint16(i + 1)
 	}
+	t.deriveKeys(s, former)
 	return t
 }
 
@@ -93,14 +98,14 @@ type rules struct {
 
 func newRules(o *Options) *rules {
 	r := &rules{salts: salts{draw: o.Salt}}
-	r.streams.Store(newStreamTable(&o.Streams))
+	r.streams.Store(newStreamTable(&o.Streams, nil))
 	return r
 }
 
 // SetStreams replaces what Options.Streams said. Frames that are taken from now on
 // are taken by it, and Options.Salt is asked again.
 func (c *Collector) SetStreams(s Streams) {
-	c.rules.streams.Store(newStreamTable(&s))
+	c.rules.streams.Store(newStreamTable(&s, c.rules.streams.Load()))
 	c.rules.salts.current.Store(nil)
 }
 
@@ -147,7 +152,9 @@ func (c *Collector) tellUnknown(now int64) {
 // explain says more of a refusal than its word, where there is more to say.
 func (s *shard) explain(k *connection, h *wire.Header, why wire.Refusal) string {
 	switch {
-	case why != wire.RefusedStream || s.streams.takes(h.Stream, k.names):
+	case why != wire.RefusedStream:
+		return s.explainSeal(h, why)
+	case s.streams.takes(h.Stream, k.names):
 		return "" // the word says it: the source belongs to another stream
 	case !s.streams.known(h.Stream):
 		return fmt.Sprintf("this collector has no stream %d; it takes those that its configuration names", h.Stream)

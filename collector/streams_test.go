@@ -194,7 +194,7 @@ func TestDisguiseDoesNotAllocate(t *testing.T) {
 		}
 	}
 	unknown := frameOf(9, 1, 0, 0, epoch, opens(3)...)
-	s.rules.streams.Store(newStreamTable(&Streams{RefuseUnknown: true}))
+	s.rules.streams.Store(newStreamTable(&Streams{RefuseUnknown: true}, nil))
 	if n := testing.AllocsPerRun(1000, func() { b.receive(0, unknown) }); n != 0 || s.tally.unplaced[wire.RefusedStream] == 0 {
 		t.Errorf("an unknown stream: %v allocations a frame", n)
 	}

@@ -15,7 +15,19 @@ type Source struct {
 	LastSeen int64  // milliseconds of its spool's running time: comparable with that of the spool's other sources alone
 	Stream   uint16
 	Session  bool // it is acknowledged
+	Standing Standing
 }
+
+// Standing is what a source has shown for itself, and so what may go for its sake
+// where room is short. The greater, the more.
+type Standing uint8
+
+// What sources have shown.
+const (
+	Stranger Standing = iota + 1 // nothing: anybody can make it up; 0 counts as this, too
+	Lived                        // it has been heard for some time
+	Proved                       // its frames are sealed, by somebody who has the stream's secret
+)
 
 // Seal is all that one cut brought, of one instant: what becomes durable
 // together, or not at all.

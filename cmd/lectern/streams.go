@@ -26,7 +26,7 @@ func streamsOf(c *config.Config) collector.Streams {
 	}
 	for _, s := range c.Named {
 		all.Known = append(all.Known, collector.Stream{
-			Name: s.Name, Number: uint16(s.Number), Seal: seals[s.Seal], Secret: s.Secret,
+			Name: s.Name, Number: uint16(s.Number), Seal: seals[s.Seal],
 			Share: s.Share, KeysMax: s.KeysMax, RateMax: s.RateMax, Users: users[s.Users],
 		})
 	}

@@ -27,9 +27,9 @@ func putSource(b []byte, s *Source) {
 	le.PutUint64(b[56:], uint64(s.Met))
 	le.PutUint64(b[64:], uint64(s.LastSeen))
 	le.PutUint16(b[72:], s.Stream)
-	b[74] = 0
+	b[74] = byte(s.Standing) << 1
 	if s.Session {
-		b[74] = 1
+		b[74] |= 1
 	}
 }
 
@@ -38,7 +38,7 @@ func getSource(b []byte) Source {
 	return Source{
 		ID: le.Uint64(b), Base: le.Uint64(b[8:]), End: le.Uint64(b[16:]), Newest: le.Uint64(b[24:]),
 		Lost: le.Uint64(b[32:]), Next: le.Uint64(b[40:]), Apart: le.Uint64(b[48:]), Met: int64(le.Uint64(b[56:])),
-		LastSeen: int64(le.Uint64(b[64:])), Stream: le.Uint16(b[72:]), Session: b[74]&1 != 0,
+		LastSeen: int64(le.Uint64(b[64:])), Stream: le.Uint16(b[72:]), Session: b[74]&1 != 0, Standing: storage.Standing(b[74] >> 1 & 3),
 	}
 }
 
