@@ -170,6 +170,15 @@ test-replicas: ## 10,000 seeds of shards and replicas that die, lag and are drop
 test-crash: ## daemon and client killed at 240 system calls each; a full disk (4 min)
 	LECTERN_TEST_CRASH_POINTS=240 $(GO) test -count=1 -v -timeout 60m -run 'TestCrashPoints|TestClientCrashPoints|TestDiskFull' ./cmd/lectern
 
+# By language: ONLY="c python". What cannot be done for want of a language says NOT RUN.
+.PHONY: test-clients
+test-clients: ## the clients of all languages: their tests, the dialogues, an access log and a storm of forks to a daemon (10 min)
+	LECTERN_TEST_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestClients$$' ./cmd/lectern
+
+.PHONY: bench-clients
+bench-clients: ## events a second of each client, beside a plain statsd client in its language
+	LECTERN_BENCH_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestBenchClients$$' ./cmd/lectern
+
 .PHONY: test-kill
 test-kill: ## ten minutes of kill -9 at random, of daemon and clients under load
 	LECTERN_TEST_KILL_SECONDS=600 $(GO) test -count=1 -v -timeout 30m -run TestKilledAtRandom ./cmd/lectern

@@ -51,21 +51,41 @@ static int event(char *line, lectern_event *e) {
 	return 1;
 }
 
+/* wait_ waits until there is something to read, and meanwhile does what is due. */
+static void wait_(lectern *l) {
+	struct pollfd p[2];
+	do {
+		uint32_t due = lectern_poll(l);
+		p[0].fd = STDIN_FILENO, p[0].events = POLLIN, p[0].revents = 0;
+		p[1].fd = lectern_fd(l, &p[1].events);
+		poll(p, 2, (int)due);
+	} while (p[0].revents == 0);
+}
+
 static int log_(char **args) {
-	static char line[1 << 16];
+	static char text[1 << 16];
 	lectern *l = dial(args);
 	lectern_event e;
 	lectern_stats_t s;
+	size_t had = 0;
 	unsigned n = 0;
-	while (fgets(line, sizeof line, stdin)) {
-		if (!event(line, &e) || lectern_add_event(l, &e) != LECTERN_OK) {
-			fprintf(stderr, "tool: line %u is no event\n", n + 1);
-			return 1;
+	for (;;) {
+		char *line = text, *end;
+		ssize_t more;
+		wait_(l);
+		if ((more = read(STDIN_FILENO, text + had, sizeof text - 1 - had)) <= 0) break;
+		had += (size_t)more;
+		text[had] = 0;
+		for (; (end = strchr(line, '\n')); line = end + 1) {
+			*end = 0;
+			if (!event(line, &e) || lectern_add_event(l, &e) != LECTERN_OK) {
+				fprintf(stderr, "tool: line %u is no event\n", n + 1);
+				return 1;
+			}
+			if (++n % 200 == 0 && strcmp(args[0], "udp") == 0) rest(1);
 		}
-		if (++n % 200 == 0) {
-			if (strcmp(args[0], "udp") == 0) rest(1);
-			lectern_poll(l);
-		}
+		had -= (size_t)(line - text);
+		memmove(text, line, had);
 	}
 	lectern_close(l, CLOSE_MS);
 	s = lectern_stats(l);
