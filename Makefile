@@ -144,6 +144,10 @@ test-handover: ## one daemon follows another under load, ten times each way (2 m
 bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (3 min)
 	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
 
+.PHONY: bench-edge
+bench-edge: ## what a beacon costs an edge, beside a plain net/http handler, in turns (1 min)
+	LECTERN_TEST_BENCH_EDGE=$${SECONDS_EACH:-10} $(GO) test -count=1 -v -timeout 10m -run '^TestBenchEdge$$' ./cmd/lectern
+
 # By line: ONLY="udp into parquet"; with settings: FLUSH=1m,10s,1s.
 .PHONY: bench-million
 bench-million: clickhouse-engine ## a million readers at once, into Parquet and ClickHouse, beside an earlier build and a plain program (50 min)

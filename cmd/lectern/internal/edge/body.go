@@ -1,12 +1,13 @@
 package edge
 
 import (
-	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/valyala/fastjson"
 
 	"github.com/lectern/lectern/emit"
 	"github.com/lectern/lectern/wire"
@@ -14,19 +15,21 @@ import (
 
 // body is what a page sends: see docs/edge/HTTP.md.
 type body struct {
-	Stream string      `json:"stream"`
-	Page   string      `json:"page"`
-	First  *uint64     `json:"first"`
-	User   string      `json:"user"`
-	Events []bodyEvent `json:"events"`
+	Stream string
+	Page   string
+	First  uint64
+	User   string
+	Events []bodyEvent
+
+	numbered bool // First was given
 }
 
 type bodyEvent struct {
-	Kind     string `json:"kind"`
-	Content  string `json:"content"`
-	Age      int64  `json:"age"`
-	Dwell    int64  `json:"dwell"`
-	Progress *int64 `json:"progress"`
+	Kind     string
+	Content  string
+	Age      int64
+	Dwell    int64
+	Progress int64 // below 0: not known
 }
 
 // Limits of a body.
@@ -44,27 +47,107 @@ const (
 
 var kindsOf = map[string]emit.Kind{"open": emit.Open, "read": emit.Read, "finish": emit.Finish, "save": emit.Save, "share": emit.Share}
 
+// parsers keep the memory of reading JSON.
+var parsers fastjson.ParserPool
+
 // parse reads a body, strictly: an unknown field is a mistyped one. The error says
 // what is wrong with it.
 func (b *body) parse(text []byte) (Reason, error) {
 	if !utf8.Valid(text) {
-		return Malformed, fmt.Errorf("the body is not UTF-8")
+		return Malformed, errors.New("the body is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(b); err != nil {
+	p := parsers.Get()
+	defer parsers.Put(p)
+	v, err := p.ParseBytes(text)
+	if err != nil {
+		return Malformed, errors.New("the body is not JSON")
+	}
+	o, err := v.Object()
+	if err != nil {
+		return Malformed, errors.New("the body is not an object")
+	}
+	if err := visit(o, b.field); err != nil {
 		return Malformed, err
 	}
-	if d.More() {
-		return Malformed, fmt.Errorf("something follows the object")
-	}
 	if len(b.Events) == 0 {
-		return Malformed, fmt.Errorf("there are no events")
+		return Malformed, errors.New("there are no events")
 	}
-	if (b.Page == "") != (b.First == nil) {
-		return Malformed, fmt.Errorf(`"page" and "first" belong together`)
+	if (b.Page == "") == b.numbered {
+		return Malformed, errors.New(`"page" and "first" belong together`)
 	}
 	return Taken, nil
+}
+
+// visit calls f with every field of an object, until one is wrong.
+func visit(o *fastjson.Object, f func(name string, v *fastjson.Value) error) (err error) {
+	o.Visit(func(key []byte, v *fastjson.Value) {
+		if err != nil {
+			return
+		}
+		if err = f(string(key), v); err != nil {
+			err = fmt.Errorf("field %.40q: %w", key, err)
+		}
+	})
+	return err
+}
+
+var errUnknown = errors.New("there is no such field")
+
+// field takes one field of a body. What it keeps it copies: the parser goes on with
+// another body.
+func (b *body) field(name string, v *fastjson.Value) (err error) {
+	switch name {
+	case "stream":
+		b.Stream, err = text(v)
+	case "page":
+		b.Page, err = text(v)
+	case "user":
+		b.User, err = text(v)
+	case "first":
+		b.First, err = v.Uint64()
+		b.numbered = true
+	case "events":
+		var all []*fastjson.Value
+		if all, err = v.Array(); err == nil {
+			b.Events = make([]bodyEvent, len(all))
+		}
+		for i := 0; i < len(all) && err == nil; i++ {
+			b.Events[i].Progress = -1
+			var o *fastjson.Object
+			if o, err = all[i].Object(); err == nil {
+				err = visit(o, b.Events[i].field)
+			}
+		}
+	default:
+		return errUnknown
+	}
+	return err
+}
+
+// field takes one field of an event.
+func (b *bodyEvent) field(name string, v *fastjson.Value) (err error) {
+	switch name {
+	case "kind":
+		b.Kind, err = text(v)
+	case "content":
+		b.Content, err = text(v)
+	case "age":
+		b.Age, err = v.Int64()
+	case "dwell":
+		b.Dwell, err = v.Int64()
+	case "progress":
+		if b.Progress, err = v.Int64(); err == nil && b.Progress < 0 {
+			err = errors.New("it is below 0")
+		}
+	default:
+		return errUnknown
+	}
+	return err
+}
+
+func text(v *fastjson.Value) (string, error) {
+	b, err := v.StringBytes()
+	return string(b), err
 }
 
 // batch makes events of a body.
@@ -73,7 +156,7 @@ func (b *body) batch(user uint64, now time.Time) (out batch, why Reason, err err
 		if out.page, err = strconv.ParseUint(b.Page, 16, 64); err != nil || len(b.Page) != pageDigits || out.page == 0 {
 			return out, Malformed, fmt.Errorf("a page has a number of %d hexadecimal digits", pageDigits)
 		}
-		if out.first = *b.First; out.first >= numberMax {
+		if out.first = b.First; out.first >= numberMax {
 			return out, OutOfRange, fmt.Errorf("first %d is not below %d", out.first, uint64(numberMax))
 		}
 	}
@@ -101,12 +184,12 @@ func (b *bodyEvent) event(e *emit.Event, user uint64, now time.Time) (Reason, er
 		return OutOfRange, fmt.Errorf("age %d is outside of 0 to %d milliseconds", b.Age, ageMax.Milliseconds())
 	case b.Dwell < 0 || b.Dwell > wire.DwellMax:
 		return OutOfRange, fmt.Errorf("dwell %d is outside of 0 to %d milliseconds", b.Dwell, wire.DwellMax)
-	case b.Progress != nil && (*b.Progress < 0 || *b.Progress > wire.ProgressMax):
-		return OutOfRange, fmt.Errorf("progress %d is outside of 0 to %d percent", *b.Progress, wire.ProgressMax)
+	case b.Progress > wire.ProgressMax:
+		return OutOfRange, fmt.Errorf("progress %d is outside of 0 to %d percent", b.Progress, wire.ProgressMax)
 	}
 	*e = emit.Event{Time: now.UnixMilli() - b.Age, Content: emit.ID(b.Content), User: user, Kind: kind, Dwell: uint32(b.Dwell)}
-	if b.Progress != nil {
-		e.Progress = emit.Percent(uint8(*b.Progress))
+	if b.Progress >= 0 {
+		e.Progress = emit.Percent(uint8(b.Progress))
 	}
 	return Taken, nil
 }

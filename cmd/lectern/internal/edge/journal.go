@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/lectern/lectern/emit"
@@ -30,19 +31,22 @@ import (
 //	64  when, Unix milliseconds (8); 0: the page is forgotten
 //	72  source (8), events (8): where the queue was
 //	88  skipped (8): events that are numbered behind the record and not added
+//
+// The file is mapped, and has its whole size from the start, of zeros: a record is
+// no call of the kernel, and a full disk shows when the journal is written anew.
 type journal struct {
-	path string
-	file *os.File
-	size int64
-	kept int64 // size behind which it is written anew
-	b    [recordSize]byte
+	path  string
+	least int // bytes of the file
+	mem   []byte
+	size  int // of them records
 }
 
 const (
 	recordSize  = 96
 	journalName = "pages"
-	// journalLeast is the size below which the journal is not written anew.
-	journalLeast = 8 << 20
+	// journalLeast is the least size of the file, in which there is room for three times
+	// the records of the pages that are known.
+	journalLeast = 4 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -62,12 +66,11 @@ func (r *record) encode(b *[recordSize]byte) {
 	if r.forget {
 		when = 0
 	}
-	for at, v := range map[int]uint64{
-		8: r.page.id, 16: r.page.end, 24: r.page.taken,
-		32: r.page.seen[0], 40: r.page.seen[1], 48: r.page.seen[2], 56: r.page.seen[3],
-		64: when, 72: r.position.Source, 80: r.position.Events, 88: r.skipped,
+	for i, v := range [...]uint64{
+		r.page.id, r.page.end, r.page.taken, r.page.seen[0], r.page.seen[1], r.page.seen[2], r.page.seen[3],
+		when, r.position.Source, r.position.Events, r.skipped,
 	} {
-		binary.LittleEndian.PutUint64(b[at:], v)
+		binary.LittleEndian.PutUint64(b[8*(i+1):], v)
 	}
 	binary.LittleEndian.PutUint32(b[0:], crc32.Checksum(b[4:], castagnoli))
 }
@@ -89,7 +92,7 @@ func (r *record) decode(b []byte) bool {
 // openJournal reads the journal in dir into pages. queue is where the queue was
 // left, with known false where there is none.
 func openJournal(dir string, into *pages, queue emit.Position, known bool) (*journal, error) {
-	j := &journal{path: filepath.Join(dir, journalName)}
+	j := &journal{path: filepath.Join(dir, journalName), least: journalLeast}
 	b, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read which events of pages were taken: %w", err)
@@ -149,50 +152,59 @@ func (p *pages) undo(r *record, before *page, queue emit.Position, known bool) {
 // oldest is the smallest number that is told from one that was taken.
 func (s *numbers) oldest() uint64 { return max(s.end, numbersBack) - numbersBack }
 
-// write appends a record. Behind an error it is not known whether it is there.
-func (j *journal) write(r *record) error {
-	r.encode(&j.b)
-	n, err := j.file.WriteAt(j.b[:], j.size)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", j.path, err)
+// write appends a record.
+func (j *journal) write(r *record, of *pages) error {
+	if j.size+recordSize > len(j.mem) {
+		if err := j.rewrite(of); err != nil {
+			return err
+		}
 	}
-	j.size += int64(n)
+	r.encode((*[recordSize]byte)(j.mem[j.size:]))
+	j.size += recordSize
 	return nil
-}
-
-// tidy writes the journal anew when most of it is of no use any more.
-func (j *journal) tidy(of *pages) error {
-	if j.size < j.kept {
-		return nil
-	}
-	return j.rewrite(of)
 }
 
 // rewrite makes a journal of what is known now, and puts it in the place of the one
 // before.
-func (j *journal) rewrite(of *pages) error {
+func (j *journal) rewrite(of *pages) (err error) {
+	size := len(of.of) * recordSize
+	b := make([]byte, roundUp(max(j.least, 4*size), os.Getpagesize()))
+	at := 0
+	of.each(func(one *page) {
+		r := record{page: *one}
+		r.encode((*[recordSize]byte)(b[at:]))
+		at += recordSize
+	})
 	f, err := os.OpenFile(j.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	b := make([]byte, 0, len(of.of)*recordSize)
-	of.each(func(one *page) {
-		r := record{page: *one}
-		r.encode(&j.b)
-		b = append(b, j.b[:]...)
-	})
-	if _, err = f.WriteAt(b, 0); err == nil {
-		err = os.Rename(f.Name(), j.path)
+	defer func() { err = errors.Join(err, f.Close()) }() // what is mapped stays
+	if _, err = f.WriteAt(b, 0); err != nil {
+		return err
 	}
+	mem, err := syscall.Mmap(int(f.Fd()), 0, len(b), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
-		return errors.Join(err, f.Close())
+		return fmt.Errorf("map %s: %w", f.Name(), err)
 	}
-	if j.file != nil {
-		_ = j.file.Close() // it was replaced
+	if err = os.Rename(f.Name(), j.path); err != nil {
+		return errors.Join(err, syscall.Munmap(mem))
 	}
-	j.file, j.size = f, int64(len(b))
-	j.kept = max(journalLeast, 4*j.size)
+	old := j.mem
+	j.mem, j.size = mem, at
+	if old != nil {
+		return syscall.Munmap(old)
+	}
 	return nil
 }
 
-func (j *journal) close() error { return j.file.Close() }
+func roundUp(n, to int) int { return (n + to - 1) / to * to }
+
+func (j *journal) close() error {
+	if j.mem == nil {
+		return nil
+	}
+	mem := j.mem
+	j.mem = nil
+	return syscall.Munmap(mem)
+}

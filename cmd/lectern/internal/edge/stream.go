@@ -74,7 +74,7 @@ func (s *stream) take(b *batch, now time.Time) (Reason, error) {
 	if !ok {
 		return Full, nil // it is closed
 	}
-	if err := s.journal.write(&record{page: after, added: len(fresh), position: position}); err != nil {
+	if err := s.journal.write(&record{page: after, added: len(fresh), position: position}, s.pages); err != nil {
 		return Broken, err
 	}
 	for k, i := range fresh {
@@ -94,7 +94,7 @@ func (s *stream) takenInPart(before *page, first uint64, added []int, now time.T
 	for _, i := range added {
 		after.take(first + uint64(i))
 	}
-	if err := s.journal.write(&record{page: after}); err != nil {
+	if err := s.journal.write(&record{page: after}, s.pages); err != nil {
 		return Broken, err
 	}
 	s.pages.put(after)
@@ -127,7 +127,7 @@ func (s *stream) forget(now time.Time) error {
 		if r.position, ok = s.queue.Position(); !ok {
 			return nil
 		}
-		if err := s.journal.write(&r); err != nil {
+		if err := s.journal.write(&r, s.pages); err != nil {
 			return err
 		}
 		if r.skipped > 0 {
@@ -141,7 +141,7 @@ func (s *stream) forget(now time.Time) error {
 		}
 		s.pages.forget(one.id)
 	}
-	return s.journal.tidy(s.pages)
+	return nil
 }
 
 // tick is called now and then.
