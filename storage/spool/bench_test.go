@@ -65,9 +65,7 @@ func BenchmarkSeal(b *testing.B) {
 					if err := freezeRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 						b.Fatal(err)
 					}
-					if len(s.logs) > 1 {
-						s.tidy()
-					}
+					s.tidy()
 					b.StartTimer()
 				}
 				b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
@@ -165,7 +163,7 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), 10_000, 1000)
 	rows := 0 // of the same keys again and again
-	for s.log.end < 60<<20 {
+	for s.log.End() < 60<<20 {
 		if _, err := sealOne(s, seal); err != nil {
 			b.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func (s *Spool) pickMerge() []*queued {
 		for _, m := range class {
 			size += m.Size
 		}
-		if size > s.quota.free()-s.o.LogSize-s.snapshot-waitingBytes(s.waiting) {
+		if size > s.place.Free()-s.o.LogSize-s.snapshot-waitingBytes(s.waiting) {
 			return nil // there is no room for both
 		}
 		for _, m := range class {
@@ -87,7 +87,7 @@ func (s *Spool) compact(ctx context.Context, from []*queued) error {
 	var window storage.Window
 	var books []storage.Book
 	for _, q := range from {
-		f, err := s.files.Open(s.path(q.Name.String()))
+		f, err := s.files.Open(s.place.Path(q.Name.String()))
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 func TestTornTailIsCutAndCounted(t *testing.T) {
@@ -26,10 +27,10 @@ func TestTornTailIsCutAndCounted(t *testing.T) {
 	for i := range uint64(3) {
 		mustSeal(t, s, testSeal(i+1))
 	}
-	at := s.log.end
+	at := s.log.End()
 	mustSeal(t, s, testSeal(4))
 	m.Kill()
-	data := m.Data(logName(1))
+	data := m.Data(wal.FileName(1))
 	clear(data[at+100:]) // half of the last record did not reach the disk
 	o.Metrics = metrics.NewSet()
 	s, r := mustOpen(t, o)
@@ -61,23 +62,23 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		var at int64
 		for i := range uint64(5) {
 			if i == 2 {
-				at = s.log.end
+				at = s.log.End()
 			}
 			mustSeal(t, s, testSeal(i+1))
 		}
 		if !last { // the bad file is an older one
-			s.log.broken = true
+			s.log.NextFile()
 			mustSeal(t, s, testSeal(6))
 		}
 		m.Kill()
-		m.Data(logName(1))[at+recordHeaderSize+50] ^= 1
+		m.Data(wal.FileName(1))[at+wal.HeaderSize+50] ^= 1
 		d := &dump{}
 		o.Logger = d.logger()
 		s, r := mustOpen(t, o)
-		if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Torn != 0 || len(rowsOf(r)) < 4 || len(r.Sources) < 4 {
+		if !slices.Equal(r.SetAside, []string{wal.FileName(1)}) || r.Torn != 0 || len(rowsOf(r)) < 4 || len(r.Sources) < 4 {
 			t.Errorf("recovered %+v", r)
 		}
-		if !strings.Contains(d.String(), logName(1)) || !strings.Contains(d.String(), "first=3 last=3") {
+		if !strings.Contains(d.String(), wal.FileName(1)) || !strings.Contains(d.String(), "first=3 last=3") {
 			t.Errorf("the log says\n%s", d)
 		}
 		if got := s.meters.setAside.Get(); got != 1 {
@@ -88,7 +89,7 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		if err := freezeRows(s, rows, r.Books, r.Window, r.Last); err != nil {
 			t.Fatal(err)
 		}
-		if got := m.Names("log-"); len(got) != 2 || got[0] != logName(1)+badSuffix {
+		if got := m.Names("log-"); len(got) != 2 || got[0] != wal.FileName(1)+badSuffix {
 			t.Errorf("after the rest is frozen there is %v", got)
 		}
 		m.Kill()
@@ -103,14 +104,14 @@ func TestOlderFileEndsEarly(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
-	at := s.log.end
+	at := s.log.End()
 	mustSeal(t, s, testSeal(2))
-	s.log.broken = true
+	s.log.NextFile()
 	mustSeal(t, s, testSeal(3))
 	m.Kill()
-	clear(m.Data(logName(1))[at:])
+	clear(m.Data(wal.FileName(1))[at:])
 	_, r := mustOpen(t, testOptions(m))
-	if !slices.Equal(r.SetAside, []string{logName(1)}) || r.Last != 3 || len(rowsOf(r)) != 2 {
+	if !slices.Equal(r.SetAside, []string{wal.FileName(1)}) || r.Last != 3 || len(rowsOf(r)) != 2 {
 		t.Errorf("recovered %+v", r)
 	}
 }
@@ -123,10 +124,10 @@ func TestRecordsOfOtherFilesAreNotRead(t *testing.T) {
 	other := vfstest.New(2)
 	o, _ := mustOpen(t, testOptions(other))
 	mustSeal(t, o, testSeal(1))
-	at := o.log.end
+	at := o.log.End()
 	mustSeal(t, o, testSeal(2))
 	m.Kill()
-	copy(m.Data(logName(1))[s.log.end:], other.Data(logName(1))[at:o.log.end])
+	copy(m.Data(wal.FileName(1))[s.log.End():], other.Data(wal.FileName(1))[at:o.log.End()])
 	_, r := mustOpen(t, testOptions(m))
 	if r.Last != 1 || len(rowsOf(r)) != 1 || r.Torn == 0 {
 		t.Errorf("recovered %+v", r)
@@ -154,9 +155,9 @@ func TestDamagedHeaders(t *testing.T) {
 		t.Errorf("there is %v", got)
 	}
 	m.Kill()
-	m.Data(logName(2))[10] ^= 1
+	m.Data(wal.FileName(2))[10] ^= 1
 	s, r = mustOpen(t, o2(o))
-	if !slices.Equal(r.SetAside, []string{logName(2)}) {
+	if !slices.Equal(r.SetAside, []string{wal.FileName(2)}) {
 		t.Errorf("log: recovered %+v", r)
 	}
 	if err := s.CheckStore(1); err != nil {
@@ -221,8 +222,8 @@ func TestFailedSync(t *testing.T) {
 		return nil
 	}
 	mustSeal(t, s, testSeal(2))
-	if s.log.id != 2 {
-		t.Errorf("it goes on in log file %d", s.log.id)
+	if s.log.ID() != 2 {
+		t.Errorf("it goes on in log file %d", s.log.ID())
 	}
 	m.Fault = func(vfstest.Op) error { return vfstest.ErrFault } // a full disk as well
 	if n, err := sealOne(s, testSeal(3)); err == nil || n != 0 {
@@ -244,7 +245,7 @@ func TestFailedSync(t *testing.T) {
 	if err := s.Retry(); err != nil {
 		t.Fatal(err)
 	}
-	if s.log.id <= 2 {
+	if s.log.ID() <= 2 {
 		t.Error("a file of which a sync failed was written again")
 	}
 	if s.Room() == 0 {
@@ -335,8 +336,8 @@ func testQuota(t *testing.T, every uint64) {
 	// Seals without rows are bounded too: they end with an error, not beyond.
 	for range 1000 {
 		if _, err := sealOne(s, &Seal{Sources: make([]Source, 50), Books: make([]storage.Book, 50)}); err != nil {
-			if s.quota.bytes() > o.SizeMax {
-				t.Errorf("%d bytes", s.quota.bytes())
+			if s.place.Bytes() > o.SizeMax {
+				t.Errorf("%d bytes", s.place.Bytes())
 			}
 			if err := freezeRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 				t.Fatal(err)
@@ -504,11 +505,11 @@ func TestInspect(t *testing.T) {
 // number would count as frozen at the next start, and its rows be nowhere.
 func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 	for name, damage := range map[string]func(m *vfstest.Disk, third int64){
-		"the log's header": func(m *vfstest.Disk, _ int64) { m.Data(logName(1))[20] ^= 1 },
+		"the log's header": func(m *vfstest.Disk, _ int64) { m.Data(wal.FileName(1))[20] ^= 1 },
 		"the last seal, with a mark behind it": func(m *vfstest.Disk, third int64) {
-			m.Data(logName(1))[third+recordHeaderSize+50] ^= 1
+			m.Data(wal.FileName(1))[third+wal.HeaderSize+50] ^= 1
 		},
-		"the log is gone": func(m *vfstest.Disk, _ int64) { _ = m.Remove("/spool/" + logName(1)) },
+		"the log is gone": func(m *vfstest.Disk, _ int64) { _ = m.Remove("/spool/" + wal.FileName(1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := vfstest.New(1)
@@ -516,7 +517,7 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 			s, _ := mustOpen(t, o)
 			var third int64
 			for i := range uint64(3) {
-				third = s.log.end
+				third = s.log.End()
 				n := mustSeal(t, s, testSeal(i+1))
 				if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, n); err != nil {
 					t.Fatal(err)
@@ -770,10 +771,10 @@ func TestPartedSealsAreLost(t *testing.T) {
 	if err := s.Freeze(minutesOf([]storage.Row{early}), books, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n, Before: uint64(late.Minute)}); err != nil {
 		t.Fatal(err)
 	}
-	s.log.broken = true
+	s.log.NextFile()
 	mustSeal(t, s, &Seal{Window: storage.Window{Start: 2, End: 3}, Rows: []storage.Row{row(3)}, Books: books})
 	m.Kill()
-	clear(m.Data(logName(1)))
+	clear(m.Data(wal.FileName(1)))
 	s, r := mustOpen(t, o2(o))
 	if len(rowsOf(r)) != 1 || r.Before != uint64(late.Minute) {
 		t.Errorf("recovered %+v", r)

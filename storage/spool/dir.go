@@ -1,76 +1,17 @@
 package spool
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-
-	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/place"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 const (
-	tempSuffix = ".tmp"
-	badSuffix  = ".bad"
+	tempSuffix = place.TempSuffix
+	badSuffix  = place.BadSuffix
 )
 
-// create makes a file with a temporary name. The caller has dirMu.
-func (s *Spool) create() (f vfs.File, temp string, err error) {
-	if err := s.Present(); err != nil {
-		return nil, "", err
-	}
-	s.temps++
-	temp = fmt.Sprintf("%d%s", s.temps, tempSuffix)
-	f, err = s.files.Create(s.path(temp))
-	return f, temp, err
-}
-
-// writeText writes a small file and gives it its name, in place of one that was
-// there. The caller has dirMu.
-func (s *Spool) writeText(name string, text func(vfs.File) []byte) error {
-	f, temp, err := s.create()
-	if err != nil {
-		return err
-	}
-	if _, err = f.WriteAt(text(f), 0); err == nil {
-		err = f.Sync()
-	}
-	_ = f.Close() // Sync said what there is to say
-	if err == nil {
-		err = s.rename(temp, name)
-	}
-	if err != nil {
-		s.discard(temp)
-	}
-	return err
-}
-
-// discard removes a temporary file; what is left over, the next start removes.
-func (s *Spool) discard(temp string) { _ = s.files.Remove(s.path(temp)) }
-
-// rename gives a file its name. The changes before it are durable first, so that
-// no segment can be there without those that were frozen before it. The caller has
-// dirMu.
-func (s *Spool) rename(from, to string) error {
-	if err := s.syncDir(); err != nil {
-		return err
-	}
-	if err := s.files.Rename(s.path(from), s.path(to)); err != nil {
-		return err
-	}
-	s.dirty = true
-	return nil
-}
-
-// syncDir makes the directory's changes durable, where there are any, and notes
-// what follows from that. The caller has dirMu.
-func (s *Spool) syncDir() error {
-	if !s.dirty {
-		return nil
-	}
-	if err := s.files.SyncDir(s.o.Dir); err != nil {
-		return fmt.Errorf("sync the directory %s: %w", s.o.Dir, err)
-	}
-	s.dirty = false
+// synced notes what follows when all names are durable. The caller has the place.
+func (s *Spool) synced() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.queue {
@@ -80,7 +21,6 @@ func (s *Spool) syncDir() error {
 		}
 		s.cover(r.Name.Applied)
 	}
-	return nil
 }
 
 // tidy removes what nothing needs any more: segments that were merged, segments that are
@@ -88,11 +28,11 @@ func (s *Spool) syncDir() error {
 // the next time.
 func (s *Spool) tidy() {
 	s.mark()
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	err := s.Present() // else what has these names now is another's
+	s.place.Lock()
+	defer s.place.Unlock()
+	err := s.place.Present() // else what has these names now is another's
 	if err == nil {
-		err = s.syncDir()
+		err = s.place.Sync()
 	}
 	if err != nil {
 		s.warn("the spool cannot be tidied", err)
@@ -101,7 +41,7 @@ func (s *Spool) tidy() {
 	s.removeReplaced()
 	s.removeStored()
 	s.removeLogs()
-	if err := s.quota.settle(); err != nil {
+	if err := s.place.Settle(); err != nil {
 		s.warn("room on the disk is not reserved", err)
 	}
 }
@@ -119,13 +59,13 @@ func (s *Spool) mark() {
 	if !due || s.closed {
 		return
 	}
-	if _, err := s.put(kindMark, s.sealed, s.appendMark(nil, streamUnknown)); err != nil {
+	if _, err := s.log.Append(wal.Mark, s.sealed, s.markBody(make([]byte, wal.HeaderSize), streamUnknown)); err != nil {
 		s.warn("stored blocks cannot be removed yet", err)
 	}
 }
 
 // removeReplaced removes the segments that others were merged into. The caller has
-// dirMu.
+// the place.
 func (s *Spool) removeReplaced() {
 	s.mu.Lock()
 	var by []*queued
@@ -147,14 +87,14 @@ func (s *Spool) removeReplaced() {
 		r.unlinked = unlinked
 		s.mu.Unlock()
 	}
-	if err := s.syncDir(); err != nil {
+	if err := s.place.Sync(); err != nil {
 		s.warn("merged segments cannot be removed yet", err)
 		return
 	}
 	s.token() // they may be stored now
 }
 
-// removeStored removes the segments that are stored. The caller has dirMu.
+// removeStored removes the segments that are stored. The caller has the place.
 func (s *Spool) removeStored() {
 	s.mu.Lock()
 	var gone []*queued
@@ -173,39 +113,19 @@ func (s *Spool) removeStored() {
 	}
 }
 
-// removeLogs removes the log files that nothing needs. The caller has dirMu.
+// removeLogs removes the log files that nothing needs. The caller has the place.
 func (s *Spool) removeLogs() {
 	s.mu.Lock()
 	through := s.applied.Through
 	s.mu.Unlock()
-	left := s.logs[:0]
-	for _, l := range s.logs {
-		if l.id >= s.log.id || l.newest > through || !s.remove(logName(l.id), &l.size, l.damaged) {
-			left = append(left, l)
-		}
-	}
-	s.logs = left
-	s.countLogs()
+	s.log.Remove(through)
 }
 
-// remove removes a file, or sets it aside where it is damaged, and says whether
-// it is gone. The size is 0 afterwards, so that it is taken off once. The caller
-// has dirMu.
+// remove removes a file, or sets it aside where it is damaged, and says whether it is
+// gone. The caller has the place.
 func (s *Spool) remove(name string, size *int64, damaged bool) bool {
 	if damaged {
-		if err := s.files.Rename(s.path(name), s.path(name+badSuffix)); err != nil {
-			s.warn("a damaged file cannot be renamed", err)
-			return false
-		}
-		s.dirty = true
-		return true
+		return s.place.SetAside(name)
 	}
-	if err := s.files.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.warn("a file cannot be removed", err)
-		return false
-	}
-	s.dirty = true
-	s.quota.removed(*size)
-	*size = 0
-	return true
+	return s.place.Remove(name, size)
 }

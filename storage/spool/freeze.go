@@ -73,9 +73,9 @@ func (s *Spool) checkMark(m storage.Mark) error {
 
 // freezeNothing notes that nothing is to be stored of what a mark says.
 func (s *Spool) freezeNothing(m storage.Mark) error {
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	if err := s.syncDir(); err != nil { // what was frozen before is covered then
+	s.place.Lock()
+	defer s.place.Unlock()
+	if err := s.place.Sync(); err != nil { // what was frozen before is covered then
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.mu.Lock()
@@ -96,14 +96,14 @@ type segmentFile struct {
 // newSegment begins a segment of about that many bytes, with these books.
 func (s *Spool) newSegment(books []storage.Book, size int64) (*segmentFile, error) {
 	w := &segmentFile{s: s, held: size + segment.Overhead}
-	if err := s.quota.hold(w.held); err != nil {
+	if err := s.place.Begin(w.held); err != nil {
 		s.warn("room for a segment", err)
 	}
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
+	s.place.Lock()
+	defer s.place.Unlock()
 	var err error
-	if w.f, w.temp, err = s.create(); err != nil {
-		s.quota.written(w.held, 0)
+	if w.f, w.temp, err = s.place.Create(); err != nil {
+		s.place.Written(w.held, 0)
 		return nil, err
 	}
 	w.Writer = segment.NewWriter(w.f, books, s.o.blockRows, size)
@@ -117,9 +117,9 @@ func (w *segmentFile) publish(failed error, window storage.Window, covers func()
 	err := w.finish(failed, window, covers, merged)
 	_ = w.f.Close() // Sync said what there is to say
 	if err != nil {
-		w.s.quota.written(w.held, 0)
-		w.s.discard(w.temp)
-		if err := w.s.quota.settle(); err != nil {
+		w.s.place.Written(w.held, 0)
+		w.s.place.Discard(w.temp)
+		if err := w.s.place.Settle(); err != nil {
 			w.s.warn("room on the disk is not reserved", err)
 		}
 	}
@@ -135,8 +135,8 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 		return err
 	}
 	s := w.s
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
+	s.place.Lock()
+	defer s.place.Unlock()
 	if err := s.noteUnchecked(); err != nil {
 		return err
 	}
@@ -158,11 +158,11 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 	for i, m := range merged {
 		r.replaced[i].size = m.Size
 	}
-	if err := s.rename(w.temp, r.Name.String()); err != nil {
+	if err := s.place.Publish(w.temp, r.Name.String()); err != nil {
 		return err
 	}
 	// As long as nobody else knows the segment: it may be stored and gone at once.
-	s.quota.written(w.held, r.Size)
+	s.place.Written(w.held, r.Size)
 	s.mu.Lock()
 	s.last = r.Name.Last
 	for _, m := range merged {
@@ -170,7 +170,7 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 	}
 	s.queue = append(s.queue, r)
 	s.mu.Unlock()
-	if err := s.syncDir(); err != nil {
+	if err := s.place.Sync(); err != nil {
 		// It is there; nothing is built on it before a later sync succeeds.
 		s.warn("the name of a segment is not durable yet", err)
 	}

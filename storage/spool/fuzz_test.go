@@ -12,6 +12,7 @@ import (
 	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // FuzzRecover puts any bytes into a log and a segment, with the checksums of their
@@ -36,7 +37,7 @@ func FuzzRecover(f *testing.F) {
 		f.Fatal(err)
 	}
 	run := m.Names("segment-")[0]
-	goodLog := slices.Clone(m.Data(logName(1))[:s.log.end])
+	goodLog := slices.Clone(m.Data(wal.FileName(1))[:s.log.End()])
 	goodRun := slices.Clone(m.Data(run))
 	collector := slices.Clone(m.Data("collector"))
 	f.Add(goodLog, goodRun, false)
@@ -54,7 +55,7 @@ func FuzzRecover(f *testing.F) {
 		}
 		m := vfstest.New(1)
 		m.Put(collectorName, slices.Clone(collector)) // the first, as it was
-		m.Put(logName(1), log)
+		m.Put(wal.FileName(1), log)
 		m.Put(run, runFile)
 		if _, err := inspect(m, "/spool"); err != nil {
 			t.Fatal(err)
@@ -101,12 +102,12 @@ func FuzzRecover(f *testing.F) {
 // foreign says whether a header is whole and another collector's, or of another
 // version.
 func foreign(log, run, collector []byte) bool {
-	var l logHeader
 	var h segment.Header
 	id, _, _ := parseCollector(collector)
-	ofLog, ofRun := l.decode(pad(log, logHeaderSize)), h.Decode(pad(run, segment.HeaderSize))
+	logs, ofLog := wal.Collector(pad(log, wal.FileHeaderSize))
+	ofRun := h.Decode(pad(run, segment.HeaderSize))
 	return errors.Is(ofLog, format.ErrVersion) || errors.Is(ofRun, format.ErrVersion) ||
-		ofLog == nil && l.collector != id || ofRun == nil && h.Collector != id
+		ofLog == nil && logs != id || ofRun == nil && h.Collector != id
 }
 
 func pad(b []byte, n int) []byte { return append(slices.Clone(b), make([]byte, max(0, n-len(b)))...) }
@@ -114,24 +115,24 @@ func pad(b []byte, n int) []byte { return append(slices.Clone(b), make([]byte, m
 // mendLog makes the checksums of whatever may be headers right, so that the
 // fuzzer gets behind them.
 func mendLog(b []byte, collector uint64) {
-	if len(b) < logHeaderSize {
+	if len(b) < wal.FileHeaderSize {
 		return
 	}
-	format.AppendHead(b[:0], logMagic)
+	format.AppendHead(b[:0], wal.Magic)
 	binary.LittleEndian.PutUint64(b[8:], 1)
 	binary.LittleEndian.PutUint64(b[24:], collector)
-	sum(b[:logHeaderSize], 60)
-	for at := logHeaderSize; at+recordHeaderSize <= len(b); {
+	sum(b[:wal.FileHeaderSize], 60)
+	for at := wal.FileHeaderSize; at+wal.HeaderSize <= len(b); {
 		h := b[at:]
-		copy(h, recMagic)
+		copy(h, "LREC")
 		binary.LittleEndian.PutUint32(h[4:], 1+binary.LittleEndian.Uint32(h[4:])%3)
 		copy(h[8:16], b[16:24])
-		length := int(binary.LittleEndian.Uint32(h[40:]))
-		if end := at + recordHeaderSize + length; length >= 0 && end <= len(b) {
-			binary.LittleEndian.PutUint32(h[44:], crc32.Checksum(h[recordHeaderSize:recordHeaderSize+length], castagnoli))
+		length := int(binary.LittleEndian.Uint32(h[24:]))
+		if end := at + wal.HeaderSize + length; length >= 0 && end <= len(b) {
+			binary.LittleEndian.PutUint32(h[28:], crc32.Checksum(h[wal.HeaderSize:wal.HeaderSize+length], castagnoli))
 		}
-		sum(h[:recordHeaderSize], 68)
-		at += int(recordSize(length & 0xffff))
+		sum(h[:wal.HeaderSize], 68)
+		at += int(wal.RecordSize(length & 0xffff))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // Contents is what Inspect found in a directory.
@@ -99,99 +100,99 @@ func inspect(files vfs.FS, dir string) (*Contents, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	c := &Contents{}
-	var ends = map[string]int64{} // by name, from the header of the log file behind
-	for _, e := range slices.Backward(entries) {
-		_, isLog := parseLogName(e.Name)
-		name, isSegment := segment.ParseName(e.Name)
-		bad := strings.HasSuffix(e.Name, badSuffix)
-		if !bad && !isLog && !isSegment {
-			continue
-		}
-		if bad {
+	var logs []*wal.File // nil where the records cannot be read
+	for _, e := range entries {
+		_, isLog := parseLog(e.Name)
+		name, isSegment := parseSegment(e.Name)
+		switch {
+		case strings.HasSuffix(e.Name, badSuffix):
 			c.Bad = append(c.Bad, e)
-			continue
-		}
-		f, err := files.Open(filepath.Join(dir, e.Name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		case isLog:
+			err = open(files, dir, e.Name, func(f vfs.File) { logs = append(logs, c.findLog(f, e)) })
+		case isSegment:
+			err = open(files, dir, e.Name, func(f vfs.File) { c.Segments = append(c.Segments, c.inspectSegment(f, e, name)) })
 		}
 		if err != nil {
-			return nil, fmt.Errorf("spool: %w", err)
+			return nil, err
 		}
-		if isLog {
-			c.Logs = append(c.Logs, c.inspectLog(f, e, ends))
-		} else {
-			c.Segments = append(c.Segments, c.inspectSegment(f, e, name))
-		}
-		_ = f.Close() // it was only read
 	}
-	slices.Reverse(c.Logs)
-	slices.Reverse(c.Segments)
-	slices.Reverse(c.Bad)
+	wal.Link(logs)
+	for i, l := range logs {
+		if l != nil {
+			if err := open(files, dir, c.Logs[i].Name, func(f vfs.File) { c.Logs[i].inspect(f, l) }); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return c, nil
 }
 
-func (c *Contents) inspectLog(f vfs.File, e vfs.Entry, ends map[string]int64) LogContents {
-	l := LogContents{Entry: e}
-	id, _ := parseLogName(e.Name)
-	h, err := readLogHeader(f, id)
+// open has a file read; one that is gone meanwhile is left out.
+func open(files vfs.FS, dir, name string, read func(vfs.File)) error {
+	f, err := files.Open(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		l.Damage, l.Unread = verdict(err)
+		return fmt.Errorf("spool: %w", err)
 	}
-	switch {
-	case err == nil:
-		c.Collector = h.collector
-		ends[logName(h.previous)] = int64(h.previousEnd)
-	case !errors.Is(err, errHeaderLost):
-		return l
+	read(f)
+	_ = f.Close() // it was only read
+	return nil
+}
+
+// findLog reads the header of a log file, and returns nil where no more can be read.
+func (c *Contents) findLog(f vfs.File, e vfs.Entry) *wal.File {
+	out := LogContents{Entry: e}
+	id, _ := parseLog(e.Name)
+	l, err := wal.Find(f, id, e.Size)
+	if err != nil {
+		out.Damage, out.Unread = verdict(err)
 	}
-	in := &logReader{f: f, nonce: h.nonce, limit: e.Size, at: logHeaderSize}
-	if end, ok := ends[e.Name]; ok && end >= logHeaderSize && end <= e.Size {
-		in.limit, in.exact = end, true
-	}
-	var buf []byte
-	for {
-		at, ok := in.next()
-		if !ok {
-			break
+	if l != nil {
+		if collector, ok := l.Collector(); ok {
+			c.Collector = collector
 		}
-		if buf, ok = in.body(at, buf); in.err != nil {
-			break
-		} else if !ok {
-			continue
-		}
-		r, ok := recordContents(&in.header, buf[recordHeaderSize:])
-		in.damaged = in.damaged || !ok
-		r.At = at
-		l.Records = append(l.Records, r)
 	}
-	if in.err != nil {
-		l.Unread = in.err.Error()
-	}
-	if in.damaged {
-		l.Damage = "records are missing or their checksums are wrong"
-	} else if in.err == nil {
-		l.Torn = in.bad
-	}
+	c.Logs = append(c.Logs, out)
 	return l
 }
 
-func recordContents(h *recordHeader, body []byte) (r RecordContents, ok bool) {
-	r = RecordContents{Kind: kindName(h.kind), Number: h.number, Through: h.applied.Through, Last: h.last, Time: h.time, Length: len(body)}
-	switch h.kind {
-	case kindSnapshot:
+// inspect reads all records of a log file.
+func (l *LogContents) inspect(f vfs.File, file *wal.File) {
+	_, err := file.Walk(f, nil, func() {}, func(rec *wal.Record) bool {
+		r, ok := recordContents(rec)
+		l.Records = append(l.Records, r)
+		return ok
+	})
+	if err != nil {
+		l.Unread = err.Error()
+	}
+	if file.Missing {
+		l.Damage = "records are missing or their checksums are wrong"
+	}
+	l.Torn = file.Torn
+}
+
+func recordContents(rec *wal.Record) (r RecordContents, ok bool) {
+	m := marksOf(rec.Stamp)
+	r = RecordContents{At: rec.At, Number: rec.Number, Through: m.applied.Through, Last: m.last, Time: rec.Time, Length: len(rec.Body())}
+	switch rec.Kind {
+	case wal.Snapshot:
+		r.Kind = "snapshot"
 		var sources map[uint64]Source
-		sources, _, ok = parseSnapshot(body)
+		sources, _, ok = parseSnapshot(rec.Body())
 		r.Sources = len(sources)
-	case kindSeal:
+	case wal.Entry:
+		r.Kind = "seal"
 		var s sealBody
-		if s, ok = parseSeal(body); ok {
+		if s, ok = parseSeal(rec.Body()); ok {
 			_, ok = codec.RowsIn(s.rows, s.count)
 		}
 		r.Rows, r.Books = s.count, int(s.books)
 		r.Sources, r.Forgotten = len(s.sources)/sourceSize, len(s.forgotten)/8
 	default:
-		ok = true
+		r.Kind, ok = "mark", true
 	}
 	return r, ok
 }
@@ -239,7 +240,7 @@ func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) 
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	for _, e := range entries {
-		name, ok := segment.ParseName(e.Name)
+		name, ok := parseSegment(e.Name)
 		if !ok || number < name.First || number > name.Last {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
 )
 
@@ -38,9 +39,9 @@ func (s *Spool) register(set *metrics.Set) {
 		set:      set,
 	}
 	// Bytes of all files that hold something, and the bound of them.
-	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.quota.bytes()) })
+	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.place.Bytes()) })
 	set.NewGauge("lectern_spool_gone", func() float64 {
-		if errors.Is(s.Present(), ErrGone) {
+		if errors.Is(s.Present(), place.ErrGone) {
 			return 1
 		}
 		return 0

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/segment"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -163,8 +163,8 @@ func Vacant(place string) bool {
 // holds says whether a name is of what makes a place one that is used: its id, a
 // log or a segment.
 func holds(name string) bool {
-	_, isLog := parseLogName(name)
-	_, isSegment := segment.ParseName(name)
+	_, isLog := parseLog(name)
+	_, isSegment := parseSegment(name)
 	return isLog || isSegment || name == collectorName
 }
 
@@ -194,18 +194,18 @@ func (s *Spool) Retire() error {
 
 // vacate gives the reserve back and marks the place.
 func (s *Spool) vacate() error {
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	if err := s.files.Remove(s.path(reserveName)); err != nil {
+	s.place.Lock()
+	defer s.place.Unlock()
+	if err := s.files.Remove(s.place.Path(place.ReserveName)); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	f, err := s.files.Create(s.path(vacantName))
+	f, err := s.files.Create(s.place.Path(vacantName))
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	_ = f.Close() // it is empty
-	s.dirty = true
-	return s.syncDir()
+	s.place.Changed()
+	return s.place.Sync()
 }
 
 // occupy takes the mark off a place, for good, before anything is written there.
@@ -213,7 +213,7 @@ func (s *Spool) occupy(entries []vfs.Entry) error {
 	if !slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == vacantName }) {
 		return nil
 	}
-	if err := s.files.Remove(s.path(vacantName)); err != nil {
+	if err := s.files.Remove(s.place.Path(vacantName)); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	if err := s.files.SyncDir(s.o.Dir); err != nil {
@@ -225,7 +225,7 @@ func (s *Spool) occupy(entries []vfs.Entry) error {
 // takeLock takes the place for this process.
 func (s *Spool) takeLock() (io.Closer, error) {
 	for deadline := time.Now().Add(s.o.LockWait); ; time.Sleep(20 * time.Millisecond) {
-		lock, err := s.files.Lock(s.path(lockName))
+		lock, err := s.files.Lock(s.place.Path(lockName))
 		if !errors.Is(err, vfs.ErrLocked) || !time.Now().Before(deadline) {
 			return lock, err
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/place"
 )
 
 // The directory, or the log in it, is taken from under a spool: nothing is sealed
@@ -49,7 +50,7 @@ func TestDirectoryTakenAway(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := s.Present(); err != nil {
+			if err := s.place.Present(); err != nil {
 				t.Fatal(err)
 			}
 			b, _, err := s.Oldest()
@@ -61,32 +62,31 @@ func TestDirectoryTakenAway(t *testing.T) {
 			}
 			before := tree(t, filepath.Join(dir, is))
 
-			if err := s.Present(); !errors.Is(err, ErrGone) {
+			if err := s.place.Present(); !errors.Is(err, place.ErrGone) {
 				t.Errorf("is it there? %v", err)
 			}
-			if _, err := sealOne(s, testSeal(4)); !errors.Is(err, ErrGone) {
+			if _, err := sealOne(s, testSeal(4)); !errors.Is(err, place.ErrGone) {
 				t.Errorf("sealed: %v", err)
 			}
-			if err := s.Retry(); !errors.Is(err, ErrGone) {
+			if err := s.Retry(); !errors.Is(err, place.ErrGone) {
 				t.Errorf("tried again: %v", err)
 			}
 			if s.Room() != 0 {
 				t.Error("there is room")
 			}
-			if err := freeze(3); !errors.Is(err, ErrGone) {
+			if err := freeze(3); !errors.Is(err, place.ErrGone) {
 				t.Errorf("frozen: %v", err)
 			}
-			if _, ok, err := s.Oldest(); ok || !errors.Is(err, ErrGone) {
+			if _, ok, err := s.Oldest(); ok || !errors.Is(err, place.ErrGone) {
 				t.Errorf("a block: %v, %v", ok, err)
 			}
 			if err := s.Stored(b.Number); err != nil {
 				t.Error(err)
 			}
-			s.log.broken = true // and it would begin another
-			if err := s.Retry(); !errors.Is(err, ErrGone) {
+			s.log.NextFile() // and it would begin another
+			if err := s.Retry(); !errors.Is(err, place.ErrGone) {
 				t.Errorf("tried again in another log: %v", err)
 			}
-			s.log.broken = false
 			if after := tree(t, filepath.Join(dir, is)); after != before {
 				t.Errorf("what is there now was changed from\n%s to\n%s", before, after)
 			}
@@ -97,7 +97,7 @@ func TestDirectoryTakenAway(t *testing.T) {
 			if err := errors.Join(os.RemoveAll(filepath.Join(dir, is)), os.Rename(filepath.Join(dir, was), filepath.Join(dir, is))); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(s.Present(), s.Retry()); err != nil {
+			if err := errors.Join(s.place.Present(), s.Retry()); err != nil {
 				t.Fatalf("put back: %v", err)
 			}
 			if err := s.Close(); err != nil {

@@ -136,7 +136,7 @@ func appendSnapshot(b []byte, sources map[uint64]Source, sent *totals) []byte {
 	b = le.AppendUint32(b, uint32(len(sources)))
 	b = le.AppendUint32(b, uint32(len(sent.of)))
 	at := len(b)
-	b = slices.Grow(b, len(sources)*sourceSize+len(sent.of)*totalSize)[:at+len(sources)*sourceSize]
+	b = slices.Grow(b, len(sources)*sourceSize+len(sent.of)*totalSize+8)[:at+len(sources)*sourceSize]
 	for _, s := range sources {
 		putSource(b[at:], &s)
 		at += sourceSize

@@ -14,27 +14,23 @@ import (
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/codec"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // recovery is the state of a start.
 type recovery struct {
 	s       *Spool
 	out     *Recovered
-	logs    []*foundLog
+	logs    []*wal.File
+	newest  uint64   // id of the last log file, also of one that is set aside
 	aside   []string // files of which nothing can be read
 	begun   bool     // a snapshot or a seal was read
 	missing missing
-	used    int64 // bytes of all files
-	holding bool  // s.buf has the last seal of the last log: it may not be durable
-}
-
-// foundLog is a log file that is there.
-type foundLog struct {
-	logFile
-	header logHeader
-	exact  bool // end is known from the file behind it
+	used    int64  // bytes of all files
+	held    uint64 // number of the seal in s.buf, 0 for none: the last one of the last log, which may not be durable
 }
 
 // recover reads the directory and begins a new log file.
@@ -67,35 +63,33 @@ func (s *Spool) recover() (*Recovered, error) {
 		return nil, err
 	}
 	r.dropReplaced()
-	r.linkLogs()
+	wal.Link(r.logs)
 	for _, l := range r.logs {
 		if err := r.scan(l); err != nil {
-			return nil, r.unread(logName(l.id), err)
+			return nil, r.unread(wal.FileName(l.ID), err)
 		}
 	}
 	for i, l := range r.logs {
 		if err := r.replay(l, i == len(r.logs)-1); err != nil {
-			return nil, r.unread(logName(l.id), err)
+			return nil, r.unread(wal.FileName(l.ID), err)
 		}
 	}
 	r.skipNumbers()
 	if err := r.readUnchecked(); err != nil {
 		return nil, err
 	}
-	if err := s.openQuota(r.used); err != nil {
+	if err := s.openPlace(r.used); err != nil {
 		return nil, err
 	}
-	if !r.holding { // else the seal may tell of which stream it was
+	if r.held == 0 { // else the seal may tell of which stream it was
 		r.bookUnknown()
 	}
 	if err := r.begin(); err != nil {
-		return nil, errors.Join(fmt.Errorf("spool: %w", err), s.quota.close())
+		return nil, errors.Join(fmt.Errorf("spool: %w", err), s.place.Close())
 	}
 	r.bookUnknown()
 	if n := r.out.Damaged; n > 0 {
-		for _, l := range s.logs { // another start must find the same, until it is frozen
-			l.newest = max(l.newest, r.missing.seal)
-		}
+		s.log.Keep(r.missing.seal) // another start must find the same, until it is frozen
 		s.o.Logger.Error("spool: acknowledged events are gone with the seals that are missing; the books show them as damaged", "events", n, "dir", s.o.Dir)
 	}
 	r.setAside()
@@ -117,7 +111,7 @@ func (s *Spool) removeTemporary(entries []vfs.Entry) (left []vfs.Entry, err erro
 			left = append(left, e)
 			continue
 		}
-		if err := s.files.Remove(s.path(e.Name)); err != nil {
+		if err := s.files.Remove(s.place.Path(e.Name)); err != nil {
 			return nil, err
 		}
 	}
@@ -129,15 +123,15 @@ func (r *recovery) find(entries []vfs.Entry) error {
 	s := r.s
 	for _, e := range entries {
 		name, bad := strings.CutSuffix(e.Name, badSuffix)
-		if id, ok := parseLogName(name); ok {
-			s.nextLog = max(s.nextLog, id)
+		if id, ok := parseLog(name); ok {
+			r.newest = max(r.newest, id)
 		}
 		var err error
-		switch _, isLog := parseLogName(e.Name); {
-		case e.Name == reserveName, e.Name == uncheckedName:
+		switch _, isLog := parseLog(e.Name); {
+		case e.Name == place.ReserveName, e.Name == uncheckedName:
 			e.Size = 0
 		case bad: // perhaps renamed by a person: its numbers are not given again
-			if n, ok := segment.ParseName(name); ok {
+			if n, ok := parseSegment(name); ok {
 				s.last, s.applied = max(s.last, n.Last), s.applied.With(n.Applied)
 			}
 		case isLog:
@@ -150,14 +144,13 @@ func (r *recovery) find(entries []vfs.Entry) error {
 		}
 		r.used += e.Size
 	}
-	s.nextLog++
 	return nil
 }
 
 // unread is the error of a start that cannot go on. A file that the disk does not
 // give is not taken for damaged: what it holds would be given up, and its numbers
 // be given again.
-func (r *recovery) unread(name string, err error) error { return unread(r.s.path(name), err) }
+func (r *recovery) unread(name string, err error) error { return unread(r.s.place.Path(name), err) }
 
 func unread(path string, err error) error {
 	if !errors.Is(err, format.ErrRead) {
@@ -168,37 +161,37 @@ func unread(path string, err error) error {
 }
 
 func (r *recovery) findLog(e vfs.Entry) error {
-	id, _ := parseLogName(e.Name)
-	l := &foundLog{logFile: logFile{id: id, size: e.Size}}
-	f, err := r.s.files.Open(r.s.path(e.Name))
+	id, _ := parseLog(e.Name)
+	f, err := r.s.files.Open(r.s.place.Path(e.Name))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	l.header, err = readLogHeader(f, id)
+	l, err := wal.Find(f, id, e.Size)
 	switch {
-	case errors.Is(err, errHeaderLost):
-		l.damaged, l.header.collector = true, r.s.collector
+	case errors.Is(err, wal.ErrHeaderLost):
 		r.report(e.Name, err.Error())
+		r.logs = append(r.logs, l)
+		return nil
 	case errors.Is(err, format.ErrDamaged):
 		r.lost(e.Name, err.Error())
 		return nil
 	case err != nil:
 		return err
 	}
-	l.nonce = l.header.nonce
 	r.logs = append(r.logs, l)
-	return r.same(l.header.collector)
+	collector, _ := l.Collector()
+	return r.same(collector)
 }
 
 func (r *recovery) findSegment(e vfs.Entry) error {
 	s := r.s
-	name, ok := segment.ParseName(e.Name)
+	name, ok := parseSegment(e.Name)
 	if !ok {
 		return nil
 	}
 	s.last = max(s.last, name.Last)
-	f, err := s.files.Open(s.path(e.Name))
+	f, err := s.files.Open(s.place.Path(e.Name))
 	if err != nil {
 		return err
 	}
@@ -237,7 +230,7 @@ func (r *recovery) lost(name, why string) {
 func (r *recovery) report(name, why string) {
 	r.out.SetAside = append(r.out.SetAside, name)
 	r.s.o.Logger.Error("spool: a file is damaged: acknowledged data may be missing; what can be read is used, and the file is kept as .bad",
-		"file", r.s.path(name), "why", why)
+		"file", r.s.place.Path(name), "why", why)
 }
 
 // dropReplaced leaves out segments that were merged into others that are there.
@@ -259,107 +252,63 @@ func (r *recovery) dropReplaced() {
 	}
 }
 
-// linkLogs takes from each log file's header where the one before it ended.
-func (r *recovery) linkLogs() {
-	byID := map[uint64]*foundLog{}
-	for _, l := range r.logs {
-		l.end = l.size
-		if before := byID[l.header.previous]; before != nil && l.header.previousEnd <= uint64(before.size) {
-			before.end, before.exact = int64(l.header.previousEnd), true
-		}
-		byID[l.id] = l
-	}
-}
-
-// open returns a reader of a log's records.
-func (r *recovery) open(l *foundLog) (*logReader, io.Closer, error) {
-	f, err := r.s.files.Open(r.s.path(logName(l.id)))
-	if err != nil {
-		return nil, nil, err
-	}
-	return &logReader{f: f, nonce: l.nonce, limit: l.end, exact: l.exact, at: logHeaderSize}, f, nil
-}
-
 // scan reads the records' headers for what they say of segments.
-func (r *recovery) scan(l *foundLog) error {
-	in, f, err := r.open(l)
+func (r *recovery) scan(l *wal.File) error {
+	f, err := r.s.files.Open(r.s.place.Path(wal.FileName(l.ID)))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for {
-		if _, ok := in.next(); !ok {
-			return in.err
-		}
-		r.s.applied = r.s.applied.With(in.header.applied)
-		r.s.last = max(r.s.last, in.header.last)
-	}
+	return l.Headers(f, func(rec *wal.Record) {
+		m := marksOf(rec.Stamp)
+		r.s.applied = r.s.applied.With(m.applied)
+		r.s.last = max(r.s.last, m.last)
+	})
 }
 
 // replay takes the records of a log in their order.
-func (r *recovery) replay(l *foundLog, last bool) error {
+func (r *recovery) replay(l *wal.File, last bool) error {
 	s := r.s
-	in, f, err := r.open(l)
+	f, err := s.files.Open(s.place.Path(wal.FileName(l.ID)))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	end := int64(logHeaderSize) // behind the last good record that is surely durable
-	good := end                 // behind the last good record
-	for {
-		at, ok := in.next()
-		if !ok {
-			break
-		}
-		r.release()
-		end = good // there was a later write, so what is before it is durable
-		if s.buf, ok = in.body(at, s.buf); in.err != nil {
-			break
-		} else if !ok {
-			continue
-		}
-		good = in.at
-		h := in.header
-		switch h.kind {
-		case kindSnapshot:
-			in.damaged = !r.snapshot(&h, s.buf) || in.damaged
-			l.newest = max(l.newest, h.number)
-		case kindSeal:
-			l.newest = max(l.newest, h.number)
-			if h.number <= s.sealed {
-				break
-			}
-			if body, ok := parseSeal(s.buf[recordHeaderSize:]); !ok || !body.good() {
-				in.damaged = true
-				break
-			}
-			r.gap(h.number)
-			if r.holding = true; !last {
-				r.release()
-			}
-		case kindMark:
-			in.damaged = !r.mark(&h, s.buf) || in.damaged
-		}
+	known := l.Damaged
+	s.buf, err = l.Walk(f, s.buf, r.release, func(rec *wal.Record) bool { return r.record(rec, last) })
+	if err != nil {
+		return err
 	}
-	if in.err != nil {
-		return in.err
+	if last && l.Torn > 0 {
+		r.out.Torn += l.Torn
+		s.o.Logger.Warn("spool: the last write before the stop was cut off; it was not acknowledged", "file", s.place.Path(wal.FileName(l.ID)), "bytes", l.Torn)
 	}
-	if !last {
-		end = good
+	if l.Missing && !known {
+		r.report(wal.FileName(l.ID), "records are missing or their checksums are wrong")
 	}
-	l.end = end
-	if last && !in.damaged && in.bad > 0 {
-		r.out.Torn += in.bad
-		s.o.Logger.Warn("spool: the last write before the stop was cut off; it was not acknowledged", "file", s.path(logName(l.id)), "bytes", in.bad)
-	}
-	if in.damaged {
-		if !l.damaged {
-			r.report(logName(l.id), "records are missing or their checksums are wrong")
-		}
-		l.damaged = true
-	}
-	s.logs = append(s.logs, &l.logFile)
 	return nil
+}
+
+// record takes one record, and says whether it could be read.
+func (r *recovery) record(rec *wal.Record, last bool) (good bool) {
+	switch rec.Kind {
+	case wal.Snapshot:
+		return r.snapshot(rec)
+	case wal.Mark:
+		return r.mark(rec)
+	}
+	if rec.Number <= r.s.sealed {
+		return true
+	}
+	if body, ok := parseSeal(rec.Body()); !ok || !body.good() {
+		return false
+	}
+	r.gap(rec.Number)
+	r.s.buf, r.held = rec.Rec, rec.Number
+	if !last {
+		r.release()
+	}
+	return true
 }
 
 // gap notes seals that are nowhere, neither in a log nor in a segment.
@@ -371,49 +320,49 @@ func (r *recovery) gap(number uint64) {
 }
 
 // snapshot takes the sources of a snapshot, unless later states are known.
-func (r *recovery) snapshot(h *recordHeader, rec []byte) bool {
+func (r *recovery) snapshot(rec *wal.Record) bool {
 	s := r.s
-	sources, sent, ok := parseSnapshot(rec[recordHeaderSize:])
+	sources, sent, ok := parseSnapshot(rec.Body())
 	if !ok {
 		return false
 	}
-	if h.number < s.sealed {
+	if rec.Number < s.sealed {
 		return true
 	}
-	r.gap(h.number + 1)
-	r.knownAll(sent, h.time)
-	s.sources, s.sealed, r.begun = sources, h.number, true
+	r.gap(rec.Number + 1)
+	r.knownAll(sent, rec.Time)
+	s.sources, s.sealed, r.begun = sources, rec.Number, true
 	return true
 }
 
 // mark takes what a mark says of the seals before it, where these are missing.
-func (r *recovery) mark(h *recordHeader, rec []byte) bool {
+func (r *recovery) mark(rec *wal.Record) bool {
 	s := r.s
-	body := rec[recordHeaderSize:]
+	body := rec.Body()
 	if len(body) != markSize {
 		return false
 	}
-	if !r.begun || h.number <= s.sealed {
+	if !r.begun || rec.Number <= s.sealed {
 		return true
 	}
-	r.gap(h.number + 1)
-	r.missing.window = storage.Window{Start: h.time, End: h.time}
+	r.gap(rec.Number + 1)
+	r.missing.window = storage.Window{Start: rec.Time, End: rec.Time}
 	r.excess(le.Uint16(body[8:]), le.Uint64(body[10:]))
 	s.sent.take(body[8:])
 	r.missing.unknown = le.Uint64(body) - min(le.Uint64(body), s.sent.all)
-	s.sealed = h.number
+	s.sealed = rec.Number
 	return true
 }
 
 // release takes the seal in s.buf for true.
 func (r *recovery) release() {
-	if !r.holding {
+	number := r.held
+	if number == 0 {
 		return
 	}
-	r.holding = false
+	r.held = 0
 	s := r.s
-	number := le.Uint64(s.buf[16:])
-	body, ok := parseSeal(s.buf[recordHeaderSize:])
+	body, ok := parseSeal(s.buf[wal.HeaderSize:])
 	if !ok {
 		return
 	}
@@ -483,21 +432,13 @@ const takenAtOnce = 1024
 // written again: nobody knows whether its sync succeeded.
 func (r *recovery) begin() error {
 	s := r.s
-	if n := len(s.logs); n > 0 {
-		s.log = s.logs[n-1]
-		s.log.broken = true
-		defer func(l *logFile) {
-			if s.log == l {
-				s.log = nil
-			}
-		}(s.log)
-	}
-	if !r.holding {
+	s.log = s.newLog(r.logs, r.newest)
+	if r.held == 0 {
 		r.skipFrozen()
-		_, err := s.rotate(kindMark, s.sealed, nil)
+		_, err := s.log.Begin(s.sealed, s.sealed, nil)
 		return err
 	}
-	rec, err := s.rotate(kindSeal, le.Uint64(s.buf[16:]), s.buf)
+	rec, err := s.log.Begin(s.sealed, r.held, s.buf)
 	if err != nil {
 		return err
 	}
@@ -514,14 +455,14 @@ func (r *recovery) begin() error {
 // matter, as they may be in blocks that are stored: CheckStore will tell.
 func (r *recovery) skipNumbers() {
 	s := r.s
-	newest := s.nextLog - 1
+	newest := r.newest
 	const perLog, most = 1 << 32, 1 << 31
-	if newest == 0 || newest >= most || r.out.Seals > 0 || r.holding || slices.ContainsFunc(r.logs, func(l *foundLog) bool { return l.id == newest }) {
+	if newest == 0 || newest >= most || r.out.Seals > 0 || r.held > 0 || slices.ContainsFunc(r.logs, func(l *wal.File) bool { return l.ID == newest }) {
 		return
 	}
 	s.last = max(s.last, newest*perLog)
 	s.o.Logger.Error("spool: the newest log is lost: what it sealed that was in no block is missing, its sources are not known, "+
-		"and the numbers of blocks go on far behind all that it may have given", "dir", s.o.Dir, "log", logName(newest), "block", s.last)
+		"and the numbers of blocks go on far behind all that it may have given", "dir", s.o.Dir, "log", wal.FileName(newest), "block", s.last)
 }
 
 // skipFrozen has seals numbered behind all that are frozen, also where the
@@ -544,8 +485,8 @@ func (r *recovery) letGo() {
 // setAside renames the files of which nothing could be read, now that what their
 // names say is in the new log.
 func (r *recovery) setAside() {
-	r.s.dirMu.Lock()
-	defer r.s.dirMu.Unlock()
+	r.s.place.Lock()
+	defer r.s.place.Unlock()
 	var none int64
 	for _, name := range r.aside {
 		r.s.remove(name, &none, true)
@@ -563,13 +504,13 @@ func (r *recovery) readCollector(entries []vfs.Entry) error {
 		case !ok:
 		case birth != 0 && born != 0 && birth != born:
 			return fmt.Errorf("spool: %s is a copy of another directory: the blocks of both would have the same collector id and numbers. "+
-				"Use the one that was there first, or an empty directory. If the other one will never be used again, remove %s and start again", s.o.Dir, s.path(collectorName))
+				"Use the one that was there first, or an empty directory. If the other one will never be used again, remove %s and start again", s.o.Dir, s.place.Path(collectorName))
 		default:
 			s.collector = id
 			return nil
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("spool: read %s: %w", s.path(collectorName), err)
+		return fmt.Errorf("spool: read %s: %w", s.place.Path(collectorName), err)
 	}
 	id, files, err := r.collectorOfFiles(entries)
 	switch {
@@ -578,7 +519,7 @@ func (r *recovery) readCollector(entries []vfs.Entry) error {
 	case id != 0:
 		s.o.Logger.Warn("spool: the collector id was lost and is taken from the other files", "dir", s.o.Dir, "collector", strconv.FormatUint(id, 16))
 	case files:
-		return fmt.Errorf("spool: %s is missing or damaged, and no other file can be read: move %s away and start again", s.path(collectorName), s.o.Dir)
+		return fmt.Errorf("spool: %s is missing or damaged, and no other file can be read: move %s away and start again", s.place.Path(collectorName), s.o.Dir)
 	default:
 		id = 1 + rand.Uint64N(1<<64-1)
 	}
@@ -595,7 +536,7 @@ func parseCollector(text []byte) (id uint64, birth int64, ok bool) {
 
 // readText reads a small file, with its birth, 0 where that is not known.
 func (r *recovery) readText(name string) (text []byte, born int64, err error) {
-	f, err := r.s.files.Open(r.s.path(name))
+	f, err := r.s.files.Open(r.s.place.Path(name))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -611,27 +552,28 @@ func (r *recovery) readText(name string) (text []byte, born int64, err error) {
 // files at all.
 func (r *recovery) collectorOfFiles(entries []vfs.Entry) (id uint64, files bool, err error) {
 	for _, e := range entries {
-		_, isLog := parseLogName(e.Name)
-		_, isSegment := segment.ParseName(e.Name)
+		_, isLog := parseLog(e.Name)
+		_, isSegment := parseSegment(e.Name)
 		if !isLog && !isSegment {
 			continue
 		}
 		files = true
-		f, err := r.s.files.Open(r.s.path(e.Name))
+		f, err := r.s.files.Open(r.s.place.Path(e.Name))
 		if err != nil {
 			return 0, true, r.unread(e.Name, err)
 		}
-		var b [segment.HeaderSize]byte
+		var b [segment.HeaderSize]byte // the longer one
 		_, err = f.ReadAt(b[:], 0)
 		_ = f.Close()
 		if err != nil && !errors.Is(err, io.EOF) { // a header that is not whole fails its checksum
 			return 0, true, r.unread(e.Name, format.ReadError("the header", err))
 		}
-		var l logHeader
-		var h segment.Header
-		if isLog && l.decode(b[:]) == nil {
-			return l.collector, true, nil
+		if isLog {
+			if id, err := wal.Collector(b[:]); err == nil {
+				return id, true, nil
+			}
 		}
+		var h segment.Header
 		if isSegment && h.Decode(b[:]) == nil {
 			return h.Collector, true, nil
 		}
@@ -640,14 +582,14 @@ func (r *recovery) collectorOfFiles(entries []vfs.Entry) (id uint64, files bool,
 }
 
 func (s *Spool) writeCollector() error {
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	err := s.writeText(collectorName, func(f vfs.File) []byte {
+	s.place.Lock()
+	defer s.place.Unlock()
+	err := s.place.WriteSmall(collectorName, func(f vfs.File) []byte {
 		birth, _ := f.Birth()
 		return twoNumbers(collectorName, s.collector, uint64(birth))
 	})
 	if err == nil {
-		err = s.syncDir()
+		err = s.place.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("spool: write the collector id: %w", err)

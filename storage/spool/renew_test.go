@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // storeAll brings all blocks to a store, and returns the last number.
@@ -51,13 +53,13 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 		t.Fatalf("there are %v and %v", logs, runs)
 	}
 	m.Kill()
-	clear(m.Data(logName(1))[:logHeaderSize])
+	clear(m.Data(wal.FileName(1))[:wal.FileHeaderSize])
 	c, err := inspect(m, "/spool")
 	if err != nil || c.Logs[0].Damage == "" || len(c.Logs[0].Records) < 4 {
 		t.Errorf("inspected %+v, %v", c, err)
 	}
 	s, r := mustOpen(t, testOptions(m))
-	if !slices.Equal(r.SetAside, []string{logName(1)}) || len(rowsOf(r)) != 1 || rowsOf(r)[0] != row(3) || len(r.Sources) != 3 || r.Last != 3 || s.LastNumber() != store {
+	if !slices.Equal(r.SetAside, []string{wal.FileName(1)}) || len(rowsOf(r)) != 1 || rowsOf(r)[0] != row(3) || len(r.Sources) != 3 || r.Last != 3 || s.LastNumber() != store {
 		t.Errorf("recovered %+v, last number %d", r, s.LastNumber())
 	}
 	if err := s.CheckStore(store); err != nil {
@@ -66,7 +68,7 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
 		t.Fatal(err)
 	}
-	if logs := m.Names("log-"); !slices.Equal(logs, []string{logName(1) + badSuffix, logName(2)}) {
+	if logs := m.Names("log-"); !slices.Equal(logs, []string{wal.FileName(1) + badSuffix, wal.FileName(2)}) {
 		t.Errorf("there are %v", logs)
 	}
 }
@@ -137,11 +139,11 @@ func TestRenew(t *testing.T) {
 	}
 	s.Park(waits.Number)
 	mustSeal(t, s, testSeal(2))
-	older, err := os.ReadFile(filepath.Join(o.Dir, logName(1)))
+	older, err := os.ReadFile(filepath.Join(o.Dir, wal.FileName(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.log.broken = true
+	s.log.NextFile()
 	frozen(t, s, 3)
 	store := storeAll(t, s)
 	if store == 0 {
@@ -151,10 +153,10 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As if the process had died before it removed the older log.
-	if err := os.WriteFile(filepath.Join(o.Dir, logName(1)), older, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(o.Dir, wal.FileName(1)), older, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	newest, err := os.OpenFile(filepath.Join(o.Dir, logName(2)), os.O_WRONLY, 0)
+	newest, err := os.OpenFile(filepath.Join(o.Dir, wal.FileName(2)), os.O_WRONLY, 0)
 	if err == nil {
 		_, err = newest.WriteAt(make([]byte, vfstest.Sector), 0)
 		_ = newest.Close()
@@ -186,6 +188,41 @@ func TestRenew(t *testing.T) {
 	}
 	if _, _, err := Renew(t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no spool") {
 		t.Errorf("nothing was renewed: %v", err)
+	}
+}
+
+// A segment that was set aside is of what a place holds, and its blocks can be read.
+func TestSegmentSetAside(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = t.TempDir()
+	s, _ := mustOpen(t, o)
+	frozen(t, s, 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadDir(o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if n := e.Name(); strings.HasPrefix(n, "segment-") {
+			err = errors.Join(err, os.Rename(filepath.Join(o.Dir, n), filepath.Join(o.Dir, n+badSuffix)))
+		} else {
+			err = errors.Join(err, os.Remove(filepath.Join(o.Dir, n)))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Vacant(o.Dir) {
+		t.Error("a place that holds a segment that was set aside is vacant")
+	}
+	moved, files, err := Renew(o.Dir)
+	if err != nil || files != 1 {
+		t.Fatalf("%d files are moved: %v", files, err)
+	}
+	if b, err := ReadBlock(moved, 1); err != nil || b.Rows.Len() != 1 {
+		t.Errorf("its block is %+v, %v", b, err)
 	}
 }
 

@@ -51,7 +51,7 @@ func sealsWithoutRows(t *testing.T, seals int) {
 				Metrics:   metrics.NewSet(), Logger: silent,
 			})
 			if room := g.Room(); room == 0 {
-				t.Fatalf("life %d begins full, with %d logs and %d blocks", life, len(s.logs), s.Blocks())
+				t.Fatalf("life %d begins full, with %d logs and %d blocks", life, len(m.Names("log-")), s.Blocks())
 			}
 			for i := range seals {
 				if err := g.Seal(&Seal{Forgotten: []uint64{uint64(i)}}, func() {}); err != nil {
@@ -60,7 +60,7 @@ func sealsWithoutRows(t *testing.T, seals int) {
 				time.Sleep(100 * time.Millisecond)
 			}
 			if room := g.Room(); room == 0 {
-				t.Fatalf("life %d is full, with %d logs and %d blocks", life, len(s.logs), s.Blocks())
+				t.Fatalf("life %d is full, with %d logs and %d blocks", life, len(m.Names("log-")), s.Blocks())
 			}
 			m.CrashAt = m.Steps // the process is dead, and what it still tries fails
 			_ = g.Close(t.Context())
@@ -82,7 +82,7 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 		}
 		mustSeal(t, s, &Seal{Rows: rows})
 	}
-	for s.quota.free() >= o.LogSize {
+	for s.place.Free() >= o.LogSize {
 		fill()
 		if err := s.freezeNothing(storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
 			t.Fatal(err)
@@ -90,18 +90,18 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 	}
 	room := s.Room()
 	if room == 0 {
-		t.Fatalf("no room, with %d bytes left of the log", s.log.size-s.log.end)
+		t.Fatalf("no room, with %d bytes left of the log", s.log.Left())
 	}
-	id := s.log.id
+	id := s.log.ID()
 	rows := make([]storage.Row, room)
 	for i := range rows {
 		rows[i] = row(uint64(i))
 	}
 	mustSeal(t, s, &Seal{Rows: rows, Sources: s.Sources(), Books: []storage.Book{{Stream: 1, Sent: uint64(room)}}})
-	if s.log.id != id {
+	if s.log.ID() != id {
 		t.Error("what there was room for began another log")
 	}
-	if left := s.log.size - s.log.end; left < s.marksSize() {
+	if left := s.log.Left(); left < s.marksSize() {
 		t.Errorf("%d bytes are left for marks", left)
 	}
 }
@@ -122,7 +122,7 @@ func TestLogsOfOpenMinutesCrowd(t *testing.T) {
 		n := 0
 		for ; !s.Crowded(); n++ {
 			if s.Room() == 0 {
-				t.Fatalf("%d logs fill the spool of %d after %d seals, and it is not crowded", len(s.logs), logs, n)
+				t.Fatalf("%d logs fill the spool of %d after %d seals, and it is not crowded", len(m.Names("log-")), logs, n)
 			}
 			for i := range sources {
 				sources[i] = Source{ID: uint64(i + 1), Next: uint64(n)}
@@ -135,8 +135,8 @@ func TestLogsOfOpenMinutesCrowd(t *testing.T) {
 		if err := freezeRows(s, []storage.Row{ahead}, nil, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
 			t.Fatal(err)
 		}
-		if len(s.logs) != 1 || s.Crowded() || s.Room() == 0 {
-			t.Errorf("%d logs are left, crowded %v, room for %d rows", len(s.logs), s.Crowded(), s.Room())
+		if len(m.Names("log-")) != 1 || s.Crowded() || s.Room() == 0 {
+			t.Errorf("%d logs are left, crowded %v, room for %d rows", len(m.Names("log-")), s.Crowded(), s.Room())
 		}
 	}
 }

@@ -34,25 +34,25 @@ var errShardNewer = errors.New("it is of a newer version of Lectern: run that ve
 // nothing. Where it cannot be believed the error is storage.ErrShardDamaged; any
 // other says that this process cannot go on with the spool now.
 func (s *Spool) Shard() (string, error) {
-	f, err := s.files.Open(s.path(shardName))
+	f, err := s.files.Open(s.place.Path(shardName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("spool: open %s: %w", s.path(shardName), err)
+		return "", fmt.Errorf("spool: open %s: %w", s.place.Path(shardName), err)
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return "", fmt.Errorf("spool: look at %s: %w", s.path(shardName), err)
+		return "", fmt.Errorf("spool: look at %s: %w", s.place.Path(shardName), err)
 	}
 	b := make([]byte, min(size, shardMax+64))
 	if n, err := f.ReadAt(b, 0); n < len(b) {
-		return "", fmt.Errorf("spool: read %s: %w", s.path(shardName), err)
+		return "", fmt.Errorf("spool: read %s: %w", s.place.Path(shardName), err)
 	}
 	text, err := decodeShard(b)
 	if err != nil {
-		return "", fmt.Errorf("spool: %s: %w", s.path(shardName), err)
+		return "", fmt.Errorf("spool: %s: %w", s.place.Path(shardName), err)
 	}
 	return text, nil
 }
@@ -63,11 +63,11 @@ func (s *Spool) SetShard(text string) error {
 	if len(text) > shardMax {
 		return fmt.Errorf("spool: the name of a shard has %d bytes, more than %d", len(text), shardMax)
 	}
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	err := s.writeText(shardName, func(vfs.File) []byte { return encodeShard(text) })
+	s.place.Lock()
+	defer s.place.Unlock()
+	err := s.place.WriteSmall(shardName, func(vfs.File) []byte { return encodeShard(text) })
 	if err == nil {
-		err = s.syncDir()
+		err = s.place.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("spool: write to which shard the collector belongs: %w", err)
@@ -122,12 +122,12 @@ func resendName(number uint64) string { return resendPrefix + strconv.FormatUint
 // Resend says whether a person wants a block to be sent again, whatever is not
 // known of it.
 func (s *Spool) Resend(number uint64) (bool, error) {
-	f, err := s.files.Open(s.path(resendName(number)))
+	f, err := s.files.Open(s.place.Path(resendName(number)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("spool: open %s: %w", s.path(resendName(number)), err)
+		return false, fmt.Errorf("spool: open %s: %w", s.place.Path(resendName(number)), err)
 	}
 	return true, f.Close()
 }
@@ -135,15 +135,15 @@ func (s *Spool) Resend(number uint64) (bool, error) {
 // Resent lets go of that wish, for good when no error is returned. Without one it
 // does nothing.
 func (s *Spool) Resent(number uint64) error {
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	if err := s.files.Remove(s.path(resendName(number))); errors.Is(err, fs.ErrNotExist) {
+	s.place.Lock()
+	defer s.place.Unlock()
+	if err := s.files.Remove(s.place.Path(resendName(number))); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.dirty = true
-	if err := s.syncDir(); err != nil {
+	s.place.Changed()
+	if err := s.place.Sync(); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil

@@ -42,7 +42,7 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 			return b, true, nil
 		}
 		if !errors.Is(err, format.ErrDamaged) {
-			err = fmt.Errorf("spool: block %d in %s: %w", number, s.path(r.Name.String()), err)
+			err = fmt.Errorf("spool: block %d in %s: %w", number, s.place.Path(r.Name.String()), err)
 			failed = cmp.Or(failed, err)
 			if unread = append(unread, r); len(unread) == most {
 				s.skip(unread)
@@ -52,7 +52,7 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 			continue
 		}
 		s.o.Logger.Error("spool: a block cannot be read and is passed over; its file is kept as .bad when the others of it are stored",
-			"block", number, "file", s.path(r.Name.String()), "rows", r.Blocks[i].Rows, "error", err)
+			"block", number, "file", s.place.Path(r.Name.String()), "rows", r.Blocks[i].Rows, "error", err)
 		s.mu.Lock()
 		first := !r.damaged()
 		r.set(i, blockDamaged)
@@ -100,9 +100,9 @@ func (s *Spool) skip(unread []*queued) bool {
 // settleNames makes the names of segments durable where an earlier attempt failed, and
 // sees that they are those of this spool.
 func (s *Spool) settleNames() error {
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
-	if err := s.Present(); err != nil { // what is not there is not damaged
+	s.place.Lock()
+	defer s.place.Unlock()
+	if err := s.place.Present(); err != nil { // what is not there is not damaged
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.mu.Lock()
@@ -114,7 +114,7 @@ func (s *Spool) settleNames() error {
 	if durable {
 		return nil
 	}
-	if err := s.syncDir(); err != nil {
+	if err := s.place.Sync(); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
@@ -141,7 +141,7 @@ func (s *Spool) take(unread []*queued, pass func(number uint64) bool) (*queued, 
 
 // load reads block i of a segment.
 func (s *Spool) load(r *queued, i int) (*storage.Block, error) {
-	f, err := s.files.Open(s.path(r.Name.String()))
+	f, err := s.files.Open(s.place.Path(r.Name.String()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, format.Damage("the file is gone")
 	}

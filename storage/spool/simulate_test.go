@@ -246,7 +246,7 @@ func (w *world) storeAll() {
 func (w *world) hasRoom(how string) {
 	w.t.Helper()
 	if room := w.s.Room(); room < 8 {
-		w.fail("a spool that is %s has room for %d rows, with %d bytes of %d in %d logs", how, room, w.s.quota.bytes(), w.o.SizeMax, len(w.s.logs))
+		w.fail("a spool that is %s has room for %d rows, with %d bytes of %d in %d logs", how, room, w.s.place.Bytes(), w.o.SizeMax, len(w.disk.Names("log-")))
 	}
 }
 
@@ -816,7 +816,7 @@ func (w *world) end() {
 	if logs != 1 {
 		w.fail("%d log files are left", logs)
 	}
-	if used := w.s.quota.bytes(); used < bytes || used > bytes+64 {
+	if used := w.s.place.Bytes(); used < bytes || used > bytes+64 {
 		w.fail("%d bytes are accounted for, the log has %d", used, bytes)
 	}
 	if err := w.s.Close(); err != nil {

@@ -14,18 +14,18 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // Options configure a Spool.
@@ -89,16 +89,14 @@ type Spool struct {
 	lock      io.Closer
 	meters    meters
 	quiet     quiet
-	quota     quota
+	place     *place.Place
 	wake      chan struct{}
-	anchor    atomic.Pointer[anchor] // changes with log
 
-	// Locks are taken in the order logMu, dirMu, mu.
+	// Locks are taken in the order logMu, place, mu.
 
 	logMu   sync.Mutex // protects the log's end and the fields below
-	log     *logFile   // the one that is written
-	nextLog uint64     // id of the next one
-	sealed  uint64     // number of the last durable seal
+	log     *wal.Log
+	sealed  uint64 // number of the last durable seal
 	sources map[uint64]Source
 	sent    totals
 	buf     []byte // the record being written
@@ -107,13 +105,10 @@ type Spool struct {
 	pending pendingSeal // its seal is nil: none
 	closed  bool
 
-	dirMu   sync.Mutex // protects the directory and the fields below
-	dirty   bool       // its changes are not all durable
-	logs    []*logFile // in order, the written one included
-	temps   uint64     // counts the temporary names
-	base    uint64     // the last block number given before any that no store was asked about; CheckStore compares with it
-	noted   bool       // and there is a file that says so
-	checked bool       // CheckStore had no objection
+	// The lock of place protects the fields below.
+	base    uint64 // the last block number given before any that no store was asked about; CheckStore compares with it
+	noted   bool   // and there is a file that says so
+	checked bool   // CheckStore had no objection
 
 	mu       sync.Mutex      // protects the fields below
 	queue    []*queued       // ordered by their first number
@@ -122,10 +117,9 @@ type Spool struct {
 	applied  segment.Applied // in segments whose names are durable, or that are stored
 	durable  marks           // the largest marks of durable records
 	waiting  []sealRows      // seals with rows above through
-	filled   []filledLog
-	held     bool  // there is a pending seal: no room
-	snapshot int64 // bytes of a snapshot
-	left     int64 // bytes that seals may still take in the log that is written
+	held     bool            // there is a pending seal: no room
+	snapshot int64           // bytes of a snapshot
+	left     int64           // bytes that seals may still take in the log that is written
 
 	unread    []*queued // that the disk does not give, and Oldest does not try now
 	skippedAt time.Time
@@ -149,6 +143,8 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	}
 	o.fill()
 	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}, sent: newTotals()}
+	s.place = place.New(o.Files, o.Dir, o.SizeMax)
+	s.place.Synced, s.place.Warn = s.synced, s.warn
 	if err := s.files.MakeDir(o.Dir); err != nil {
 		return nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
@@ -166,7 +162,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	recovered, err := s.recover()
 	if err != nil {
 		if s.log != nil {
-			_ = s.log.file.Close()
+			_ = s.log.Close()
 		}
 		_ = lock.Close()
 		return nil, nil, err
@@ -231,8 +227,8 @@ func (s *Spool) Opened() uint64 { return s.opened }
 // nothing may be stored from it, nor by a later process, however many blocks are
 // made meanwhile.
 func (s *Spool) CheckStore(last uint64) error {
-	s.dirMu.Lock()
-	defer s.dirMu.Unlock()
+	s.place.Lock()
+	defer s.place.Unlock()
 	mine := s.base
 	if last <= mine {
 		return s.passed()
@@ -290,7 +286,9 @@ func (s *Spool) Close() error {
 	if s.pending.seal != nil {
 		err = fmt.Errorf("spool: seal %d is not written: its frames were not acknowledged and will come again over streams", s.sealed+1)
 	}
-	return errors.Join(err, s.log.file.Close(), s.quota.close(), s.lock.Close())
+	return errors.Join(err, s.log.Close(), s.place.Close(), s.lock.Close())
 }
 
-func (s *Spool) path(name string) string { return filepath.Join(s.o.Dir, name) }
+// Present says, as an error that is place.ErrGone, that the directory is no longer the
+// one that was opened.
+func (s *Spool) Present() error { return s.place.Present() }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // Whatever seals of the log are damaged, the books of what a start recovers and of
@@ -48,10 +49,10 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 					sealed[stream] += n
 				}
 			}
-			begin := s.log.end
-			if n := mustSeal(t, s, seal); s.log.id != newest {
+			begin := s.log.End()
+			if n := mustSeal(t, s, seal); s.log.ID() != newest {
 				clear(at)
-				newest = s.log.id
+				newest = s.log.ID()
 			} else {
 				at[n] = begin
 				seals[n] = seal.Books
@@ -66,11 +67,11 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			if n <= through || i%2 == 0 || rng.IntN(2) == 0 {
 				continue
 			}
-			spot := at[n] + recordHeaderSize + rng.Int64N(sealHeadSize)
+			spot := at[n] + wal.HeaderSize + rng.Int64N(sealHeadSize)
 			if rng.IntN(3) == 0 {
 				spot = at[n] + rng.Int64N(60)
 			}
-			m.Data(logName(newest))[spot] ^= 1 << rng.IntN(8)
+			m.Data(wal.FileName(newest))[spot] ^= 1 << rng.IntN(8)
 			for _, b := range seals[n] {
 				want[b.Stream] += b.Sent
 				taken += b.Sent

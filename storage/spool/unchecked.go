@@ -29,7 +29,7 @@ func (r *recovery) readUnchecked() error {
 	}
 	collector, number, ok := parseTwoNumbers(uncheckedName, text)
 	if !ok {
-		s.o.Logger.Warn("spool: a file is damaged and is not looked at", "file", s.path(uncheckedName))
+		s.o.Logger.Warn("spool: a file is damaged and is not looked at", "file", s.place.Path(uncheckedName))
 		return nil
 	}
 	if collector == s.collector {
@@ -39,12 +39,12 @@ func (r *recovery) readUnchecked() error {
 }
 
 // noteUnchecked notes that the next number is given without a word of the store.
-// The rename that gives the number makes it durable before. The caller has dirMu.
+// The rename that gives the number makes it durable before. The caller has the place.
 func (s *Spool) noteUnchecked() error {
 	if s.checked || s.noted {
 		return nil
 	}
-	err := s.writeText(uncheckedName, func(vfs.File) []byte { return twoNumbers(uncheckedName, s.collector, s.base) })
+	err := s.place.WriteSmall(uncheckedName, func(vfs.File) []byte { return twoNumbers(uncheckedName, s.collector, s.base) })
 	if err != nil {
 		return fmt.Errorf("note that no store was asked: %w", err)
 	}
@@ -53,17 +53,17 @@ func (s *Spool) noteUnchecked() error {
 }
 
 // passed lets go of the note, for good before anything is stored. The caller has
-// dirMu.
+// the place.
 func (s *Spool) passed() error {
 	s.checked = s.checked || !s.noted
 	if s.checked {
 		return nil
 	}
-	if err := s.files.Remove(s.path(uncheckedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.files.Remove(s.place.Path(uncheckedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.dirty = true
-	if err := s.syncDir(); err != nil {
+	s.place.Changed()
+	if err := s.place.Sync(); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.checked, s.noted = true, false

@@ -10,12 +10,12 @@ import (
 	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // Names of files that are one of a kind. places.go has those of places.
 const (
 	collectorName = "collector"
-	reserveName   = "reserve"
 )
 
 // CheckVersions says whether a place has a file of another version of the format,
@@ -61,14 +61,14 @@ func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 // headOf returns what looks at the beginning of a file of that name, nil where
 // there is nothing to look at: it is set aside, or empty, or nobody's.
 func headOf(name string) func([]byte) error {
-	_, isLog := parseLogName(name)
-	_, isSegment := segment.ParseName(name)
+	_, isLog := parseLog(name)
+	_, isSegment := parseSegment(name)
 	switch {
 	case name == collectorName || name == uncheckedName || name == renewingName:
 		return func(b []byte) error { return format.CheckText(textKind(name), b) }
 	case filepath.Ext(name) == badSuffix:
 	case isLog:
-		return func(b []byte) error { return format.CheckHead(b, logMagic) }
+		return func(b []byte) error { return format.CheckHead(b, wal.Magic) }
 	case isSegment:
 		return func(b []byte) error { return format.CheckHead(b, segment.Magic) }
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
+	"github.com/lectern/lectern/storage/wal"
 )
 
 // everyFile is a spool in which each kind of file stands, in the middle of its
@@ -140,7 +141,7 @@ func TestOtherVersionInAnotherPlace(t *testing.T) {
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
 	_ = s.Close()
-	path := filepath.Join(o.Dir, logName(1))
+	path := filepath.Join(o.Dir, wal.FileName(1))
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

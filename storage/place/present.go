@@ -1,4 +1,4 @@
-package spool
+package place
 
 import (
 	"errors"
@@ -19,18 +19,21 @@ type anchor struct {
 	file vfs.File
 }
 
+// Anchor says which file is written, and at which path a start would find it.
+func (p *Place) Anchor(name string, f vfs.File) { p.anchor.Store(&anchor{p.Path(name), f}) }
+
 // Present says, as an error that is ErrGone, that the directory is no longer the one
 // that was opened. Nothing is acknowledged, removed or shipped then, until it is put
 // back or another process is started: what the directory's place has now may be
 // another's. It costs a system call or two, and waits for nobody.
-func (s *Spool) Present() error {
+func (p *Place) Present() error {
 	for {
-		a := s.anchor.Load()
+		a := p.anchor.Load()
 		if a == nil {
 			return nil // a start has only begun
 		}
 		there, err := a.file.At(a.path)
-		if s.anchor.Load() != a {
+		if p.anchor.Load() != a {
 			continue // another log was begun meanwhile
 		}
 		switch {

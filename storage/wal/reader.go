@@ -1,4 +1,4 @@
-package spool
+package wal
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"github.com/lectern/lectern/storage/vfs"
 )
 
-// logReader reads the records of one log file, whatever is in it.
-type logReader struct {
+// reader reads the records of one file, whatever is in it.
+type reader struct {
 	f       vfs.File
 	nonce   uint64
 	limit   int64 // nothing behind it is read
@@ -28,7 +28,7 @@ const searchSize = 256 << 10
 
 // next finds the next header. Its record begins at the offset returned. Without
 // one, err says whether that is the end.
-func (r *logReader) next() (at int64, ok bool) {
+func (r *reader) next() (at int64, ok bool) {
 	if at, ok = r.try(r.at); !ok && r.err == nil {
 		at, ok = r.search(r.at)
 	}
@@ -43,14 +43,14 @@ func (r *logReader) next() (at int64, ok bool) {
 		r.damaged = true
 		r.bad = 0
 	}
-	r.at = at + recordSize(int(r.header.length))
+	r.at = at + RecordSize(int(r.header.length))
 	return at, true
 }
 
 // try reads the header at an offset.
-func (r *logReader) try(at int64) (int64, bool) {
-	var b [recordHeaderSize]byte
-	if at+recordHeaderSize > r.limit {
+func (r *reader) try(at int64) (int64, bool) {
+	var b [HeaderSize]byte
+	if at+HeaderSize > r.limit {
 		return 0, false
 	}
 	if err := r.read(b[:], at); err != nil {
@@ -60,7 +60,7 @@ func (r *logReader) try(at int64) (int64, bool) {
 }
 
 // read fills b, and keeps an error that says nothing of the contents.
-func (r *logReader) read(b []byte, at int64) error {
+func (r *reader) read(b []byte, at int64) error {
 	_, err := r.f.ReadAt(b, at)
 	if err == nil {
 		return nil
@@ -72,30 +72,30 @@ func (r *logReader) read(b []byte, at int64) error {
 }
 
 // accept says whether a record that fits the file begins with b.
-func (r *logReader) accept(b []byte, at int64) bool {
-	return r.header.decode(b, r.nonce) && recordSize(int(r.header.length)) <= r.limit-at
+func (r *reader) accept(b []byte, at int64) bool {
+	return r.header.decode(b, r.nonce) && RecordSize(int(r.header.length)) <= r.limit-at
 }
 
 // search looks for a header behind from, where there is none, and counts what
 // is not zero on the way as bad.
-func (r *logReader) search(from int64) (int64, bool) {
+func (r *reader) search(from int64) (int64, bool) {
 	if r.window == nil {
 		r.window = make([]byte, max(0, min(searchSize, r.limit-from)))
 	}
 	lastUsed := int64(-1)
-	for at := from; at+recordHeaderSize <= r.limit; {
+	for at := from; at+HeaderSize <= r.limit; {
 		b := r.window[:min(int64(len(r.window)), r.limit-at)]
 		if err := r.read(b, at); err != nil {
 			r.damaged = true
 			return 0, false
 		}
 		i := 0
-		for ; i+recordHeaderSize <= len(b); i += 8 {
+		for ; i+HeaderSize <= len(b); i += 8 {
 			if le.Uint64(b[i:]) == 0 {
 				continue
 			}
 			lastUsed = at + int64(i)
-			if bytes.Equal(b[i:i+4], recMagic) && r.accept(b[i:], at+int64(i)) {
+			if bytes.Equal(b[i:i+4], recordMagic) && r.accept(b[i:], at+int64(i)) {
 				return at + int64(i), true
 			}
 		}
@@ -110,8 +110,8 @@ func (r *logReader) search(from int64) (int64, bool) {
 // body reads the body of the record that next found, into the room behind a
 // header in buf. The record counts as bad where the checksum is wrong; err says
 // whether it is another matter.
-func (r *logReader) body(at int64, buf []byte) ([]byte, bool) {
-	n := recordHeaderSize + int(r.header.length)
+func (r *reader) body(at int64, buf []byte) ([]byte, bool) {
+	n := HeaderSize + int(r.header.length)
 	if cap(buf) < n {
 		buf = make([]byte, n, n+8)
 	}
@@ -120,8 +120,8 @@ func (r *logReader) body(at int64, buf []byte) ([]byte, bool) {
 	if r.err != nil {
 		return buf, false
 	}
-	if err != nil || crc32.Checksum(buf[recordHeaderSize:], castagnoli) != r.header.crc {
-		r.bad += recordSize(int(r.header.length))
+	if err != nil || crc32.Checksum(buf[HeaderSize:], castagnoli) != r.header.crc {
+		r.bad += RecordSize(int(r.header.length))
 		return buf, false
 	}
 	return buf, true

@@ -1,0 +1,97 @@
+package place
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/lectern/lectern/storage/vfs"
+)
+
+// room keeps account of the directory's bytes and holds those that are free in the
+// reserve file.
+type room struct {
+	max     int64
+	reserve vfs.File
+
+	mu      sync.Mutex // protects the fields below
+	used    int64      // bytes of the files that hold something
+	writing int64      // bytes of files that are being written
+	taken   int64      // length of the reserve file
+}
+
+// Reserve allocates what is left beside files of so many bytes.
+func (p *Place) Reserve(used int64) error {
+	r := &p.room
+	r.used = used
+	if err := p.files.Remove(p.Path(ReserveName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := p.files.Create(p.Path(ReserveName))
+	if err != nil {
+		return err
+	}
+	r.reserve = f
+	if err := r.settle(); err != nil {
+		_ = f.Close()
+		return err
+	}
+	return nil
+}
+
+// Begin takes n bytes out of the reserve for a file that is about to be written.
+func (p *Place) Begin(n int64) error {
+	p.room.mu.Lock()
+	p.room.writing += n
+	p.room.mu.Unlock()
+	return p.room.settle()
+}
+
+// Written says that a file for which Begin took n bytes is there, with size bytes, or
+// is not, with 0.
+func (p *Place) Written(n, size int64) {
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	p.room.writing -= n
+	p.room.used += size
+}
+
+// Settle makes the reserve as long as what is free.
+func (p *Place) Settle() error { return p.room.settle() }
+
+// Free is how many bytes are free.
+func (p *Place) Free() int64 {
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	return p.room.max - p.room.used - p.room.writing
+}
+
+// Bytes is how many are not.
+func (p *Place) Bytes() int64 {
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	return p.room.used + p.room.writing
+}
+
+func (r *room) removed(size int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used -= size
+}
+
+func (r *room) settle() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := max(0, r.max-r.used-r.writing)
+	if want == r.taken {
+		return nil
+	}
+	if err := r.reserve.Resize(want); err != nil {
+		return fmt.Errorf("resize the reserve file to %d bytes: %w", want, err)
+	}
+	r.taken = want
+	return nil
+}
+
+func (r *room) close() error { return r.reserve.Close() }
