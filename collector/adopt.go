@@ -54,7 +54,7 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 		if src.standing == storage.Proved {
 			return // the other's was somebody's who used its number without a tag
 		}
-		s.sources.displace(src, o.Base, o.Stream)
+		s.sources.displace(src, o.Base, o.Stream, address{}, lastSeen)
 		src.met = seconds(s.now)
 	}
 	if src == nil {

@@ -55,7 +55,7 @@ func benchFlat(b *testing.B, keys int, frames [][]byte, perFrame int) {
 		binary.LittleEndian.PutUint64(frame[24:], sequence)
 		binary.LittleEndian.PutUint64(frame[32:], sequence*uint64(perFrame))
 		sequence++
-		s.datagram(frame)
+		s.datagram(frame, address{})
 	}
 	for _, f := range frames {
 		take(f)

@@ -17,6 +17,14 @@ func steps(now time.Time) []time.Duration {
 	}
 }
 
+// lived has sources be no strangers any more.
+func (b *bench) lived(ids ...uint64) {
+	for _, id := range ids {
+		src := b.shards[0].sources
+		src.raise(src.of(id).known(id), storage.Lived)
+	}
+}
+
 // No step of the wall clock is anybody's silence: no connection is idle by it, no
 // hello has waited for too long, no source is forgotten, and what was sealed
 // counts once. The same silence by the steady clock ends all of them.
@@ -40,6 +48,7 @@ func TestStepsAreNoSilence(t *testing.T) {
 			k := &connection{via: overTCP, shard: s, session: true, source: 6, stream: 1}
 			sealed := frameOf(1, 6, 0, 0, b.now, opens(3)...)
 			b.stream(0, k, sealed)
+			b.lived(6)
 			b.cuts.cut(causeTime)
 			sweep := func() (ended, known int) {
 				s.sweep()
@@ -101,6 +110,7 @@ func TestSilenceOverARestart(t *testing.T) {
 	session(first, 1, 0)
 	first.pass(100 * time.Hour)
 	session(first, 2, 0)
+	first.lived(1, 2)
 	first.receive(0, frameOf(1, 3, 0, 0, first.now, opens(1)...))
 	first.cuts.cut(causeTime)
 
@@ -144,8 +154,8 @@ func TestSilenceOfAdoptedSources(t *testing.T) {
 	const start = 5_000_000_000 // of a spool that runs for longer
 	c := &Collector{shards: b.shards, sources: b.shards[0].sources}
 	c.Adopt([]storage.Source{
-		{ID: 1, Next: 1, LastSeen: start, Session: true},
-		{ID: 2, Next: 1, LastSeen: start + 100*time.Hour.Milliseconds(), Session: true},
+		{ID: 1, Next: 1, LastSeen: start, Session: true, Standing: storage.Lived},
+		{ID: 2, Next: 1, LastSeen: start + 100*time.Hour.Milliseconds(), Session: true, Standing: storage.Lived},
 	})
 	b.cuts.cut(causeTime)
 	for _, want := range []struct {

@@ -51,7 +51,7 @@ type Collector struct {
 func New(o Options) *Collector {
 	c := &Collector{
 		options: o,
-		sources: newSources(o.SourcesMax),
+		sources: newSources(&o),
 		clocks:  newClocks(&o, runningTime(o.Sources)),
 		notes:   newNotes(o.Logger),
 		failed:  make(chan error, 1),

@@ -13,6 +13,7 @@ import (
 type connection struct {
 	peer     peer
 	via      transport
+	from     address
 	shard    *shard       // whose mutex protects what follows
 	keys     *sessionKeys // where its hello was sealed
 	partial  []byte       // the beginning of a frame whose rest has not come
@@ -58,7 +59,7 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	if n, ok := c.Context().(*newcomer); ok {
 		n.opened, full = true, n.full
 	}
-	k := &connection{peer: loopPeer{c}, via: overTCP}
+	k := &connection{peer: loopPeer{c}, via: overTCP, from: addressAt(c.RemoteAddr())}
 	c.SetContext(k)
 	return nil, stays(s.open(k, full))
 }
@@ -136,7 +137,7 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	defer s.Unlock()
 	s.tick()
 	s.tally.wakeups++
-	s.datagram(b)
+	s.datagram(b, addressAt(c.RemoteAddr()))
 	s.drain(c.Fd(), batchesMax)
 	return gnet.None
 }
@@ -241,7 +242,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		}
 		k.started, k.source, k.next = true, h.Source, h.Sequence+1
 	}
-	why := s.frame(h, frame, k.via, k.session)
+	why := s.frame(h, frame, k.via, k.session, k.from)
 	s.yield()
 	return why
 }

@@ -76,13 +76,15 @@ type cutter struct {
 }
 
 func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
-	return &cutter{
+	c := &cutter{
 		sink: sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection), proving: make(map[*connection]bool)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}),
 		held: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
 		took: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
+	src.connected = func(id uint64) bool { return c.sessions.find(id) != nil }
+	return c
 }
 
 // The bounds of the histograms, in seconds: a cut holds the loops for some tens of

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"encoding/binary"
 	"errors"
 	"syscall"
 	"unsafe"
@@ -28,6 +29,9 @@ const (
 
 	// controlSize is the space of one control message that holds an int, aligned.
 	controlSize = 24
+
+	// nameSize is the space of an address: struct sockaddr_in6.
+	nameSize = 28
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -43,6 +47,7 @@ type receiver struct {
 	socket  int // a duplicate of gnet's descriptor, kept until the socket has been read dry; -1 without one
 	headers []mmsghdr
 	vectors []unix.Iovec
+	names   [batchDatagrams][nameSize]byte
 	control []byte
 	buffer  []byte
 	ahead   foresight
@@ -63,6 +68,7 @@ func (r *receiver) open(socket, receiveBuffer int) (granted int, err error) {
 		h := &r.headers[i].header
 		h.Iov = &r.vectors[i]
 		h.SetIovlen(1)
+		h.Name, h.Namelen = &r.names[i][0], nameSize
 		h.Control = &r.control[i*controlSize]
 		h.SetControllen(controlSize)
 	}
@@ -155,7 +161,9 @@ func (s *shard) received(i int) {
 	b := s.udp.buffer[i*bufferStride:][:min(int(h.length), datagramBuffer)]
 	segment := s.udp.segment(i)
 	truncated := h.header.Flags&unix.MSG_TRUNC != 0
+	from := addressNamed(&s.udp.names[i], h.header.Namelen)
 	h.header.SetControllen(controlSize) // the kernel has written how much it used
+	h.header.Namelen = nameSize
 	h.header.Flags = 0
 	if truncated {
 		s.tally.datagrams++
@@ -166,12 +174,24 @@ func (s *shard) received(i int) {
 	for segment > 0 && len(b) > segment {
 		s.udp.gro.seen = true
 		s.tally.datagrams++
-		s.admit(b[:segment], overUDP)
+		s.admit(b[:segment], overUDP, from)
 		b = b[segment:]
 	}
 	s.tally.datagrams++
-	s.admit(b, overUDP)
+	s.admit(b, overUDP, from)
 	s.guess = nil
+}
+
+// addressNamed reads the address that the kernel wrote.
+func addressNamed(name *[nameSize]byte, length uint32) address {
+	port := binary.BigEndian.Uint16(name[2:])
+	switch family := binary.NativeEndian.Uint16(name[:]); {
+	case family == unix.AF_INET && length >= unix.SizeofSockaddrInet4:
+		return addressOf(name[4:8], port)
+	case family == unix.AF_INET6 && length >= unix.SizeofSockaddrInet6:
+		return addressOf(name[8:24], port)
+	}
+	return address{}
 }
 
 // segment reads the control message of UDP_GRO; 0 where there is none.

@@ -20,6 +20,7 @@ type directory struct {
 	slots int      // taken of the slabs, free ones among them
 	used  int      // entries of the index
 	free  []uint32 // slots that can be taken again
+	hand  int      // which slab some looks at next
 }
 
 // index is what a directory searches. Both slices are never changed, but for
@@ -168,6 +169,23 @@ func (d *directory) all() iter.Seq[*source] {
 				if b[i].standing != 0 && !yield(&b[i]) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// some goes through a few of the sources, and through others the next time. The one
+// that it is at may be removed.
+func (d *directory) some() iter.Seq[*source] {
+	return func(yield func(*source) bool) {
+		slabs := d.index.Load().slabs
+		if len(slabs) == 0 {
+			return
+		}
+		d.hand = (d.hand + 1) % len(slabs)
+		for i := range slabs[d.hand] {
+			if src := &slabs[d.hand][i]; src.standing != 0 && !yield(src) {
+				return
 			}
 		}
 	}

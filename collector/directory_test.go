@@ -61,7 +61,7 @@ func TestGuessesAgainstMap(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	const ids = 8 * stripes // 0 among them, which is what a free slot has
-	s := newSources(ids)
+	s := newSources(&Options{SourcesMax: ids})
 	want := map[uint64]uint64{}
 	guesses := map[uint64]*source{}
 	old := 0
@@ -76,14 +76,14 @@ func TestGuessesAgainstMap(t *testing.T) {
 			guesses[id] = st.guess(hashSource(s.seed, id))
 		case 1:
 			if src := st.known(id); src != nil {
+				s.release(src)
 				st.remove(src)
-				s.live.Add(-1)
 				delete(want, id)
 			}
 		default:
 			src := s.find(st, guesses[id], id)
 			if src == nil {
-				src = s.meet(st, id, 0, 1, storage.Stranger)
+				src = s.meet(st, id, 0, 1, address{}, storage.Stranger, 0)
 			}
 			if src == nil || src.standing == 0 || src.id != id || src.end != want[id] || src != st.known(id) {
 				t.Fatalf("step %d: source %d is %+v, want end %d", step, id, src, want[id])
@@ -103,7 +103,7 @@ func TestGuessesAgainstMap(t *testing.T) {
 // detector.
 func TestGuessesWhileSourcesChange(t *testing.T) {
 	const ids = 100 * stripes
-	s := newSources(ids)
+	s := newSources(&Options{SourcesMax: ids})
 	var looking sync.WaitGroup
 	stop := make(chan struct{})
 	looking.Go(func() {
@@ -122,7 +122,7 @@ func TestGuessesWhileSourcesChange(t *testing.T) {
 		for id := range uint64(ids) {
 			st := s.of(id)
 			st.Lock()
-			s.meet(st, id, 0, 1, storage.Stranger)
+			s.meet(st, id, 0, 1, address{}, storage.Stranger, 0)
 			st.Unlock()
 		}
 		for n := range stripes {

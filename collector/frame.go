@@ -13,16 +13,16 @@ import (
 var roomWaitMax = [transports]time.Duration{overUDP: 5 * time.Millisecond, overTCP: time.Second, overTLS: time.Second, overDoor: time.Second}
 
 // datagram takes the frames of one datagram and counts their events.
-func (s *shard) datagram(b []byte) {
+func (s *shard) datagram(b []byte, from address) {
 	s.tally.datagrams++
-	s.admit(b, overUDP)
+	s.admit(b, overUDP, from)
 	s.flush()
 }
 
 // admit takes the frames of one datagram, or of what came like one. A refused frame
 // takes the rest of its datagram with it. Events may be waiting afterwards: flush
 // counts them.
-func (s *shard) admit(b []byte, via transport) wire.Refusal {
+func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 	s.tally.bytes[via] += uint64(len(b))
 	if len(b) == 0 {
 		s.refuse(wire.RefusedShort)
@@ -46,7 +46,7 @@ func (s *shard) admit(b []byte, via transport) wire.Refusal {
 			s.tally.frames[via]++
 			s.refuseStranger(&h, why)
 		default:
-			why = s.frame(&h, b[:h.Size], via, false)
+			why = s.frame(&h, b[:h.Size], via, false, from)
 		}
 		b = b[h.Size:]
 		if why != wire.Accepted {
@@ -94,7 +94,7 @@ func (s *shard) refusePlaced(k *book, n uint64, why wire.Refusal) wire.Refusal {
 // whole, refused whole or shed whole. A frame seen before is accepted and
 // counted as a duplicate. The shard's mutex is held. Events may be waiting
 // afterwards. Its tag is checked already.
-func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool) wire.Refusal {
+func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool, from address) wire.Refusal {
 	s.tally.frames[via]++
 	if h.Type != wire.TypeEvents {
 		return s.refuseStranger(h, wire.RefusedUnexpected)
@@ -116,7 +116,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		st.Unlock()
 		return s.refuseStranger(h, wire.RefusedTime)
 	case src == nil:
-		src = s.sources.meet(st, h.Source, h.Position, h.Stream, standingOf(h))
+		src = s.sources.meet(st, h.Source, h.Position, h.Stream, from, standingOf(h), s.steady)
 		if src == nil {
 			st.Unlock()
 			return s.refuseStranger(h, wire.RefusedSources)
@@ -129,7 +129,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 			st.Unlock()
 			return s.refuseStranger(h, wire.RefusedTime)
 		}
-		s.sources.displace(src, h.Position, h.Stream)
+		s.sources.displace(src, h.Position, h.Stream, from, s.steady)
 	}
 	if src.session && !session {
 		// A datagram far ahead, which anybody can send, would have the next ack
@@ -137,18 +137,25 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		st.Unlock()
 		return s.refuseStranger(h, wire.RefusedUnexpected)
 	}
-	src.lastSeen = s.steady
 	src.session = src.session || session
 	if session && !src.window.any {
 		src.window.floor = h.Sequence // frames of a session come in order: none below is still to come
 	}
 	k := s.book(src.stream)
-	if seen := src.window.check(h.Sequence); seen != fresh {
+	seen, silent := src.window.check(h.Sequence), s.steady-src.lastSeen
+	contradicts := seen == stale && !src.behind(h.Position, n) ||
+		seen == fresh && (src.takesOver(h.Sequence, from, silent) || !src.believable(h.Sequence, h.Position, n, silent))
+	if contradicts {
+		st.Unlock()
+		return s.refuseStranger(h, wire.RefusedPosition)
+	}
+	src.lastSeen = s.steady
+	if seen != fresh {
 		again := seen == duplicate || src.session
 		if again {
-			src.duplicate += n
+			src.duplicate.add(n)
 		} else {
-			src.stale += n
+			src.stale.add(n)
 		}
 		st.Unlock()
 		if again { // a session leaves nothing out by accident
@@ -160,10 +167,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 		}
 		return wire.Accepted
 	}
-	if !src.believable(h.Sequence, h.Position, n) {
-		st.Unlock()
-		return s.refuseStranger(h, wire.RefusedPosition)
-	}
+	src.socket = from.socket
 	if len(s.events)-s.waiting < h.Count {
 		s.flush()
 	}
@@ -174,6 +178,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	// From here on the frame's numbers are used, whatever becomes of it.
 	if src.moves(s.generation) {
 		s.moved = append(s.moved, src.id)
+		s.sources.earn(src, s.steady)
 	}
 	if !src.window.any && src.met == 0 {
 		src.met = seconds(s.now)
@@ -182,7 +187,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool)
 	var reordered uint64
 	if src.window.any && h.Sequence < src.window.newest {
 		reordered = n
-		src.reordered += n
+		src.reordered.add(n)
 	}
 	grown := src.place(h.Sequence, h.Position, n)
 	if h.Sequence+1 == src.next {

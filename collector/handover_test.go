@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -62,6 +63,7 @@ type wireline struct {
 
 func (l *wireline) Next(int) ([]byte, error)                   { return l.came, nil }
 func (l *wireline) Context() any                               { return l.context }
+func (l *wireline) RemoteAddr() net.Addr                       { return nil }
 func (l *wireline) SetContext(x any)                           { l.context = x }
 func (l *wireline) OutboundBuffered() int                      { return 0 }
 func (l *wireline) Fd() int                                    { return -1 }
@@ -128,7 +130,7 @@ func (s *street) be() {
 	o.Clock, o.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - began }
 	known := slices.Collect(maps.Values(k.own.known))
 	clocks := newClocks(&o, runningTime(known))
-	src := newSources(o.SourcesMax)
+	src := newSources(&o)
 	src.restore(known)
 	set := metrics.NewSet()
 	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clocks, set)}

@@ -423,7 +423,7 @@ func (h *heldLectern) warm(m *load.Maker) {
 		s.tick()
 		for n := 0; n < keys || source < sources; n += m.PerFrame() {
 			b = m.Append(b[:0], source%m.Sources())
-			s.datagram(b)
+			s.datagram(b, address{})
 			source++
 		}
 		s.Unlock()

@@ -68,6 +68,12 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
 	gauge(w, "lectern_sources", c.sources.live.Load())
 	gauge(w, "lectern_sources_met_midway", c.sources.middle.Load())
+	gauge(w, "lectern_sources_on_probation", c.sources.strangers.Load())
+	counter(w, "lectern_sources_displaced_total", c.sources.displaced.Load())
+	family(w, "lectern_sources_turned_away_total", "counter")
+	for why := range c.sources.turned {
+		fmt.Fprintf(w, "lectern_sources_turned_away_total{reason=%q} %d\n", turnedWords[why], c.sources.turned[why].Load())
+	}
 	counter(w, "lectern_spans_total", c.sources.spans.Load())
 	gauge(w, "lectern_table_keys", int64(keys))
 	gauge(w, "lectern_table_slots", int64(slots))

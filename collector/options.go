@@ -23,8 +23,9 @@ type Options struct {
 
 	KeysMax           int           // slots of the tables of all loops together
 	SourcesMax        int           // live sources
+	AddressSourcesMax int           // of these, those of one IPv4 address or IPv6 network of 64 bits that proved nothing, and how many new ones it may bring a minute; 0: any number
 	SourceIdleMax     time.Duration // a source silent for this long is forgotten; 0: never
-	SessionIdleMax    time.Duration // the same for one that is acknowledged: what its client still holds could be counted again; 0: never
+	SessionIdleMax    time.Duration // the same for one that was acknowledged for some time: what its client still holds could be counted again; 0: never
 	ConnectionsMax    int           // TCP clients
 	CreditMax         int           // bytes that a session may send and not yet have acknowledged
 	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never

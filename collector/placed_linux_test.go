@@ -3,6 +3,7 @@ package collector
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -100,11 +101,9 @@ func (p *teller) begin() {
 
 // withoutRoom sends bytes while there is no room for another source.
 func (p *teller) withoutRoom(b []byte) {
-	s := p.shards[0]
-	most := s.sources.max
-	s.sources.max = s.sources.live.Load()
+	open := p.shards[0].sources.full()
 	p.send(b)
-	s.sources.max = most
+	open()
 }
 
 // goOn sends five events and the last beats.
@@ -155,7 +154,8 @@ func (deaf) SetContext(any)                                      {}
 // over is the context of a newcomer that is one too many.
 type over struct{ deaf }
 
-func (over) Context() any { return &newcomer{full: true} }
+func (over) Context() any         { return &newcomer{full: true} }
+func (over) RemoteAddr() net.Addr { return nil }
 
 // edited has the next seven events in a frame that is changed on its way, and goes
 // on behind it.

@@ -137,19 +137,18 @@ func standingOf(h *wire.Header) storage.Standing {
 
 // displace begins a source anew with a sealed frame, whose number somebody has used
 // without a tag. The stripe is locked.
-func (s *sources) displace(src *source, position uint64, stream uint16) {
+func (s *sources) displace(src *source, position uint64, stream uint16, from address, now int64) {
 	if src.generation <= s.sealed.Load() && src.leavesSpan() {
 		s.mu.Lock()
 		s.rested.add(src, src.generation, s.heard.Load(), src.closing.end())
 		s.mu.Unlock()
 	}
-	if src.base > 0 {
-		s.middle.Add(-1)
+	s.release(src)
+	*src = source{
+		id: src.id, stream: stream, state: state{base: position, end: position}, lastSeen: now,
+		standing: storage.Proved, socket: from.socket, first: seconds(max(0, now)),
 	}
-	*src = source{id: src.id, stream: stream, state: state{base: position, end: position}, standing: storage.Proved}
-	if position > 0 {
-		s.middle.Add(1)
-	}
+	s.hold(src)
 }
 
 // sessionKeys are those of one sealed session.

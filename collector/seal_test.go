@@ -298,7 +298,7 @@ func TestForgedFramesCostNothing(t *testing.T) {
 	// With a full table a forged frame asks for no cut, and waits for none.
 	s.Lock()
 	s.table.used = s.table.most
-	s.admit(forged, overUDP)
+	s.admit(forged, overUDP, address{})
 	s.table.used = 0
 	s.Unlock()
 	select {

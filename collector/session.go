@@ -96,6 +96,9 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	if why != wire.Accepted {
 		return s.refuseStranger(h, why)
 	}
+	if k.keys == nil && s.foreign(h.Source) {
+		return s.refuseStranger(h, wire.RefusedPosition)
+	}
 	k.session, k.source, k.stream = true, h.Source, h.Stream
 	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
 	if !s.meet(k) && company {
@@ -117,6 +120,16 @@ func (s *shard) begin(k *connection) []byte {
 		s.cuts.sessions.await(k)
 	}
 	return s.ack(k)
+}
+
+// foreign says that a source is known from elsewhere than a session: somebody else
+// numbers under it, whom a session would shut out.
+func (s *shard) foreign(id uint64) bool {
+	st := s.sources.of(id)
+	st.Lock()
+	defer st.Unlock()
+	src := st.known(id)
+	return src != nil && !src.session && src.window.any
 }
 
 // meet looks up the source of a session, and says whether it is known.

@@ -128,6 +128,7 @@ type bench struct {
 	shards []*shard
 	now    time.Time     // of the wall
 	steady time.Duration // of the clock that nobody sets
+	from   address       // of datagrams
 
 	sourcesMade uint64
 }
@@ -146,7 +147,7 @@ func newBench(loops int, change func(*Options)) *bench {
 	b := &bench{ear: newEar(), now: epoch}
 	o.Clock, o.Steady = func() time.Time { return b.now }, func() time.Duration { return b.steady }
 	clocks := newClocks(&o, 0)
-	src, rules := newSources(o.SourcesMax), newRules(&o)
+	src, rules := newSources(&o), newRules(&o)
 	b.cuts = newCutter(b.ear, src, clocks, metrics.NewSet())
 	b.cuts.start = epoch.UnixMilli()
 	for range loops {
@@ -163,7 +164,7 @@ func (b *bench) receive(loop int, datagram []byte) {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	s.datagram(datagram)
+	s.datagram(datagram, b.from)
 }
 
 // stream gives bytes of a connection to a loop.

@@ -1,9 +1,11 @@
 package collector
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -23,8 +25,11 @@ type source struct {
 	closing  closing          // what its newest frames say of its end
 	beat     uint16           // milliseconds, by its own clock, of its newest frame if that was a beat
 	durable  uint64           // every frame below this sequence is sealed
-	// Events of its frames since it was met by this process.
-	duplicate, stale, reordered uint64
+	socket   uint32           // of its address; 0: not known
+	payer    payer            // who pays for it; 0: nobody
+	first    uint32           // seconds of running time: when it was met by this process
+	// Events of its frames since then, at most.
+	duplicate, stale, reordered tip
 	window                      window
 
 	before state // at the end of the last window, if it has moved since
@@ -36,6 +41,11 @@ type source struct {
 	met   uint32 // Unix seconds: when it was met; with its id it names its span
 	noted uint32 // Unix seconds of its last span, 0 for none
 }
+
+// tip is a number that stays at its end: it is for looking at.
+type tip uint32
+
+func (t *tip) add(n uint64) { *t = tip(min(uint64(*t)+n, math.MaxUint32)) }
 
 // state is what a seal keeps of a source. end − base is what it said it sent
 // since it was met; what came is subtracted as it is booked, so what is lost
@@ -67,24 +77,59 @@ func (s *source) moves(generation uint64) bool {
 	return true
 }
 
-// believable says whether a fresh frame's position agrees with the frames before
-// it: sequence and position grow together, and a late frame fills a gap that is
-// there. Without this a sender could make its stream's books lose less than
-// nothing.
-func (s *source) believable(sequence, position, count uint64) bool {
-	switch {
-	case !s.window.any:
+// What a source can have sent since it was heard, at the most, for each second that
+// began since then: more than any socket brings, and than a loop counts. So what one
+// forged frame can say is lost is bounded, and no sum over all sources comes near its
+// end.
+const (
+	eventsASecond = 1 << 26
+	framesASecond = 1 << 22
+)
+
+// believable says whether a fresh frame's numbers agree with the frames before it:
+// sequence and position grow together, a late frame fills a gap that is there, and
+// neither jumps by more than the source can have sent in so many milliseconds.
+// Without this a sender could make its stream's books lose less than nothing.
+func (s *source) believable(sequence, position, count uint64, silent int64) bool {
+	if !s.window.any {
 		return true
+	}
+	seconds := uint64(max(0, silent))/1000 + 1
+	if s.generation == 0 {
+		seconds += 24 * 60 * 60 // nobody has heard it here: who knows for how long
+	}
+	switch {
 	case sequence == s.window.newest+1:
 		return position == s.end
 	case sequence > s.window.newest:
-		return position >= s.end
+		return position >= s.end && position-s.end <= seconds*eventsASecond && sequence-s.window.newest <= seconds*framesASecond
 	}
 	gap := s.lost
 	if position < s.base {
+		if s.base-position > seconds*eventsASecond {
+			return false
+		}
 		gap += s.base - position
 	}
 	return position+count <= s.newest && count <= gap
+}
+
+// behind says whether the events of a stale frame are behind those that were seen.
+// Where they are not, it was the newest frame that was somebody else's, and nothing of
+// this one has come before.
+func (s *source) behind(position, count uint64) bool { return position+count <= s.end }
+
+// foreignMax is for how long after a source was last heard nobody takes it over from
+// another socket.
+const foreignMax = time.Minute
+
+// takesOver says whether a frame from this socket would leave the source's own frames
+// behind as stale, while its own socket is heard. One datagram of anybody who has
+// seen the source's number would do. A socket may change its address on the way (NAT),
+// so one that goes on where the other was is believed.
+func (s *source) takesOver(sequence uint64, from address, silent int64) bool {
+	return s.standing != storage.Proved && from.socket != s.socket && s.window.any && sequence >= s.window.newest+windowFrames && sequence > s.window.newest &&
+		s.socket != 0 && from.socket != 0 && silent < foreignMax.Milliseconds()
 }
 
 // place marks a fresh frame as seen, widens base and end to hold it, and returns
@@ -109,8 +154,17 @@ const stripes = 64
 // sources holds every live source, in stripes of their own locks. A loop locks
 // one stripe for one frame.
 type sources struct {
-	max    int64
-	live   atomic.Int64
+	max        int64
+	perAddress int64 // sources of one address that are not proved, and new ones a minute; 0: any number
+	budgets    *budgets
+	displacing pace
+	connected  func(id uint64) bool // whether a session's client is
+
+	live      atomic.Int64
+	strangers atomic.Int64 // live ones on probation
+	displaced atomic.Uint64
+	turned    [turnedAways]atomic.Uint64
+
 	middle atomic.Int64  // live ones met in the middle
 	sealed atomic.Uint64 // generation of the last window that is durable
 	heard  atomic.Int64  // Unix milliseconds of the last cut
@@ -129,8 +183,11 @@ type stripe struct {
 	_ [64]byte // keeps neighbours off this cache line
 }
 
-func newSources(most int) *sources {
-	s := &sources{max: int64(most), seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}}
+func newSources(o *Options) *sources {
+	s := &sources{
+		max: int64(o.SourcesMax), perAddress: int64(o.AddressSourcesMax), budgets: &budgets{seed: rand.Uint64()},
+		seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1},
+	}
 	slabs := new(arena)
 	for i := range s.stripe {
 		s.stripe[i].init(s.seed, slabs)
@@ -154,18 +211,20 @@ func (s *sources) find(st *stripe, guess *source, id uint64) *source {
 	return st.known(id)
 }
 
-// meet makes a source that is not known, at the position of its first frame; nil if
-// there is no room. The stripe is locked.
-func (s *sources) meet(st *stripe, id, position uint64, stream uint16, standing storage.Standing) *source {
-	if s.live.Add(1) > s.max {
-		s.live.Add(-1)
+// meet makes a source that is not known, at the position of its first frame, which
+// comes from there now, in running time; nil if there is no room. The stripe is
+// locked.
+func (s *sources) meet(st *stripe, id, position uint64, stream uint16, from address, standing storage.Standing, now int64) *source {
+	pays, ok := s.room(st, from, standing, now)
+	if !ok {
 		return nil
 	}
 	src := st.add(id)
-	*src = source{id: id, stream: stream, state: state{base: position, end: position}, standing: standing}
-	if position > 0 {
-		s.middle.Add(1)
+	*src = source{
+		id: id, stream: stream, state: state{base: position, end: position}, lastSeen: now,
+		standing: standing, payer: pays, socket: from.socket, first: seconds(now),
 	}
+	s.hold(src)
 	return src
 }
 
@@ -185,17 +244,14 @@ func (s *sources) restore(all []storage.Source) {
 // put adds a source that is not known here, as last heard of then, in running
 // time. The stripe is locked by the caller.
 func (s *sources) put(st *stripe, o *storage.Source, lastSeen int64) *source {
-	s.live.Add(1)
-	if o.Base > 0 {
-		s.middle.Add(1)
-	}
 	src := st.add(o.ID)
 	*src = source{
 		id: o.ID, stream: o.Stream, standing: max(o.Standing, storage.Stranger), session: o.Session, lastSeen: lastSeen, durable: o.Next,
-		state: stateOf(o), apart: o.Apart, apartBefore: o.Apart,
+		first: seconds(max(0, lastSeen)), state: stateOf(o), apart: o.Apart, apartBefore: o.Apart,
 		window: windowAfter(o.Next),
 		met:    seconds(o.Met), noted: notedBefore,
 	}
+	s.hold(src)
 	return src
 }
 
@@ -246,34 +302,35 @@ func (s *sources) forgetSilent(n int, now int64, limits *Options) {
 }
 
 // forget lets go of the sources of one stripe that have been silent since
-// before, or since sessionBefore where they are acknowledged, in running time.
-// What they lost is booked already, and they leave their spans.
+// before, or since sessionBefore where they are acknowledged and no strangers, in
+// running time.
 func (s *sources) forget(n int, before, sessionBefore int64) {
 	st := &s.stripe[n%stripes]
 	sealed := s.sealed.Load()
-	var gone []uint64
-	var rested spans
 	st.Lock()
 	defer st.Unlock()
 	for src := range st.all() {
-		silent := src.lastSeen < before && !src.session || src.lastSeen < sessionBefore && src.session
-		if !silent || src.generation > sealed {
-			continue
+		since := before
+		if src.session && src.standing != storage.Stranger {
+			since = sessionBefore
 		}
-		if src.leavesSpan() {
-			rested.add(src, src.generation, s.heard.Load(), src.closing.end())
+		if src.lastSeen < since && src.generation <= sealed {
+			s.letGo(st, src)
 		}
-		gone = append(gone, src.id)
-		if src.base > 0 {
-			s.middle.Add(-1)
-		}
-		st.remove(src)
-		s.live.Add(-1)
 	}
+}
+
+// letGo forgets a source, of which all is sealed. What it lost is booked already,
+// and it leaves its span. The stripe is locked.
+func (s *sources) letGo(st *stripe, src *source) {
 	// Before the stripe is let go of: whoever comes back now is in a seal with
 	// this or a later one, and not forgotten by one that follows.
 	s.mu.Lock()
-	s.forgotten = append(s.forgotten, gone...)
-	s.rested.join(rested)
+	if src.leavesSpan() {
+		s.rested.add(src, src.generation, s.heard.Load(), src.closing.end())
+	}
+	s.forgotten = append(s.forgotten, src.id)
 	s.mu.Unlock()
+	s.release(src)
+	st.remove(src)
 }

@@ -59,7 +59,7 @@ func (w *town) begin(e *ear, known []storage.Source) *pod {
 		Clock: func() time.Time { return w.now }, Steady: func() time.Duration { return w.now.Sub(start) },
 	}
 	clocks := newClocks(&o, runningTime(known))
-	src := newSources(o.SourcesMax)
+	src := newSources(&o)
 	src.restore(known)
 	p := &pod{ear: e, Collector: &Collector{options: o, sources: src, cuts: newCutter(e, src, clocks, metrics.NewSet()), clocks: clocks}}
 	p.shards = []*shard{shardOf(4096, w.events, &p.options, newRules(&o), src, p.cuts, clocks)}
@@ -107,7 +107,7 @@ func (w *town) receive(m *pilgrim, datagram []byte) {
 	before, refused := s.tally.accepted, s.tally.refusedEvents[wire.RefusedKind]
 	s.Lock()
 	s.tick()
-	s.datagram(datagram)
+	s.datagram(datagram, address{})
 	s.Unlock()
 	h, _ := wire.ParseHeader(datagram)
 	m.known = max(m.known, h.Position+uint64(h.Count))
@@ -123,7 +123,7 @@ func (w *town) refuse(m *pilgrim, why wire.Refusal, datagram []byte) {
 	sent, frames := s.tally.sent, s.tally.refusedFrames[why]
 	s.Lock()
 	s.tick()
-	s.datagram(datagram)
+	s.datagram(datagram, address{})
 	s.Unlock()
 	if s.tally.sent != sent || s.tally.refusedFrames[why] != frames+1 {
 		w.Errorf("a frame that is to be refused as %s: %d sent, %d before, frames %v", why.String(), s.tally.sent, sent, s.tally.refusedFrames)
@@ -134,10 +134,9 @@ func (w *town) refuse(m *pilgrim, why wire.Refusal, datagram []byte) {
 // withoutRoom is refuse where there is no room for another source.
 func (w *town) withoutRoom(m *pilgrim, datagram []byte) {
 	sources := m.pod.Collector.sources
-	most := sources.max
-	sources.max = sources.live.Load()
+	open := sources.full()
 	w.refuse(m, wire.RefusedSources, datagram)
-	sources.max = most
+	open()
 }
 
 // knows returns what the source's collector knows of it.
@@ -511,7 +510,7 @@ func TestShortSourcesLeaveFewSpans(t *testing.T) {
 			s.Lock()
 			s.tick()
 			h, _ := wire.ParseHeader(frameOf(1, 1000+i, 0, 0, w.now, opens(1)...))
-			s.frame(&h, frameOf(1, 1000+i, 0, 0, w.now, opens(1)...), overTCP, true)
+			s.frame(&h, frameOf(1, 1000+i, 0, 0, w.now, opens(1)...), overTCP, true, address{})
 			s.flush()
 			s.Unlock()
 		}

@@ -42,7 +42,7 @@ func (s *system) start() {
 	s.limits.Clock, s.limits.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - s.began }
 	s.began = s.steady
 	clocks := newClocks(&s.limits, runningTime(r.Sources))
-	src := newSources(s.limits.SourcesMax)
+	src := newSources(&s.limits)
 	src.restore(r.Sources)
 	s.cuts = newCutter(s, src, clocks, s.set)
 	s.shards = nil
@@ -208,7 +208,7 @@ func (s *system) checkSources(all []storage.Source) {
 		known++
 		want.Lost = want.End - want.Base - came
 		have := got[o.id]
-		want.LastSeen, want.Met = have.LastSeen, have.Met
+		want.LastSeen, want.Met, want.Standing = have.LastSeen, have.Met, have.Standing
 		if silent := runningTime(all) - have.LastSeen; silent > (s.steady - heard).Milliseconds() {
 			s.Errorf("source %x is said to have been silent for %d ms, and spoke %v ago", o.id, silent, s.steady-heard)
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"net"
 	"reflect"
 	"slices"
 	"testing"
@@ -113,6 +114,9 @@ type line struct {
 	left      bool // by the client
 	stranger  bool // nobody reads what it is told
 }
+
+// RemoteAddr is nobody's: no address pays for a source of the system.
+func (*line) RemoteAddr() net.Addr { return nil }
 
 func (l *line) Next(int) ([]byte, error)                   { return l.came, nil }
 func (l *line) Context() any                               { return l.context }
@@ -530,7 +534,7 @@ func (s *system) datagram(p *parcel) {
 		shard.Lock()
 		defer shard.Unlock()
 		shard.tick()
-		shard.datagram(p.bytes)
+		shard.datagram(p.bytes, address{})
 	})
 }
 
@@ -538,11 +542,10 @@ func (s *system) datagram(p *parcel) {
 // source goes on later, it was met in the middle.
 func (s *system) withoutRoom(p *parcel) {
 	sources := s.cuts.sources
-	most := sources.max
-	sources.max = sources.live.Load()
+	open := sources.full()
 	shard := s.shards[s.rand.IntN(len(s.shards))]
 	s.changesNothing(wire.RefusedSources, func() { s.stranger(shard, p.bytes, true) })
-	sources.max = most
+	open()
 }
 
 // contradict has somebody send what contradicts a numbering, or is not taken where
@@ -585,7 +588,7 @@ func (s *system) stranger(shard *shard, bytes []byte, datagram bool) {
 		shard.Lock()
 		defer shard.Unlock()
 		shard.tick()
-		shard.datagram(bytes)
+		shard.datagram(bytes, address{})
 		return
 	}
 	l := &line{s: s, shard: shard, stranger: true, came: bytes}

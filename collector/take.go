@@ -36,7 +36,7 @@ func (c *Collector) Take(b []byte) error {
 		return ErrStopped
 	}
 	s.tick()
-	why := s.admit(b, overDoor)
+	why := s.admit(b, overDoor, address{}) // whoever calls this answers for what it brings
 	s.flush()
 	s.yield()
 	if why != wire.Accepted {

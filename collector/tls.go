@@ -165,7 +165,7 @@ func (t *secure) serve(raw net.Conn) {
 	s := c.leastHeld()
 	s.held.Add(1)
 	p := &tlsPeer{conn: conn}
-	k := &connection{peer: p, via: overTLS, names: namesOf(conn.ConnectionState().PeerCertificates)}
+	k := &connection{peer: p, via: overTLS, from: addressAt(conn.RemoteAddr()), names: namesOf(conn.ConnectionState().PeerCertificates)}
 	open := s.open(k, t.held.Load() > t.most || c.connected() > int64(c.options.ConnectionsMax))
 	buffer := make([]byte, tlsRead)
 	for open {

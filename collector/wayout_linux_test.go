@@ -44,7 +44,7 @@ func benchWayOut(b *testing.B, cuts int) {
 
 	o := Options{Loops: 1, KeysMax: 2 * rows, SourcesMax: 10}
 	clocks := newClocks(&o, 0)
-	c := newCutter(g, newSources(o.SourcesMax), clocks, set)
+	c := newCutter(g, newSources(&o), clocks, set)
 	c.start = time.Now().UnixMilli()
 	s := newShard(&o, newRules(&o), c.sources, c, clocks)
 	c.shards = []*shard{s}

@@ -76,7 +76,7 @@ func (c *Collector) WorstSources(n int, order string) []SourceState {
 func (s *source) report(ahead int64) SourceState {
 	return SourceState{
 		Source: s.id, Stream: s.stream, Sent: s.end - s.base, Lost: s.lost,
-		Duplicate: s.duplicate, Stale: s.stale, Reordered: s.reordered,
+		Duplicate: uint64(s.duplicate), Stale: uint64(s.stale), Reordered: uint64(s.reordered),
 		Middle: s.base > 0, Session: s.session, LastSeen: ahead + s.lastSeen,
 	}
 }

@@ -480,8 +480,9 @@ func (o *benchOptions) startDaemon(ctx context.Context) (*benchDaemon, error) {
 		"LECTERN_PARQUET_DIR="+filepath.Join(dir, "parquet"), "LECTERN_SPOOL_DIR="+filepath.Join(dir, "spool"),
 		"LECTERN_LOG_FORMAT=text", "LECTERN_LOG_LEVEL=info")
 	if runtime.GOOS == "linux" && o.config == "" {
-		// As many sources as the load has.
-		d.command.Env = append(d.command.Env, fmt.Sprintf("LECTERN_LIMITS_SOURCES_MAX=%d", max(100_000, 2*o.shape.Sources)))
+		// As many sources as the load has, all from one address.
+		d.command.Env = append(d.command.Env, fmt.Sprintf("LECTERN_LIMITS_SOURCES_MAX=%d", max(100_000, 2*o.shape.Sources)),
+			fmt.Sprintf("LECTERN_LIMITS_ADDRESS_SOURCES_MAX=%d", max(10_000, 2*o.shape.Sources)))
 	}
 	log, err := d.command.StderrPipe()
 	if err == nil {

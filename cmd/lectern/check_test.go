@@ -42,6 +42,7 @@ const checked = ` is good. In effect:
   window.days_max             400
   limits.keys_max             1048576
   limits.sources_max          100000
+  limits.address_sources_max  10000
   limits.source_idle_max      "1h"
   limits.session_idle_max     "7d"
   limits.connections_max      16384
@@ -103,13 +104,13 @@ Memory at the limits, with loops = 2:
   rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
   rows waiting        286.1 MiB   limits.rows_waiting_max
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
-  sources              64.8 MiB   limits.sources_max
+  sources              65.8 MiB   limits.sources_max, and what addresses may bring
   connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
-  together            943.2 MiB
+  together            944.2 MiB
 
 Disk:
 

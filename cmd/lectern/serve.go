@@ -108,7 +108,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 	d.collector = collector.New(collector.Options{
 		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer,
 		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
-		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax,
+		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax, AddressSourcesMax: c.Limits.AddressSourcesMax,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
 		Streams: streamsOf(c), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,

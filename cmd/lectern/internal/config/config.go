@@ -86,6 +86,7 @@ type Window struct {
 type Limits struct {
 	KeysMax           int // slots of the tables of all loops together
 	SourcesMax        int
+	AddressSourcesMax int           // 0: any number
 	SourceIdleMax     time.Duration // 0: never
 	SessionIdleMax    time.Duration // 0: never
 	ConnectionsMax    int
@@ -148,7 +149,7 @@ func Defaults() Config {
 		},
 		Limits: Limits{
 			KeysMax:    1 << 20,
-			SourcesMax: 100_000, SourceIdleMax: time.Hour, SessionIdleMax: 7 * 24 * time.Hour,
+			SourcesMax: 100_000, AddressSourcesMax: 10_000, SourceIdleMax: time.Hour, SessionIdleMax: 7 * 24 * time.Hour,
 			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
 			CreditMax:      64 << 20,
 			RowsWaitingMax: 3_000_000,

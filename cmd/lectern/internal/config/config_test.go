@@ -102,6 +102,7 @@ days_max = 4000
 [limits]
 keys_max = 262_144
 sources_max = 7
+address_sources_max = 6
 source_idle_max = "90m"
 session_idle_max = "26h"
 connections_max = 8
@@ -187,7 +188,7 @@ func TestLoad(t *testing.T) {
 		Ops:     Ops{":9001", "lectern,a.example"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
-		Limits:  Limits{262144, 7, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
+		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
 		Named: []Stream{
 			{"a", 0, "", "off", 1, 0, 0, "stored", "account", ""},

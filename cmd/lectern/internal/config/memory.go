@@ -19,6 +19,7 @@ const (
 	rowBytes        = 80        // storage.Row, and in a seal
 	waitingBytes    = 100       // storage's slot of a row, 32, in a table that is a third full at the least
 	sourceBytes     = 680       // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
+	budgetBytes     = 1 << 20   // collector's budgets of addresses
 	connectionBytes = 4 << 10   // gnet's connection and ours
 	partialMax      = 32 << 20  // half-received frames, a loop
 	partialSpare    = 3 << 20   // memory that is kept ready for them, a loop
@@ -55,7 +56,7 @@ func (c *Config) Memory() []Memory {
 		{"rows of a cut", 2 * keys * rowBytes, "limits.keys_max, as rows and as a seal"},
 		{"rows waiting", int64(c.Limits.RowsWaitingMax) * waitingBytes, "limits.rows_waiting_max"},
 		{"a block", c.blockCopies() * storage.BlockRowsMax * rowBytes, "a block and its encoded form, and for ClickHouse its compressed one"},
-		{"sources", int64(c.Limits.SourcesMax) * sourceBytes, "limits.sources_max"},
+		{"sources", int64(c.Limits.SourcesMax)*sourceBytes + budgetBytes, "limits.sources_max, and what addresses may bring"},
 		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax) + loops*partialSpare, "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},

@@ -51,6 +51,7 @@ func (c *Config) settings() []setting {
 
 		count("limits.keys_max", &c.Limits.KeysMax, slotsMin, 1<<28),
 		count("limits.sources_max", &c.Limits.SourcesMax, 1, 100_000_000),
+		count("limits.address_sources_max", &c.Limits.AddressSourcesMax, 0, 100_000_000),
 		limit("limits.source_idle_max", &c.Limits.SourceIdleMax, time.Second, 365*day),
 		limit("limits.session_idle_max", &c.Limits.SessionIdleMax, time.Second, 365*day),
 		count("limits.connections_max", &c.Limits.ConnectionsMax, 1, 1_000_000),

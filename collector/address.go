@@ -1,0 +1,53 @@
+package collector
+
+import (
+	"encoding/binary"
+	"net"
+)
+
+// address is where frames come from. The zero value is nobody knows where.
+type address struct {
+	network uint64 // IPv4, or the network half of IPv6: who pays for new sources; 0: nobody knows
+	socket  uint32 // of datagrams with the port: tells one socket from another; 0: nobody knows
+}
+
+// addressOf is that of an IP address of 4 or 16 bytes, and a port. Of an IPv6
+// address a network of 64 bits counts as one: whoever has one of them has all.
+func addressOf(ip []byte, port uint16) address {
+	if len(ip) == net.IPv6len && binary.BigEndian.Uint64(ip) == 0 && binary.BigEndian.Uint32(ip[8:]) == 0xFFFF {
+		ip = ip[12:] // IPv4, on a socket for both
+	}
+	var network, host uint64
+	switch len(ip) {
+	case net.IPv4len:
+		network = 0xFFFF<<32 | uint64(binary.BigEndian.Uint32(ip))
+	case net.IPv6len:
+		network, host = binary.BigEndian.Uint64(ip), binary.BigEndian.Uint64(ip[8:])
+	default:
+		return address{}
+	}
+	if network == 0 {
+		network = 1 // ::1 is somebody
+	}
+	x := (network ^ host*0x9E3779B97F4A7C15 ^ uint64(port)<<40) * 0xD6E8FEB86659FD93
+	return address{network, uint32(x>>32) | 1}
+}
+
+// addressAt is that of an address of Go's. Over TCP nobody can send from another's
+// address, so the port, which each connection has anew, says nothing.
+func addressAt(at net.Addr) address {
+	switch a := at.(type) {
+	case *net.UDPAddr:
+		return addressOf(short(a.IP), uint16(a.Port))
+	case *net.TCPAddr:
+		return addressOf(short(a.IP), 0)
+	}
+	return address{}
+}
+
+func short(ip net.IP) []byte {
+	if v4 := ip.To4(); v4 != nil {
+		return v4
+	}
+	return ip
+}
