@@ -18,6 +18,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lectern/lectern/wire"
 )
 
 var beDriver = flag.Bool("driver", false, "be the driver for lectern conform (../wire/SPEC.md, section 14)")
@@ -62,12 +64,13 @@ type driver struct {
 	ended   chan struct{} // closed when Close has returned
 }
 
-// arguments are the words of a line behind the first, and those with a key.
+// arguments are the words of a line behind the first, and those with a key. What
+// seals stays text.
 func arguments(words []string) (plain []string, keys map[string]int64, err error) {
 	keys = map[string]int64{}
 	for _, word := range words {
 		key, value, ok := strings.Cut(word, "=")
-		if !ok {
+		if !ok || key == "key" || key == "audience" {
 			plain = append(plain, word)
 		} else if keys[key], err = strconv.ParseInt(value, 10, 64); err != nil {
 			return nil, nil, err
@@ -87,7 +90,7 @@ func (d *driver) answer(words []string) string {
 	said := "error no such command"
 	switch words[0] {
 	case "hello":
-		return "ok client=go has=udp,tcp,resolve,jam"
+		return "ok client=go has=udp,tcp,sealed,resolve,jam"
 	case "resolve":
 		d.hosts[plain[0]] = plain[1]
 		said = "ok"
@@ -100,6 +103,8 @@ func (d *driver) answer(words []string) string {
 		said = d.dial(plain, keys)
 	case "add":
 		said = d.add(plain, keys)
+	case "key":
+		said = d.key(plain[0])
 	case "flush":
 		said = "ok"
 		if d.emitter == nil || d.emitter.Flush() != nil {
@@ -144,6 +149,16 @@ func (d *driver) dial(plain []string, keys map[string]int64) string {
 	}
 	var err error
 	d.emitter, d.added, d.closed, d.ended = nil, 0, 0, nil
+	for _, word := range plain[2:] {
+		if text, ok := strings.CutPrefix(word, "key="); ok {
+			if o.Key, err = wire.ParseSecret(text); err != nil {
+				return "no invalid"
+			}
+		}
+		if text, ok := strings.CutPrefix(word, "audience="); ok {
+			o.Audience = text
+		}
+	}
 	if plain[0] == "udp" {
 		var u *UDP
 		if u, err = dialUDP(context.Background(), plain[1], func(context.Context) (net.Conn, error) { return d.datagrams(plain[1]) }, o); err == nil {
@@ -157,6 +172,16 @@ func (d *driver) dial(plain []string, keys map[string]int64) string {
 		}
 	}
 	if err != nil {
+		return "no invalid"
+	}
+	return "ok"
+}
+
+// key has the emitter go on with another.
+func (d *driver) key(text string) string {
+	key, err := wire.ParseSecret(text)
+	keyed, ok := d.emitter.(interface{ SetKey(*wire.Secret) error })
+	if err != nil || !ok || keyed.SetKey(key) != nil {
 		return "no invalid"
 	}
 	return "ok"

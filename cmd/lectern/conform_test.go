@@ -118,6 +118,9 @@ var mistakes = []mistake{
 	{"a frame's time is its newest event's", "packer.go", "\tp.header(dst[:start], len(dst)-start, len(p.events), p.extent.oldest)\n", "\tp.header(dst[:start], len(dst)-start, len(p.events), p.extent.newest)\n", "udp-times", "ms off"},
 	{"ids are written in eight bytes", "packer.go", "\t\tdst = wire.AppendEvent(dst, e, prev)\n", "\t\tdst = wire.AppendEvent(dst, e, nil)\n\t\t_ = prev\n", "udp-flush", "the events take fewer bytes"},
 	{"datagrams are too large", "packer.go", "\t\tsize:   size,\n", "\t\tsize:   size + 100,\n", "udp-datagram-size", "at most 300 may be sent"},
+	{"no beats go out among sealed events", "sender.go", "\tif now.Sub(m.lastBeat) >= beatWaitMax {\n", "\tif false {\n", "sealed-busy", "no beat for"},
+	{"an answer with a wrong tag is believed", "session_keys.go", "|| !k.down.Opens(frame) {", "{", "sealed-tcp-forged-ack", "no end"},
+	{"two connections have the same random bytes", "session_keys.go", "\t_, _ = rand.Read(k.session.Emitter[:])", "\t_, _ = rand.Read(nil)", "sealed-tcp-resume", "were in a hello before"},
 	{"the id of text is another", "id.go", "\th += uint64(len(text))\n", "\th ^= uint64(len(text))\n", "hash", "id is"},
 }
 

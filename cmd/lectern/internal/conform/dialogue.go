@@ -93,7 +93,10 @@ func (l *line) word(i int) string {
 	return ""
 }
 
-// number is the value of a key, or else what the dialogue leaves out.
+// has says whether a word is among those behind the first.
+func (l *line) has(word string) bool { return len(l.words) > 1 && slices.Contains(l.words[1:], word) }
+
+// value is the value of a key, or else what the dialogue leaves out.
 func (l *line) value(key string, otherwise uint64) (uint64, error) {
 	text, ok := l.keys[key]
 	if !ok {

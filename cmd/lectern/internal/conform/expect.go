@@ -325,7 +325,7 @@ func (p *play) use(name string) error {
 // ack sends an ack on the connection, in as many pieces as the line says.
 func (p *play) ack(l *line) error {
 	s := p.conn.judged.hello
-	a := wire.Ack{Final: l.word(1) == "final", Durable: s.durable, Spool: 1}
+	a := wire.Ack{Final: l.has("final"), Durable: s.durable, Spool: 1}
 	var err error
 	switch l.keys["durable"] {
 	case "", "all":
@@ -342,11 +342,11 @@ func (p *play) ack(l *line) error {
 		return err
 	}
 	a.Credit, a.Spool = credit, spool
-	b := wire.AppendAck(nil, p.judge.stream, s.id, epoch+p.now, a)
+	b, believed := p.ackBytes(l, &a)
 	p.trace(fmt.Sprintf("! ack durable=%d credit=%d spool=%d", a.Durable, a.Credit, a.Spool))
 	for i := range pieces {
 		from, to := uint64(len(b))*i/pieces, uint64(len(b))*(i+1)/pieces
-		if i+1 == pieces {
+		if i+1 == pieces && believed {
 			p.judge.ack(&p.conn.judged, a)
 		}
 		if err := p.conn.write(b[from:to]); err != nil {
@@ -359,6 +359,20 @@ func (p *play) ack(l *line) error {
 	return nil
 }
 
+// ackBytes is an ack as a line wants it sealed, and whether an emitter believes it.
+func (p *play) ackBytes(l *line, a *wire.Ack) (b []byte, believed bool) {
+	k := &p.conn.judged
+	if k.down == nil || l.has("bare") {
+		return wire.AppendAck(nil, p.judge.stream, k.hello.id, epoch+p.now, *a), k.down == nil
+	}
+	a.Random = k.session.Collector
+	b = wire.AppendSealedAck(nil, p.judge.stream, k.hello.id, epoch+p.now, *a, k.down)
+	if l.has("forged") {
+		b[len(b)-1] ^= 1
+	}
+	return b, !l.has("forged")
+}
+
 // refuse sends a refusal, of the newest frame on the connection unless the line
 // says otherwise, and ends the collector's half.
 func (p *play) refuse(l *line) error {
@@ -368,15 +382,22 @@ func (p *play) refuse(l *line) error {
 	}
 	k := &p.conn.judged
 	var h wire.Header
-	if l.word(2) != "connection" {
+	bare := k.down == nil || l.has("bare")
+	if !l.has("connection") {
 		sequence, err := l.value("sequence", k.next-1)
 		if err != nil {
 			return err
 		}
 		h = wire.Header{Stream: p.judge.stream, Source: k.hello.id, Sequence: sequence}
-		p.judge.refuse(p.conn, why, sequence)
+		if bare == (k.down == nil) {
+			p.judge.refuse(p.conn, why, sequence)
+		}
 	}
-	if err := p.conn.write(wire.AppendRefusal(nil, h, epoch+p.now, why, "the dialogue says so")); err != nil {
+	b := wire.AppendRefusal(nil, h, epoch+p.now, why, "the dialogue says so")
+	if !bare {
+		b = wire.AppendSealedRefusal(nil, h, epoch+p.now, why, "the dialogue says so", k.down)
+	}
+	if err := p.conn.write(b); err != nil {
 		return err
 	}
 	p.conn.half()

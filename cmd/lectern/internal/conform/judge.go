@@ -38,6 +38,7 @@ type source struct {
 	newest  uint64
 	end     uint64 // position behind the newest
 	lastAt  int64
+	beatAt  int64 // when its newest beat came
 	durable uint64
 	spool   uint64
 	spoolOK bool
@@ -54,6 +55,12 @@ type connected struct {
 	next   uint64 // smallest sequence that may come
 	fresh  uint64 // sequences from here on came for the first time on it
 	flight map[uint64]int
+
+	// Of a sealed session.
+	secret  *wire.Secret
+	session wire.Session
+	up      *wire.EventsKey
+	down    *wire.ControlKey
 }
 
 // event is what was added, by what tells it from others.
@@ -76,6 +83,9 @@ type added struct {
 // judge keeps what came and finds what must not be.
 type judge struct {
 	stream     uint16
+	secret     *wire.Secret // nil: nothing is sealed
+	audience   string
+	frameKey   *wire.EventsKey
 	datagram   int
 	udp        bool
 	process    int
@@ -83,6 +93,7 @@ type judge struct {
 	sources    map[uint64]*source
 	order      []*source
 	events     map[event]*added
+	randoms    map[[wire.RandomSize]byte]bool // of hellos
 	now        int64
 	closing    bool // an emitter that sleeps inside close is ahead of the dialogue
 	jammed     bool // datagrams were not taken by the emitter's kernel
@@ -96,7 +107,16 @@ type violation struct {
 }
 
 func newJudge() *judge {
-	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, process: 1}
+	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1}
+}
+
+// seal has frames judged by this key from now on.
+func (j *judge) seal(secret *wire.Secret, audience string) (err error) {
+	j.secret, j.audience, j.frameKey = secret, audience, nil
+	if secret != nil {
+		j.frameKey, err = secret.FrameKey(j.stream, audience)
+	}
+	return err
 }
 
 func (j *judge) violate(b []byte, format string, args ...any) {
@@ -123,6 +143,9 @@ func (j *judge) took(d datagram) (frames []*frame) {
 		if f.header.Type != wire.TypeEvents {
 			j.violate(f.bytes, "a frame of type %d in a datagram: a collector takes events there, and nothing else", f.header.Type)
 			continue
+		}
+		if j.secret != nil && (f.header.Epoch() != j.secret.Epoch() || !j.frameKey.Opens(f.bytes)) {
+			j.violate(f.bytes, "its tag is not that of the frame key of epoch %d", j.secret.Epoch())
 		}
 		s := j.source(f, true)
 		if s.from == "" {
@@ -156,6 +179,13 @@ func (j *judge) parse(b []byte) (*frame, bool) {
 		return nil, false
 	}
 	f := &frame{bytes: b[:h.Size:h.Size], header: h, now: j.now}
+	switch {
+	case j.secret == nil && h.Sealed():
+		j.violate(f.bytes, "a sealed frame of an emitter that was given no key")
+	case j.secret != nil && !h.Sealed():
+		j.violate(f.bytes, "a frame without a tag of an emitter that was given a key")
+		return f, false
+	}
 	if h.Type != wire.TypeEvents {
 		return f, true
 	}
@@ -192,7 +222,7 @@ func (j *judge) minimal(f *frame) {
 func (j *judge) source(f *frame, udp bool) *source {
 	s := j.sources[f.header.Source]
 	if s == nil {
-		s = &source{id: f.header.Source, process: j.process, emitter: j.emitter, udp: udp, frames: map[uint64]*frame{}, refused: map[uint64]bool{}, lastAt: -1}
+		s = &source{id: f.header.Source, process: j.process, emitter: j.emitter, udp: udp, frames: map[uint64]*frame{}, refused: map[uint64]bool{}, lastAt: -1, beatAt: j.now}
 		j.sources[s.id] = s
 		j.order = append(j.order, s)
 		if s.id == 0 {
@@ -223,6 +253,11 @@ func (j *judge) datagramFrame(s *source, f *frame) {
 		return
 	}
 	j.number(s, f)
+	if h.Count == 0 {
+		s.beatAt = j.now
+	} else if j.secret != nil && j.now-s.beatAt > 16500 {
+		j.violate(f.bytes, "no beat for %d ms: where frames are sealed one goes out every 16 s, also among events", j.now-s.beatAt)
+	}
 	if off := h.Time - (epoch + j.now); h.Count == 0 && (off < -20 || off > 20) && !j.closing {
 		j.violate(f.bytes, "the time of a beat is %d ms off", off)
 	}

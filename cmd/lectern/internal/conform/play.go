@@ -105,6 +105,14 @@ func (p *play) tell(l, next *line) error {
 		p.judge.closing = true
 	case "jam":
 		p.judge.jammed = true
+	case "key":
+		secret, err := wire.ParseSecret(l.word(1))
+		if err == nil {
+			err = p.judge.seal(secret, p.judge.audience)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return p.ask(command, next)
 }
@@ -141,6 +149,15 @@ func (p *play) dial(l, next *line) error {
 	j.emitter++
 	j.stream, j.datagram, j.udp, j.closing = uint16(stream), int(size), l.word(1) == "udp", false
 	p.closed, p.dialled, p.late = false, true, 0
+	var secret *wire.Secret
+	if text, ok := l.keys["key"]; ok {
+		if secret, err = wire.ParseSecret(text); err != nil {
+			return err
+		}
+	}
+	if err := j.seal(secret, l.keys["audience"]); err != nil {
+		return err
+	}
 	host := hostName
 	if !p.driver.has["resolve"] {
 		host = "127.0.0.1"

@@ -4,6 +4,7 @@ package conform
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 
 	"github.com/lectern/lectern/wire"
@@ -54,6 +55,9 @@ func (j *judge) streamed(c *conn, f *frame) {
 	case k.began && h.Sequence < k.next:
 		j.violate(f.bytes, "sequence %d comes behind %d on one connection", h.Sequence, k.next-1)
 	}
+	if k.up != nil && (h.Epoch() != k.secret.Epoch() || !k.up.Opens(f.bytes)) {
+		j.violate(f.bytes, "its tag is not that of this connection's up key")
+	}
 	s := j.source(f, false)
 	j.left(s, k, h)
 	k.began, k.next = true, h.Sequence+1
@@ -67,7 +71,7 @@ func (j *judge) streamed(c *conn, f *frame) {
 		j.number(s, f)
 	default:
 		f.again = true
-		if !bytes.Equal(before.bytes, f.bytes) {
+		if !same(before, f) {
 			j.violate(f.bytes, "frame %d of source %d is sent again with other bytes, at first with\n%x", h.Sequence, s.id, before.bytes)
 		} else if before.conn == c.serial {
 			j.violate(f.bytes, "frame %d of source %d is sent twice on one connection", h.Sequence, s.id)
@@ -88,14 +92,48 @@ func (j *judge) hello(c *conn, f *frame) {
 	if k.hello != nil {
 		j.violate(f.bytes, "a second hello on one connection")
 	}
-	if h.Sequence != 0 || h.Position != 0 || h.Size != wire.HeaderSize || h.Flags != 0 {
-		j.violate(f.bytes, "a hello has no body, no flags, sequence 0 and position 0")
+	random, why := wire.ParseHello(h, h.Body(f.bytes))
+	if h.Sequence != 0 || h.Position != 0 || why != wire.Accepted {
+		j.violate(f.bytes, "a hello has sequence 0 and position 0, and no body, or sealed 16 random bytes")
+	}
+	if h.Sealed() {
+		j.sealedHello(c, f, random)
 	}
 	if h.Stream != j.stream {
 		j.violate(f.bytes, "stream %d, and %d was dialled", h.Stream, j.stream)
 	}
 	k.hello = j.source(f, false)
 	k.flight = map[uint64]int{}
+}
+
+// sealedHello judges the tag of a hello, and draws what the collector draws.
+func (j *judge) sealedHello(c *conn, f *frame, random [wire.RandomSize]byte) {
+	k := &c.judged
+	if f.header.Epoch() != j.secret.Epoch() || !j.secret.HelloKey(j.stream, j.audience).Opens(f.bytes) {
+		j.violate(f.bytes, "its tag is not that of the hello key of epoch %d", j.secret.Epoch())
+	}
+	if j.randoms[random] {
+		j.violate(f.bytes, "its random bytes were in a hello before: they are drawn for each connection")
+	}
+	j.randoms[random] = true
+	k.secret = j.secret
+	k.session = wire.Session{Stream: j.stream, Source: f.header.Source, Emitter: random}
+	_, _ = rand.Read(k.session.Collector[:]) // never fails: crypto/rand ends the process instead
+	var err error
+	if k.up, err = k.secret.UpKey(&k.session, j.audience); err != nil {
+		j.violate(f.bytes, "%v", err)
+	}
+	k.down = k.secret.DownKey(&k.session, j.audience)
+}
+
+// same says whether a frame is the one that came before: of a sealed one all but
+// epoch and tag.
+func same(a, b *frame) bool {
+	if !a.header.Sealed() || !b.header.Sealed() || len(a.bytes) != len(b.bytes) {
+		return bytes.Equal(a.bytes, b.bytes)
+	}
+	end := len(a.bytes) - wire.TagSize
+	return bytes.Equal(a.bytes[:3], b.bytes[:3]) && bytes.Equal(a.bytes[4:end], b.bytes[4:end])
 }
 
 // left judges what is left out between the frame before and this one: what is
