@@ -73,6 +73,7 @@ const checked = ` is good. In effect:
   clickhouse.answer_max       "5m"
   clickhouse.retention        "0s"
   edge.address                "127.0.0.1:8480"
+  edge.relay                  ""
   edge.ops_address            "127.0.0.1:8481"
   edge.collector              "127.0.0.1:8420"
   edge.dir                    "data/edge"

@@ -107,7 +107,7 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Address: c.Edge.Address, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
+		Address: c.Edge.Address, Relay: c.Edge.Relay, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,

@@ -150,6 +150,7 @@ answer_max = "90s"
 retention = "0s"
 [edge]
 address = ":8500"
+relay = "/run/relay"
 ops_address = ":8501"
 collector = "lectern:8420"
 dir = "/srv/edge"
@@ -202,7 +203,7 @@ func TestLoad(t *testing.T) {
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
 		},
 		Edge: Edge{
-			":8500", ":8501", "lectern:8420", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			":8500", "/run/relay", ":8501", "lectern:8420", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
 			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},

@@ -11,6 +11,7 @@ import (
 // Edge is for `lectern edge`.
 type Edge struct {
 	Address        string // host:port for pages
+	Relay          string // path of a Unix datagram socket; empty: none
 	OpsAddress     string // host:port of its health and metrics
 	Collector      string // host:port of the collector's TCP socket
 	Dir            string // of its queues
@@ -45,6 +46,7 @@ func (e *Edge) settings() []setting {
 	rule := func(key string, to *string) setting { return word(key, to, "refuse", "shadow", "off") }
 	return []setting{
 		address("edge.address", &e.Address),
+		file("edge.relay", &e.Relay),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
 		path("edge.dir", &e.Dir),

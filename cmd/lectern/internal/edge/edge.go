@@ -30,6 +30,7 @@ import (
 // Options configure an Edge.
 type Options struct {
 	Address string   // host:port of the HTTP door
+	Relay   string   // path of a Unix datagram socket for short-lived processes; empty: none
 	Dir     string   // of the queues, one for each stream
 	Streams []Stream // those that are taken; every other is refused
 	// Proxies are networks that are believed when they say for whom they ask.
@@ -73,6 +74,7 @@ type Edge struct {
 	http     *door
 	listener net.Listener
 	serving  *http.Server
+	relay    *relay // nil without
 	ticking  sync.WaitGroup
 	stop     context.CancelFunc
 	broken   atomic.Pointer[error]
@@ -97,6 +99,11 @@ func Open(o Options) (*Edge, error) {
 		}
 		e.all = append(e.all, s)
 		e.streams[s.Name], e.streams[strconv.Itoa(int(s.Number))] = s, s
+	}
+	if o.Relay != "" {
+		if e.relay, err = e.listenRelay(o.Relay); err != nil {
+			return nil, errors.Join(err, e.abandon())
+		}
 	}
 	e.http = e.newDoor("http")
 	e.serving = e.server()
@@ -156,6 +163,9 @@ func (e *Edge) Start() {
 			}
 		}
 	})
+	if e.relay != nil {
+		e.ticking.Go(e.relay.serve)
+	}
 	e.ticking.Go(func() {
 		if err := e.serving.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
 			e.fail(fmt.Errorf("no more pages are listened to: %w", err))
@@ -195,6 +205,9 @@ func (e *Edge) Close(ctx context.Context) error {
 		err = e.serving.Close()
 	}
 	e.stop()
+	if e.relay != nil {
+		err = errors.Join(err, e.relay.close())
+	}
 	e.ticking.Wait()
 	var closing sync.WaitGroup
 	errs := make([]error, len(e.all))

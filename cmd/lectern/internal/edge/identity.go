@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -47,10 +48,30 @@ func (r *readers) of(s *Stream, from *sender, user string, now time.Time) uint64
 		}
 		return emit.ID(user)
 	}
+	return r.hash(now, reader(from.address), from.agent, s.Name)
+}
+
+// given is the id of a reader whom a process of this machine names, by text or by
+// id.
+func (r *readers) given(s *Stream, text string, id uint64, now time.Time) uint64 {
+	if text != "" {
+		id = emit.ID(text)
+	}
+	switch {
+	case s.Identity == None || id == 0:
+		return 0
+	case s.Identity == Account:
+		return id
+	}
+	return r.hash(now, strconv.FormatUint(id, 10), "", s.Name)
+}
+
+// hash tells readers apart for a day, UTC.
+func (r *readers) hash(now time.Time, parts ...string) uint64 {
 	salt := r.today(now.Unix() / daySeconds)
 	mac := hmac.New(sha256.New, salt[:])
 	// Each part has its length in front, so that no two readers have the same text.
-	for _, part := range []string{reader(from.address), from.agent, s.Name} {
+	for _, part := range parts {
 		var size [4]byte
 		binary.LittleEndian.PutUint32(size[:], uint32(len(part)))
 		mac.Write(size[:])
