@@ -195,7 +195,7 @@ func (p *process) spoolList(s *spoolFlags) int {
 }
 
 func (p *process) listPlace(b *strings.Builder, c *spool.Contents) {
-	seals, rows, since := waitingSeals(c)
+	seals, rows, since := c.Sealed()
 	fmt.Fprintf(b, "Collector %016x.\n", c.Collector)
 	if seals > 0 {
 		fmt.Fprintf(b, "%d seals with %d rows are in no block yet, the oldest from %s.\n", seals, rows, age(p.now(), since))
@@ -204,7 +204,7 @@ func (p *process) listPlace(b *strings.Builder, c *spool.Contents) {
 	}
 	t := table{left: 1}
 	t.add("BLOCK", "DAY", "ROWS", "BOOKS", "BYTES", "RECEIVED")
-	for _, r := range live(c) {
+	for _, r := range c.Queue() {
 		for _, block := range r.Blocks {
 			day := "-"
 			if block.Rows > 0 {
@@ -227,46 +227,6 @@ func (p *process) listPlace(b *strings.Builder, c *spool.Contents) {
 func age(now time.Time, at int64) string {
 	t := time.UnixMilli(at).UTC()
 	return fmt.Sprintf("%s (%s ago)", t.Format("2006-01-02T15:04:05Z"), now.Sub(t).Round(time.Second))
-}
-
-// waitingSeals counts the seals that bring something to a block, and that no segment
-// holds. Those without rows and books only say where sources are.
-func waitingSeals(c *spool.Contents) (seals, rows int, since int64) {
-	var through uint64
-	for _, r := range c.Segments {
-		through = max(through, r.Through)
-	}
-	for _, l := range c.Logs {
-		for _, r := range l.Records {
-			through = max(through, r.Through)
-		}
-	}
-	seen := make(map[uint64]bool) // one that was written again has its number twice
-	for _, l := range c.Logs {
-		for _, r := range l.Records {
-			if r.Kind != "seal" || r.Number <= through || seen[r.Number] {
-				continue
-			}
-			seen[r.Number] = true
-			if r.Rows+r.Books == 0 {
-				continue
-			}
-			if seals++; seals == 1 {
-				since = r.Time
-			}
-			rows += r.Rows
-		}
-	}
-	return seals, rows, since
-}
-
-// live is the segments but those that were merged into others.
-func live(c *spool.Contents) []spool.SegmentContents {
-	var replaced []string
-	for _, r := range c.Segments {
-		replaced = append(replaced, r.Replaced...)
-	}
-	return slices.DeleteFunc(slices.Clone(c.Segments), func(r spool.SegmentContents) bool { return slices.Contains(replaced, r.Name) })
 }
 
 // spoolVerify is `lectern spool verify`.
@@ -372,14 +332,14 @@ type exported struct{ blocks, rows, failed, sealed int }
 
 func (p *process) exportPlace(ctx context.Context, s *spoolFlags, c place, sum *exported) int {
 	var numbers []uint64
-	for _, r := range live(c.Contents) {
+	for _, r := range c.Queue() {
 		for _, block := range r.Blocks {
 			if !given(s.flags, "block") || block.Number == s.block {
 				numbers = append(numbers, block.Number)
 			}
 		}
 	}
-	_, rows, _ := waitingSeals(c.Contents)
+	_, rows, _ := c.Sealed()
 	sum.sealed += rows
 	if len(numbers) == 0 {
 		return 0

@@ -54,12 +54,12 @@ func (p *process) spoolListJSON(places []place) int {
 }
 
 func linesOf(c place) placeLine {
-	seals, rows, since := waitingSeals(c.Contents)
+	seals, rows, since := c.Sealed()
 	l := placeLine{
 		Dir: c.dir, Collector: fmt.Sprintf("%016x", c.Collector), Seals: seals, SealRows: rows, SealSince: since,
 		Blocks: []blockLine{}, Damaged: []badLine{},
 	}
-	for _, r := range live(c.Contents) {
+	for _, r := range c.Queue() {
 		for _, b := range r.Blocks {
 			line := blockLine{Block: b.Number, Rows: b.Rows, Books: b.Books, Bytes: b.Length, Received: r.Window.Start}
 			if b.Rows > 0 {

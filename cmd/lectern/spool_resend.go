@@ -33,7 +33,7 @@ func (p *process) spoolResend(s *spoolFlags) int {
 	t := table{left: 1}
 	t.add("BLOCK", "ROWS", "RECEIVED", "IN")
 	for _, place := range places {
-		for _, r := range live(place.Contents) {
+		for _, r := range place.Queue() {
 			for _, block := range r.Blocks {
 				if !s.all && block.Number != s.block {
 					continue

@@ -38,13 +38,13 @@ func waiting(c *config.Config) (w waits) {
 		if err != nil {
 			continue
 		}
-		seals, rows, since := waitingSeals(contents)
+		seals, rows, since := contents.Sealed()
 		if seals > 0 && (w.seals == 0 || since < w.sealed) {
 			w.sealed = since
 		}
 		w.seals += seals
 		w.rows += rows
-		for _, r := range live(contents) {
+		for _, r := range contents.Queue() {
 			if len(r.Blocks) > 0 && (w.blocks == 0 || r.Window.Start < w.received) {
 				w.received = r.Window.Start
 			}

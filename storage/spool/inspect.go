@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/internal/codec"
 	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
@@ -22,6 +21,40 @@ type Contents struct {
 	Logs      []LogContents
 	Segments  []SegmentContents
 	Bad       []vfs.Entry // files that were set aside
+
+	applied segment.Applied // all that logs and segments say
+}
+
+// Sealed counts what is sealed and in no segment, as a start would take it: the seals
+// that bring something to a block, their rows, and when the first was written, in Unix
+// milliseconds. Those without rows and books only say where sources are.
+func (c *Contents) Sealed() (seals, rows int, since int64) {
+	seen := make(map[uint64]bool) // one that was written again has its number twice
+	for _, l := range c.Logs {
+		for _, r := range l.Records {
+			if r.Waiting == 0 && !r.booked || seen[r.Number] {
+				continue
+			}
+			seen[r.Number] = true
+			if seals++; seals == 1 {
+				since = r.Time
+			}
+			rows += r.Waiting
+		}
+	}
+	return seals, rows, since
+}
+
+// Queue is the segments of which blocks wait: all but those that were compacted into
+// others that are there.
+func (c *Contents) Queue() []SegmentContents {
+	replaced := make(map[string]bool)
+	for _, s := range c.Segments {
+		for _, name := range s.Replaced {
+			replaced[name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(c.Segments), func(s SegmentContents) bool { return replaced[s.Name] })
 }
 
 // Damaged says whether anything is, or was set aside, or could not be read.
@@ -62,9 +95,12 @@ type RecordContents struct {
 	Time      int64  // of writing, Unix milliseconds
 	Length    int    // of the body, bytes
 	Rows      int
+	Waiting   int // of the rows, those that are in no segment
 	Books     int
 	Sources   int
 	Forgotten int
+
+	booked bool // its books are in no segment, or all but those of Waiting
 }
 
 // SegmentContents is a segment file.
@@ -104,6 +140,9 @@ func inspect(files vfs.FS, dir string) (*Contents, error) {
 	for _, e := range entries {
 		_, isLog := parseLog(e.Name)
 		name, isSegment := parseSegment(e.Name)
+		if isSegment {
+			c.applied = c.applied.With(name.Applied)
+		}
 		switch {
 		case strings.HasSuffix(e.Name, badSuffix):
 			c.Bad = append(c.Bad, e)
@@ -117,9 +156,13 @@ func inspect(files vfs.FS, dir string) (*Contents, error) {
 		}
 	}
 	wal.Link(logs)
-	for i, l := range logs {
-		if l != nil {
-			if err := open(files, dir, c.Logs[i].Name, func(f vfs.File) { c.Logs[i].inspect(f, l) }); err != nil {
+	// As a start does: first what is applied, by all headers, then what is not.
+	for _, read := range []func(vfs.File, *wal.File, *LogContents){c.scan, c.walk} {
+		for i, l := range logs {
+			if l == nil {
+				continue
+			}
+			if err := open(files, dir, c.Logs[i].Name, func(f vfs.File) { read(f, l, &c.Logs[i]) }); err != nil {
 				return nil, err
 			}
 		}
@@ -158,10 +201,18 @@ func (c *Contents) findLog(f vfs.File, e vfs.Entry) *wal.File {
 	return l
 }
 
-// inspect reads all records of a log file.
-func (l *LogContents) inspect(f vfs.File, file *wal.File) {
+// scan reads the headers of all records of a log file.
+func (c *Contents) scan(f vfs.File, file *wal.File, l *LogContents) {
+	err := file.Headers(f, func(rec *wal.Record) { c.applied = c.applied.With(marksOf(rec.Stamp).applied) })
+	if err != nil {
+		l.Unread = err.Error()
+	}
+}
+
+// walk reads all records of a log file.
+func (c *Contents) walk(f vfs.File, file *wal.File, l *LogContents) {
 	_, err := file.Walk(f, nil, func() {}, func(rec *wal.Record) bool {
-		r, ok := recordContents(rec)
+		r, ok := c.record(rec)
 		l.Records = append(l.Records, r)
 		return ok
 	})
@@ -174,7 +225,7 @@ func (l *LogContents) inspect(f vfs.File, file *wal.File) {
 	l.Torn = file.Torn
 }
 
-func recordContents(rec *wal.Record) (r RecordContents, ok bool) {
+func (c *Contents) record(rec *wal.Record) (r RecordContents, ok bool) {
 	m := marksOf(rec.Stamp)
 	r = RecordContents{At: rec.At, Number: rec.Number, Through: m.applied.Through, Last: m.last, Time: rec.Time, Length: len(rec.Body())}
 	switch rec.Kind {
@@ -187,9 +238,14 @@ func recordContents(rec *wal.Record) (r RecordContents, ok bool) {
 		r.Kind = "seal"
 		var s sealBody
 		if s, ok = parseSeal(rec.Body()); ok {
-			_, ok = codec.RowsIn(s.rows, s.count)
+			ok = s.eachRow(func(row *storage.Row) {
+				if !c.applied.Has(rec.Number, row.Minute) {
+					r.Waiting++
+				}
+			})
 		}
 		r.Rows, r.Books = s.count, int(s.books)
+		r.booked = s.books > 0 && rec.Number > c.applied.Through && !c.applied.Divides(rec.Number)
 		r.Sources, r.Forgotten = len(s.sources)/sourceSize, len(s.forgotten)/8
 	default:
 		r.Kind, ok = "mark", true

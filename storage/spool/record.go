@@ -112,6 +112,20 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 	return s, true
 }
 
+// eachRow calls f with all rows, and says whether they are what the counts say. f must
+// not keep the row.
+func (s *sealBody) eachRow(f func(*storage.Row)) bool {
+	d := codec.RowDecoder{Rest: s.rows}
+	var row storage.Row
+	for range s.count {
+		if !d.Next(&row) {
+			return false
+		}
+		f(&row)
+	}
+	return len(d.Rest) == 0
+}
+
 // good says that the rows and books are what the counts say.
 func (s *sealBody) good() bool {
 	_, rows := codec.RowsIn(s.rows, s.count)

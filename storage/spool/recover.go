@@ -406,21 +406,16 @@ func (r *recovery) take(number uint64, body sealBody) {
 func (r *recovery) takeRows(number uint64, body sealBody) (events map[uint16]uint64) {
 	events = make(map[uint16]uint64)
 	rows := make([]storage.Row, 0, min(body.count, takenAtOnce))
-	d := codec.RowDecoder{Rest: body.rows}
-	for range body.count {
-		var row storage.Row
-		if !d.Next(&row) {
-			break // it was good when it was replayed
-		}
+	body.eachRow(func(row *storage.Row) { // they were good when they were replayed
 		if r.s.applied.Has(number, row.Minute) {
-			continue
+			return
 		}
 		events[row.Stream] += row.Events()
-		if rows = append(rows, row); len(rows) == takenAtOnce {
+		if rows = append(rows, *row); len(rows) == takenAtOnce {
 			r.out.Rows.Add(rows)
 			rows = rows[:0]
 		}
-	}
+	})
 	r.out.Rows.Add(rows)
 	return events
 }

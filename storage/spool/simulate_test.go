@@ -303,6 +303,10 @@ func (w *world) reopen(quiet bool) {
 		if !quiet && w.rng.IntN(4) == 0 {
 			w.unread(40)
 		}
+		var before *Contents
+		if w.disk.Unread == nil {
+			before = must(inspect(w.disk, "/s"))
+		}
 		s, r, err := Open(w.o)
 		w.disk.Unread = nil
 		if w.disk.CrashAt > 0 && w.disk.Steps >= w.disk.CrashAt {
@@ -322,8 +326,29 @@ func (w *world) reopen(quiet bool) {
 			w.t.Fatalf("open: %v", err)
 		}
 		w.s = s
+		if before != nil {
+			w.looksAs(before, r)
+		}
 		w.recovered(r)
 		return
+	}
+}
+
+// looksAs compares what whoever looked into the directory before a start was told with
+// what the start finds.
+func (w *world) looksAs(c *Contents, r *Recovered) {
+	var events uint64
+	for _, row := range rowsOf(r) {
+		events += row.Events() // each row of a seal is one
+	}
+	if seals, rows, _ := c.Sealed(); uint64(rows) != events || seals > r.Seals {
+		w.fail("%d rows of %d seals were sealed before the start, which finds %d of %d", rows, seals, events, r.Seals)
+	}
+	if n := len(c.Queue()); n != r.Segments {
+		w.fail("%d segments waited before the start, which finds %d", n, r.Segments)
+	}
+	if c.Damaged() {
+		w.fail("a crash damaged what was there: %+v", c)
 	}
 }
 
