@@ -61,6 +61,7 @@ func (p *process) commands() []command {
 		{"top", "show what is read most", topHelp, p.runTop},
 		{"books", "show what became of every event, and whether it adds up", booksHelp, p.runBooks},
 		{"schema", "print the tables in ClickHouse, or make them", schemaHelp, p.runSchema},
+		{"keys", "make and look at the keys that frames are sealed with", keysHelp, p.runKeys},
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},
 		{"rmem", "say what receive buffers the kernel grants, or raise them", rmemHelp, p.runRmem},
 		{"bench", "say what this node holds, and with what loss", benchHelp, p.runBench},
@@ -131,7 +132,7 @@ func (p *process) runHelp(_ context.Context, args []string) int {
 	case len(args) == 0:
 		fmt.Fprint(p.stdout, p.help())
 		return 0
-	case len(args) == 2 && args[0] == "spool":
+	case len(args) == 2 && (args[0] == "spool" || args[0] == "keys"):
 		args = args[:1] // what "spool ls" takes stands with the others
 	case len(args) > 1:
 		return p.usage("help", fmt.Errorf("it takes one command, not %d", len(args)))

@@ -79,6 +79,7 @@ type daemon struct {
 	collector *collector.Collector
 	heirs     *heirs
 	salts     salts
+	keys      streamKeys
 	ops       *ops.Server
 	manager   *serviceManager
 }
@@ -101,6 +102,11 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 	if err := d.salts.load(c.Streams.SaltFile); err != nil {
 		return err
 	}
+	d.keys.logger = logger
+	if err := d.keys.load(c); err != nil {
+		return err
+	}
+	d.set.RegisterMetricsWriter(d.keys.writeMetrics)
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
@@ -111,7 +117,7 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax, AddressSourcesMax: c.Limits.AddressSourcesMax,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Streams: streamsOf(c), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
+		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
 	d.heirs = newHeirs(d, elders)
 	alone := d.heirs.takeOver()
@@ -206,6 +212,7 @@ func (d *daemon) work(ctx context.Context, alone bool) error {
 		working.Go(func() { d.merge(ctx) })
 	}
 	working.Go(func() { d.heirs.watch(ctx, alone) })
+	working.Go(func() { d.watchKeys(ctx) })
 	working.Go(func() { d.ops.KeepListening(ctx) })
 	defer working.Wait()
 	defer cancel()

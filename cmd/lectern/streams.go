@@ -16,8 +16,9 @@ var (
 )
 
 // streamsOf is what the configuration says of streams, as the collector has it.
-func streamsOf(c *config.Config) collector.Streams {
+func streamsOf(c *config.Config, keys *streamKeys) collector.Streams {
 	all := collector.Streams{
+		Audience:      c.Listen.Audience,
 		RefuseUnknown: c.Streams.Unknown == "refuse",
 		Unknown: collector.Stream{
 			Share: c.Streams.UnknownShare, KeysMax: c.Streams.UnknownKeysMax, RateMax: c.Streams.UnknownRateMax,
@@ -26,7 +27,7 @@ func streamsOf(c *config.Config) collector.Streams {
 	}
 	for _, s := range c.Named {
 		all.Known = append(all.Known, collector.Stream{
-			Name: s.Name, Number: uint16(s.Number), Seal: seals[s.Seal],
+			Name: s.Name, Number: uint16(s.Number), Seal: seals[s.Seal], Secrets: keys.secrets(s.Secret),
 			Share: s.Share, KeysMax: s.KeysMax, RateMax: s.RateMax, Users: users[s.Users],
 		})
 	}

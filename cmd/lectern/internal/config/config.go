@@ -40,6 +40,7 @@ type Listen struct {
 	SharePort     bool   // other processes may listen on it too
 	Loops         int    // event loops; 0: see Config.Loops
 	ReceiveBuffer int    // bytes asked for each loop's UDP socket
+	Audience      string // what emitters call it where they seal; empty: nothing is sealed
 }
 
 // Ops is where the operations server listens.

@@ -85,6 +85,7 @@ address = "[::]:9000"
 share_port = true
 loops = 3
 receive_buffer = 123457
+audience = "eu.1"
 [ops]
 address = ":9001"
 allowed_hosts = "lectern,a.example"
@@ -185,7 +186,7 @@ func TestLoad(t *testing.T) {
 	got := everythingElse(t)
 	got.File = ""
 	want := Config{
-		Listen:  Listen{"[::]:9000", true, 3, 123457},
+		Listen:  Listen{"[::]:9000", true, 3, 123457, "eu.1"},
 		Ops:     Ops{":9001", "lectern,a.example"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},

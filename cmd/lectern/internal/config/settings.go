@@ -34,6 +34,7 @@ func (c *Config) settings() []setting {
 		choice("listen.share_port", &c.Listen.SharePort),
 		count("listen.loops", &c.Listen.Loops, 0, 1024),
 		size("listen.receive_buffer", &c.Listen.ReceiveBuffer, 4<<10, 1<<30),
+		audience("listen.audience", &c.Listen.Audience),
 
 		address("ops.address", &c.Ops.Address),
 		hosts("ops.allowed_hosts", &c.Ops.AllowedHosts),

@@ -136,6 +136,9 @@ func (l *loader) checkStreams() {
 		switch {
 		case s.Secret == "" && s.Seal != "off":
 			l.contradiction([]string{at + ".seal", at + ".secret"}, "seal %q needs the stream's secret, a directory of keys", s.Seal)
+		case s.Secret != "" && l.config.Listen.Audience == "":
+			l.contradiction([]string{at + ".secret", "listen.audience"},
+				"there is a secret, and listen.audience is empty: emitters seal for an audience by its name")
 		case s.Secret != "" && s.Seal == "off":
 			l.contradiction([]string{at + ".secret", at + ".seal"},
 				`there is a secret, and seal is "off", so that frames sealed with it are refused; set seal to "allow" or "require"`)

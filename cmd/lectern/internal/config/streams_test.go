@@ -74,8 +74,10 @@ func TestStreamProblems(t *testing.T) {
 		{"[stream.a]\nnumber = 7\nusers = \"hashed\"\n", `:3: stream.a.users: "hashed" is not one of "stored", "daily", "none"`},
 		{"[stream.a]\nnumber = 7\nseal = \"on\"\n", `:3: stream.a.seal: "on" is not one of "off", "allow", "require"`},
 		{"[stream.a]\nnumber = 7\nseal = \"allow\"\n", `:3: stream.a.seal: seal "allow" needs the stream's secret, a directory of keys`},
-		{"[stream.a]\nnumber = 7\nsecret = \"keys\"\n",
-			`:3: stream.a.secret: there is a secret, and seal is "off", so that frames sealed with it are refused; set seal to "allow" or "require"`},
+		{"[stream.a]\nnumber = 7\nsecret = \"keys\"\nseal = \"allow\"\n", `:3: stream.a.secret: there is a secret, and listen.audience is empty: emitters seal for an audience by its name`},
+		{"[listen]\naudience = \"a b\"\n", `:2: listen.audience: "a b" is no audience: an audience has 1 to 63 characters out of A-Z a-z 0-9 . _ -`},
+		{"[listen]\naudience = \"a\"\n[stream.a]\nnumber = 7\nsecret = \"keys\"\n",
+			`:5: stream.a.secret: there is a secret, and seal is "off", so that frames sealed with it are refused; set seal to "allow" or "require"`},
 		{"[streams]\nunknown = \"drop\"\n", `:2: streams.unknown: "drop" is not one of "take", "refuse"`},
 		{"[streams]\nunknown_share = 0\n", `:2: streams.unknown_share: 0 is out of range: 1 to 10000`},
 	} {

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/lectern/lectern/storage/clickhouse"
+	"github.com/lectern/lectern/wire"
 )
 
 // shownMax bounds how much of a wrong value a message repeats.
@@ -252,6 +253,19 @@ func hosts(key string, to *string) setting {
 		},
 		show: func() string { return strconv.Quote(*to) },
 	}
+}
+
+// audience is what emitters call a collector where they seal; it may be empty.
+func audience(key string, to *string) setting {
+	s := name(key, to)
+	s.set = func(text string) error {
+		if err := wire.CheckAudience(text); text != "" && err != nil {
+			return fmt.Errorf("%s is no audience: %w", quote(text), err)
+		}
+		*to = text
+		return nil
+	}
+	return s
 }
 
 // name is what something is called elsewhere.

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// mounted puts files into a directory as Kubernetes mounts a Secret: the names are
+// links through ..data, which changes at once.
+func mounted(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(dir, 0o700))
+	data, err := os.MkdirTemp(dir, "..data_")
+	must(err)
+	for name, text := range files {
+		must(os.WriteFile(filepath.Join(data, name), []byte(text), 0o600))
+	}
+	link := filepath.Join(dir, "..data_tmp")
+	must(os.Symlink(filepath.Base(data), link))
+	must(os.Rename(link, filepath.Join(dir, "..data")))
+	old, err := os.ReadDir(dir)
+	must(err)
+	for _, e := range old {
+		if _, stays := files[e.Name()]; !stays && !strings.HasPrefix(e.Name(), ".") {
+			must(os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	for name := range files {
+		if err := os.Symlink("..data/"+name, filepath.Join(dir, name)); err != nil && !os.IsExist(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// newKeys makes so many keys.
+func newKeys(t testing.TB, n int) (texts []string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "made")
+	for i := range n {
+		succeed(t, "keys", "new", "--dir", dir)
+		text, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("key-%d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	return texts
+}
+
+// A key is replaced while clients send over UDP and TCP: first the collector learns
+// the new one, then the emitters, then the collector forgets the old one. Nothing is
+// refused, and every event is counted once.
+func TestKeysAreReplacedUnderLoad(t *testing.T) {
+	texts := newKeys(t, 2)
+	keys, file := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "key")
+	mounted(t, keys, map[string]string{"first": texts[0]})
+	give := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give(texts[0])
+	dir := filepath.Join(t.TempDir(), "reads")
+	d := serveOn(t, configure(t, dir, fmt.Sprintf("listen.audience = \"here\"\n"+
+		"[stream.a]\nnumber = 1\nsecret = %q\nseal = \"require\"\n[stream.b]\nnumber = 2\nsecret = %q\nseal = \"require\"\n", keys, keys)))
+	udp, err := emit.DialUDP(t.Context(), d.address, emit.Options{Stream: 1, KeyFile: file, Audience: "here"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := emit.DialTCP(t.Context(), d.address, emit.Options{Stream: 2, KeyFile: file, Audience: "here"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	for _, e := range []emit.Emitter{udp, tcp} {
+		sending.Go(func() {
+			for i := uint64(0); ; i++ {
+				select {
+				case <-stop:
+					if err := e.Close(t.Context()); err != nil {
+						t.Error(err)
+					}
+					return
+				case <-time.After(time.Millisecond):
+				}
+				for range 20 {
+					if err := e.Add(emit.Event{Content: i % 100, User: i}); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	used := func(stream, epoch int) string {
+		return fmt.Sprintf(`lectern_key_last_used_timestamp_seconds{stream="%d",name="%c",epoch="%d"}`, stream, 'a'+stream-1, epoch)
+	}
+	mounted(t, keys, map[string]string{"first": texts[0], "second": texts[1]})
+	waitFor(t, "the collector knows the new key", func() bool { _, ok := d.metrics()[used(1, 1)]; return ok })
+	give(texts[1])
+	waitFor(t, "both seal with the new key", func() bool { m := d.metrics(); return m[used(1, 1)] > 0 && m[used(2, 1)] > 0 })
+	waitFor(t, "nobody seals with the old one", func() bool {
+		m := d.metrics()
+		return m[used(1, 0)] < m[used(1, 1)]-2 && m[used(2, 0)] < m[used(2, 1)]-2
+	})
+	mounted(t, keys, map[string]string{"second": texts[1]})
+	waitFor(t, "the collector has forgotten the old key", func() bool { _, ok := d.metrics()[used(1, 0)]; return !ok })
+	// A broken directory changes nothing.
+	mounted(t, keys, map[string]string{"second": texts[1], "third": "nonsense"})
+	waitFor(t, "the broken directory is seen", func() bool { return d.metrics()["lectern_key_directories_unreadable"] == 1 })
+	time.Sleep(200 * time.Millisecond) // some more events
+	close(stop)
+	sending.Wait()
+	u, k := udp.Stats(), tcp.Stats()
+	if k.Acked != k.Events || k.Refused+k.Unsure+k.Dropped != 0 || k.Reconnects != 1 || k.KeyErrors+u.KeyErrors != 0 {
+		t.Errorf("over TCP: %+v", k)
+	}
+	m := d.metrics()
+	for name, n := range m {
+		if n > 0 && (strings.HasPrefix(name, "lectern_frames_refused_total") || strings.HasPrefix(name, "lectern_events_refused_total")) {
+			t.Errorf("%s is %v", name, n)
+		}
+	}
+	if got, want := m["lectern_events_accepted_total"], float64(u.Events+k.Events); got != want || m["lectern_events_lost_total"] != m["lectern_events_found_total"] {
+		t.Errorf("%v events accepted of %v", got, want)
+	}
+	if said := d.said(); strings.Contains(said, texts[0][2:20]) || strings.Contains(said, texts[1][2:20]) {
+		t.Error("the log has a key in it")
+	}
+	d.stop()
+}
+
+func TestKeysCommand(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys")
+	made := succeed(t, "keys", "new", "--dir", keys)
+	succeed(t, "keys", "new", "--dir", keys)
+	text, err := os.ReadFile(filepath.Join(keys, "key-0"))
+	if err != nil || !strings.HasPrefix(made, filepath.Join(keys, "key-0")+": epoch 0, fingerprint ") {
+		t.Fatalf("%q, %v", made, err)
+	}
+	list := succeed(t, "keys", "ls", "--dir", keys)
+	if strings.Count(list, "\n") != 3 || !strings.Contains(list, strings.Fields(made)[4]) || strings.Contains(list, string(text[2:20])) {
+		t.Errorf("%s", list)
+	}
+	config := configure(t, t.TempDir(), fmt.Sprintf("listen.audience = \"here\"\n[stream.news]\nnumber = 7\nsecret = %q\nseal = \"allow\"\n", keys))
+	checked := succeed(t, "keys", "check", "--config", config)
+	if !strings.Contains(checked, "7       news  1      ") || !strings.Contains(checked, "in hardware") && !strings.Contains(checked, "ten times") {
+		t.Errorf("%s", checked)
+	}
+	if err := os.WriteFile(filepath.Join(keys, "key-2"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"keys check", "serve"} {
+		_, stderr, code := lectern(t, nil, append(strings.Fields(command), "--config", config)...)
+		if code != 1 || !strings.Contains(stderr, "both of epoch 0") || !strings.Contains(stderr, "stream news") {
+			t.Errorf("%s with two keys of one epoch: exit %d, %s", command, code, stderr)
+		}
+	}
+	for args, want := range map[string]string{
+		"":                        "say what to do",
+		"nwe":                     `did you mean "new"?`,
+		"new":                     "new needs --dir",
+		"ls --config x":           "--config goes with check",
+		"check --dir x":           "--dir goes with new and ls",
+		"new --dir x --epoch 300": "--epoch is not a flag",
+	} {
+		_, stderr, code := lectern(t, nil, append([]string{"keys"}, strings.Fields(args)...)...)
+		if code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("keys %s: exit %d, %s", args, code, stderr)
+		}
+	}
+}
