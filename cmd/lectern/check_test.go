@@ -30,6 +30,11 @@ const checked = ` is good. In effect:
   listen.loops                2
   listen.receive_buffer       "4MiB"
   listen.audience             "eu-1"
+  tls.address                 ""
+  tls.certificate             ""
+  tls.key                     ""
+  tls.client_ca               ""
+  tls.connections_max         1024
   ops.address                 "127.0.0.1:8421"
   ops.allowed_hosts           ""
   stop.drain_time             "0s"

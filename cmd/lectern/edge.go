@@ -48,8 +48,9 @@ func (p *process) runEdge(ctx context.Context, args []string) int {
 		return 1
 	}
 	output := newLogOutput(p.stderr)
-	logger := newLogger(&c, output)
-	defer outliveTerminal(logger)()
+	logger, _ := newLogger(&c, output)
+	_, undo := outliveTerminal()
+	defer undo()
 	err := runEdgeUntil(ctx, &c, logger, output)
 	output.close()
 	if err != nil {

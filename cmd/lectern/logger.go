@@ -83,10 +83,13 @@ func (o *logOutput) writeMetrics(w io.Writer) {
 	metrics.WriteCounterUint64(w, "lectern_log_lines_lost_total", o.lost.Load())
 }
 
-func newLogger(c *config.Config, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.Log.Level}
+// newLogger returns the daemon's log, and what its level can be changed by.
+func newLogger(c *config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.Log.Level)
+	o := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+		return slog.New(slog.NewJSONHandler(w, o)), level
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(slog.NewTextHandler(w, o)), level
 }

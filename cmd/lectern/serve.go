@@ -11,6 +11,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/certs"
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/ops"
 	"github.com/lectern/lectern/collector"
@@ -33,7 +34,12 @@ reads its sockets dry, makes the last cut, and leaves when the last block is
 stored, at the latest after stop.grace. After SIGTERM it first goes on reading
 for stop.drain_time, of which the last stop.unready_time as not ready; a second
 signal ends that. Any other second signal ends it at once: what was acknowledged
-is safe. SIGHUP changes nothing, nor does a standard error that nobody reads.
+is safe. A standard error that nobody reads changes nothing.
+
+SIGHUP has the configuration read again, and so has a change of its file, or of a
+file that it names, within seconds: streams and their shares, certificates, salts
+and the log's level are taken, all other changes are named in the log and wait for
+a restart. With a mistake in it all stays as it is.
 
 Exit status: 0 when everything was stored, or is in the spool for the next start;
 1 when it could not start, or lost what was not acknowledged; 2 when the
@@ -52,14 +58,20 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 		return 1
 	}
 	output := newLogOutput(p.stderr)
-	logger := newLogger(&c, output)
-	defer outliveTerminal(logger)()
+	logger, level := newLogger(&c, output)
+	hangups, undo := outliveTerminal()
+	defer undo()
 	if soft := limitMemory(&c, p.environ, "/", logger); soft > 0 {
 		running, stop := context.WithCancel(context.Background()) // until the end of the stop
 		defer stop()
 		go keepHeap(running, soft)
 	}
-	err := serve(ctx, &c, logger, output)
+	d := &daemon{config: &c, logger: logger, set: metrics.NewSet(), manager: newServiceManager(os.Getenv, logger)}
+	d.set.RegisterMetricsWriter(output.writeMetrics)
+	d.reloader = newReloader(d, &c, func() (config.Config, []config.Problem) {
+		return config.Load(*path, given(flags, "config"), p.environ)
+	}, level)
+	err := d.serve(ctx, hangups)
 	output.close()
 	if err != nil {
 		return p.fail("serve", err)
@@ -80,15 +92,16 @@ type daemon struct {
 	heirs     *heirs
 	salts     salts
 	keys      streamKeys
+	certs     *certs.Store // nil without TLS
+	reloader  *reloader
 	ops       *ops.Server
 	manager   *serviceManager
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
 // is stored, or in the spool, before it returns.
-func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *logOutput) error {
-	d := &daemon{config: c, logger: logger, set: metrics.NewSet(), manager: newServiceManager(os.Getenv, logger)}
-	d.set.RegisterMetricsWriter(output.writeMetrics)
+func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
+	c, logger := d.config, d.logger
 	// What may fail is first, and nothing is received before all of it is there.
 	d.ops = ops.New(ops.Options{
 		Address: c.Ops.Address, SharePort: c.Listen.SharePort, Hosts: c.Ops.Hosts(), ConnectionsMax: config.OpsConnectionsMax,
@@ -107,12 +120,20 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		return err
 	}
 	d.set.RegisterMetricsWriter(d.keys.writeMetrics)
+	var secure *collector.TLS
+	if c.TLS.Address != "" {
+		var err error
+		if d.certs, err = certs.Open(certFiles(c)); err != nil {
+			return err
+		}
+		secure = &collector.TLS{Address: c.TLS.Address, Config: d.certs.Config, ConnectionsMax: c.TLS.ConnectionsMax}
+	}
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
 	}
 	d.collector = collector.New(collector.Options{
-		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer,
+		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer, TLS: secure,
 		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
 		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax, AddressSourcesMax: c.Limits.AddressSourcesMax,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
@@ -129,6 +150,9 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 		return errors.Join(err, d.closeStorage(ctx))
 	}
 	d.ops.Start(told{d.collector, d})
+	if secure != nil {
+		logger.Info("clients of TLS are taken", "address", d.collector.TLSAddress(), "certificate_not_after", d.certs.NotAfter(), "client_certificates", c.TLS.ClientCA != "")
+	}
 	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.Address(),
 		"loops", c.Loops(), "store", storeName(c), "spool", d.spool.Dir(), "collector", fmt.Sprintf("%016x", d.spool.Collector()), "version", buildVersion())
 	if !alone && len(elders) > 0 {
@@ -137,12 +161,17 @@ func serve(ctx context.Context, c *config.Config, logger *slog.Logger, output *l
 
 	d.manager.ready()
 	defer d.watched()()
-	err = d.work(ctx, alone)
+	err = d.work(ctx, alone, hangups)
 	d.manager.stopping(c.Stop.Grace)
 	if err == nil {
 		err = d.drain(ctx)
 	}
 	return errors.Join(err, d.stop())
+}
+
+// certFiles are where the certificates of the TLS port are.
+func certFiles(c *config.Config) certs.Files {
+	return certs.Files{Certificate: c.TLS.Certificate, Key: c.TLS.Key, ClientCA: c.TLS.ClientCA}
 }
 
 // told is the daemon as the operations server tells of it.
@@ -203,17 +232,17 @@ func (d *daemon) closeStorage(ctx context.Context) error {
 	return errors.Join(d.gatherer.Close(ctx), d.spool.Close())
 }
 
-// work merges what was stored, and takes over what others leave, until ctx ends
-// or the collector fails.
-func (d *daemon) work(ctx context.Context, alone bool) error {
+// work merges what was stored, takes over what others leave, and reads the
+// configuration again when it changes, until ctx ends or the collector fails.
+func (d *daemon) work(ctx context.Context, alone bool, hangups <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	if d.files != nil {
 		working.Go(func() { d.merge(ctx) })
 	}
 	working.Go(func() { d.heirs.watch(ctx, alone) })
-	working.Go(func() { d.watchKeys(ctx) })
 	working.Go(func() { d.ops.KeepListening(ctx) })
+	working.Go(func() { d.reloader.watch(ctx, hangups) })
 	defer working.Wait()
 	defer cancel()
 	select {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -41,27 +40,15 @@ func untilInterrupted() context.Context {
 
 // outliveTerminal has the process go on when its terminal is closed, its logs are
 // rotated, or nobody reads its standard error any more, until it is told to stop
-// doing so: a SIGHUP is told of, and a write to a closed pipe is an error of that
-// write alone.
-func outliveTerminal(logger *slog.Logger) (stop func()) {
+// doing so: a SIGHUP goes to hangups, and a write to a closed pipe is an error of
+// that write alone.
+func outliveTerminal() (hangups <-chan os.Signal, stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	signal.Ignore(syscall.SIGPIPE)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-signals:
-				logger.Info("SIGHUP changes nothing: the configuration is read at a start, and the log has no file")
-			}
-		}
-	}()
-	return func() {
+	return signals, func() {
 		signal.Stop(signals)
 		signal.Reset(syscall.SIGPIPE)
-		close(done)
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// SIGHUP, of a terminal that is closed or a rotation of logs, changes nothing.
+// SIGHUP, of a terminal that is closed or a rotation of logs, changes nothing where
+// the configuration is what it was.
 func TestHangUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "parquet")
 	d := serveOn(t, configure(t, dir, "window.ack_interval = \"1m\"\nwindow.flush_interval = \"1m\""))
@@ -19,7 +20,9 @@ func TestHangUp(t *testing.T) {
 	for range 3 {
 		d.signal(syscall.SIGHUP)
 	}
-	eventually(t, "it is told", func() bool { return strings.Contains(d.said(), "SIGHUP changes nothing") })
+	eventually(t, "it is told", func() bool {
+		return strings.Contains(d.said(), "the configuration was read again\" why=SIGHUP changed=\"\"")
+	})
 	d.emit("udp", "--events", "500", "--rate", "100000")
 	d.signal(syscall.SIGTERM)
 	d.left()

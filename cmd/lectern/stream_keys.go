@@ -1,12 +1,11 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
-	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -14,9 +13,6 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/keys"
 	"github.com/lectern/lectern/wire"
 )
-
-// keysEvery is how often the directories of keys are looked at. Tests look more often.
-var keysEvery = 5 * time.Second
 
 // streamKeys are the secrets of the streams, by their directories, and follow these.
 // Where one cannot be read any more, its last good secrets stay.
@@ -47,6 +43,26 @@ func (k *streamKeys) load(c *config.Config) error {
 	if sealing && !keys.Fast() {
 		k.logger.Warn("this machine has no AES and carry-less multiplication for Go's GCM: to check the tag of a sealed frame costs some ten times as much here")
 	}
+	return nil
+}
+
+// add reads the directories of streams that were not there before. With an error
+// all is as it was.
+func (k *streamKeys) add(c *config.Config) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	more := make(map[string][]*wire.Secret)
+	for _, s := range c.Named {
+		if _, ok := k.of[s.Secret]; ok || s.Secret == "" {
+			continue
+		}
+		secrets, err := keys.Secrets(s.Secret)
+		if err != nil {
+			return fmt.Errorf("the keys of stream %s: %w", s.Name, err)
+		}
+		more[s.Secret] = secrets
+	}
+	maps.Copy(k.of, more)
 	return nil
 }
 
@@ -89,20 +105,4 @@ func (k *streamKeys) writeMetrics(w io.Writer) {
 	const name = "lectern_key_directories_unreadable"
 	metrics.WriteMetadataIfNeeded(w, name, "gauge")
 	fmt.Fprintf(w, "%s %d\n", name, len(k.trouble))
-}
-
-// watchKeys has the collector follow the directories of keys until ctx ends.
-func (d *daemon) watchKeys(ctx context.Context) {
-	tick := time.NewTicker(keysEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if d.keys.look(d.config) {
-			d.collector.SetStreams(streamsOf(d.config, &d.keys))
-		}
-	}
 }

@@ -29,6 +29,7 @@ func streamsOf(c *config.Config, keys *streamKeys) collector.Streams {
 		all.Known = append(all.Known, collector.Stream{
 			Name: s.Name, Number: uint16(s.Number), Seal: seals[s.Seal], Secrets: keys.secrets(s.Secret),
 			Share: s.Share, KeysMax: s.KeysMax, RateMax: s.RateMax, Users: users[s.Users],
+			Clients: s.ClientNames(),
 		})
 	}
 	return all

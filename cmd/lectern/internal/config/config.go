@@ -17,6 +17,7 @@ type Config struct {
 	File string // what Load read; empty where there was no file
 
 	Listen  Listen
+	TLS     TLS
 	Ops     Ops
 	Stop    Stop
 	Window  Window
@@ -41,6 +42,15 @@ type Listen struct {
 	Loops         int    // event loops; 0: see Config.Loops
 	ReceiveBuffer int    // bytes asked for each loop's UDP socket
 	Audience      string // what emitters call it where they seal; empty: nothing is sealed
+}
+
+// TLS is where events come in over TLS.
+type TLS struct {
+	Address        string // host:port, as in Listen; empty: nowhere
+	Certificate    string // files in PEM
+	Key            string
+	ClientCA       string // empty: clients need no certificate
+	ConnectionsMax int
 }
 
 // Ops is where the operations server listens.
@@ -142,6 +152,7 @@ type Log struct {
 func Defaults() Config {
 	return Config{
 		Listen: Listen{Address: "127.0.0.1:8420", ReceiveBuffer: 8 << 20},
+		TLS:    TLS{ConnectionsMax: 1024},
 		Ops:    Ops{Address: "127.0.0.1:8421"},
 		Stop:   Stop{UnreadyTime: 5 * time.Second, Grace: 25 * time.Second},
 		Window: Window{

@@ -86,6 +86,12 @@ share_port = true
 loops = 3
 receive_buffer = 123457
 audience = "eu.1"
+[tls]
+address = ":9443"
+certificate = "/etc/tls/tls.crt"
+key = "/etc/tls/tls.key"
+client_ca = "/etc/tls/ca.crt"
+connections_max = 99
 [ops]
 address = ":9001"
 allowed_hosts = "lectern,a.example"
@@ -125,6 +131,7 @@ share = 30
 keys_max = 100
 rate_max = 1_000_000_000
 users = "daily"
+clients = "edge,spiffe://a/b"
 readers = "none"
 origins = "https://a.example,http://b.example:8080"
 [stream.a]
@@ -187,14 +194,15 @@ func TestLoad(t *testing.T) {
 	got.File = ""
 	want := Config{
 		Listen:  Listen{"[::]:9000", true, 3, 123457, "eu.1"},
+		TLS:     TLS{":9443", "/etc/tls/tls.crt", "/etc/tls/tls.key", "/etc/tls/ca.crt", 99},
 		Ops:     Ops{":9001", "lectern,a.example"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
 		Named: []Stream{
-			{"a", 0, "", "off", 1, 0, 0, "stored", "account", ""},
-			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily", "none", "https://a.example,http://b.example:8080"},
+			{"a", 0, "", "off", 1, 0, 0, "stored", "", "account", ""},
+			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily", "edge,spiffe://a/b", "none", "https://a.example,http://b.example:8080"},
 		},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
@@ -369,6 +377,13 @@ func TestProblems(t *testing.T) {
 		{"[ops]\naddress = \"localhost:8420\"\n", `:2: ops.address: ops.address localhost:8420 and listen.address 127.0.0.1:8420 have the same port`},
 		{"[ops]\naddress = \"0.0.0.0:8420\"\n", `:2: ops.address: ops.address 0.0.0.0:8420 and listen.address 127.0.0.1:8420 have the same port`},
 		{"[ops]\naddress = \"127.0.0.2:8420\"\n", ""},
+		{"[tls]\naddress = \":8443\"\n", `:2: tls.address: TLS needs certificate and key, both files in PEM`},
+		{"[tls]\naddress = \":8443\"\nkey = \"k\"\n", `:2: tls.address: TLS needs certificate and key, both files in PEM`},
+		{"[tls]\naddress = \"8443\"\n", `:2: tls.address: "8443" is not an address, such as "127.0.0.1:8420" or "[::]:8420"`},
+		{"[tls]\naddress = \":8420\"\ncertificate = \"c\"\nkey = \"k\"\n", `:2: tls.address: tls.address :8420 and listen.address 127.0.0.1:8420 have the same port`},
+		{"[tls]\naddress = \":8421\"\ncertificate = \"c\"\nkey = \"k\"\n", `:2: tls.address: tls.address :8421 and ops.address 127.0.0.1:8421 have the same port`},
+		{"[tls]\nclient_ca = \"c\"\n", `:2: tls.client_ca: there is no tls.address: nobody is asked for a certificate`},
+		{"[tls]\naddress = \":8443\"\ncertificate = \"c\"\nkey = \"k\"\n", ""},
 		{"[clickhouse]\nretention = \"48h\"\n", `:2: clickhouse.retention: retention 48h is shorter than late_max 48h and a day: a late event would be gone before it is surely stored`},
 		{"[window]\nlate_max = \"0s\"\n[clickhouse]\nretention = \"9000h\"\n", `:4: clickhouse.retention: retention 375d with late_max 0s: an event of any age may come, and would be gone before it is surely stored`},
 		{"[clickhouse]\npassword = \"x\"\npassword_file = \"y\"\n", `:3: clickhouse.password_file: password and password_file are both set: which one holds is not clear`},

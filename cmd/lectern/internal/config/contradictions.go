@@ -37,10 +37,27 @@ func (l *loader) findContradictions() {
 	l.checkRows()
 	l.checkSpool()
 	l.checkClickHouse()
+	l.checkTLS()
 	l.checkStreams()
 	if sharePort(c.Edge.Address, c.Edge.OpsAddress) {
 		l.contradiction([]string{"edge.ops_address", "edge.address"},
 			"edge.ops_address %s and edge.address %s have the same port", c.Edge.OpsAddress, c.Edge.Address)
+	}
+}
+
+// checkTLS sees to it that who asks for TLS has said all that it takes.
+func (l *loader) checkTLS() {
+	t := &l.config.TLS
+	switch {
+	case t.Address != "" && (t.Certificate == "" || t.Key == ""):
+		l.contradiction([]string{"tls.address", "tls.certificate", "tls.key"}, "TLS needs certificate and key, both files in PEM")
+	case t.Address == "" && t.ClientCA != "":
+		l.contradiction([]string{"tls.client_ca", "tls.address"}, "there is no tls.address: nobody is asked for a certificate")
+	}
+	for key, other := range map[string]string{"listen.address": l.config.Listen.Address, "ops.address": l.config.Ops.Address} {
+		if t.Address != "" && sharePort(t.Address, other) {
+			l.contradiction([]string{"tls.address", key}, "tls.address %s and %s %s have the same port", t.Address, key, other)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	sourceBytes     = 680       // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
 	budgetBytes     = 1 << 20   // collector's budgets of addresses
 	connectionBytes = 4 << 10   // gnet's connection and ours
+	tlsBytes        = 64 << 10  // a connection of TLS: its goroutine, its buffers, and those of crypto/tls
 	partialMax      = 32 << 20  // half-received frames, a loop
 	partialSpare    = 3 << 20   // memory that is kept ready for them, a loop
 	frameBytes      = 64 << 10  // the largest of them
@@ -51,7 +52,7 @@ func (c *Config) Memory() []Memory {
 	loops, slots := int64(c.Loops()), int64(c.slots())
 	keys := loops * int64(keysPerTable(int(slots)))
 	connections := int64(c.Limits.ConnectionsMax)
-	return []Memory{
+	all := []Memory{
 		{"tables", 2 * loops * slots * (slotBytes + tagBytes), "limits.keys_max, twice, rounded up to a power of two for each loop"},
 		{"rows of a cut", 2 * keys * rowBytes, "limits.keys_max, as rows and as a seal"},
 		{"rows waiting", int64(c.Limits.RowsWaitingMax) * waitingBytes, "limits.rows_waiting_max"},
@@ -63,4 +64,8 @@ func (c *Config) Memory() []Memory {
 		{"operations", 2 * OpsConnectionsMax * opsBytes, "/metrics and the like: 32 connections, and as many that are being closed"},
 		{"base", baseBytes, "the program itself"},
 	}
+	if c.TLS.Address != "" {
+		all = append(all, Memory{"TLS", int64(c.TLS.ConnectionsMax) * tlsBytes, "tls.connections_max"})
+	}
+	return all
 }

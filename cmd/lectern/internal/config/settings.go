@@ -36,6 +36,12 @@ func (c *Config) settings() []setting {
 		size("listen.receive_buffer", &c.Listen.ReceiveBuffer, 4<<10, 1<<30),
 		audience("listen.audience", &c.Listen.Audience),
 
+		optional(address("tls.address", &c.TLS.Address), &c.TLS.Address),
+		file("tls.certificate", &c.TLS.Certificate),
+		file("tls.key", &c.TLS.Key),
+		file("tls.client_ca", &c.TLS.ClientCA),
+		count("tls.connections_max", &c.TLS.ConnectionsMax, 1, 1_000_000),
+
 		address("ops.address", &c.Ops.Address),
 		hosts("ops.allowed_hosts", &c.Ops.AllowedHosts),
 

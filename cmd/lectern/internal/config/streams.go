@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 
@@ -31,6 +33,7 @@ type Stream struct {
 	KeysMax int    // between two cuts; 0: no limit of its own
 	RateMax int    // events a second; 0: no limit
 	Users   string // "stored", "daily" or "none"
+	Clients string // names in certificates of TLS, with commas between them; empty: anybody
 
 	// What an edge takes for it.
 	Readers string // by what it tells readers apart: "account", "daily" or "none"
@@ -69,9 +72,35 @@ func (s *Stream) settings() []setting {
 		count(key("keys_max"), &s.KeysMax, 0, 1<<28),
 		count(key("rate_max"), &s.RateMax, 0, rateMaxMax),
 		word(key("users"), &s.Users, usersWords...),
+		names(key("clients"), &s.Clients),
 		word(key("readers"), &s.Readers, "account", "daily", "none"),
 		origins(key("origins"), &s.Origins),
 	}
+}
+
+// names are those that a certificate has, or none.
+func names(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "edge.example.org" or "edge.example.org,spiffe://example.org/edge"`, takes: asString,
+		set: func(text string) error {
+			for _, name := range strings.Split(text, ",") {
+				if text != "" && (name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' })) {
+					return fmt.Errorf(`%s is not a list of names, such as "edge.example.org,spiffe://example.org/edge"`, quote(text))
+				}
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
+// ClientNames are those of Clients, one by one; nil where anybody may send.
+func (s *Stream) ClientNames() []string {
+	if s.Clients == "" {
+		return nil
+	}
+	return strings.Split(s.Clients, ",")
 }
 
 // streamName says what is wrong with a stream's name. Capitals and underscores are
@@ -132,6 +161,10 @@ func (l *loader) checkStreams() {
 			first[s.Number] = s.Name
 		case !l.from[at+".number"].bad:
 			l.problem(at, "has no number: which frames are its own is not known")
+		}
+		if s.Clients != "" && l.config.TLS.ClientCA == "" {
+			l.contradiction([]string{at + ".clients", "tls.client_ca"},
+				"clients names certificates, and without tls.client_ca no client shows one: nobody could send this stream")
 		}
 		switch {
 		case s.Secret == "" && s.Seal != "off":
