@@ -52,14 +52,16 @@ func (c *Collector) writeMetrics(w io.Writer) {
 
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	counter(w, "lectern_connections_opened_total", t.opened)
-	if c.secure != nil {
-		counter(w, "lectern_tls_handshakes_total", c.secure.made.Load())
-		family(w, "lectern_tls_handshake_failures_total", "counter")
-		for why := range c.secure.failed {
-			fmt.Fprintf(w, "lectern_tls_handshake_failures_total{reason=%q} %d\n", tlsFailureWords[why], c.secure.failed[why].Load())
-		}
-		gauge(w, "lectern_tls_connections", c.secure.held.Load())
+	clients := c.secure
+	if clients == nil {
+		clients = new(secure)
 	}
+	counter(w, "lectern_tls_handshakes_total", clients.made.Load())
+	family(w, "lectern_tls_handshake_failures_total", "counter")
+	for why := range clients.failed {
+		fmt.Fprintf(w, "lectern_tls_handshake_failures_total{reason=%q} %d\n", tlsFailureWords[why], clients.failed[why].Load())
+	}
+	gauge(w, "lectern_tls_connections", clients.held.Load())
 	counter(w, "lectern_accept_failures_total", c.acceptFailures.Load())
 	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
 	gauge(w, "lectern_sessions_waiting", int64(waiting))

@@ -166,19 +166,21 @@ func (r *reloader) writeMetrics(w io.Writer) {
 	defer r.mu.Unlock()
 	metrics.WriteMetadataIfNeeded(w, "lectern_config_info", "gauge")
 	fmt.Fprintf(w, "lectern_config_info{hash=%q} 1\n", r.inForce.Hash())
-	bad := 0.0
-	if r.bad {
-		bad = 1
-	}
-	metrics.WriteGaugeFloat64(w, "lectern_config_bad", bad)
+	metrics.WriteGaugeUint64(w, "lectern_config_bad", oneIf(r.bad))
 	metrics.WriteGaugeUint64(w, "lectern_config_keys_awaiting_restart", uint64(len(r.restart)))
-	if r.d.certs == nil {
-		return
+	var bad bool
+	var until int64
+	if r.d.certs != nil {
+		bad, until = r.d.certs.Bad(), r.d.certs.NotAfter().Unix()
 	}
-	bad = 0
-	if r.d.certs.Bad() {
-		bad = 1
+	metrics.WriteGaugeUint64(w, "lectern_tls_files_bad", oneIf(bad))
+	metrics.WriteGaugeUint64(w, "lectern_tls_certificate_expiry_timestamp_seconds", uint64(until))
+}
+
+// oneIf is a gauge of something that is so, or is not.
+func oneIf(is bool) uint64 {
+	if is {
+		return 1
 	}
-	metrics.WriteGaugeFloat64(w, "lectern_tls_files_bad", bad)
-	metrics.WriteGaugeFloat64(w, "lectern_tls_certificate_expiry_timestamp_seconds", float64(r.d.certs.NotAfter().Unix()))
+	return 0
 }
