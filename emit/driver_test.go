@@ -224,8 +224,10 @@ func (d *driver) datagrams(addr string) (net.Conn, error) {
 type bridge struct {
 	real *net.TCPConn
 	pipe net.Conn
-	mu   sync.Mutex
-	over bool
+	// again is told that the real connection may take something.
+	again chan struct{}
+	mu    sync.Mutex
+	over  bool
 }
 
 func (d *driver) connect(addr string) (net.Conn, error) {
@@ -234,25 +236,45 @@ func (d *driver) connect(addr string) (net.Conn, error) {
 		return nil, err
 	}
 	mine, its := net.Pipe()
-	l := &bridge{real: c.(*net.TCPConn), pipe: mine}
+	l := &bridge{real: c.(*net.TCPConn), pipe: mine, again: make(chan struct{})}
 	d.links = append(d.links, l)
 	go l.send()
 	return its, nil
 }
 
-// send takes what the emitter writes to the real connection.
+// send takes what the emitter writes to the real connection. Where that takes
+// nothing, it waits in the bubble until a command is answered.
 func (l *bridge) send() {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := l.pipe.Read(buffer)
-		if err == nil {
-			_, err = l.real.Write(buffer[:n])
+		for rest := buffer[:n]; err == nil && len(rest) > 0; {
+			if n, err = l.try(rest); n == 0 && err == nil {
+				<-l.again
+			}
+			rest = rest[n:]
 		}
 		if err != nil {
 			l.end()
 			return
 		}
 	}
+}
+
+// try writes what the kernel takes now.
+func (l *bridge) try(b []byte) (n int, err error) {
+	raw, err := l.real.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	werr := raw.Write(func(fd uintptr) bool {
+		n, err = syscall.Write(int(fd), b)
+		return true
+	})
+	if errors.Is(err, syscall.EAGAIN) {
+		return 0, nil
+	}
+	return max(n, 0), errors.Join(err, werr)
 }
 
 func (l *bridge) end() {
@@ -302,6 +324,10 @@ func (d *driver) quiet() {
 		synctest.Wait()
 		more = false
 		for _, l := range d.links {
+			select {
+			case l.again <- struct{}{}:
+			default:
+			}
 			more = l.receive() || more
 		}
 	}

@@ -298,6 +298,8 @@ func (p *play) act(l *line) error {
 	case "reset":
 		p.conn.reset()
 		p.sockets.forget()
+	case "deaf", "hear":
+		p.conn.deaf = l.word(0) == "deaf"
 	case "cut":
 		n, err := count(l)
 		p.conn.left = n

@@ -33,6 +33,7 @@ type conn struct {
 	by     string
 	in     []byte // read and not yet a frame
 	left   int    // bytes to read before it is reset; negative: no end
+	deaf   bool   // nothing is read
 	ended  bool   // the emitter sent its end, or a reset
 	closed bool   // from here
 	judged connected
@@ -163,7 +164,7 @@ func (s *sockets) wait(ms int) {
 		}
 	}
 	for _, c := range s.conns {
-		if !c.ended {
+		if !c.ended && !c.deaf {
 			fds = append(fds, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN})
 		}
 	}
@@ -204,7 +205,7 @@ func (p *place) datagrams() (all []datagram) {
 // read takes what lies there.
 func (c *conn) read() {
 	buffer := make([]byte, 1<<16)
-	for !c.ended && !c.closed {
+	for !c.ended && !c.closed && !c.deaf {
 		room := buffer
 		if c.left >= 0 {
 			room = buffer[:min(len(buffer), c.left)]
