@@ -11,6 +11,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/edge"
 	"github.com/lectern/lectern/cmd/lectern/internal/ops"
@@ -108,7 +109,7 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Address: c.Edge.Address, Relay: c.Edge.Relay, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
+		Address: c.Edge.Address, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,
@@ -139,6 +140,23 @@ func edgeStreams(c *config.Config) []edge.Stream {
 		all = append(all, one)
 	}
 	return all
+}
+
+// edgeSyslog says where the lines of proxies come in. Where there is one stream, they
+// are its own.
+func edgeSyslog(c *config.Config) edge.Syslog {
+	if c.Edge.Syslog == "" {
+		return edge.Syslog{}
+	}
+	o := edge.Syslog{Listen: strings.Split(c.Edge.Syslog, ","), Stream: c.Edge.SyslogStream}
+	if streams := edgeStreams(c); o.Stream == "" && len(streams) == 1 {
+		o.Stream = streams[0].Name
+	}
+	o.Format, _ = accesslog.ParseFormat(c.Edge.SyslogFormat) // one of its words
+	if c.Edge.SyslogSkip != "" {
+		o.Paths.Skip = strings.Split(c.Edge.SyslogSkip, ",")
+	}
+	return o
 }
 
 func edgeRules(c *config.Edge) (edge.Rules, error) {

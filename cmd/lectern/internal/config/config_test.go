@@ -159,6 +159,10 @@ retention = "0s"
 [edge]
 address = ":8500"
 relay = "/run/relay"
+syslog = "udp://:5140,unix:///run/log"
+syslog_stream = "a"
+syslog_format = "json"
+syslog_skip = "*.x"
 ops_address = ":8501"
 collector = "lectern:8420"
 dir = "/srv/edge"
@@ -212,7 +216,7 @@ func TestLoad(t *testing.T) {
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
 		},
 		Edge: Edge{
-			":8500", "/run/relay", ":8501", "lectern:8420", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			":8500", "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "lectern:8420", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
 			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},
@@ -362,6 +366,7 @@ func TestProblems(t *testing.T) {
 		{"[edge]\ncollector = \":8420\"\n", `:2: edge.collector: ":8420" leads nowhere: a host and its port are wanted`},
 		{"[edge]\ntrusted_proxies = \"10.0.0.0/8,proxy\"\n", `:2: edge.trusted_proxies: "proxy" is not a network, such as "10.0.0.0/8" or "2001:db8::/32"`},
 		{"[edge]\npage_idle_max = \"20m\"\n", `:2: edge.page_idle_max: 20m is out of range: 30m to 7d`},
+		{"[edge]\nsyslog = \"127.0.0.1:514\"\n", `:2: edge.syslog: "127.0.0.1:514" is none of "udp://host:port", "tcp://host:port" and "unix:///path"`},
 		{"[edge]\nbots = \"on\"\n", `:2: edge.bots: "on" is not one of "refuse", "shadow", "off"`},
 		{"[stream.a]\nnumber = 1\norigins = \"news.example\"\n",
 			`:3: stream.a.origins: "news.example" is not an origin, such as "https://news.example": a scheme and a host, without a path`},
@@ -503,7 +508,7 @@ func TestMemory(t *testing.T) {
 		"rows of a cut":   2 * 3 * 458752 * 80,
 		"a block":         80_000_000,
 		"rows waiting":    300_000_000,
-		"sources":         68_000_000,
+		"sources":         68_000_000 + 1<<20,
 		"connections":     16384*4096 + 3*(35<<20),
 		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),

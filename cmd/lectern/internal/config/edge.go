@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -12,6 +13,10 @@ import (
 type Edge struct {
 	Address        string // host:port for pages
 	Relay          string // path of a Unix datagram socket; empty: none
+	Syslog         string // where proxies send their lines, with commas between; empty: nowhere
+	SyslogStream   string // whose they are, by name or number; empty: that of the only stream
+	SyslogFormat   string
+	SyslogSkip     string // patterns of paths that count nothing, with commas between them
 	OpsAddress     string // host:port of its health and metrics
 	Collector      string // host:port of the collector's TCP socket
 	Dir            string // of its queues
@@ -31,6 +36,7 @@ type Edge struct {
 
 var edgeDefaults = Edge{
 	Address: "127.0.0.1:8480", OpsAddress: "127.0.0.1:8481", Collector: "127.0.0.1:8420", Dir: "data/edge", QueueSize: 64 << 20,
+	SyslogFormat: "auto", SyslogSkip: "*.css,*.js,*.ico,*.png,*.jpg,*.gif,*.svg,*.webp,*.woff,*.woff2",
 	PagesMax: 200_000, PageIdleMax: 45 * time.Minute, BudgetRate: 200, BudgetBurst: 2000,
 	Origins: "refuse", Bots: "refuse", Previews: "refuse", DataCenters: "refuse", Budgets: "refuse",
 }
@@ -47,6 +53,10 @@ func (e *Edge) settings() []setting {
 	return []setting{
 		address("edge.address", &e.Address),
 		file("edge.relay", &e.Relay),
+		syslog("edge.syslog", &e.Syslog),
+		optional(name("edge.syslog_stream", &e.SyslogStream), &e.SyslogStream),
+		word("edge.syslog_format", &e.SyslogFormat, "auto", "common", "combined", "vhost_combined", "json"),
+		optional(name("edge.syslog_skip", &e.SyslogSkip), &e.SyslogSkip),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
 		path("edge.dir", &e.Dir),
@@ -62,6 +72,25 @@ func (e *Edge) settings() []setting {
 		rule("edge.data_centers", &e.DataCenters),
 		rule("edge.budgets", &e.Budgets),
 		file("edge.data_center_file", &e.DataCenterFile),
+	}
+}
+
+// syslog is a list of places where datagrams and connections come in.
+func syslog(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "udp://127.0.0.1:5140" or "tcp://127.0.0.1:5140,unix:///run/log"`, takes: asString,
+		set: func(text string) error {
+			for _, part := range strings.Split(text, ",") {
+				network, at, _ := strings.Cut(part, "://")
+				_, _, err := net.SplitHostPort(at)
+				if text != "" && !(network == "unix" && at != "" || (network == "udp" || network == "tcp") && err == nil) {
+					return fmt.Errorf(`%s is none of "udp://host:port", "tcp://host:port" and "unix:///path"`, quote(part))
+				}
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
 	}
 }
 

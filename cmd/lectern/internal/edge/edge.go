@@ -31,6 +31,7 @@ import (
 type Options struct {
 	Address string   // host:port of the HTTP door
 	Relay   string   // path of a Unix datagram socket for short-lived processes; empty: none
+	Syslog  Syslog   // the lines of proxies
 	Dir     string   // of the queues, one for each stream
 	Streams []Stream // those that are taken; every other is refused
 	// Proxies are networks that are believed when they say for whom they ask.
@@ -74,7 +75,8 @@ type Edge struct {
 	http     *door
 	listener net.Listener
 	serving  *http.Server
-	relay    *relay // nil without
+	relay    *relay   // nil without
+	syslogs  *syslogs // nil without
 	ticking  sync.WaitGroup
 	stop     context.CancelFunc
 	broken   atomic.Pointer[error]
@@ -102,6 +104,11 @@ func Open(o Options) (*Edge, error) {
 	}
 	if o.Relay != "" {
 		if e.relay, err = e.listenRelay(o.Relay); err != nil {
+			return nil, errors.Join(err, e.abandon())
+		}
+	}
+	if len(o.Syslog.Listen) > 0 {
+		if e.syslogs, err = e.listenSyslog(); err != nil {
 			return nil, errors.Join(err, e.abandon())
 		}
 	}
@@ -135,6 +142,9 @@ func (e *Edge) openStream(o *Stream) (*stream, error) {
 func (e *Edge) abandon() error {
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
+	if e.relay != nil {
+		_ = e.relay.close()
+	}
 	for _, s := range e.all {
 		_ = s.close(done) // what waits stays in the queue
 	}
@@ -165,6 +175,9 @@ func (e *Edge) Start() {
 	})
 	if e.relay != nil {
 		e.ticking.Go(e.relay.serve)
+	}
+	if e.syslogs != nil {
+		e.syslogs.serve()
 	}
 	e.ticking.Go(func() {
 		if err := e.serving.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -207,6 +220,9 @@ func (e *Edge) Close(ctx context.Context) error {
 	e.stop()
 	if e.relay != nil {
 		err = errors.Join(err, e.relay.close())
+	}
+	if e.syslogs != nil {
+		err = errors.Join(err, e.syslogs.close())
 	}
 	e.ticking.Wait()
 	var closing sync.WaitGroup

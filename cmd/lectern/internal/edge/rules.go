@@ -31,6 +31,7 @@ type Rules struct {
 }
 
 // judge calls each rule that has something against a request, until one refuses.
+// What comes by another way than HTTP has none.
 func (e *Edge) judge(d *door, s *Stream, r *http.Request, from *sender) Reason {
 	rules := &e.options.Rules
 	against := func(mode Mode, why Reason, matches func() bool) bool {
@@ -43,9 +44,9 @@ func (e *Edge) judge(d *door, s *Stream, r *http.Request, from *sender) Reason {
 		return mode == Refuse
 	}
 	switch {
-	case against(rules.Origin, Origin, func() bool { return !s.allows(r.Header.Get("Origin")) }):
+	case against(rules.Origin, Origin, func() bool { return r != nil && !s.allows(r.Header.Get("Origin")) }):
 		return Origin
-	case against(rules.Preview, Preview, func() bool { return ahead(r.Header) }):
+	case against(rules.Preview, Preview, func() bool { return r != nil && ahead(r.Header) }):
 		return Preview
 	case against(rules.Bot, Bot, func() bool { return accesslog.IsBot([]byte(from.agent)) }):
 		return Bot

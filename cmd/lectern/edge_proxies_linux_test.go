@@ -1,0 +1,207 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// proxy is one of docs/edge/PROXIES.md.
+type proxy struct {
+	name    string
+	program string
+	config  string   // in docs/edge
+	edge    []string // what the edge needs; %s is a directory
+	start   func(config, dir string) []string
+	replace []string // of its configuration: old, new; %s is a directory
+	// counted is how many requests the proxy says it had, where it says so.
+	counted func(t *testing.T, url, said string) int
+}
+
+var proxiesOfDocs = []proxy{
+	{
+		name: "nginx", program: "nginx", config: "nginx.conf", edge: []string{`edge.syslog = "udp://SYSLOG"`},
+		start:   func(config, dir string) []string { return []string{"-c", config, "-p", dir, "-g", "daemon off;"} },
+		replace: []string{"127.0.0.1:5140", "SYSLOG", "/run/nginx.pid", "%s/pid", "/var/log/nginx/error.log", "%s/error.log", "listen 8080", "listen PORT"},
+		counted: func(t *testing.T, url, _ string) int {
+			body := getPage(t, url+"/nginx_status")
+			m := regexp.MustCompile(`(?m)^ \d+ \d+ (\d+)`).FindStringSubmatch(body)
+			if m == nil {
+				t.Fatalf("nginx says %q of itself", body)
+			}
+			n := 0
+			fmt.Sscan(m[1], &n)
+			return n - 1 // but for this one
+		},
+	},
+	{
+		name: "haproxy", program: "haproxy", config: "haproxy.cfg", edge: []string{`edge.syslog = "tcp://SYSLOG"`},
+		start:   func(config, _ string) []string { return []string{"-db", "-f", config} },
+		replace: []string{"127.0.0.1:5140", "SYSLOG", "bind :8080", "bind PORT"},
+	},
+}
+
+// A thousand requests through each proxy, as the page has it configured, are a
+// thousand opens, each under its path.
+func TestProxies(t *testing.T) {
+	for _, p := range proxiesOfDocs {
+		t.Run(p.name, func(t *testing.T) { testProxy(t, &p) })
+	}
+}
+
+func testProxy(t *testing.T, p *proxy) {
+	path, err := exec.LookPath(p.program)
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/" + p.program); err != nil {
+			t.Skipf("DID NOT RUN: there is no %s here (Debian's package %s has it)", p.program, p.program)
+		}
+	}
+	dir := t.TempDir()
+	syslogAt, at := loopback(t), loopback(t)
+	fill := func(s string) string {
+		if strings.Contains(s, "%s") {
+			s = fmt.Sprintf(s, dir)
+		}
+		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at).Replace(s)
+	}
+	h, _ := edgeHome(t)
+	appendTo(t, h.config, fill(strings.Join(p.edge, "\n"))+"\nstream.site.readers = \"daily\"\n")
+	d, e := serveOn(t, h.config), edgeOn(t, h.config)
+
+	text, err := os.ReadFile(filepath.Join("../../docs/edge", p.config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := string(text)
+	for i := 0; i < len(p.replace); i += 2 {
+		if !strings.Contains(config, p.replace[i]) {
+			t.Fatalf("%s has no %q any more", p.config, p.replace[i])
+		}
+		config = strings.ReplaceAll(config, p.replace[i], fill(p.replace[i+1]))
+	}
+	own := filepath.Join(dir, p.config)
+	if err := os.WriteFile(own, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := startProxy(t, exec.Command(path, p.start(own, dir)...), "http://"+at+"/probe.css")
+
+	want := map[uint64]int{}
+	for i := range 1000 {
+		page := fmt.Sprintf("/page/%d", i%137)
+		want[emit.ID(page)]++
+		getPage(t, "http://"+at+page)
+	}
+	getPage(t, "http://"+at+"/style.css")
+	if p.counted != nil {
+		if n := p.counted(t, "http://"+at, said()); n < 1001 {
+			t.Errorf("%s counts %d requests", p.name, n)
+		}
+	}
+	waitForMetric(t, e, `lectern_edge_requests_total{door="syslog",outcome="taken"}`, 1000)
+	e.stop()
+	d.stop()
+	checkBooks(t, h.config, h.spool)
+	stored := storedEvents(t, h.parquet)[7]
+	for id, n := range want {
+		if stored[id] != n {
+			t.Errorf("content %d was opened %d times, and %d are stored", id, n, stored[id])
+		}
+	}
+	if len(stored) != len(want) {
+		t.Errorf("%d contents are stored, and %d were read", len(stored), len(want))
+	}
+}
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startProxy starts a proxy and waits until it answers.
+func startProxy(t *testing.T, c *exec.Cmd, url string) (said func() string) {
+	t.Helper()
+	log, err := os.CreateTemp(t.TempDir(), "said")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Stdout, c.Stderr = log, log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said = func() string {
+		b, _ := os.ReadFile(log.Name())
+		return string(b)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		_ = c.Wait()
+		_ = log.Close()
+		if t.Failed() {
+			t.Logf("the proxy said:\n%s", said())
+		}
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		answer, err := http.Get(url)
+		if err == nil {
+			_ = answer.Body.Close()
+			return said
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the proxy does not answer: %v\n%s", err, said())
+		}
+	}
+}
+
+// getPage reads a page as a browser does.
+func getPage(t *testing.T, url string) string {
+	t.Helper()
+	r, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", url, answer.Status, err)
+	}
+	return string(body)
+}
+
+// waitForMetric waits until a metric has this value.
+func waitForMetric(t *testing.T, d *served, name string, want int) {
+	t.Helper()
+	line := fmt.Sprintf("%s %d\n", name, want)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, body := d.get("/metrics")
+		if strings.Contains(body, line) {
+			return
+		}
+		if time.Now().After(deadline) {
+			i := strings.Index(body, name)
+			t.Fatalf("the metric does not come to %d: %.120s", want, body[max(0, i):])
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package edge
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
+	"github.com/lectern/lectern/emit"
+)
+
+// lines makes events of the lines of access logs, one open for each GET that was
+// answered with 200, 206 or 304, as docs/ACCESS-LOGS.md has it. It is not safe for
+// concurrent use.
+type lines struct {
+	edge      *Edge
+	door      *door
+	stream    *stream
+	paths     accesslog.Paths
+	parser    *accesslog.Parser
+	clients   accesslog.Clients
+	targets   accesslog.Targets
+	downloads accesslog.Downloads
+}
+
+func (e *Edge) newLines(d *door) *lines {
+	parser, _ := accesslog.NewParser(e.options.Syslog.Format, nil) // only names of fields can be wrong
+	return &lines{
+		edge: e, door: d, stream: e.stream(e.options.Syslog.Stream), paths: e.options.Syslog.Paths, parser: parser,
+		clients: accesslog.Clients{Trusted: append(accesslog.TrustedDefault, e.proxies...)},
+	}
+}
+
+// take brings what a line stands for to its queue.
+func (l *lines) take(line []byte, now time.Time) {
+	event, why, err := l.event(line, now)
+	events := 0
+	if why == Taken {
+		events = 1
+		l.stream.mu.Lock()
+		why, err = l.stream.addAll([]emit.Event{event})
+		l.stream.mu.Unlock()
+	}
+	l.edge.count(l.door, why, events, err)
+}
+
+// event is what a line stands for.
+func (l *lines) event(line []byte, now time.Time) (e emit.Event, why Reason, err error) {
+	entry, unread := l.parser.Parse(line)
+	if unread != accesslog.Read {
+		return e, Malformed, fmt.Errorf("the line %v", unread)
+	}
+	if !entry.Opened() {
+		return e, NotRead, nil
+	}
+	content, path := l.targets.Of(&entry)
+	if !l.paths.Wants(path) {
+		return e, NotRead, nil
+	}
+	from := sender{agent: string(entry.Agent)}
+	client := l.clients.Of(&entry)
+	from.address, _ = netip.ParseAddr(string(client)) // a name has none
+	if why = l.edge.judge(l.door, &l.stream.Stream, nil, &from); why != Taken {
+		return e, why, nil
+	}
+	e = emit.Event{Time: entry.Time, Content: emit.ID(string(content)), Kind: emit.Open}
+	e.User = l.edge.readers.ofLine(&l.stream.Stream, string(client), from.agent, now)
+	reader := e.User
+	if reader == 0 {
+		reader = emit.ID(string(client)) // in memory alone, to know a download that goes on
+	}
+	if l.downloads.Further(e.Content, reader, entry.Status, entry.Time) {
+		return e, NotRead, nil
+	}
+	return e, Taken, nil
+}
+
+// ofLine is who a line of a log speaks of: logs know no accounts.
+func (r *readers) ofLine(s *Stream, client, agent string, now time.Time) uint64 {
+	if s.Identity != Daily {
+		return 0
+	}
+	if a, err := netip.ParseAddr(client); err == nil {
+		client = reader(a)
+	}
+	return r.hash(now, client, agent, s.Name)
+}
+
+// Syslog says where the lines of proxies come in, and what they are.
+type Syslog struct {
+	Listen []string // "udp://host:port", "tcp://host:port" or "unix:///path"; empty: nowhere
+	Stream string   // by name, or number
+	Format accesslog.Format
+	Paths  accesslog.Paths
+}
+
+// splitAddress takes "udp://host:port" apart.
+func splitAddress(address string) (network, at string, err error) {
+	network, at, ok := strings.Cut(address, "://")
+	if !ok || at == "" || network != "udp" && network != "tcp" && network != "unix" {
+		return "", "", fmt.Errorf(`%q is none of "udp://host:port", "tcp://host:port" and "unix:///path"`, address)
+	}
+	return network, at, nil
+}
