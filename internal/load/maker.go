@@ -16,12 +16,13 @@ import (
 // Shape says what the frames of a load look like.
 type Shape struct {
 	Stream  uint16
-	Sources int     // numberings that take turns, at least 1
-	Keys    int     // different pairs of content and user, at least 1
-	Zipf    float64 // exponent of the law by which keys are drawn, above 1; 0: all alike
-	Events  int     // events a frame; 0: as many as fit Size
-	Size    int     // bytes of the largest frame
-	Seed    uint64  // the same seed gives the same keys in the same order, and the same sources
+	Sources int             // numberings that take turns, at least 1
+	Keys    int             // different pairs of content and user, at least 1
+	Zipf    float64         // exponent of the law by which keys are drawn, above 1; 0: all alike
+	Events  int             // events a frame; 0: as many as fit Size
+	Size    int             // bytes of the largest frame
+	Seed    uint64          // the same seed gives the same keys in the same order, and the same sources
+	Key     *wire.EventsKey // seals the frames; nil: nothing does
 
 	// Next writes what happens next to e, in place of an event with a key by chance;
 	// nil: there is none. An event of it takes no more than 22 bytes: At is below 256,
@@ -43,11 +44,19 @@ func (s *Shape) check() error {
 		return fmt.Errorf("load: %d sources, %d keys, %d events a frame make no load", s.Sources, s.Keys, s.Events)
 	case s.Zipf != 0 && !(s.Zipf > 1 && s.Zipf < 100):
 		return fmt.Errorf("load: the exponent of a Zipf law is above 1 here, not %v", s.Zipf)
-	case s.Size > wire.FrameSizeMax, LargestFrame(max(1, s.Events)) > s.Size:
+	case s.Size > wire.FrameSizeMax, LargestFrame(max(1, s.Events))+s.tagSize() > s.Size:
 		return fmt.Errorf("load: frames of %d bytes do not hold %d events; one takes %d, a header %d, and %d is the most",
 			s.Size, max(1, s.Events), eventSize, wire.HeaderSize, wire.FrameSizeMax)
 	}
 	return nil
+}
+
+// tagSize is how many bytes of a frame its tag takes.
+func (s *Shape) tagSize() int {
+	if s.Key == nil {
+		return 0
+	}
+	return wire.TagSize
 }
 
 // numbering is what a source has sent.
@@ -74,7 +83,7 @@ func NewMaker(s Shape) (*Maker, error) {
 	}
 	m := &Maker{shape: s, events: s.Events, sources: make([]numbering, s.Sources), random: rand.NewPCG(s.Seed, 1)}
 	if m.events == 0 {
-		m.events = min((s.Size-wire.HeaderSize)/eventSize, wire.CountMax)
+		m.events = min((s.Size-wire.HeaderSize-s.tagSize())/eventSize, wire.CountMax)
 	}
 	m.salt, m.ids = mix(s.Seed^0x5851F42D4C957F2D), mix(s.Seed+0x9E3779B97F4A7C15)
 	if s.Zipf != 0 {
@@ -92,7 +101,7 @@ func (m *Maker) PerFrame() int { return m.events }
 
 // FrameSize is the size of each frame with events, in bytes: the most it can be, with
 // Shape.Next.
-func (m *Maker) FrameSize() int { return LargestFrame(m.events) }
+func (m *Maker) FrameSize() int { return LargestFrame(m.events) + m.shape.tagSize() }
 
 // mix is the finaliser of SplitMix64: a permutation of the 64-bit numbers.
 func mix(x uint64) uint64 {
@@ -125,9 +134,9 @@ func (m *Maker) Append(dst []byte, source int) []byte {
 	}
 	// What happens next may be shorter than what the header was made for.
 	size := len(dst) - start
-	m.Bytes -= uint64(m.FrameSize() - size)
+	m.Bytes -= uint64(LargestFrame(m.events) - size)
 	binary.LittleEndian.PutUint16(dst[start+sizeAt:], uint16(size))
-	return dst
+	return m.sealed(dst, start)
 }
 
 // sizeAt is where a header has the size of its frame.
@@ -149,7 +158,19 @@ func (m *Maker) byChance() wire.Event {
 }
 
 // Beat appends a frame without events to dst: it shows what came before it.
-func (m *Maker) Beat(dst []byte, source int) []byte { return m.header(dst, source, 0) }
+func (m *Maker) Beat(dst []byte, source int) []byte {
+	start := len(dst)
+	return m.sealed(m.header(dst, source, 0), start)
+}
+
+// sealed appends the tag of the frame that begins at start, if there is a key.
+func (m *Maker) sealed(dst []byte, start int) []byte {
+	if m.shape.Key == nil {
+		return dst
+	}
+	m.Bytes += wire.TagSize
+	return m.shape.Key.Seal(dst, start)
+}
 
 func (m *Maker) header(dst []byte, source, count int) []byte {
 	n := &m.sources[source]
