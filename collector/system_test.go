@@ -753,7 +753,7 @@ func (s *system) freeze(all bool) {
 		}
 		books = append(books, b)
 	}
-	if s.spool.Freeze(rows, books, s.window, m) != nil {
+	if s.spool.Flush(rows, books, s.window, m) != nil {
 		return
 	}
 	s.rows, s.books, s.window.Start, s.before = later, stay, s.window.End, m.Before
@@ -824,7 +824,7 @@ func (s *system) answerLate() {
 
 func (s *system) merge() {
 	before := s.spool.LastNumber()
-	if err := s.spool.Merge(s.Context()); err == nil && s.spool.LastNumber() > before {
+	if err := s.spool.Compact(s.Context()); err == nil && s.spool.LastNumber() > before {
 		s.counts["merged"]++
 	}
 }

@@ -20,7 +20,7 @@ type Block struct {
 	Rows      Columns
 	Window    Window
 	Books     []Book // empty in all but one of the blocks of a window
-	Checksum  uint32 // of its frozen bytes: tells it from another block by the same name
+	Checksum  uint32 // of its bytes: tells it from another block by the same name
 }
 
 // Columns holds rows by column, all of the same length. Row documents the units.

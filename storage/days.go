@@ -1,6 +1,6 @@
 package storage
 
-// days are the days of the rows that wait to be frozen together. Each becomes a
+// days are the days of the rows that wait to be flushed together. Each becomes a
 // block at least, which costs a store as much as a thousand rows do, so their number
 // is bounded.
 type days struct {
@@ -67,8 +67,8 @@ func (d *days) add(day uint32) {
 	d.open[day] = struct{}{}
 }
 
-// take opens the days of rows that are there, however many they are.
-func (d *days) take(rows []Row) {
+// note opens the days of rows that are there, however many they are.
+func (d *days) note(rows []Row) {
 	last := uint32(0)
 	for i := range rows {
 		if day := rows[i].Day(); d.max > 0 && (i == 0 || day != last) {

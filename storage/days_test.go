@@ -13,7 +13,7 @@ import (
 
 const dayMillis = 24 * 60 * 60 * 1000
 
-// Whatever days events are of, what is frozen together has at most so many beside
+// Whatever days events are of, what is flushed together has at most so many beside
 // those around today; no event is lost over it, those that were moved are clamped in
 // the books, and the rows of today and of days that were open keep their minutes.
 func TestDaysOfAWindow(t *testing.T) {
@@ -104,9 +104,9 @@ func TestDaysOfAWindow(t *testing.T) {
 	})
 }
 
-// The days that wait are open after a freeze that failed, and not after one that did
+// The days that wait are open after a flush that failed, and not after one that did
 // not.
-func TestDaysAfterAFreeze(t *testing.T) {
+func TestDaysAfterAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := newShelfSpool(0)
 		g := newTestGatherer(&shelf{}, spool, 1<<20)
@@ -123,17 +123,17 @@ func TestDaysAfterAFreeze(t *testing.T) {
 		}
 		spool.fails = true
 		if err := g.flush(All); err == nil {
-			t.Fatal("frozen")
+			t.Fatal("flushed")
 		}
 		spool.fails = false
 		if seal(2) || !seal(1) {
-			t.Error("what waits is forgotten after a freeze that failed")
+			t.Error("what waits is forgotten after a flush that failed")
 		}
 		if err := g.flushAll(); err != nil {
 			t.Fatal(err)
 		}
 		if !seal(2) || seal(1) {
-			t.Error("what is frozen is open all the same")
+			t.Error("what is flushed is open all the same")
 		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)

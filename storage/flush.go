@@ -94,11 +94,11 @@ func (g *Gatherer) flush(before uint64) error {
 	if f == nil {
 		return nil
 	}
-	if err := g.o.Spool.Freeze(f.rows, f.books, f.window, f.mark); err != nil {
+	if err := g.o.Spool.Flush(f.rows, f.books, f.window, f.mark); err != nil {
 		return err
 	}
 	g.mu.Lock()
-	g.pending, g.frozen = nil, f.mark.Through
+	g.pending, g.told = nil, f.mark.Through
 	g.days.are(g.rows)
 	if g.crowded() { // by what was left, and nothing may come that would say so
 		g.wake()
@@ -119,8 +119,8 @@ func (g *Gatherer) begin(before uint64) *flush {
 		before = All
 	}
 	f := &flush{rows: g.rows.Take(before), window: g.window, mark: Mark{g.mark.Through, before}}
-	f.books = g.takeBooks()
-	if f.rows.Len() == 0 && len(f.books) == 0 && f.mark.Through == g.frozen {
+	f.books = g.splitBooks()
+	if f.rows.Len() == 0 && len(f.books) == 0 && f.mark.Through == g.told {
 		return nil
 	}
 	if g.mark.Before = before; before == All {
@@ -147,10 +147,10 @@ func (g *Gatherer) divisible(before uint64) bool {
 	return true
 }
 
-// takeBooks takes the books that wait, ordered by stream. An event is accounted for
+// splitBooks takes the books that wait, ordered by stream. An event is accounted for
 // together with its row, so that what is stored adds up at any time: those of
 // minutes that go on stay in the books that go on.
-func (g *Gatherer) takeBooks() []Book {
+func (g *Gatherer) splitBooks() []Book {
 	open := g.rows.Events(0)
 	taken := make([]Book, 0, len(g.books))
 	for stream, b := range g.books {

@@ -157,9 +157,9 @@ func (s *crampedSpool) Seal(seal *Seal, durable func(uint64)) error {
 	return s.shelfSpool.Seal(seal, durable)
 }
 
-func (s *crampedSpool) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
+func (s *crampedSpool) Flush(rows *Minutes, books []Book, w Window, m Mark) error {
 	s.sealed = false
-	return s.shelfSpool.Freeze(rows, books, w, m)
+	return s.shelfSpool.Flush(rows, books, w, m)
 }
 
 // A cut that comes though there is no room, as the last one does, finds some where

@@ -23,11 +23,11 @@ type Spool interface {
 	// that wait in memory should become blocks, so that there is more.
 	Room() int
 	Crowded() bool
-	// Freeze turns rows, which belong to those of the mark that no earlier call
+	// Flush turns rows, which belong to those of the mark that no earlier call
 	// had, into blocks, and books with them. It leaves rows to the caller.
-	Freeze(rows *Minutes, books []Book, w Window, m Mark) error
-	// Merge adds up segments that wait for the store.
-	Merge(ctx context.Context) error
+	Flush(rows *Minutes, books []Book, w Window, m Mark) error
+	// Compact adds up segments that wait for the store.
+	Compact(ctx context.Context) error
 	// Next is the oldest block that waits and that pass does not pass over, if
 	// there is one. A nil pass passes over none.
 	Next(pass func(number uint64) bool) (*Block, bool, error)
@@ -63,7 +63,7 @@ type GathererOptions struct {
 	FlushInterval  time.Duration // between two flushes; from a minute on, of whole minutes
 	Settle         time.Duration // how long after its end a minute is flushed
 	RowsWaitingMax int           // rows that may be in memory
-	DaysMax        int           // days, beside those around today, that may be frozen together; 0: any number
+	DaysMax        int           // days, beside those around today, that may be flushed together; 0: any number
 	Recovered      Recovered
 	Metrics        *metrics.Set
 	Logger         *slog.Logger
@@ -83,7 +83,7 @@ type Gatherer struct {
 	days    days   // of rows
 	mark    Mark   // Through is the last seal that is in rows and books
 	pending *flush // on its way into blocks, or could not be written yet
-	frozen  uint64 // Through of the last mark that the spool knows
+	told    uint64 // Through of the last mark that the spool knows
 
 	flushing sync.Mutex // held by whoever flushes
 
@@ -114,7 +114,7 @@ func NewGatherer(o GathererOptions) *Gatherer {
 	g.recover()
 	g.working.Go(func() { g.flushEach(ctx) })
 	g.working.Go(func() { g.ship(ctx) })
-	g.working.Go(func() { g.merge(ctx) })
+	g.working.Go(func() { g.compact(ctx) })
 	return g
 }
 
@@ -134,14 +134,14 @@ func (g *Gatherer) recover() {
 
 // Room is how many more rows may come.
 func (g *Gatherer) Room() int {
-	return min(g.o.RowsWaitingMax-g.sum((*Minutes).Held), g.o.Spool.Room())
+	return min(g.o.RowsWaitingMax-g.sum((*Minutes).Footprint), g.o.Spool.Room())
 }
 
 // MakeRoom has all rows that wait flushed, minutes that go on as well, where it is
 // they that leave too little Room. Who finds too little calls it: nothing comes then
 // that would have it done.
 func (g *Gatherer) MakeRoom() {
-	if held := g.sum((*Minutes).Held); held > 0 && g.o.RowsWaitingMax-held < g.o.Spool.Room() {
+	if footprint := g.sum((*Minutes).Footprint); footprint > 0 && g.o.RowsWaitingMax-footprint < g.o.Spool.Room() {
 		g.wake()
 	}
 }
@@ -163,7 +163,7 @@ func (g *Gatherer) sum(of func(*Minutes) int) int {
 // crowded says that rows are not to wait for the end of their minute. The caller
 // has mu, or is alone.
 func (g *Gatherer) crowded() bool {
-	return g.rows.Held() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded()
+	return g.rows.Footprint() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded()
 }
 
 // wake has what waits flushed soon.
@@ -221,7 +221,7 @@ func (g *Gatherer) add(seal *Seal, number uint64) {
 	}
 	g.window.End = max(g.window.End, seal.Window.End)
 	g.rows.Add(seal.Rows)
-	g.days.take(seal.Rows)
+	g.days.note(seal.Rows)
 	for i := range seal.Books {
 		numberSpans(&seal.Books[i], number)
 	}
@@ -261,7 +261,7 @@ func cloneBook(b *Book) Book {
 	return c
 }
 
-// Close freezes what waits and brings it to the store. What the store does not
+// Close flushes what waits and brings it to the store. What the store does not
 // take, or not before ctx ends, stays in the spool for the next start. With an
 // error not even that is so: what was sealed is safe, and in the log alone.
 func (g *Gatherer) Close(ctx context.Context) error {
@@ -280,8 +280,8 @@ func (g *Gatherer) Close(ctx context.Context) error {
 	return err
 }
 
-// merge adds up what waits for the store, after each FlushInterval.
-func (g *Gatherer) merge(ctx context.Context) {
+// compact adds up what waits for the store, after each FlushInterval.
+func (g *Gatherer) compact(ctx context.Context) {
 	tick := time.NewTicker(g.o.FlushInterval)
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -299,7 +299,7 @@ func (g *Gatherer) merge(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := g.o.Spool.Merge(ctx); err != nil {
+		if err := g.o.Spool.Compact(ctx); err != nil {
 			g.o.Logger.Warn("the blocks that wait for the store could not be merged; it will be tried again", "error", err)
 		}
 	}

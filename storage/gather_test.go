@@ -106,8 +106,8 @@ type shelfSpool struct {
 	mu      sync.Mutex
 	seals   uint64
 	pending func(uint64)  // who hears of the seal that is not written
-	fails   bool          // seals and freezes
-	slow    time.Duration // a freeze
+	fails   bool          // seals and flushes
+	slow    time.Duration // a flush
 	blocks  []*Block
 	parked  []*Block
 	last    uint64
@@ -147,7 +147,7 @@ func (s *shelfSpool) Retry() error {
 
 func (s *shelfSpool) Room() int { return math.MaxInt }
 
-func (s *shelfSpool) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
+func (s *shelfSpool) Flush(rows *Minutes, books []Book, w Window, m Mark) error {
 	time.Sleep(s.slow) // in synctest's time
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,7 @@ func (s *shelfSpool) Freeze(rows *Minutes, books []Book, w Window, m Mark) error
 
 func (s *shelfSpool) Crowded() bool { return false }
 
-func (s *shelfSpool) Merge(context.Context) error { return nil }
+func (s *shelfSpool) Compact(context.Context) error { return nil }
 
 func (s *shelfSpool) Next(pass func(uint64) bool) (*Block, bool, error) {
 	s.mu.Lock()
@@ -699,8 +699,8 @@ func TestGathererSealsNoEmptyCut(t *testing.T) {
 	})
 }
 
-// What cannot be frozen waits, and room shrinks by it.
-func TestGathererFreezeFails(t *testing.T) {
+// What cannot be flushed waits, and room shrinks by it.
+func TestGathererFlushFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, spool := &shelf{}, newShelfSpool(0)
 		g := newTestGatherer(s, spool, 1000)
@@ -726,7 +726,7 @@ func TestGathererFreezeFails(t *testing.T) {
 }
 
 // Rows stay in memory until they are written: a slow disk makes no room.
-func TestGathererRoomWhileFreezing(t *testing.T) {
+func TestGathererRoomWhileFlushing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := newShelfSpool(0)
 		spool.slow = 2 * time.Second
@@ -758,7 +758,7 @@ func TestGathererWindowsAfterAWrongClock(t *testing.T) {
 			if err := sealOne(g, &Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute) // it is frozen and stored
+			time.Sleep(time.Minute) // it is flushed and stored
 		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)

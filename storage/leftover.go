@@ -26,7 +26,7 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 		return err
 	}
 	for {
-		// A disk without room for what is frozen has some when a block is stored.
+		// A disk without room for what is flushed has some when a block is stored.
 		failed := g.flushAll()
 		if failed != nil {
 			g.meters.flushFailures.Inc()

@@ -81,20 +81,20 @@ func TestLeftoverOfAnOlderCopy(t *testing.T) {
 // roomy is a spool without room for another block while it has one.
 type roomy struct{ *shelfSpool }
 
-func (s roomy) Freeze(rows *Minutes, books []Book, w Window, m Mark) error {
+func (s roomy) Flush(rows *Minutes, books []Book, w Window, m Mark) error {
 	if s.Blocks() > 0 {
 		return errors.New("no space left on device")
 	}
-	return s.shelfSpool.Freeze(rows, books, w, m)
+	return s.shelfSpool.Flush(rows, books, w, m)
 }
 
-// Blocks that are there go to the store though there is no room to freeze what is
+// Blocks that are there go to the store though there is no room to flush what is
 // not in any: that makes room.
 func TestLeftoverMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, spool := &shelf{}, newShelfSpool(0)
 		o := leftover(s, spool, []Row{{Content: 1, Opens: 3}})
-		if err := spool.Freeze(minutesOf(Row{Content: 2, Opens: 4}), nil, Window{Start: 1, End: 2}, Mark{Before: All}); err != nil {
+		if err := spool.Flush(minutesOf(Row{Content: 2, Opens: 4}), nil, Window{Start: 1, End: 2}, Mark{Before: All}); err != nil {
 			t.Fatal(err)
 		}
 		o.Spool = roomy{spool}

@@ -54,8 +54,8 @@ func (m *Minutes) Len() int { return m.rows }
 // tableRows is about what a table takes beside its rows, in rows.
 const tableRows = 3
 
-// Held is how many rows of a few minutes would take the memory that is taken.
-func (m *Minutes) Held() int { return m.rows + tableRows*len(m.tables) }
+// Footprint is how many rows of a few minutes would take the memory that is taken.
+func (m *Minutes) Footprint() int { return m.rows + tableRows*len(m.tables) }
 
 // Add adds up rows, which it only reads.
 func (m *Minutes) Add(rows []Row) {

@@ -243,7 +243,7 @@ func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 	}
 	late(2000, 1)
 	late(10, 3000)
-	if most := m.Held() * 100; bytes(m) > most { // what `lectern check` says of a row
+	if most := m.Footprint() * 100; bytes(m) > most { // what `lectern check` says of a row
 		t.Errorf("%d rows in %d tables take %d bytes, %d at the most", m.Len(), len(m.tables), bytes(m), most)
 	}
 	m.Add([]Row{{Minute: minute + 60, Reads: 1, First: (minute + 60) * 1000, Last: (minute + 60) * 1000}})

@@ -22,7 +22,7 @@ const (
 	Never                // not without a person's help: kept, shown, alarmed
 )
 
-// Store takes frozen blocks.
+// Store takes blocks, which never change.
 type Store interface {
 	// Store brings one block to its table and returns Stored only when it is
 	// durable there. Storing a block again that is there already is harmless.

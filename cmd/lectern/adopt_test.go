@@ -111,7 +111,7 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 		var number uint64
 		err := elder.Seal(seal, func(n uint64) { number = n })
 		if err == nil && i < 2 {
-			err = elder.Freeze(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
+			err = elder.Flush(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +178,7 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	var number uint64
 	err := elder.Seal(seal, func(n uint64) { number = n })
 	if err == nil {
-		err = elder.Freeze(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
+		err = elder.Flush(minutesOf(seal.Rows), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}
 	if err != nil {
 		t.Fatal(err)

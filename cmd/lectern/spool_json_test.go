@@ -31,7 +31,7 @@ func TestSpoolListJSON(t *testing.T) {
 		return number
 	}
 	number := seal(1000)
-	if err := first.Freeze(minutesOf(rows), nil, storage.Window{Start: 1000, End: 2000}, storage.Mark{Through: number, Before: storage.All}); err != nil {
+	if err := first.Flush(minutesOf(rows), nil, storage.Window{Start: 1000, End: 2000}, storage.Mark{Through: number, Before: storage.All}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "segment-00000000000000ff.bad"), make([]byte, 12), 0o600); err != nil {

@@ -12,7 +12,7 @@ type number interface {
 	~uint8 | ~uint16 | ~uint32 | ~uint64 | ~int64
 }
 
-// column is one column of a block as ch-go takes it: the frozen rows where they
+// column is one column of a block as ch-go takes it: the rows where they
 // are, and the receipt's value behind them. Nothing of the block is copied or
 // appended to. Without compression the rows go to the socket from where they
 // are (writev); with it ch-go copies them once, into what it compresses.

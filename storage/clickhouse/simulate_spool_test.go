@@ -66,7 +66,7 @@ func (n *node) freeze() {
 	for _, r := range n.waiting {
 		rows.Add([]storage.Row{r})
 	}
-	if err := n.spool.Freeze(rows, nil, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n.through, Before: storage.All}); err != nil {
+	if err := n.spool.Flush(rows, nil, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n.through, Before: storage.All}); err != nil {
 		n.t.Fatal(err)
 	}
 	n.waiting = map[rowKey]storage.Row{}
@@ -146,7 +146,7 @@ func TestSimulationWithSpool(t *testing.T) {
 			case 2, 3:
 				n.freeze()
 			case 4:
-				if err := n.spool.Merge(t.Context()); err != nil {
+				if err := n.spool.Compact(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			case 5:

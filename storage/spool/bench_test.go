@@ -62,7 +62,7 @@ func BenchmarkSeal(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.StopTimer()
-					if err := freezeRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
+					if err := flushRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 						b.Fatal(err)
 					}
 					s.tidy()
@@ -83,8 +83,8 @@ func BenchmarkSeal(b *testing.B) {
 	})
 }
 
-// The freeze of as many rows as one block has, and reading the block again.
-func BenchmarkFreeze(b *testing.B) {
+// The flush of as many rows as one block has, and reading the block again.
+func BenchmarkFlush(b *testing.B) {
 	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), storage.BlockRowsMax, 0)
 	slices.SortFunc(seal.Rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
 	s, _, err := Open(Options{Dir: b.TempDir(), SizeMax: 1 << 30, Logger: silent})
@@ -98,7 +98,7 @@ func BenchmarkFreeze(b *testing.B) {
 	}
 	var load time.Duration
 	for b.Loop() {
-		if err := freezeRows(s, seal.Rows, nil, storage.Window{}, n); err != nil {
+		if err := flushRows(s, seal.Rows, nil, storage.Window{}, n); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
@@ -118,7 +118,7 @@ func BenchmarkFreeze(b *testing.B) {
 }
 
 // Eight segments of 100,000 rows with the same keys.
-func BenchmarkMerge(b *testing.B) {
+func BenchmarkCompact(b *testing.B) {
 	seal := randomSeal(rand.New(rand.NewPCG(1, 1)), 100_000, 0)
 	slices.SortFunc(seal.Rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
 	s, _, err := Open(Options{Dir: b.TempDir(), SizeMax: 1 << 30, Logger: silent})
@@ -133,12 +133,12 @@ func BenchmarkMerge(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		for range 8 {
-			if err := freezeRows(s, seal.Rows, nil, storage.Window{}, n); err != nil {
+			if err := flushRows(s, seal.Rows, nil, storage.Window{}, n); err != nil {
 				b.Fatal(err)
 			}
 		}
 		b.StartTimer()
-		if err := s.Merge(b.Context()); err != nil {
+		if err := s.Compact(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

@@ -11,19 +11,19 @@ import (
 	"github.com/lectern/lectern/storage/segment"
 )
 
-// mergeBytesMax is the size above which segments are not merged any more. Rows of
-// the same minute are near each other in time, so that merging gains little
+// compactBytesMax is the size above which segments are not compacted any more. Rows of
+// the same minute are near each other in time, so that compacting gains little
 // after the first times; and each time is a copy.
-const mergeBytesMax = 256 << 20
+const compactBytesMax = 256 << 20
 
-// Merge adds up waiting segments that no store has seen, as long as there are eight
+// Compact adds up waiting segments that no store has seen, as long as there are eight
 // of about the same size, so that an outage costs disk by distinct keys. It may
 // run beside everything else, and meanwhile Oldest passes over the runs in
 // question. It takes the memory of a block of each. When ctx ends it gives up
 // what it has not finished and returns nil.
-func (s *Spool) Merge(ctx context.Context) error {
+func (s *Spool) Compact(ctx context.Context) error {
 	for {
-		runs := s.pickMerge()
+		runs := s.pickCompact()
 		if runs == nil {
 			return nil
 		}
@@ -31,7 +31,7 @@ func (s *Spool) Merge(ctx context.Context) error {
 		unread := errors.Is(err, format.ErrDamaged) || errors.Is(err, format.ErrRead)
 		s.mu.Lock()
 		for _, r := range runs {
-			r.merging = false
+			r.compacting = false
 			r.tried = r.tried || unread // not again: Oldest will find it out and report it
 		}
 		s.mu.Unlock()
@@ -43,25 +43,25 @@ func (s *Spool) Merge(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("spool: merge %d segments: %w", len(runs), err)
+			return fmt.Errorf("spool: compact %d segments: %w", len(runs), err)
 		}
-		s.meters.merges.Inc()
+		s.meters.compactions.Inc()
 		s.tidy()
 	}
 }
 
-// pickMerge chooses segments of one class and marks them.
-func (s *Spool) pickMerge() []*queued {
+// pickCompact chooses segments of one class and marks them.
+func (s *Spool) pickCompact() []*queued {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	classes := map[int][]*queued{}
 	for _, r := range s.queue {
-		if !r.durable || r.tried || r.merging || len(r.replaced) > 0 || r.Size > mergeBytesMax {
+		if !r.durable || r.tried || r.compacting || len(r.replaced) > 0 || r.Size > compactBytesMax {
 			continue
 		}
 		class := append(classes[r.class()], r)
 		classes[r.class()] = class
-		if len(class) < s.o.mergeAt {
+		if len(class) < s.o.compactAt {
 			continue
 		}
 		var size int64
@@ -72,7 +72,7 @@ func (s *Spool) pickMerge() []*queued {
 			return nil // there is no room for both
 		}
 		for _, m := range class {
-			m.merging = true
+			m.compacting = true
 		}
 		return class
 	}

@@ -35,7 +35,7 @@ func TestCrashAnywhere(t *testing.T) {
 
 // Some syncs of the directory fail, or some removals, and then the power goes.
 func TestFaultThenPowerLoss(t *testing.T) {
-	merges := 0
+	compactions := 0
 	for _, script := range []string{"sfssfsfst", "sfsfmsttts", "sfssfmstttsfs"} {
 		for _, kind := range []string{"syncdir", "remove"} {
 			for first := range 10 {
@@ -48,21 +48,21 @@ func TestFaultThenPowerLoss(t *testing.T) {
 								t.Fatalf("script %s, %d of %s fail from number %d on, power loss at step %d, seed %d", script, n, kind, first, crash, seed)
 							}
 							whole = w.counts["whole"] > 0
-							merges += w.counts["merge"]
+							compactions += w.counts["compact"]
 						}
 					}
 				}
 			}
 		}
 	}
-	if merges == 0 {
-		t.Error("no script merged")
+	if compactions == 0 {
+		t.Error("no script compacted")
 	}
 }
 
 func runFaults(t *testing.T, script, kind string, first, n, crash int, seed uint64) *world {
 	w := newWorld(t, rand.New(rand.NewPCG(seed, 9)), seed+uint64(crash))
-	w.o.SizeMax, w.o.blockRows, w.o.mergeAt = 1<<20, 4, 2
+	w.o.SizeMax, w.o.blockRows, w.o.compactAt = 1<<20, 4, 2
 	s, r, err := Open(w.o)
 	if err != nil {
 		t.Fatal(err)
@@ -95,9 +95,9 @@ func (w *world) play(script string) {
 		case 's':
 			w.seal()
 		case 'f':
-			w.freeze(true)
+			w.flush(true)
 		case 'm':
-			w.merge()
+			w.compact()
 		case 't':
 			w.storeOne()
 		}
@@ -108,13 +108,13 @@ func (w *world) play(script string) {
 	w.counts["whole"]++
 }
 
-// runScript seals (s), freezes (f), merges (m) and stores (t) until the process
+// runScript seals (s), flushes (f), compacts (m) and stores (t) until the process
 // dies at a step, then starts until it dies at another, by a power loss, then
 // starts and compares.
 func runScript(t *testing.T, script string, crash, start int, seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 9))
 	w := newWorld(t, rng, seed)
-	w.o.SizeMax, w.o.blockRows, w.o.mergeAt = 1<<20, 2, 2
+	w.o.SizeMax, w.o.blockRows, w.o.compactAt = 1<<20, 2, 2
 	w.disk.CrashAt = crash
 	s, r, err := Open(w.o)
 	if err == nil {

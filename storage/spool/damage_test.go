@@ -86,11 +86,11 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		}
 		rows := rowsOf(r)
 		slices.SortFunc(rows, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
-		if err := freezeRows(s, rows, r.Books, r.Window, r.Last); err != nil {
+		if err := flushRows(s, rows, r.Books, r.Window, r.Last); err != nil {
 			t.Fatal(err)
 		}
 		if got := m.Names("log-"); len(got) != 2 || got[0] != wal.FileName(1)+badSuffix {
-			t.Errorf("after the rest is frozen there is %v", got)
+			t.Errorf("after the rest is flushed there is %v", got)
 		}
 		m.Kill()
 		if _, r = mustOpen(t, o2(o)); len(r.SetAside) != 0 || r.Segments != 1 || len(rowsOf(r)) != 0 {
@@ -140,7 +140,7 @@ func TestDamagedHeaders(t *testing.T) {
 	o := testOptions(m)
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
-	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+	if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, testSeal(2))
@@ -173,7 +173,7 @@ func TestDamagedBlock(t *testing.T) {
 	o.blockRows = 1
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
-	if err := freezeRows(s, []storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
+	if err := flushRows(s, []storage.Row{row(1), row(2), row(3)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	run := m.Names("segment-")[0]
@@ -268,7 +268,7 @@ func TestFailedSync(t *testing.T) {
 // some.
 func TestQuota(t *testing.T) {
 	for _, every := range []uint64{7, 1 << 20} {
-		t.Run(fmt.Sprint("freeze every ", every), func(t *testing.T) { testQuota(t, every) })
+		t.Run(fmt.Sprint("flush every ", every), func(t *testing.T) { testQuota(t, every) })
 	}
 }
 
@@ -278,14 +278,14 @@ func testQuota(t *testing.T, every uint64) {
 	o.SizeMax = 8 * o.LogSize
 	m.Capacity = int(o.SizeMax) + 100 // no operation fails for want of room
 	s, _ := mustOpen(t, o)
-	content, frozen := uint64(0), uint64(0)
-	freeze := func() {
+	content, flushed := uint64(0), uint64(0)
+	flush := func() {
 		var rows []storage.Row
-		for frozen < content {
-			frozen++
-			rows = append(rows, row(frozen))
+		for flushed < content {
+			flushed++
+			rows = append(rows, row(flushed))
 		}
-		if err := freezeRows(s, rows, nil, storage.Window{}, s.sealed); err != nil {
+		if err := flushRows(s, rows, nil, storage.Window{}, s.sealed); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -309,11 +309,11 @@ func testQuota(t *testing.T, every uint64) {
 		}
 		mustSeal(t, s, &Seal{Rows: rows})
 		if content%every == 0 {
-			freeze()
+			flush()
 		}
 		check()
 	}
-	freeze()
+	flush()
 	check()
 	if content < 50 {
 		t.Errorf("full after %d rows", content)
@@ -339,7 +339,7 @@ func testQuota(t *testing.T, every uint64) {
 			if s.place.Bytes() > o.SizeMax {
 				t.Errorf("%d bytes", s.place.Bytes())
 			}
-			if err := freezeRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
+			if err := flushRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 				t.Fatal(err)
 			}
 			s.tidy()
@@ -387,7 +387,7 @@ func TestBackupRestored(t *testing.T) {
 	store := uint64(0)
 	cycle := func() {
 		n := mustSeal(t, s, testSeal(1))
-		if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+		if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 			t.Fatal(err)
 		}
 		b, _, err := s.Oldest()
@@ -461,7 +461,7 @@ func TestInspect(t *testing.T) {
 	s, _ := mustOpen(t, o)
 	defer s.Close()
 	mustSeal(t, s, testSeal(1))
-	if err := freezeRows(s, []storage.Row{row(1)}, testSeal(1).Books, storage.Window{Start: 1, End: 2}, 1); err != nil {
+	if err := flushRows(s, []storage.Row{row(1)}, testSeal(1).Books, storage.Window{Start: 1, End: 2}, 1); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, testSeal(2))
@@ -501,8 +501,8 @@ func TestInspect(t *testing.T) {
 }
 
 // A start that knows from segments, or from records behind a bad one, that seals up
-// to some number are frozen, gives none of these numbers again: a seal of such a
-// number would count as frozen at the next start, and its rows be nowhere.
+// to some number are flushed, gives none of these numbers again: a seal of such a
+// number would count as flushed at the next start, and its rows be nowhere.
 func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 	for name, damage := range map[string]func(m *vfstest.Disk, third int64){
 		"the log's header": func(m *vfstest.Disk, _ int64) { m.Data(wal.FileName(1))[20] ^= 1 },
@@ -519,7 +519,7 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 			for i := range uint64(3) {
 				third = s.log.End()
 				n := mustSeal(t, s, testSeal(i+1))
-				if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, n); err != nil {
+				if err := flushRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, n); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -530,7 +530,7 @@ func TestNumbersOfDamagedSealsAreNotGivenAgain(t *testing.T) {
 			damage(m, third)
 			s, r := mustOpen(t, o2(o))
 			if r.Last < 3 {
-				t.Errorf("the last seal is %d, and 3 are frozen", r.Last)
+				t.Errorf("the last seal is %d, and 3 are flushed", r.Last)
 			}
 			mustSeal(t, s, testSeal(77)) // this one is acknowledged
 			m.Kill()
@@ -549,7 +549,7 @@ func TestMarkThatWasNotSynced(t *testing.T) {
 		o := testOptions(m)
 		s, _ := mustOpen(t, o)
 		n := mustSeal(t, s, testSeal(1))
-		if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+		if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 			t.Fatal(err)
 		}
 		m.Fault = func(o vfstest.Op) error {
@@ -592,7 +592,7 @@ func TestLogThatWasBegunInVain(t *testing.T) {
 		t.Fatal("it is sealed, and a new file could not be begun")
 	}
 	m.Fault = nil
-	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
+	if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{}, n); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Stored(1); err != nil { // a mark, small enough for the old file
@@ -618,7 +618,7 @@ func TestUnreadableAtStart(t *testing.T) {
 		for i := range uint64(6) {
 			mustSeal(t, s, testSeal(i+1))
 		}
-		if err := freezeRows(s, []storage.Row{row(1), row(2)}, nil, storage.Window{}, 2); err != nil {
+		if err := flushRows(s, []storage.Row{row(1), row(2)}, nil, storage.Window{}, 2); err != nil {
 			t.Fatal(err)
 		}
 		mustSeal(t, s, testSeal(7))
@@ -656,7 +656,7 @@ func TestUnreadableBlock(t *testing.T) {
 	s, _ := mustOpen(t, testOptions(m))
 	for i := range uint64(2) {
 		mustSeal(t, s, testSeal(i+1))
-		if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
+		if err := flushRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -693,7 +693,7 @@ func TestRenamedRunKeepsItsNumbers(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	mustSeal(t, s, testSeal(1))
-	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+	if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	m.Kill()
@@ -718,7 +718,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 	const bad = 2*unreadMax + 1
 	for i := range uint64(bad + 2) {
 		mustSeal(t, s, testSeal(i+1))
-		if err := freezeRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
+		if err := flushRows(s, []storage.Row{row(i + 1)}, nil, storage.Window{}, i+1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -759,7 +759,7 @@ func TestManyUnreadableBlocks(t *testing.T) {
 
 // The seals that are in segments in part are gone with a damaged log, and others came
 // behind them: a clock that was set back meanwhile does not keep these from being
-// frozen.
+// flushed.
 func TestPartedSealsAreLost(t *testing.T) {
 	m := vfstest.New(1)
 	o := testOptions(m)
@@ -768,7 +768,7 @@ func TestPartedSealsAreLost(t *testing.T) {
 	late.Minute += 3600
 	books := []storage.Book{{Stream: early.Stream, Sent: 1, Accepted: 1}}
 	n := mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{early, late}, Books: []storage.Book{{Stream: early.Stream, Sent: 2, Accepted: 2}}})
-	if err := s.Freeze(minutesOf([]storage.Row{early}), books, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n, Before: uint64(late.Minute)}); err != nil {
+	if err := s.Flush(minutesOf([]storage.Row{early}), books, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n, Before: uint64(late.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	s.log.NextFile()
@@ -784,7 +784,7 @@ func TestPartedSealsAreLost(t *testing.T) {
 	if mark.Before < r.Before {
 		mark.Before = storage.All
 	}
-	if err := s.Freeze(r.Rows, r.Books, r.Window, mark); err != nil {
-		t.Errorf("what was recovered cannot be frozen: %v", err)
+	if err := s.Flush(r.Rows, r.Books, r.Window, mark); err != nil {
+		t.Errorf("what was recovered cannot be flushed: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ func (s *Spool) synced() {
 	}
 }
 
-// tidy removes what nothing needs any more: segments that were merged, segments that are
+// tidy removes what nothing needs any more: segments that were compacted, segments that are
 // stored, log files of which all seals are in segments. What fails is tried again
 // the next time.
 func (s *Spool) tidy() {
@@ -64,7 +64,7 @@ func (s *Spool) mark() {
 	}
 }
 
-// removeReplaced removes the segments that others were merged into. The caller has
+// removeReplaced removes the segments that others were compacted into. The caller has
 // the place.
 func (s *Spool) removeReplaced() {
 	s.mu.Lock()
@@ -88,7 +88,7 @@ func (s *Spool) removeReplaced() {
 		s.mu.Unlock()
 	}
 	if err := s.place.Sync(); err != nil {
-		s.warn("merged segments cannot be removed yet", err)
+		s.warn("compacted segments cannot be removed yet", err)
 		return
 	}
 	s.token() // they may be stored now
@@ -99,7 +99,7 @@ func (s *Spool) removeStored() {
 	s.mu.Lock()
 	var gone []*queued
 	for _, r := range s.queue {
-		if r.durable && r.done() && !r.merging && r.coveredBy(s.durable) {
+		if r.durable && r.done() && !r.compacting && r.coveredBy(s.durable) {
 			gone = append(gone, r)
 		}
 	}

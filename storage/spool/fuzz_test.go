@@ -30,7 +30,7 @@ func FuzzRecover(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	if err := freezeRows(s, []storage.Row{row(1), row(2)}, testSeal(1).Books, storage.Window{}, 2); err != nil {
+	if err := flushRows(s, []storage.Row{row(1), row(2)}, testSeal(1).Books, storage.Window{}, 2); err != nil {
 		f.Fatal(err)
 	}
 	if _, err := sealOne(s, testSeal(4)); err != nil {

@@ -24,7 +24,7 @@ func rowsOf(r *Recovered) (rows []storage.Row) {
 	return rows
 }
 
-// freezeRows freezes all rows of the seals up to through.
-func freezeRows(s *Spool, rows []storage.Row, books []storage.Book, w storage.Window, through uint64) error {
-	return s.Freeze(minutesOf(rows), books, w, storage.Mark{Through: through, Before: storage.All})
+// flushRows flushes all rows of the seals up to through.
+func flushRows(s *Spool, rows []storage.Row, books []storage.Book, w storage.Window, through uint64) error {
+	return s.Flush(minutesOf(rows), books, w, storage.Mark{Through: through, Before: storage.All})
 }

@@ -108,7 +108,7 @@ type SegmentContents struct {
 	vfs.Entry
 	Window   storage.Window
 	Through  uint64
-	Replaced []string // segments that were merged into it
+	Replaced []string // segments that were compacted into it
 	Blocks   []BlockContents
 	Damage   string // of header or index; empty: none
 	Unread   string // as in LogContents, of header or index

@@ -12,7 +12,7 @@ import (
 // sources are, or that they were forgotten, brings nothing to a block.
 func TestSealed(t *testing.T) {
 	const minute = 20000 * day
-	type freeze struct{ through, before uint64 }
+	type flush struct{ through, before uint64 }
 	rows := func(minutes ...uint32) *Seal {
 		seal := &Seal{Books: []storage.Book{{Stream: 1, Sent: uint64(len(minutes)), Accepted: uint64(len(minutes))}}}
 		for i, m := range minutes {
@@ -25,7 +25,7 @@ func TestSealed(t *testing.T) {
 	for _, c := range []struct {
 		about  string
 		sealed []*Seal
-		freeze *freeze
+		flush  *flush
 		start  bool // again, which writes the last seal a second time
 		seals  int
 		rows   int
@@ -36,9 +36,9 @@ func TestSealed(t *testing.T) {
 		{"books alone", []*Seal{books}, nil, false, 1, 0, 1},
 		{"sources alone", []*Seal{sources, sources}, nil, false, 0, 0, 0},
 		{"sources alone, before rows", []*Seal{sources, rows(0)}, nil, false, 1, 1, 2},
-		{"in a segment", []*Seal{rows(0, 0), rows(0), rows(0)}, &freeze{2, storage.All}, false, 1, 1, 3},
-		{"in a segment in part", []*Seal{rows(0, 1, 1), rows(0), rows(1, 0), books}, &freeze{4, minute + 60}, false, 2, 3, 1},
-		{"in a segment in part, and more behind", []*Seal{rows(0, 1), rows(0, 1)}, &freeze{1, minute + 60}, false, 2, 3, 1},
+		{"in a segment", []*Seal{rows(0, 0), rows(0), rows(0)}, &flush{2, storage.All}, false, 1, 1, 3},
+		{"in a segment in part", []*Seal{rows(0, 1, 1), rows(0), rows(1, 0), books}, &flush{4, minute + 60}, false, 2, 3, 1},
+		{"in a segment in part, and more behind", []*Seal{rows(0, 1), rows(0, 1)}, &flush{1, minute + 60}, false, 2, 3, 1},
 		{"written twice", []*Seal{rows(0), rows(0)}, nil, true, 2, 2, 1},
 	} {
 		m := vfstest.New(1)
@@ -50,18 +50,18 @@ func TestSealed(t *testing.T) {
 		for n, seal := range c.sealed {
 			now = int64(n+1) * 1000
 			mustSeal(t, s, seal)
-			if c.freeze != nil && uint64(n) < c.freeze.through {
+			if c.flush != nil && uint64(n) < c.flush.through {
 				all = append(all, seal.Rows...)
 			}
 		}
-		if c.freeze != nil {
-			var frozen []storage.Row
+		if c.flush != nil {
+			var flushed []storage.Row
 			for _, r := range all {
-				if uint64(r.Minute) < c.freeze.before {
-					frozen = append(frozen, r)
+				if uint64(r.Minute) < c.flush.before {
+					flushed = append(flushed, r)
 				}
 			}
-			if err := s.Freeze(minutesOf(frozen), nil, storage.Window{}, storage.Mark{Through: c.freeze.through, Before: c.freeze.before}); err != nil {
+			if err := s.Flush(minutesOf(flushed), nil, storage.Window{}, storage.Mark{Through: c.flush.through, Before: c.flush.before}); err != nil {
 				t.Fatal(err)
 			}
 		}

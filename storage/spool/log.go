@@ -39,12 +39,12 @@ func (s *Spool) seal(p pendingSeal) (number uint64, err error) {
 	case s.pending.seal != nil:
 		return 0, fmt.Errorf("spool: %w", ErrPending)
 	}
-	s.hold(p)
+	s.setPending(p)
 	if err := s.writeSeal(p.seal); err != nil {
 		s.meters.failures.Inc()
 		return 0, err
 	}
-	s.hold(pendingSeal{})
+	s.setPending(pendingSeal{})
 	return s.sealed, nil
 }
 
@@ -71,16 +71,16 @@ func (s *Spool) retry() (p pendingSeal, number uint64, err error) {
 		return p, 0, err
 	}
 	p = s.pending
-	s.hold(pendingSeal{})
+	s.setPending(pendingSeal{})
 	return p, s.sealed, nil
 }
 
-// hold holds a seal that is not written yet, or none. There is no room meanwhile. The
+// setPending keeps a seal that is not written yet, or none. There is no room meanwhile. The
 // caller has logMu.
-func (s *Spool) hold(p pendingSeal) {
+func (s *Spool) setPending(p pendingSeal) {
 	s.pending = p
 	s.mu.Lock()
-	s.held = p.seal != nil
+	s.blocked = p.seal != nil
 	s.mu.Unlock()
 }
 

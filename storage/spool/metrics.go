@@ -13,14 +13,14 @@ import (
 
 // meters are what the spool counts.
 type meters struct {
-	seals    *metrics.Counter             // lectern_seals_total: seals that became durable
-	failures *metrics.Counter             // lectern_seal_failures_total: seals that could not be written when they came
-	seconds  *metrics.PrometheusHistogram // lectern_seal_seconds: from the call to the record's being durable
-	torn     *metrics.Counter             // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
-	setAside *metrics.Counter             // lectern_spool_files_set_aside_total: damaged files
-	damaged  *metrics.Counter             // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
-	merges   *metrics.Counter             // lectern_spool_merges_total: merges that replaced segments
-	set      *metrics.Set
+	seals       *metrics.Counter             // lectern_seals_total: seals that became durable
+	failures    *metrics.Counter             // lectern_seal_failures_total: seals that could not be written when they came
+	seconds     *metrics.PrometheusHistogram // lectern_seal_seconds: from the call to the record's being durable
+	torn        *metrics.Counter             // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
+	setAside    *metrics.Counter             // lectern_spool_files_set_aside_total: damaged files
+	damaged     *metrics.Counter             // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
+	compactions *metrics.Counter             // lectern_spool_compactions_total: compactions that replaced segments
+	set         *metrics.Set
 }
 
 // sealBuckets are the bounds of lectern_seal_seconds: a write and an fdatasync take
@@ -29,14 +29,14 @@ var sealBuckets = []float64{5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.
 
 func (s *Spool) register(set *metrics.Set) {
 	s.meters = meters{
-		seals:    set.NewCounter("lectern_seals_total"),
-		failures: set.NewCounter("lectern_seal_failures_total"),
-		seconds:  set.NewPrometheusHistogramExt("lectern_seal_seconds", sealBuckets),
-		torn:     set.NewCounter("lectern_spool_torn_bytes_total"),
-		setAside: set.NewCounter("lectern_spool_files_set_aside_total"),
-		damaged:  set.NewCounter("lectern_events_damaged_total"),
-		merges:   set.NewCounter("lectern_spool_merges_total"),
-		set:      set,
+		seals:       set.NewCounter("lectern_seals_total"),
+		failures:    set.NewCounter("lectern_seal_failures_total"),
+		seconds:     set.NewPrometheusHistogramExt("lectern_seal_seconds", sealBuckets),
+		torn:        set.NewCounter("lectern_spool_torn_bytes_total"),
+		setAside:    set.NewCounter("lectern_spool_files_set_aside_total"),
+		damaged:     set.NewCounter("lectern_events_damaged_total"),
+		compactions: set.NewCounter("lectern_spool_compactions_total"),
+		set:         set,
 	}
 	// Bytes of all files that hold something, and the bound of them.
 	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.place.Bytes()) })
@@ -54,7 +54,7 @@ func (s *Spool) register(set *metrics.Set) {
 func (s *Spool) unregister() {
 	for _, name := range []string{
 		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
-		"lectern_spool_files_set_aside_total", "lectern_events_damaged_total", "lectern_spool_merges_total", "lectern_spool_bytes", "lectern_spool_gone", "lectern_spool_size_max_bytes",
+		"lectern_spool_files_set_aside_total", "lectern_events_damaged_total", "lectern_spool_compactions_total", "lectern_spool_bytes", "lectern_spool_gone", "lectern_spool_size_max_bytes",
 	} {
 		s.meters.set.UnregisterMetric(name)
 	}

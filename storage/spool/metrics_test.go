@@ -23,7 +23,7 @@ func TestRowsAndParkedBlocks(t *testing.T) {
 	seal.Rows = append(seal.Rows, row(2), row(3))
 	seal.Rows[2].Minute += day // a block of its own
 	number := mustSeal(t, s, seal)
-	if err := freezeRows(s, seal.Rows, nil, seal.Window, number); err != nil {
+	if err := flushRows(s, seal.Rows, nil, seal.Window, number); err != nil {
 		t.Fatal(err)
 	}
 	want(3, 0)

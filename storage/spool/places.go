@@ -184,7 +184,7 @@ func (s *Spool) Retire() error {
 	var number uint64
 	err := s.Seal(&seal, func(n uint64) { number = n })
 	if err == nil {
-		err = s.Freeze(storage.NewMinutes(), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
+		err = s.Flush(storage.NewMinutes(), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}
 	if err == nil {
 		err = s.vacate()
@@ -222,8 +222,8 @@ func (s *Spool) occupy(entries []vfs.Entry) error {
 	return nil
 }
 
-// takeLock takes the place for this process.
-func (s *Spool) takeLock() (io.Closer, error) {
+// lockPlace takes the place for this process.
+func (s *Spool) lockPlace() (io.Closer, error) {
 	for deadline := time.Now().Add(s.o.LockWait); ; time.Sleep(20 * time.Millisecond) {
 		lock, err := s.files.Lock(s.place.Path(lockName))
 		if !errors.Is(err, vfs.ErrLocked) || !time.Now().Before(deadline) {

@@ -83,7 +83,7 @@ func TestPlaces(t *testing.T) {
 	if err != nil || len(rowsOf(r)) != 1 || len(r.Sources) != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if err := freezeRows(s, rowsOf(r), nil, r.Window, r.Last); err != nil {
+	if err := flushRows(s, rowsOf(r), nil, r.Window, r.Last); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Retire(); err == nil || Vacant(one) {

@@ -11,7 +11,7 @@ import (
 )
 
 // The directory, or the log in it, is taken from under a spool: nothing is sealed
-// or frozen any more, and what another may have put there is left alone. What was
+// or flushed any more, and what another may have put there is left alone. What was
 // not taken is taken when all is put back.
 func TestDirectoryTakenAway(t *testing.T) {
 	const is, was = "spool", "was"
@@ -41,12 +41,12 @@ func TestDirectoryTakenAway(t *testing.T) {
 			o.Dir = filepath.Join(dir, is)
 			s, _ := mustOpen(t, o)
 			defer s.Close()
-			freeze := func(n uint64) error {
-				return freezeRows(s, []storage.Row{row(n)}, nil, storage.Window{Start: 1, End: 2}, n)
+			flush := func(n uint64) error {
+				return flushRows(s, []storage.Row{row(n)}, nil, storage.Window{Start: 1, End: 2}, n)
 			}
 			for n := range uint64(3) {
 				mustSeal(t, s, testSeal(n+1))
-				if err := freeze(n + 1); err != nil {
+				if err := flush(n + 1); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -74,8 +74,8 @@ func TestDirectoryTakenAway(t *testing.T) {
 			if s.Room() != 0 {
 				t.Error("there is room")
 			}
-			if err := freeze(3); !errors.Is(err, place.ErrGone) {
-				t.Errorf("frozen: %v", err)
+			if err := flush(3); !errors.Is(err, place.ErrGone) {
+				t.Errorf("flushed: %v", err)
 			}
 			if _, ok, err := s.Oldest(); ok || !errors.Is(err, place.ErrGone) {
 				t.Errorf("a block: %v, %v", ok, err)

@@ -9,13 +9,13 @@ import (
 // queued is a segment of which blocks wait for the store.
 type queued struct {
 	*segment.Segment
-	states   []blockState
-	replaced []fileSize // segments that were compacted into it, until their removal is durable
-	left     int        // blocks that wait or are parked
-	durable  bool       // its name is
-	unlinked bool       // replaced are removed
-	tried    bool       // a store may have seen a block of it: it is never compacted
-	merging  bool       // it is being compacted: nothing of it is given to a store
+	states     []blockState
+	replaced   []fileSize // segments that were compacted into it, until their removal is durable
+	left       int        // blocks that wait or are parked
+	durable    bool       // its name is
+	unlinked   bool       // replaced are removed
+	tried      bool       // a store may have seen a block of it: it is never compacted
+	compacting bool       // it is being compacted: nothing of it is given to a store
 }
 
 func newQueued(s *segment.Segment) *queued {

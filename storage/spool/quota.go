@@ -31,7 +31,7 @@ func (s *Spool) adviseRoom() string {
 func (s *Spool) Room() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held {
+	if s.blocked {
 		return 0
 	}
 	free := s.place.Free() - waitingBytes(s.waiting)

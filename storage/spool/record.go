@@ -174,6 +174,6 @@ func parseSnapshot(b []byte) (map[uint64]Source, totals, bool) {
 		b = b[sourceSize:]
 	}
 	sent := newTotals()
-	sent.take(b)
+	sent.read(b)
 	return sources, sent, true
 }

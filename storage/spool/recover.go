@@ -30,7 +30,7 @@ type recovery struct {
 	begun   bool     // a snapshot or a seal was read
 	missing missing
 	used    int64  // bytes of all files
-	held    uint64 // number of the seal in s.buf, 0 for none: the last one of the last log, which may not be durable
+	unsure  uint64 // number of the seal in s.buf, 0 for none: the last one of the last log, which may not be durable
 }
 
 // recover reads the directory and begins a new log file.
@@ -81,7 +81,7 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err := s.openPlace(r.used); err != nil {
 		return nil, err
 	}
-	if r.held == 0 { // else the seal may tell of which stream it was
+	if r.unsure == 0 { // else the seal may tell of which stream it was
 		r.bookUnknown()
 	}
 	if err := r.begin(); err != nil {
@@ -89,7 +89,7 @@ func (s *Spool) recover() (*Recovered, error) {
 	}
 	r.bookUnknown()
 	if n := r.out.Damaged; n > 0 {
-		s.log.Keep(r.missing.seal) // another start must find the same, until it is frozen
+		s.log.Keep(r.missing.seal) // another start must find the same, until it is flushed
 		s.o.Logger.Error("spool: acknowledged events are gone with the seals that are missing; the books show them as damaged", "events", n, "dir", s.o.Dir)
 	}
 	r.setAside()
@@ -233,7 +233,7 @@ func (r *recovery) report(name, why string) {
 		"file", r.s.place.Path(name), "why", why)
 }
 
-// dropReplaced leaves out segments that were merged into others that are there.
+// dropReplaced leaves out segments that were compacted into others that are there.
 func (r *recovery) dropReplaced() {
 	s := r.s
 	there := map[segment.Name]*queued{}
@@ -304,7 +304,7 @@ func (r *recovery) record(rec *wal.Record, last bool) (good bool) {
 		return false
 	}
 	r.gap(rec.Number)
-	r.s.buf, r.held = rec.Rec, rec.Number
+	r.s.buf, r.unsure = rec.Rec, rec.Number
 	if !last {
 		r.release()
 	}
@@ -348,7 +348,7 @@ func (r *recovery) mark(rec *wal.Record) bool {
 	r.gap(rec.Number + 1)
 	r.missing.window = storage.Window{Start: rec.Time, End: rec.Time}
 	r.excess(le.Uint16(body[8:]), le.Uint64(body[10:]))
-	s.sent.take(body[8:])
+	s.sent.read(body[8:])
 	r.missing.unknown = le.Uint64(body) - min(le.Uint64(body), s.sent.all)
 	s.sealed = rec.Number
 	return true
@@ -356,33 +356,33 @@ func (r *recovery) mark(rec *wal.Record) bool {
 
 // release takes the seal in s.buf for true.
 func (r *recovery) release() {
-	number := r.held
+	number := r.unsure
 	if number == 0 {
 		return
 	}
-	r.held = 0
+	r.unsure = 0
 	s := r.s
 	body, ok := parseSeal(s.buf[wal.HeaderSize:])
 	if !ok {
 		return
 	}
 	r.known(&body)
-	r.take(number, body)
+	r.keep(number, body)
 	body.apply(s.sources)
 	s.sealed, r.begun = number, true
 	newest, _ := codec.RowsIn(body.rows, body.count)
 	s.sealedRows(sealRows{number, body.count, len(body.rows), newest})
 }
 
-// take keeps what a seal brought that is in no segment.
-func (r *recovery) take(number uint64, body sealBody) {
+// keep keeps what a seal brought that is in no segment.
+func (r *recovery) keep(number uint64, body sealBody) {
 	if number <= r.s.applied.Through {
 		return
 	}
 	out := r.out
 	out.Seals++
 	out.Window = out.Window.With(body.window)
-	open := r.takeRows(number, body)
+	open := r.keepRows(number, body)
 	if r.s.applied.Divides(number) {
 		// Of what the seal brought the segments have all but the rows that are open,
 		// and the events of these: see storage.Gatherer.
@@ -401,17 +401,17 @@ func (r *recovery) take(number uint64, body sealBody) {
 	}
 }
 
-// takeRows adds up the rows of a seal that are in no segment, and returns how many
+// keepRows adds up the rows of a seal that are in no segment, and returns how many
 // events they are.
-func (r *recovery) takeRows(number uint64, body sealBody) (events map[uint16]uint64) {
+func (r *recovery) keepRows(number uint64, body sealBody) (events map[uint16]uint64) {
 	events = make(map[uint16]uint64)
-	rows := make([]storage.Row, 0, min(body.count, takenAtOnce))
+	rows := make([]storage.Row, 0, min(body.count, rowsAtOnce))
 	body.eachRow(func(row *storage.Row) { // they were good when they were replayed
 		if r.s.applied.Has(number, row.Minute) {
 			return
 		}
 		events[row.Stream] += row.Events()
-		if rows = append(rows, *row); len(rows) == takenAtOnce {
+		if rows = append(rows, *row); len(rows) == rowsAtOnce {
 			r.out.Rows.Add(rows)
 			rows = rows[:0]
 		}
@@ -420,26 +420,26 @@ func (r *recovery) takeRows(number uint64, body sealBody) (events map[uint16]uin
 	return events
 }
 
-// takenAtOnce is how many rows are decoded before they are added up.
-const takenAtOnce = 1024
+// rowsAtOnce is how many rows are decoded before they are added up.
+const rowsAtOnce = 1024
 
 // begin begins a new log file. Its snapshot is of before the last seal, which is
 // written again: nobody knows whether its sync succeeded.
 func (r *recovery) begin() error {
 	s := r.s
 	s.log = s.newLog(r.logs, r.newest)
-	if r.held == 0 {
-		r.skipFrozen()
+	if r.unsure == 0 {
+		r.skipFlushed()
 		_, err := s.log.Begin(s.sealed, s.sealed, nil)
 		return err
 	}
-	rec, err := s.log.Begin(s.sealed, r.held, s.buf)
+	rec, err := s.log.Begin(s.sealed, r.unsure, s.buf)
 	if err != nil {
 		return err
 	}
 	s.buf = rec
 	r.release()
-	r.skipFrozen()
+	r.skipFlushed()
 	return nil
 }
 
@@ -452,7 +452,7 @@ func (r *recovery) skipNumbers() {
 	s := r.s
 	newest := r.newest
 	const perLog, most = 1 << 32, 1 << 31
-	if newest == 0 || newest >= most || r.out.Seals > 0 || r.held > 0 || slices.ContainsFunc(r.logs, func(l *wal.File) bool { return l.ID == newest }) {
+	if newest == 0 || newest >= most || r.out.Seals > 0 || r.unsure > 0 || slices.ContainsFunc(r.logs, func(l *wal.File) bool { return l.ID == newest }) {
 		return
 	}
 	s.last = max(s.last, newest*perLog)
@@ -460,13 +460,13 @@ func (r *recovery) skipNumbers() {
 		"and the numbers of blocks go on far behind all that it may have given", "dir", s.o.Dir, "log", wal.FileName(newest), "block", s.last)
 }
 
-// skipFrozen has seals numbered behind all that are frozen, also where the
+// skipFlushed has seals numbered behind all that are flushed, also where the
 // records of these are damaged or gone: a seal of such a number would count as
-// frozen at the next start.
-func (r *recovery) skipFrozen() { r.s.sealed = max(r.s.sealed, r.s.applied.Through, r.s.applied.Part) }
+// flushed at the next start.
+func (r *recovery) skipFlushed() { r.s.sealed = max(r.s.sealed, r.s.applied.Through, r.s.applied.Part) }
 
-// letGo has the seals count as frozen where they brought nothing that is to be:
-// their logs may fill the spool, and who freezes what waits would wait for it.
+// letGo has the seals count as flushed where they brought nothing that is to be:
+// their logs may fill the spool, and who flushes what waits would wait for it.
 func (r *recovery) letGo() {
 	s := r.s
 	if r.out.Rows.Len()+len(r.out.Books) > 0 {

@@ -31,11 +31,11 @@ func storeAll(t *testing.T, s *Spool) (last uint64) {
 	}
 }
 
-// frozen seals a row and freezes it.
-func frozen(t *testing.T, s *Spool, content uint64) {
+// flushed seals a row and flushes it.
+func flushed(t *testing.T, s *Spool, content uint64) {
 	t.Helper()
 	n := mustSeal(t, s, testSeal(content))
-	if err := freezeRows(s, []storage.Row{row(content)}, nil, storage.Window{Start: 1, End: 2}, n); err != nil {
+	if err := flushRows(s, []storage.Row{row(content)}, nil, storage.Window{Start: 1, End: 2}, n); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -45,8 +45,8 @@ func frozen(t *testing.T, s *Spool, content uint64) {
 func TestOnlyHeaderIsDamaged(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
-	frozen(t, s, 1)
-	frozen(t, s, 2)
+	flushed(t, s, 1)
+	flushed(t, s, 2)
 	store := storeAll(t, s)
 	mustSeal(t, s, testSeal(3))
 	if logs, runs := m.Names("log-"), m.Names("segment-"); len(logs) != 1 || len(runs) != 0 {
@@ -65,7 +65,7 @@ func TestOnlyHeaderIsDamaged(t *testing.T) {
 	if err := s.CheckStore(store); err != nil {
 		t.Error(err)
 	}
-	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
+	if err := flushRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
 		t.Fatal(err)
 	}
 	if logs := m.Names("log-"); !slices.Equal(logs, []string{wal.FileName(1) + badSuffix, wal.FileName(2)}) {
@@ -80,8 +80,8 @@ func TestOnlyLogIsLost(t *testing.T) {
 	s, _ := mustOpen(t, testOptions(m))
 	store := uint64(0)
 	for i := range uint64(4) {
-		frozen(t, s, 2*i+1)
-		frozen(t, s, 2*i+2)
+		flushed(t, s, 2*i+1)
+		flushed(t, s, 2*i+2)
 		if i == 2 { // one that waits loses nothing
 			b, ok, err := s.Oldest()
 			if err != nil || !ok || b.Number <= store {
@@ -132,7 +132,7 @@ func TestRenew(t *testing.T) {
 	o.Dir = t.TempDir()
 	s, _ := mustOpen(t, o)
 	id := s.Collector()
-	frozen(t, s, 1)
+	flushed(t, s, 1)
 	waits, ok, err := s.Oldest()
 	if err != nil || !ok {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.log.NextFile()
-	frozen(t, s, 3)
+	flushed(t, s, 3)
 	store := storeAll(t, s)
 	if store == 0 {
 		t.Fatal("nothing was stored")
@@ -196,7 +196,7 @@ func TestSegmentSetAside(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir = t.TempDir()
 	s, _ := mustOpen(t, o)
-	frozen(t, s, 1)
+	flushed(t, s, 1)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestRenewCutOff(t *testing.T) {
 		o := testOptions(nil)
 		o.Dir = t.TempDir()
 		s, _ := mustOpen(t, o)
-		frozen(t, s, 1)
+		flushed(t, s, 1)
 		mustSeal(t, s, testSeal(2))
 		_ = s.Close()
 		had := held(t, o.Dir)

@@ -26,7 +26,7 @@ func (s *store) LastNumber(context.Context) (uint64, error) { return 0, nil }
 func (s *store) Close() error                               { return nil }
 
 // Processes that are killed leave a log file each. Where all that was sealed in
-// them is that a source was forgotten, nothing is ever frozen; the logs go all the
+// them is that a source was forgotten, nothing is ever flushed; the logs go all the
 // same, and the spool is not full for ever.
 func TestSealsWithoutRowsLetLogsGo(t *testing.T) {
 	for _, seals := range []int{1, 500} { // 500 fill more logs than there is room for
@@ -84,7 +84,7 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 	}
 	for s.place.Free() >= o.LogSize {
 		fill()
-		if err := s.freezeNothing(storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
+		if err := s.flushNothing(storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,7 +108,7 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 
 // An event ahead of the clock keeps the logs of its minute, and those behind it.
 // They are known for crowded before they fill the spool, also where they hold next
-// to no rows; and when all minutes are frozen there is room again.
+// to no rows; and when all minutes are flushed there is room again.
 func TestLogsOfOpenMinutesCrowd(t *testing.T) {
 	for _, logs := range []int64{4, 5, 16} {
 		m := vfstest.New(1)
@@ -128,11 +128,11 @@ func TestLogsOfOpenMinutesCrowd(t *testing.T) {
 				sources[i] = Source{ID: uint64(i + 1), Next: uint64(n)}
 			}
 			number := mustSeal(t, s, &Seal{Sources: sources})
-			if err := s.Freeze(storage.NewMinutes(), nil, storage.Window{}, storage.Mark{Through: number, Before: uint64(ahead.Minute)}); err != nil {
+			if err := s.Flush(storage.NewMinutes(), nil, storage.Window{}, storage.Mark{Through: number, Before: uint64(ahead.Minute)}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := freezeRows(s, []storage.Row{ahead}, nil, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
+		if err := flushRows(s, []storage.Row{ahead}, nil, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
 			t.Fatal(err)
 		}
 		if len(m.Names("log-")) != 1 || s.Crowded() || s.Room() == 0 {

@@ -104,7 +104,7 @@ func TestResend(t *testing.T) {
 		rows := []storage.Row{{Stream: 1, Minute: day * 24 * 60 * 60, Opens: 1}}
 		number, err := sealOne(s, &Seal{Window: storage.Window{Start: 1, End: 2}, Rows: rows})
 		if err == nil {
-			err = freezeRows(s, rows, nil, storage.Window{Start: 1, End: 2}, number)
+			err = flushRows(s, rows, nil, storage.Window{Start: 1, End: 2}, number)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 		if err := s.settleNames(); err != nil {
 			return nil, false, err
 		}
-		r, i := s.take(unread, pass)
+		r, i := s.pick(unread, pass)
 		if r == nil {
 			if s.skip(nil) && failed == nil {
 				failed = fmt.Errorf("spool: all blocks of %s that wait %w", s.o.Dir, format.ErrRead)
@@ -120,13 +120,13 @@ func (s *Spool) settleNames() error {
 	return nil
 }
 
-// take finds the oldest block that may be stored, is not in unread and not passed
+// pick finds the oldest block that may be stored, is not in unread and not passed
 // over, and marks its segment as tried.
-func (s *Spool) take(unread []*queued, pass func(number uint64) bool) (*queued, int) {
+func (s *Spool) pick(unread []*queued, pass func(number uint64) bool) (*queued, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.queue {
-		if !r.durable || r.merging || len(r.replaced) > 0 || slices.Contains(unread, r) {
+		if !r.durable || r.compacting || len(r.replaced) > 0 || slices.Contains(unread, r) {
 			continue
 		}
 		for i, state := range r.states {

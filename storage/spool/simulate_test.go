@@ -25,7 +25,7 @@ var (
 
 const simOps = 600
 
-// Seals, freezes, shipping and merges against a model, with operations that
+// Seals, flushes, shipping and compactions against a model, with operations that
 // fail, processes that are killed and power that is cut at any step.
 func TestSimulation(t *testing.T) {
 	if *seedFlag != 0 {
@@ -49,8 +49,8 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("first seed %d; %v", first, ops)
-	for _, what := range []string{"seal", "seal failed", "retried", "freeze", "freeze of some minutes", "freeze failed", "stored", "unsure", "retry", "parked",
-		"merge", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room",
+	for _, what := range []string{"seal", "seal failed", "retried", "flush", "flush of some minutes", "flush failed", "stored", "unsure", "retry", "parked",
+		"compact", "kill", "power loss", "close", "interrupted seal kept", "interrupted seal gone", "torn", "no room",
 		"unread start", "unread block", "emptied", "empty start", "came late", "not divisible", "late row", "crowded", "waited"} {
 		if sims >= 100 && ops[what] == 0 {
 			t.Errorf("no simulation had: %s", what)
@@ -95,7 +95,7 @@ func newWorld(t *testing.T, rng *rand.Rand, seed uint64) *world {
 	}
 	w.o = Options{
 		Dir: "/s", LogSize: 4 << 10, SizeMax: int64(24<<10 + rng.IntN(400<<10)), Files: w.disk, Logger: silent,
-		blockRows: 1 + rng.IntN(8), mergeAt: 2 + rng.IntN(3),
+		blockRows: 1 + rng.IntN(8), compactAt: 2 + rng.IntN(3),
 	}
 	return w
 }
@@ -151,11 +151,11 @@ func (w *world) do(what int) {
 	case 1:
 		w.retry()
 	case 2:
-		w.freeze(w.rng.IntN(2) == 0)
+		w.flush(w.rng.IntN(2) == 0)
 	case 3:
 		w.ship()
 	case 4:
-		w.merge()
+		w.compact()
 	case 5:
 		w.counts["unparked"] += w.s.Unpark()
 	case 6:
@@ -182,7 +182,7 @@ func (w *world) do(what int) {
 	}
 }
 
-// wait does what happens while no cut finds room: minutes that are over are frozen,
+// wait does what happens while no cut finds room: minutes that are over are flushed,
 // all of them where the spool is crowded, and the store takes what there is. There
 // is room again then, although minutes that go on stay in the logs.
 func (w *world) wait() {
@@ -192,10 +192,10 @@ func (w *world) wait() {
 	w.disk.Fault = nil
 	for range 2 { // a seal that found no room is taken when there is some
 		w.retry()
-		w.freeze(false)
+		w.flush(false)
 		if w.s.Crowded() {
 			w.counts["crowded"]++
-			w.freeze(true)
+			w.flush(true)
 		}
 		w.s.Unpark()
 		w.storeAll()
@@ -213,7 +213,7 @@ func (w *world) empty() {
 	w.disk.Fault = nil
 	for range 2 { // a seal that found no room is taken when there is some
 		w.retry()
-		w.freeze(true)
+		w.flush(true)
 		w.s.Unpark()
 		w.storeAll()
 	}
@@ -697,9 +697,9 @@ func (w *world) retry() {
 	}
 }
 
-// freeze makes blocks of all rows, or of those of minutes before some other, as
+// flush makes blocks of all rows, or of those of minutes before some other, as
 // storage.Gatherer does.
-func (w *world) freeze(all bool) {
+func (w *world) flush(all bool) {
 	m := storage.Mark{Through: w.through, Before: storage.All}
 	if !all {
 		m.Before = uint64(20000*day + w.rng.IntN(3)*day/2 + w.rng.IntN(4)*60)
@@ -742,16 +742,16 @@ func (w *world) freeze(all bool) {
 			books = append(books, b)
 		}
 	}
-	if err := w.s.Freeze(minutesOf(rows), books, w.window, m); err != nil {
-		w.counts["freeze failed"]++
+	if err := w.s.Flush(minutesOf(rows), books, w.window, m); err != nil {
+		w.counts["flush failed"]++
 		return
 	}
-	w.counts["freeze"]++
+	w.counts["flush"]++
 	w.rows, w.books, w.window, w.before = later, stay, storage.Window{}, m.Before
 	if m.Before == storage.All {
 		w.before = 0
 	} else if len(later) > 0 && len(rows) > 0 {
-		w.counts["freeze of some minutes"]++
+		w.counts["flush of some minutes"]++
 	}
 }
 
@@ -803,15 +803,15 @@ func (w *world) ship() {
 	}
 }
 
-func (w *world) merge() {
+func (w *world) compact() {
 	runs := len(w.s.queue)
 	if w.rng.IntN(4) == 0 {
 		w.unread(20)
 	}
-	err := w.s.Merge(w.t.Context())
+	err := w.s.Compact(w.t.Context())
 	w.disk.Unread = nil
 	if err == nil && len(w.s.queue) < runs {
-		w.counts["merge"]++
+		w.counts["compact"]++
 	}
 }
 
@@ -820,7 +820,7 @@ func (w *world) merge() {
 func (w *world) end() {
 	w.disk.Kill()
 	w.reopen(true)
-	w.freeze(true)
+	w.flush(true)
 	w.storeAll()
 	w.checkSums("at the end")
 	if len(w.s.queue) > 0 || len(w.rows) > 0 {

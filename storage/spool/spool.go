@@ -1,10 +1,27 @@
-// Package spool keeps what the collector accepted on disk until a store has it.
+// Package spool keeps what the collector accepted on disk until a store has it. It is
+// the line behind a cut:
 //
-// A seal, all that one cut brought, is one record in a preallocated log and
-// durable when Seal returns. Later the rows of many seals are frozen together:
-// written to an immutable segment file as numbered blocks, which go to the store
-// one after the other. FORMAT.md draws the files and says in which order they
-// are written.
+//	cut ─► seal ─► log ─► flush ─► segment ─► block ─► store
+//
+// and owns both of its files: the log (package wal) and segments (package segment), in
+// a place (package place). FORMAT.md draws them and says in which order they are
+// written. The words, and there are no others:
+//
+//   - A seal is all that one cut brought: rows, books, and the sources that moved. It is
+//     an entry of the log, has the next number, and is durable when Seal says so. One
+//     that cannot be written is pending, until Retry has written it.
+//   - The log's snapshots, stamps and marks say what else a start must know: all
+//     sources, the total of events sent to each stream, and what is applied.
+//   - A flush writes rows, of many seals added up, to a segment. Applied is what of the
+//     log is in segments; a log file goes when all of it is.
+//   - A segment's blocks have numbers that never come back. They wait in the queue, in
+//     their order, until they are stored; one that the store will not take is parked.
+//   - A segment is tried when the store may have seen a block of it. Others are
+//     compacted, many into one, while the store is away.
+//   - Whatever nothing needs any more is tidied away; what is damaged is set aside.
+//   - A place is claimed by a daemon, and vacant when it holds nothing. Its block numbers
+//     are unchecked until the store was asked for the last one that it knows; its blocks
+//     go to one shard of the store.
 package spool
 
 import (
@@ -41,7 +58,7 @@ type Options struct {
 	LockWait time.Duration // how long to wait for another process that has the directory
 
 	blockRows int           // rows of a block; tests make it small
-	mergeAt   int           // segments of one class that are merged; tests make it small
+	compactAt int           // segments of one class that are compacted; tests make it small
 	nonce     func() uint64 // of a log file; tests know it
 }
 
@@ -57,7 +74,7 @@ type (
 )
 
 // Recovered is what Open found. Rows and Books are those of the seals that are
-// in no segment: they are to be frozen, with all that comes, as any others. Sources
+// in no segment: they are to be flushed, with all that comes, as any others. Sources
 // holds all live sources, in no order.
 type Recovered struct {
 	Sources  []Source
@@ -117,7 +134,7 @@ type Spool struct {
 	applied  segment.Applied // in segments whose names are durable, or that are stored
 	durable  marks           // the largest marks of durable records
 	waiting  []sealRows      // seals with rows above through
-	held     bool            // there is a pending seal: no room
+	blocked  bool            // there is a pending seal: no room
 	snapshot int64           // bytes of a snapshot
 	left     int64           // bytes that seals may still take in the log that is written
 
@@ -148,7 +165,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	if err := s.files.MakeDir(o.Dir); err != nil {
 		return nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
-	lock, err := s.takeLock()
+	lock, err := s.lockPlace()
 	if errors.Is(err, vfs.ErrLocked) {
 		return nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own", o.Dir)
 	}
@@ -195,8 +212,8 @@ func (o *Options) fill() {
 	if o.nonce == nil {
 		o.nonce = rand.Uint64
 	}
-	if o.mergeAt == 0 {
-		o.mergeAt = 8
+	if o.compactAt == 0 {
+		o.compactAt = 8
 	}
 }
 
@@ -210,7 +227,7 @@ func (s *Spool) Collector() uint64 { return s.collector }
 func (s *Spool) ID() uint64 { return max(s.root&(1<<48-1), 1) }
 
 // LastNumber is the last block number given, 0 for none. Numbers have gaps:
-// merged segments get new ones.
+// compacted segments get new ones.
 func (s *Spool) LastNumber() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -243,7 +260,7 @@ func (s *Spool) CheckStore(last uint64) error {
 // Dir is the directory, which Claim may have chosen.
 func (s *Spool) Dir() string { return s.o.Dir }
 
-// Blocks is how many blocks are frozen and not stored, parked ones included.
+// Blocks is how many blocks are flushed and not stored, parked ones included.
 func (s *Spool) Blocks() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,7 +290,7 @@ func (s *Spool) Sources() []Source {
 
 // Close lets go of the directory. What it holds stays for the next Open. The
 // error says that a seal is pending, which is then not in it. No other call may
-// follow, and Merge must have returned.
+// follow, and Compact must have returned.
 func (s *Spool) Close() error {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()

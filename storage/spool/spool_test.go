@@ -74,7 +74,7 @@ func testSeal(content uint64) *Seal {
 }
 
 // On the operating system's own files: what was sealed comes back, what was
-// frozen comes as blocks, what was stored is gone.
+// flushed comes as blocks, what was stored is gone.
 func TestCycle(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir = t.TempDir() + "/a/b"
@@ -125,17 +125,17 @@ func TestCycle(t *testing.T) {
 			t.Errorf("source is %+v", source)
 		}
 	}
-	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, 6); err == nil {
-		t.Error("a seal that is not there was frozen")
+	if err := flushRows(s, rowsOf(r), r.Books, r.Window, 6); err == nil {
+		t.Error("a seal that is not there was flushed")
 	}
-	if err := freezeRows(s, rowsOf(r), r.Books, r.Window, 5); err != nil {
+	if err := flushRows(s, rowsOf(r), r.Books, r.Window, 5); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, &Seal{Sources: []Source{{ID: 9}}, Forgotten: []uint64{1, 2}})
 	_ = s.Close()
 	s, r = mustOpen(t, o)
 	if r.Seals != 1 || len(rowsOf(r)) != 0 || r.Segments != 1 || len(r.Sources) != 4 || s.LastNumber() != 1 {
-		t.Fatalf("after a freeze: recovered %+v, last number %d", r, s.LastNumber())
+		t.Fatalf("after a flush: recovered %+v, last number %d", r, s.LastNumber())
 	}
 	b, ok, err := s.Oldest()
 	if err != nil || !ok {
@@ -156,7 +156,7 @@ func TestCycle(t *testing.T) {
 	}
 	_ = s.Close()
 	s, r = mustOpen(t, o)
-	if r.Seals != 0 || r.Last != 6 || r.Segments != 0 || s.LastNumber() != 1 { // the last seal brought nothing to freeze
+	if r.Seals != 0 || r.Last != 6 || r.Segments != 0 || s.LastNumber() != 1 { // the last seal brought nothing to flush
 		t.Errorf("after storing: recovered %+v, last number %d", r, s.LastNumber())
 	}
 	_ = s.Close()
@@ -178,7 +178,7 @@ func TestCheckStore(t *testing.T) {
 	o := testOptions(vfstest.New(1))
 	s, _ := mustOpen(t, o)
 	mustSeal(t, s, testSeal(1))
-	if err := freezeRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
+	if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{}, 1); err != nil {
 		t.Fatal(err)
 	}
 	// Block 1 was given by this process and has been stored by none.

@@ -21,8 +21,8 @@ func (t *totals) set(stream uint16, sent uint64) {
 	t.of[stream] = sent
 }
 
-// take sets those that are encoded in b.
-func (t *totals) take(b []byte) {
+// read sets those that are encoded in b.
+func (t *totals) read(b []byte) {
 	for ; len(b) > 0; b = b[totalSize:] {
 		t.set(le.Uint16(b), le.Uint64(b[2:]))
 	}
@@ -50,8 +50,8 @@ func (r *recovery) excess(stream uint16, sent uint64) {
 	}
 }
 
-// damaged books events of seals that are missing. What is frozen is not missing.
-// Where of several seals in a row some are frozen, what these brought is counted
+// damaged books events of seals that are missing. What is flushed is not missing.
+// Where of several seals in a row some are flushed, what these brought is counted
 // again: nobody knows how much that was, and none of it is to go unsaid.
 func (r *recovery) damaged(stream uint16, events uint64) {
 	if events == 0 || r.missing.seal <= r.s.applied.Through {
@@ -72,7 +72,7 @@ func (r *recovery) known(body *sealBody) {
 			r.excess(le.Uint16(i), le.Uint64(i[2:])-min(books[b].Sent, le.Uint64(i[2:])))
 		}
 	}
-	s.sent.take(body.sent)
+	s.sent.read(body.sent)
 	r.missing.unknown = body.all - min(body.all, s.sent.all)
 }
 

@@ -12,9 +12,9 @@ import (
 )
 
 // Whatever seals of the log are damaged, the books of what a start recovers and of
-// what was frozen before say all that was sealed, and of it as damaged exactly
+// what was flushed before say all that was sealed, and of it as damaged exactly
 // what the damaged seals had brought; also when the process is killed again, and
-// only until it is frozen.
+// only until it is flushed.
 func TestBooksSayWhatDamageTook(t *testing.T) {
 	unknown, exact := 0, 0
 	for seed := range uint64(300) {
@@ -24,7 +24,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 		o.LogSize = int64(1+rng.IntN(4)) << 11 // some seeds have several logs
 		o.SizeMax = 1 << 30
 		s, _ := mustOpen(t, o)
-		frozen := map[uint16]uint64{}
+		flushed := map[uint16]uint64{}
 		sealed := map[uint16]uint64{}
 		var books []storage.Book
 		through := uint64(0)
@@ -33,11 +33,11 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 		newest := uint64(0)
 		for range 4 + rng.IntN(20) {
 			if rng.IntN(6) == 0 {
-				if err := freezeRows(s, nil, books, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
+				if err := flushRows(s, nil, books, storage.Window{Start: 1, End: 2}, s.sealed); err != nil {
 					t.Fatal(err)
 				}
 				for _, b := range books {
-					frozen[b.Stream] += b.Sent
+					flushed[b.Stream] += b.Sent
 				}
 				books, through = nil, s.sealed
 			}
@@ -80,7 +80,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 		m.Kill()
 		for life := range 2 {
 			s, r := mustOpen(t, o2(o))
-			got, damaged := maps.Clone(frozen), map[uint16]uint64{}
+			got, damaged := maps.Clone(flushed), map[uint16]uint64{}
 			var all, sum uint64
 			for _, b := range r.Books {
 				got[b.Stream] += b.Sent
@@ -109,14 +109,14 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 				exact++
 			}
 			if life == 1 {
-				if err := freezeRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
+				if err := flushRows(s, rowsOf(r), r.Books, r.Window, r.Last); err != nil {
 					t.Fatal(err)
 				}
 			}
 			m.Kill()
 		}
 		if _, r := mustOpen(t, o2(o)); r.Damaged > 0 || len(r.Books) > 0 {
-			t.Errorf("seed %d: after all is frozen, recovered %+v", seed, r)
+			t.Errorf("seed %d: after all is flushed, recovered %+v", seed, r)
 		}
 		if t.Failed() {
 			return

@@ -21,7 +21,7 @@ func TestOlderCopyIsRefusedAfterBlocks(t *testing.T) {
 			seal := &Seal{Rows: []storage.Row{{Minute: 60, Content: 1, Opens: 1}}, Window: storage.Window{Start: 1, End: 2}}
 			n, err := sealOne(s, seal)
 			if err == nil {
-				err = freezeRows(s, seal.Rows, nil, seal.Window, n)
+				err = flushRows(s, seal.Rows, nil, seal.Window, n)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +49,7 @@ func TestBlocksOfAnOutagePass(t *testing.T) {
 		seal := &Seal{Rows: []storage.Row{{Minute: 60, Content: 1, Opens: 1}}, Window: storage.Window{Start: 1, End: 2}}
 		n, err := sealOne(s, seal)
 		if err == nil {
-			err = freezeRows(s, seal.Rows, nil, seal.Window, n)
+			err = flushRows(s, seal.Rows, nil, seal.Window, n)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -19,13 +19,13 @@ import (
 )
 
 // everyFile is a spool in which each kind of file stands, in the middle of its
-// life: two logs, a segment that was merged, and all small files.
+// life: two logs, a segment that was compacted, and all small files.
 func everyFile(t *testing.T) (*vfstest.Disk, Options) {
 	t.Helper()
 	m := vfstest.New(1)
 	m.Put(collectorName, twoNumbers(collectorName, 0xa7, 1)) // the first file that was born there
 	o := testOptions(m)
-	o.LogSize, o.SizeMax, o.mergeAt = 4<<10, 1<<20, 2
+	o.LogSize, o.SizeMax, o.compactAt = 4<<10, 1<<20, 2
 	o.Clock = func() time.Time { return time.UnixMilli(1728000000000) }
 	nonce := uint64(0)
 	o.nonce = func() uint64 { nonce++; return 0x1234 * nonce }
@@ -35,17 +35,17 @@ func everyFile(t *testing.T) (*vfstest.Disk, Options) {
 	}
 	for n := range uint64(2) {
 		mustSeal(t, s, testSeal(n+1))
-		if err := freezeRows(s, []storage.Row{row(n + 1)}, testSeal(n+1).Books, testSeal(n+1).Window, n+1); err != nil {
+		if err := flushRows(s, []storage.Row{row(n + 1)}, testSeal(n+1).Books, testSeal(n+1).Window, n+1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m.Fault = func(o vfstest.Op) error { // the merged segments stay, and so does their mention
+	m.Fault = func(o vfstest.Op) error { // the compacted segments stay, and so does their mention
 		if o.What == "remove" {
 			return vfstest.ErrFault
 		}
 		return nil
 	}
-	if err := s.Merge(t.Context()); err != nil {
+	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Forgotten: []uint64{2}})

@@ -12,16 +12,16 @@ import (
 
 // reader reads the records of one file, whatever is in it.
 type reader struct {
-	f       vfs.File
-	nonce   uint64
-	limit   int64 // nothing behind it is read
-	exact   bool  // the records are known to end at limit: what is missing before it is damage
-	at      int64
-	bad     int64 // bytes that are no record, since the last one that was
-	damaged bool  // there was a record behind such bytes, or limit was not reached
-	err     error // a read failed: it is not known what else there is
-	header  recordHeader
-	window  []byte // of the search for the next record
+	f        vfs.File
+	nonce    uint64
+	limit    int64 // nothing behind it is read
+	exact    bool  // the records are known to end at limit: what is missing before it is damage
+	at       int64
+	bad      int64 // bytes that are no record, since the last one that was
+	damaged  bool  // there was a record behind such bytes, or limit was not reached
+	err      error // a read failed: it is not known what else there is
+	header   recordHeader
+	searched []byte // of the search for the next record
 }
 
 const searchSize = 256 << 10
@@ -79,12 +79,12 @@ func (r *reader) accept(b []byte, at int64) bool {
 // search looks for a header behind from, where there is none, and counts what
 // is not zero on the way as bad.
 func (r *reader) search(from int64) (int64, bool) {
-	if r.window == nil {
-		r.window = make([]byte, max(0, min(searchSize, r.limit-from)))
+	if r.searched == nil {
+		r.searched = make([]byte, max(0, min(searchSize, r.limit-from)))
 	}
 	lastUsed := int64(-1)
 	for at := from; at+HeaderSize <= r.limit; {
-		b := r.window[:min(int64(len(r.window)), r.limit-at)]
+		b := r.searched[:min(int64(len(r.searched)), r.limit-at)]
 		if err := r.read(b, at); err != nil {
 			r.damaged = true
 			return 0, false

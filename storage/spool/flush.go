@@ -10,12 +10,12 @@ import (
 	"github.com/lectern/lectern/storage/vfs"
 )
 
-// Freeze writes rows as numbered blocks, of one day and at most
+// Flush writes rows as numbered blocks, of one day and at most
 // storage.BlockRowsMax rows each, which wait for the store from then on. Together
-// with books and w they are what the mark says and no earlier Freeze had. With an
-// error nothing was frozen. The rows stay the caller's. Without rows and books no
+// with books and w they are what the mark says and no earlier Flush had. With an
+// error nothing was flushed. The rows stay the caller's. Without rows and books no
 // block is made.
-func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Window, m storage.Mark) error {
+func (s *Spool) Flush(rows *storage.Minutes, books []storage.Book, w storage.Window, m storage.Mark) error {
 	if err := s.checkMark(m); err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Wi
 		}
 	}
 	if rows.Len() == 0 && len(books) == 0 {
-		if err := s.freezeNothing(m); err != nil {
+		if err := s.flushNothing(m); err != nil {
 			return err
 		}
 		s.tidy()
@@ -36,7 +36,7 @@ func (s *Spool) Freeze(rows *storage.Minutes, books []storage.Book, w storage.Wi
 		err = o.publish(rows.Each(o.Row), w, func() segment.Applied { return s.after(m) }, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("spool: freeze %d rows of the seals up to %d: %w", rows.Len(), m.Through, err)
+		return fmt.Errorf("spool: flush %d rows of the seals up to %d: %w", rows.Len(), m.Through, err)
 	}
 	s.tidy()
 	s.token()
@@ -53,7 +53,7 @@ func (s *Spool) segmentSize(rows int) int64 {
 	return min(int64(rows)*codec.RowSizeMax, waitingBytes(s.waiting)+int64(rows)*more)
 }
 
-// checkMark says whether a mark can be frozen.
+// checkMark says whether a mark can be flushed.
 func (s *Spool) checkMark(m storage.Mark) error {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
@@ -61,21 +61,21 @@ func (s *Spool) checkMark(m storage.Mark) error {
 		return errClosed
 	}
 	if m.Through > s.sealed {
-		return fmt.Errorf("spool: seal %d cannot be frozen, the last one is %d", m.Through, s.sealed)
+		return fmt.Errorf("spool: seal %d cannot be flushed, the last one is %d", m.Through, s.sealed)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if parted := m.Before != storage.All && s.applied.Divides(s.applied.Part); m.Through < s.applied.Part || m.Before > math.MaxUint32 && m.Before != storage.All || parted && m.Before < uint64(s.applied.Before) {
-		return fmt.Errorf("spool: seal %d before minute %d cannot be frozen behind seal %d before minute %d", m.Through, m.Before, s.applied.Part, s.applied.Before)
+		return fmt.Errorf("spool: seal %d before minute %d cannot be flushed behind seal %d before minute %d", m.Through, m.Before, s.applied.Part, s.applied.Before)
 	}
 	return nil
 }
 
-// freezeNothing notes that nothing is to be stored of what a mark says.
-func (s *Spool) freezeNothing(m storage.Mark) error {
+// flushNothing notes that nothing is to be stored of what a mark says.
+func (s *Spool) flushNothing(m storage.Mark) error {
 	s.place.Lock()
 	defer s.place.Unlock()
-	if err := s.place.Sync(); err != nil { // what was frozen before is covered then
+	if err := s.place.Sync(); err != nil { // what was flushed before is covered then
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.mu.Lock()
@@ -87,23 +87,23 @@ func (s *Spool) freezeNothing(m storage.Mark) error {
 // segmentFile is a segment that is being written.
 type segmentFile struct {
 	*segment.Writer
-	s    *Spool
-	f    vfs.File
-	temp string
-	held int64 // bytes of the quota
+	s        *Spool
+	f        vfs.File
+	temp     string
+	reserved int64 // bytes of the place
 }
 
 // newSegment begins a segment of about that many bytes, with these books.
 func (s *Spool) newSegment(books []storage.Book, size int64) (*segmentFile, error) {
-	w := &segmentFile{s: s, held: size + segment.Overhead}
-	if err := s.place.Begin(w.held); err != nil {
+	w := &segmentFile{s: s, reserved: size + segment.Overhead}
+	if err := s.place.Begin(w.reserved); err != nil {
 		s.warn("room for a segment", err)
 	}
 	s.place.Lock()
 	defer s.place.Unlock()
 	var err error
 	if w.f, w.temp, err = s.place.Create(); err != nil {
-		s.place.Written(w.held, 0)
+		s.place.Written(w.reserved, 0)
 		return nil, err
 	}
 	w.Writer = segment.NewWriter(w.f, books, s.o.blockRows, size)
@@ -112,12 +112,12 @@ func (s *Spool) newSegment(books []storage.Book, size int64) (*segmentFile, erro
 
 // publish ends the segment, or gives it up where failed is not nil: it numbers the
 // blocks and gives the file its name. covers is asked, with mu held, what segments
-// cover with this one. The merged segments are not in the list afterwards.
-func (w *segmentFile) publish(failed error, window storage.Window, covers func() segment.Applied, merged []*queued) error {
-	err := w.finish(failed, window, covers, merged)
+// cover with this one. The compacted segments are not in the list afterwards.
+func (w *segmentFile) publish(failed error, window storage.Window, covers func() segment.Applied, compacted []*queued) error {
+	err := w.finish(failed, window, covers, compacted)
 	_ = w.f.Close() // Sync said what there is to say
 	if err != nil {
-		w.s.place.Written(w.held, 0)
+		w.s.place.Written(w.reserved, 0)
 		w.s.place.Discard(w.temp)
 		if err := w.s.place.Settle(); err != nil {
 			w.s.warn("room on the disk is not reserved", err)
@@ -126,7 +126,7 @@ func (w *segmentFile) publish(failed error, window storage.Window, covers func()
 	return err
 }
 
-func (w *segmentFile) finish(failed error, window storage.Window, covers func() segment.Applied, merged []*queued) error {
+func (w *segmentFile) finish(failed error, window storage.Window, covers func() segment.Applied, compacted []*queued) error {
 	if failed != nil {
 		return failed
 	}
@@ -143,8 +143,8 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 	s.mu.Lock()
 	first, all := s.last+1, covers()
 	s.mu.Unlock()
-	names := make([]segment.Name, len(merged))
-	for i, m := range merged {
+	names := make([]segment.Name, len(compacted))
+	for i, m := range compacted {
 		names[i] = m.Name
 	}
 	written, err := w.Name(segment.Header{
@@ -155,17 +155,17 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 		return err
 	}
 	r := newQueued(written)
-	for i, m := range merged {
+	for i, m := range compacted {
 		r.replaced[i].size = m.Size
 	}
 	if err := s.place.Publish(w.temp, r.Name.String()); err != nil {
 		return err
 	}
 	// As long as nobody else knows the segment: it may be stored and gone at once.
-	s.place.Written(w.held, r.Size)
+	s.place.Written(w.reserved, r.Size)
 	s.mu.Lock()
 	s.last = r.Name.Last
-	for _, m := range merged {
+	for _, m := range compacted {
 		s.drop(m)
 	}
 	s.queue = append(s.queue, r)

@@ -12,8 +12,8 @@ import (
 	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
-// freezeOne seals and freezes rows with n keys, one event each.
-func freezeOne(t *testing.T, s *Spool, n int) {
+// flushOne seals and flushes rows with n keys, one event each.
+func flushOne(t *testing.T, s *Spool, n int) {
 	t.Helper()
 	rows := make([]storage.Row, n)
 	for i := range rows {
@@ -21,7 +21,7 @@ func freezeOne(t *testing.T, s *Spool, n int) {
 	}
 	book := []storage.Book{{Stream: 1, Sent: uint64(n)}}
 	number := mustSeal(t, s, &Seal{Rows: rows, Books: book})
-	if err := freezeRows(s, rows, book, storage.Window{Start: int64(number), End: int64(number) + 1}, number); err != nil {
+	if err := flushRows(s, rows, book, storage.Window{Start: int64(number), End: int64(number) + 1}, number); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -57,11 +57,11 @@ func TestMergeKeepsDiskByKeys(t *testing.T) {
 	o := testOptions(m)
 	o.LogSize = 64 << 10
 	s, _ := mustOpen(t, o)
-	freezeOne(t, s, 100)
+	flushOne(t, s, 100)
 	one := s.queue[0].Size
 	for range 500 {
-		freezeOne(t, s, 100)
-		if err := s.Merge(t.Context()); err != nil {
+		flushOne(t, s, 100)
+		if err := s.Compact(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,38 +84,38 @@ func TestTriedRunsAreNotMerged(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
-		freezeOne(t, s, 1)
+		flushOne(t, s, 1)
 	}
 	b, _, err := s.Oldest()
 	if err != nil || b.Number != 1 {
 		t.Fatal(b, err)
 	}
-	if err := s.Merge(t.Context()); err != nil {
+	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.queue) != 8 {
-		t.Errorf("%d segments after a merge of seven", len(s.queue))
+		t.Errorf("%d segments after seven", len(s.queue))
 	}
 	m.Kill()
 	s, _ = mustOpen(t, testOptions(m))
-	if err := s.Merge(t.Context()); err != nil {
+	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.queue) != 8 {
-		t.Errorf("recovered segments were merged: %d are left", len(s.queue))
+		t.Errorf("recovered segments were compacted: %d are left", len(s.queue))
 	}
 }
 
-// A merged segment has seals that a durable record covers already, and numbers that
+// A compacted segment has seals that a durable record covers already, and numbers that
 // none knows yet: it must not go before one does.
 func TestMergedNumbersAreRemembered(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
-		freezeOne(t, s, 1)
+		flushOne(t, s, 1)
 	}
-	mustSeal(t, s, testSeal(1)) // says all that was frozen
-	if err := s.Merge(t.Context()); err != nil {
+	mustSeal(t, s, testSeal(1)) // says all that was flushed
+	if err := s.Compact(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b, _, err := s.Oldest()
@@ -135,13 +135,13 @@ func TestMergedNumbersAreRemembered(t *testing.T) {
 	}
 }
 
-// A process that ends between a merge and the removal of what was merged leaves
-// both: the next one ships the merged segment alone.
+// A process that ends between a compaction and the removal of what was compacted leaves
+// both: the next one ships the compacted segment alone.
 func TestMergedRunsThatStay(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
-		freezeOne(t, s, 1)
+		flushOne(t, s, 1)
 	}
 	noRemoval := func(o vfstest.Op) error {
 		if o.What == "remove" && o.Name != "reserve" {
@@ -150,15 +150,15 @@ func TestMergedRunsThatStay(t *testing.T) {
 		return nil
 	}
 	m.Fault = noRemoval
-	_ = s.Merge(t.Context())
+	_ = s.Compact(t.Context())
 	if n := len(m.Names("segment-")); n != 9 {
-		t.Fatalf("%d segment files after the merge", n)
+		t.Fatalf("%d segment files after the compaction", n)
 	}
 	m.Kill()
 	m.Fault = noRemoval
 	s, _ = mustOpen(t, testOptions(m))
 	if b, ok, err := s.Oldest(); ok || err != nil {
-		t.Errorf("block %d is shipped while the merged segments are there too, %v", b.Number, err)
+		t.Errorf("block %d is shipped while the compacted segments are there too, %v", b.Number, err)
 	}
 	m.Fault = nil
 	s.tidy()
@@ -175,26 +175,26 @@ func TestMergeEndsWithContext(t *testing.T) {
 	m := vfstest.New(1)
 	s, _ := mustOpen(t, testOptions(m))
 	for range 8 {
-		freezeOne(t, s, 3)
+		flushOne(t, s, 3)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Merge(ctx); err != nil {
+	if err := s.Compact(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if b, ok, err := s.Oldest(); !ok || err != nil || b.Number != 1 {
-		t.Errorf("after a merge that was given up: %v %v %v", b, ok, err)
+		t.Errorf("after a compaction that was given up: %v %v %v", b, ok, err)
 	}
 	if names := m.Names("1"); len(names) > 0 {
 		t.Errorf("%v are left", names)
 	}
 }
 
-// One goroutine seals, one freezes, one ships, one merges; all is stored once.
+// One goroutine seals, one flushes, one ships, one compacts; all is stored once.
 func TestConcurrent(t *testing.T) {
 	o := testOptions(vfstest.New(1))
 	o.SizeMax = 1 << 30
-	o.mergeAt = 3
+	o.compactAt = 3
 	s, _ := mustOpen(t, o)
 	const seals = 2000
 	type cut struct {
@@ -215,11 +215,11 @@ func TestConcurrent(t *testing.T) {
 			cuts <- cut{n, rows}
 		}
 	})
-	frozen := make(chan struct{})
+	flushed := make(chan struct{})
 	group.Go(func() {
-		defer close(frozen)
+		defer close(flushed)
 		for c := range cuts {
-			if err := freezeRows(s, c.rows, nil, storage.Window{Start: 1, End: 2}, c.number); err != nil {
+			if err := flushRows(s, c.rows, nil, storage.Window{Start: 1, End: 2}, c.number); err != nil {
 				t.Error(err)
 				return
 			}
@@ -229,11 +229,11 @@ func TestConcurrent(t *testing.T) {
 	defer cancel()
 	group.Go(func() {
 		for {
-			if err := s.Merge(ctx); err != nil {
+			if err := s.Compact(ctx); err != nil {
 				t.Error(err)
 			}
 			select {
-			case <-frozen:
+			case <-flushed:
 				return
 			case <-s.Wait():
 			}
@@ -241,7 +241,7 @@ func TestConcurrent(t *testing.T) {
 	})
 	stored := map[uint64]uint64{}
 	group.Go(func() {
-		<-frozen // the store was away
+		<-flushed // the store was away
 		for ctx.Err() == nil {
 			b, ok, err := s.Oldest()
 			if err != nil {
@@ -279,7 +279,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// What a seal and a freeze allocate is the path that is looked for, for the system
+// What a seal and a flush allocate is the path that is looked for, for the system
 // call.
 func TestSealAllocatesPathsAlone(t *testing.T) {
 	o := testOptions(nil)
@@ -292,7 +292,7 @@ func TestSealAllocatesPathsAlone(t *testing.T) {
 		if err := s.Seal(seal, nothing); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Freeze(none, nil, storage.Window{}, storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
+		if err := s.Flush(none, nil, storage.Window{}, storage.Mark{Through: s.sealed, Before: storage.All}); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 2 {
