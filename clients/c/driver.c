@@ -2,6 +2,13 @@
 #define LECTERN_IMPLEMENTATION
 #include "lectern.h"
 
+#ifdef WITH_OPENSSL
+#include "lectern_openssl.h"
+#define SEALED ",sealed"
+#else
+#define SEALED ""
+#endif
+
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <sys/wait.h>
@@ -49,6 +56,16 @@ static uint64_t value(char **words, int n, const char *key, uint64_t otherwise) 
 	return otherwise;
 }
 
+/* text is that of a key=value word, or null. */
+static const char *text(char **words, int n, const char *key) {
+	int i;
+	for (i = 0; i < n; i++) {
+		size_t size = strlen(key);
+		if (strncmp(words[i], key, size) == 0 && words[i][size] == '=') return words[i] + size + 1;
+	}
+	return NULL;
+}
+
 static const char *dial(char **words, int n) {
 	lectern_options o;
 	char *port = strchr(words[2], ':');
@@ -63,6 +80,11 @@ static const char *dial(char **words, int n) {
 	o.socket_age_ms = (uint32_t)value(words, n, "age", 0);
 	o.frame_size = (uint32_t)value(words, n, "frame", 0);
 	o.buffer_size = (uint32_t)value(words, n, "buffer", 0);
+	o.key = text(words, n, "key");
+	o.audience = text(words, n, "audience");
+#ifdef WITH_OPENSSL
+	o.seal = lectern_openssl();
+#endif
 	o.hooks.now = now, o.hooks.resolve = resolve, o.hooks.send = send_;
 	lectern_free(l);
 	l = lectern_dial(&o);
@@ -121,7 +143,7 @@ static void quiet(void) {
 
 static void answer(char **words, int n, char *said) {
 	const char *is = "error no such command";
-	if (strcmp(words[0], "hello") == 0) is = "ok client=c/1 has=udp,tcp,fork,resolve,jam";
+	if (strcmp(words[0], "hello") == 0) is = "ok client=c/1 has=udp,tcp,fork,resolve,jam" SEALED;
 	else if (strcmp(words[0], "resolve") == 0) {
 		strcpy(host_name, words[1]), strcpy(host_address, words[2]);
 		is = "ok";
@@ -137,6 +159,7 @@ static void answer(char **words, int n, char *said) {
 	else if (strcmp(words[0], "exit") == 0) _exit(0);
 	else if (!l) is = "no closed";
 	else if (strcmp(words[0], "flush") == 0) is = lectern_flush(l) == LECTERN_OK ? "ok" : "no closed";
+	else if (strcmp(words[0], "key") == 0) is = lectern_key(l, words[1]) == LECTERN_OK ? "ok" : "no invalid";
 	else if (strcmp(words[0], "close") == 0) lectern_end(l, (uint32_t)atol(words[1])), is = "ok";
 	quiet();
 	if (l && strcmp(words[0], "stats") == 0) {

@@ -79,6 +79,17 @@ typedef struct lectern_hooks {
 	long (*send)(void *context, int fd, const void *datagram, size_t size);
 } lectern_hooks;
 
+/* What seals frames, so that a collector knows that they are from here, and over TCP this side that
+ * the answers are the collector's: C's standard library has neither AES nor HMAC, and this header
+ * has none of its own. lectern_openssl.h has both by OpenSSL. */
+typedef struct lectern_seal {
+	void *context;
+	/* HMAC-SHA256 of a message. */
+	void (*hmac)(void *context, const uint8_t key[32], const void *message, size_t size, uint8_t mac[32]);
+	/* The tag of AES-128-GCM without a plaintext: its nonce has 24 bytes. */
+	void (*gmac)(void *context, const uint8_t key[16], const uint8_t nonce[24], const void *data, size_t size, uint8_t tag[16]);
+} lectern_seal;
+
 /* Options of an emitter. Every zero stands for its default. */
 typedef struct lectern_options {
 	const char *host;       /* name or address; "127.0.0.1" */
@@ -90,6 +101,9 @@ typedef struct lectern_options {
 	uint32_t socket_age_ms; /* after which a socket that had events is replaced, over UDP: 300000; 1000 at least */
 	uint32_t frame_size;    /* largest, over TCP: 32768; 65 to 65535 */
 	uint32_t buffer_size;   /* of frames kept over TCP: 16 MiB; four frames at least */
+	const char *key;        /* "EPOCH:SECRET", what a key file holds: seals what is sent. Null: nothing is sealed */
+	const char *audience;   /* the collector's, or its cluster's: with a key */
+	const lectern_seal *seal; /* with a key; it outlives the emitter */
 	lectern_hooks hooks;
 } lectern_options;
 
@@ -127,6 +141,10 @@ int lectern_add_event(lectern *l, const lectern_event *e);
 
 /* lectern_flush sends what waits for others. */
 int lectern_flush(lectern *l);
+
+/* lectern_key has what follows sealed by another key: over TCP by a new connection, when what is in
+ * flight is acknowledged. */
+int lectern_key(lectern *l, const char *key);
 
 /* lectern_poll does what is due: it sends what is old enough, beats, renews,
  * reconnects, reads answers. It returns in how many milliseconds it wants to be called
@@ -186,6 +204,7 @@ extern "C" {
 #endif
 
 #define LECTERN_I_HEADER 40u
+#define LECTERN_I_TAG 16u
 #define LECTERN_I_EVENT 25u           /* the longest event */
 #define LECTERN_I_WIDE 32u            /* room behind a frame, for fields stored eight bytes wide */
 #define LECTERN_I_AT_MAX 0xFFFFFFu
@@ -225,6 +244,15 @@ struct lectern {
 	pid_t pid;
 	uint64_t random; /* of what need not be secret */
 
+	/* Sealing; without a key all of it is zero. */
+	int sealed;
+	uint8_t secret[32], epoch, frame_key[16];
+	size_t audience_size;
+	char audience[64];
+	uint64_t last_beat;
+	/* Of a session. */
+	uint8_t session_epoch, up_key[16], down_key[32], randoms[32], has_keys, rekeyed;
+
 	/* The numbering. */
 	uint64_t source, sequence, position;
 
@@ -253,7 +281,7 @@ struct lectern {
 	uint64_t last_due;
 
 	/* TCP: a ring of frames, from head to tail; cursor is the next to send. */
-	uint8_t *ring;
+	uint8_t *ring, *outgoing; /* outgoing: a sealed frame */
 	size_t ring_size, head, tail, cursor;
 	size_t frames, ahead; /* in the ring; of them from the cursor on */
 	uint32_t skipped_frames, skipped_events; /* behind the newest */
@@ -270,7 +298,8 @@ struct lectern {
 	int sending;    /* the frame at the cursor is in flight already */
 	uint8_t answer[LECTERN_I_ANSWER];
 	size_t answered;
-	uint8_t hello[LECTERN_I_HEADER];
+	uint8_t hello[LECTERN_I_HEADER + 16 + LECTERN_I_TAG];
+	size_t hello_size;
 };
 
 /* --- bytes --- */
@@ -353,18 +382,18 @@ static uint64_t lectern_i_clock(const lectern *l, int monotonic) {
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* lectern_i_draw draws a number from the kernel: after a fork it is another. */
-static int lectern_i_draw(uint64_t *v) {
+/* lectern_i_draw draws bytes from the kernel: after a fork they are others. */
+static int lectern_i_draw(void *to, size_t size) {
 	size_t had = 0;
 	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 	if (fd < 0) return -1;
-	while (had < sizeof *v) {
-		ssize_t n = read(fd, (uint8_t *)v + had, sizeof *v - had);
+	while (had < size) {
+		ssize_t n = read(fd, (uint8_t *)to + had, size - had);
 		if (n > 0) had += (size_t)n;
 		else if (n == 0 || errno != EINTR) break;
 	}
 	close(fd);
-	return had == sizeof *v ? 0 : -1;
+	return had == size ? 0 : -1;
 }
 
 static uint64_t lectern_i_random(lectern *l) {
@@ -414,6 +443,85 @@ static int lectern_i_socket(lectern *l) {
 		return -1;
 	}
 	return fd;
+}
+
+/* --- sealing --- */
+
+static uint32_t lectern_i_tag(const lectern *l) { return l->sealed ? LECTERN_I_TAG : 0; }
+
+/* lectern_i_derive makes a key: what it is for, and of a session its source and both randoms. */
+static void lectern_i_derive(const lectern *l, uint8_t label, uint8_t epoch, int session, uint8_t key[32]) {
+	uint8_t message[4 + 8 + 32 + 64 + 8];
+	size_t size = 4;
+	message[0] = label, message[1] = epoch;
+	message[2] = (uint8_t)l->o.stream, message[3] = (uint8_t)(l->o.stream >> 8);
+	if (session) {
+		lectern_i_put(message + 4, l->source);
+		memcpy(message + 12, l->randoms, 32);
+		size += 40;
+	}
+	memcpy(message + size, l->audience, l->audience_size);
+	l->o.seal->hmac(l->o.seal->context, l->secret, message, size + l->audience_size, key);
+}
+
+/* lectern_i_mark sets the flags and the size of a frame that gets a tag. */
+static void lectern_i_mark(uint8_t *b, uint32_t size, uint8_t epoch) {
+	b[3] = (uint8_t)(b[3] | 1 | epoch << 2);
+	b[4] = (uint8_t)(size + LECTERN_I_TAG), b[5] = (uint8_t)((size + LECTERN_I_TAG) >> 8);
+}
+
+/* lectern_i_seal puts the tag behind a frame of events, and returns its size then. */
+static uint32_t lectern_i_seal(const lectern *l, uint8_t *b, uint32_t size, const uint8_t key[16], uint8_t epoch) {
+	lectern_i_mark(b, size, epoch);
+	l->o.seal->gmac(l->o.seal->context, key, b + 8, b, size, b + size);
+	return size + LECTERN_I_TAG;
+}
+
+/* lectern_i_key takes the text of a key, or says that it is none. */
+static int lectern_i_key(lectern *l, const char *text) {
+	uint8_t secret[32], key[32];
+	int i;
+	if (!text || strlen(text) < 66 || (text[66] && strcmp(text + 66, "\n") != 0) || text[0] < '0' || text[0] > '3' || text[1] != ':') return 0;
+	for (i = 0; i < 64; i++) {
+		const char *digits = "0123456789abcdef", *at;
+		char c = text[2 + i];
+		if (c >= 'A' && c <= 'F') c = (char)(c - 'A' + 'a');
+		if (!(at = strchr(digits, c)) || !c) return 0;
+		secret[i / 2] = (uint8_t)(i % 2 ? secret[i / 2] | (at - digits) : (at - digits) << 4);
+	}
+	memcpy(l->secret, secret, sizeof secret);
+	l->epoch = (uint8_t)(text[0] - '0');
+	lectern_i_derive(l, 1, l->epoch, 0, key);
+	memcpy(l->frame_key, key, sizeof l->frame_key);
+	return 1;
+}
+
+static int lectern_i_audience(lectern *l, const char *name) {
+	size_t i;
+	l->audience_size = name ? strlen(name) : 0;
+	if (l->audience_size < 1 || l->audience_size > 63) return 0;
+	for (i = 0; i < l->audience_size; i++) {
+		char c = name[i];
+		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-')) return 0;
+	}
+	memcpy(l->audience, name, l->audience_size);
+	return 1;
+}
+
+/* lectern_i_proved says whether the collector sealed this answer. The first ack brings the keys. */
+static int lectern_i_proved(lectern *l, const uint8_t *b, uint32_t size) {
+	uint8_t key[32], mac[32], differs = 0;
+	int i;
+	if (!l->has_keys) {
+		memcpy(l->randoms + 16, b + 56, 16);
+		lectern_i_derive(l, 3, l->session_epoch, 1, key);
+		memcpy(l->up_key, key, sizeof l->up_key);
+		lectern_i_derive(l, 4, l->session_epoch, 1, l->down_key);
+	}
+	l->o.seal->hmac(l->o.seal->context, l->down_key, b, size - LECTERN_I_TAG, mac);
+	for (i = 0; i < (int)LECTERN_I_TAG; i++) differs |= mac[i] ^ b[size - LECTERN_I_TAG + (uint32_t)i];
+	if (!differs) l->has_keys = 1;
+	return !differs;
 }
 
 /* --- packing --- */
@@ -484,7 +592,7 @@ static inline int lectern_i_pack(lectern *l, const lectern_event *e) {
 
 static int lectern_i_new_source(lectern *l) {
 	uint64_t source = 0;
-	if (lectern_i_draw(&source) != 0) return -1;
+	if (lectern_i_draw(&source, sizeof source) != 0) return -1;
 	l->source = source;
 	l->sequence = l->position = 0;
 	return 0;
@@ -523,10 +631,12 @@ static void lectern_i_number(lectern *l, uint8_t *b, uint32_t size, uint32_t cou
 }
 
 static void lectern_i_beat(lectern *l) {
-	uint8_t b[LECTERN_I_HEADER];
-	lectern_i_number(l, b, LECTERN_I_HEADER, 0, lectern_i_clock(l, 0));
-	lectern_i_send(l, l->fd, b, LECTERN_I_HEADER, 0);
-	l->last_sent = lectern_i_clock(l, 1);
+	uint8_t b[LECTERN_I_HEADER + LECTERN_I_TAG];
+	uint32_t size = LECTERN_I_HEADER;
+	lectern_i_number(l, b, size, 0, lectern_i_clock(l, 0));
+	if (l->sealed) size = lectern_i_seal(l, b, size, l->frame_key, l->epoch);
+	lectern_i_send(l, l->fd, b, size, 0);
+	l->last_sent = l->last_beat = lectern_i_clock(l, 1);
 }
 
 static void lectern_i_opening(lectern *l) {
@@ -536,9 +646,10 @@ static void lectern_i_opening(lectern *l) {
 }
 
 static void lectern_i_finish_udp(lectern *l) {
-	uint32_t count = l->count;
-	lectern_i_number(l, l->frame, l->size, count, l->oldest);
-	if (lectern_i_send(l, l->fd, l->frame, l->size, count)) l->stats.sent += count;
+	uint32_t count = l->count, size = l->size;
+	lectern_i_number(l, l->frame, size, count, l->oldest);
+	if (l->sealed) size = lectern_i_seal(l, l->frame, size, l->frame_key, l->epoch);
+	if (lectern_i_send(l, l->fd, l->frame, size, count)) l->stats.sent += count;
 	else l->stats.socket += count;
 	l->last_sent = lectern_i_clock(l, 1);
 	l->beat_wait = LECTERN_I_BEAT_MIN;
@@ -546,10 +657,12 @@ static void lectern_i_finish_udp(lectern *l) {
 
 /* lectern_i_retire says a last beat of a source whose socket was replaced. */
 static void lectern_i_retire(lectern *l, uint64_t now) {
-	uint8_t b[LECTERN_I_HEADER];
+	uint8_t b[LECTERN_I_HEADER + LECTERN_I_TAG];
 	while (l->old_fd >= 0 && now >= l->old_due) {
-		lectern_i_header(b, 1, LECTERN_I_HEADER, 0, l->o.stream, lectern_i_clock(l, 0), l->old_source, l->old_sequence++, l->old_position);
-		lectern_i_send(l, l->old_fd, b, LECTERN_I_HEADER, 0);
+		uint32_t size = LECTERN_I_HEADER;
+		lectern_i_header(b, 1, size, 0, l->o.stream, lectern_i_clock(l, 0), l->old_source, l->old_sequence++, l->old_position);
+		if (l->sealed) size = lectern_i_seal(l, b, size, l->frame_key, l->epoch);
+		lectern_i_send(l, l->old_fd, b, size, 0);
 		l->old_due = now + LECTERN_I_GAP;
 		if (++l->old_beats == LECTERN_I_BEATS) {
 			close(l->old_fd);
@@ -596,6 +709,8 @@ static void lectern_i_poll_udp(lectern *l, uint64_t now) {
 	if (l->position > 0 && now - l->born >= l->o.socket_age_ms) l->wanted = 1;
 	if (l->sequence >= LECTERN_I_RENUMBER || l->position >= LECTERN_I_RENUMBER || l->fd < 0) l->wanted = 1;
 	if (l->wanted && l->old_fd < 0 && now - l->born >= LECTERN_I_RENEW_WAIT && now - l->tried >= LECTERN_I_RENEW_WAIT) lectern_i_renew(l, now);
+	/* The time of a sealed beat opens its source at a collector that does not know it: one goes out among events, too. */
+	if (l->sealed && now - l->last_beat >= LECTERN_I_BEAT_MAX) lectern_i_beat(l);
 	if (now - l->last_sent >= l->beat_wait) {
 		uint64_t wait = 2 * l->beat_wait;
 		lectern_i_beat(l);
@@ -676,7 +791,7 @@ static void lectern_i_release_durable(lectern *l) {
 		if (l->ahead == l->frames && l->sending) break; /* it has to be written whole */
 		if (!s->refused && lectern_i_sequence_of(s) >= l->durable) break;
 		if (!s->refused) {
-			if (l->ahead < l->frames && l->state == LECTERN_I_LIVE) l->flight -= s->size;
+			if (l->ahead < l->frames && l->state == LECTERN_I_LIVE) l->flight -= s->size + lectern_i_tag(l);
 			l->stats.acked += lectern_i_count_of(s);
 			l->stats.buffered -= lectern_i_count_of(s);
 		}
@@ -826,15 +941,22 @@ static int lectern_i_hear(lectern *l, uint64_t now) {
 	while (l->answered - at >= LECTERN_I_HEADER) {
 		const uint8_t *b = l->answer + at;
 		uint32_t size = (uint32_t)lectern_i_get(b + 4, 2), type = b[2] & 15;
-		int ack = type == 3 && size == LECTERN_I_HEADER + 16 && (b[3] & ~2u) == 0;
-		int refusal = type == 4 && size > LECTERN_I_HEADER && size <= LECTERN_I_HEADER + 1 + 255 + 255 && b[3] == 0;
+		/* Before the first ack a collector has nothing to seal a refusal with: it is a hint then. */
+		uint32_t flags = l->sealed && !(type == 4 && !l->has_keys && b[3] == 0) ? 1u | (uint32_t)l->session_epoch << 2 : 0;
+		uint32_t tag = flags ? LECTERN_I_TAG : 0;
+		int ack = type == 3 && size == LECTERN_I_HEADER + 16 + (flags ? 16u : 0) + tag && (b[3] & ~2u) == flags;
+		int refusal = type == 4 && size > LECTERN_I_HEADER + tag && size <= LECTERN_I_HEADER + 1 + 255 + 255 + tag && b[3] == flags && (!flags || l->has_keys);
 		if (b[0] != 'L' || b[1] != 'E' || b[2] >> 4 != 1 || (!ack && !refusal)) {
 			lectern_i_hang_up(l, now, 0); /* that is no collector */
 			return 0;
 		}
 		if (l->answered - at < size) break;
+		if (flags && !lectern_i_proved(l, b, size)) {
+			lectern_i_hang_up(l, now, 0); /* somebody answers in the collector's place, or the key is not its */
+			return 0;
+		}
 		if (refusal) {
-			lectern_i_refusal(l, b, size, now);
+			lectern_i_refusal(l, b, size - tag, now);
 			return 0;
 		}
 		if (lectern_i_get(b + 16, 8) != l->source || lectern_i_get(b + 40, 8) > LECTERN_I_NUMBER_MAX) {
@@ -885,20 +1007,26 @@ static int lectern_i_write(lectern *l, const uint8_t *b, size_t size, uint64_t n
 
 /* lectern_i_transmit sends what the credit allows. */
 static void lectern_i_transmit(lectern *l, uint64_t now) {
-	while (l->state == LECTERN_I_LIVE && l->ahead > 0) {
+	while (l->state == LECTERN_I_LIVE && l->ahead > 0 && (!l->rekeyed || l->sending)) {
 		lectern_i_slot *s = lectern_i_slot_at(l, &l->cursor);
 		uint64_t sequence = lectern_i_sequence_of(s);
+		uint32_t size = s->size + lectern_i_tag(l);
+		uint8_t *b = lectern_i_frame_of(s);
 		if (!s->refused && !l->sending) {
 			/* One frame alone may be larger than a credit that is not 0. */
-			if (l->credit == 0 || (l->flight > 0 && l->flight + s->size > l->credit)) return;
+			if (l->credit == 0 || (l->flight > 0 && l->flight + size > l->credit)) return;
 			if (l->flight == 0) l->heard = now;
 			if (!l->started) l->started = 1, l->begin = sequence;
-			l->flight += s->size;
+			l->flight += size;
 			l->sending = 1;
+			if (l->sealed) { /* in the ring frames have no tag: it is the connection's */
+				memcpy(l->outgoing, b, s->size);
+				lectern_i_seal(l, l->outgoing, s->size, l->up_key, l->session_epoch);
+			}
 			if (sequence >= l->sent_below) l->sent_below = sequence + 1;
 		}
 		if (!s->refused) {
-			if (!lectern_i_write(l, lectern_i_frame_of(s), s->size, now)) return;
+			if (!lectern_i_write(l, l->sealed ? l->outgoing : b, size, now)) return;
 			l->last_sent = now;
 		}
 		l->sending = 0;
@@ -906,6 +1034,20 @@ static void lectern_i_transmit(lectern *l, uint64_t now) {
 		l->ahead--;
 	}
 	lectern_i_release_durable(l);
+}
+
+/* lectern_i_sealed_hello adds this connection's random bytes, and the tag. */
+static int lectern_i_sealed_hello(lectern *l) {
+	uint8_t key[32], mac[32];
+	if (lectern_i_draw(l->randoms, 16) != 0) return 0;
+	l->session_epoch = l->epoch;
+	memcpy(l->hello + LECTERN_I_HEADER, l->randoms, 16);
+	lectern_i_mark(l->hello, LECTERN_I_HEADER + 16, l->epoch);
+	lectern_i_derive(l, 2, l->epoch, 0, key);
+	l->o.seal->hmac(l->o.seal->context, key, l->hello, LECTERN_I_HEADER + 16, mac);
+	memcpy(l->hello + LECTERN_I_HEADER + 16, mac, LECTERN_I_TAG);
+	l->hello_size = LECTERN_I_HEADER + 16 + LECTERN_I_TAG;
+	return 1;
 }
 
 static void lectern_i_connect(lectern *l, uint64_t now) {
@@ -923,7 +1065,10 @@ static void lectern_i_connect(lectern *l, uint64_t now) {
 	}
 	l->state = LECTERN_I_CONNECTING;
 	l->answered = l->partial = 0;
+	l->has_keys = l->rekeyed = 0;
+	l->hello_size = LECTERN_I_HEADER;
 	lectern_i_header(l->hello, 2, LECTERN_I_HEADER, 0, l->o.stream, lectern_i_clock(l, 0), l->source, 0, 0);
+	if (l->sealed && !lectern_i_sealed_hello(l)) lectern_i_hang_up(l, now, 0);
 }
 
 /* lectern_i_session goes on with the connection as far as it goes without waiting. */
@@ -936,12 +1081,16 @@ static void lectern_i_session(lectern *l, uint64_t now) {
 		p.fd = l->fd, p.events = POLLOUT, p.revents = 0;
 		if (poll(&p, 1, 0) > 0) {
 			if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &why, &size) != 0 || why != 0) lectern_i_hang_up(l, now, 0);
-			else if (lectern_i_write(l, l->hello, sizeof l->hello, now)) l->state = LECTERN_I_HELLO;
+			else if (lectern_i_write(l, l->hello, l->hello_size, now)) l->state = LECTERN_I_HELLO;
 		}
 	}
 	if (l->state == LECTERN_I_HELLO || l->state == LECTERN_I_LIVE) lectern_i_read(l, now);
 	if ((l->state == LECTERN_I_CONNECTING || l->state == LECTERN_I_HELLO) && now - l->since >= LECTERN_I_CONNECT_WAIT) lectern_i_hang_up(l, now, 0);
 	lectern_i_transmit(l, now);
+	if (l->state == LECTERN_I_LIVE && l->rekeyed && l->flight == 0) {
+		l->progress = 1;
+		lectern_i_hang_up(l, now, 1);
+	}
 	if (l->state == LECTERN_I_LIVE && l->flight > 0 && now - l->heard >= LECTERN_I_SILENCE_MAX) lectern_i_hang_up(l, now, 0);
 }
 
@@ -995,14 +1144,14 @@ static int lectern_i_begin(lectern *l) {
 	uint64_t now = lectern_i_clock(l, 1);
 	l->forks = lectern_i_forks;
 	l->pid = getpid();
-	if (lectern_i_new_source(l) != 0 || lectern_i_draw(&l->random) != 0) return -1;
+	if (lectern_i_new_source(l) != 0 || lectern_i_draw(&l->random, sizeof l->random) != 0) return -1;
 	l->random |= 1;
 	memset(&l->stats, 0, sizeof l->stats);
 	lectern_i_clear(l);
 	l->fd = l->old_fd = -1;
 	l->closing = l->ended = l->last_beats = l->wanted = 0;
 	l->born = l->tried = l->retry = now;
-	l->last_sent = now, l->beat_wait = LECTERN_I_BEAT_MIN;
+	l->last_sent = l->last_beat = now, l->beat_wait = LECTERN_I_BEAT_MIN;
 	l->head = l->tail = l->cursor = l->frames = l->ahead = 0;
 	l->skipped_frames = l->skipped_events = 0;
 	l->state = LECTERN_I_IDLE, l->tries = 0, l->progress = 0;
@@ -1040,7 +1189,7 @@ lectern *lectern_dial(const lectern_options *given) {
 	if (!o.frame_size) o.frame_size = 32768;
 	if (!o.buffer_size) o.buffer_size = 16u << 20;
 	size = o.way == LECTERN_UDP ? o.datagram_size : o.frame_size;
-	if (o.stream == 65535 || (o.way != LECTERN_UDP && o.way != LECTERN_TCP) || size < LECTERN_I_HEADER + LECTERN_I_EVENT ||
+	if (o.stream == 65535 || (o.way != LECTERN_UDP && o.way != LECTERN_TCP) || size < LECTERN_I_HEADER + LECTERN_I_EVENT + (o.key ? LECTERN_I_TAG : 0) ||
 		size > (o.way == LECTERN_UDP ? 65507u : 65535u) || o.socket_age_ms < LECTERN_I_RENEW_WAIT ||
 		(o.way == LECTERN_TCP && (o.buffer_size / 4 < lectern_i_slot_size(size) || o.buffer_size > 1u << 30))) {
 		errno = EINVAL;
@@ -1048,15 +1197,24 @@ lectern *lectern_dial(const lectern_options *given) {
 	}
 	pthread_once(&lectern_i_once, lectern_i_watch);
 	if (!(l = (lectern *)calloc(1, sizeof *l))) return NULL;
-	l->o = o, l->limit = size, l->fd = l->old_fd = -1;
+	l->o = o, l->fd = l->old_fd = -1;
 	l->host = (char *)malloc(strlen(o.host) + 1);
+	l->sealed = o.key != NULL;
+	l->limit = size - lectern_i_tag(l);
+	if ((o.key || o.audience) && (!o.seal || !o.key || !lectern_i_audience(l, o.audience) || !lectern_i_key(l, o.key))) {
+		lectern_free(l);
+		errno = EINVAL;
+		return NULL;
+	}
+	l->o.key = l->o.audience = NULL; /* the caller's */
 	l->frame = (uint8_t *)malloc(size + LECTERN_I_WIDE);
 	l->spare = (uint8_t *)malloc(size + LECTERN_I_WIDE);
 	if (o.way == LECTERN_TCP) {
 		l->ring_size = o.buffer_size / 8 * 8;
 		l->ring = (uint8_t *)malloc(l->ring_size);
+		l->outgoing = (uint8_t *)malloc(size);
 	}
-	if (!l->host || !l->frame || !l->spare || (o.way == LECTERN_TCP && !l->ring)) {
+	if (!l->host || !l->frame || !l->spare || (o.way == LECTERN_TCP && (!l->ring || !l->outgoing))) {
 		lectern_free(l);
 		errno = ENOMEM;
 		return NULL;
@@ -1112,6 +1270,13 @@ int lectern_add(lectern *l, enum lectern_kind kind, uint64_t content, uint64_t u
 	return lectern_add_event(l, &e);
 }
 
+int lectern_key(lectern *l, const char *key) {
+	lectern_i_here(l);
+	if (!l->sealed || !lectern_i_key(l, key)) return LECTERN_INVALID;
+	l->rekeyed = 1;
+	return LECTERN_OK;
+}
+
 int lectern_flush(lectern *l) {
 	lectern_i_here(l);
 	if (l->closing) return LECTERN_CLOSED;
@@ -1129,6 +1294,7 @@ static uint64_t lectern_i_due(const lectern *l, uint64_t now) {
 	if (l->o.way == LECTERN_UDP) {
 		if (l->old_fd >= 0) due = lectern_i_sooner(due, l->old_due);
 		if (l->closing) due = lectern_i_sooner(due, l->last_due);
+		if (l->sealed) due = lectern_i_sooner(due, l->last_beat + LECTERN_I_BEAT_MAX);
 		if (l->wanted) due = lectern_i_sooner(due, (l->tried > l->born ? l->tried : l->born) + LECTERN_I_RENEW_WAIT);
 		if (l->position > 0) due = lectern_i_sooner(due, l->born + l->o.socket_age_ms > now ? l->born + l->o.socket_age_ms : now + LECTERN_I_RENEW_WAIT);
 	} else {
@@ -1194,6 +1360,7 @@ void lectern_free(lectern *l) {
 	free(l->frame);
 	free(l->spare);
 	free(l->ring);
+	free(l->outgoing);
 	free(l);
 }
 
