@@ -70,9 +70,9 @@ export async function launch() {
 export class Visit {
   errors = [];
 
-  static async open(browser, edge, query = '') {
+  /** open loads /read/this of an edge that stands in, or /read and another path. */
+  static async open(browser, edge, path = '') {
     const visit = new Visit();
-    visit.edge = edge;
     visit.context = await browser.newContext({ viewport: { width: 800, height: 1000 } });
     visit.page = await visit.context.newPage();
     visit.page.on('pageerror', error => visit.errors.push(String(error)));
@@ -82,7 +82,7 @@ export class Visit {
     });
     await visit.page.clock.install({ time: 1767225600000 });
     await visit.page.clock.pauseAt(1767225601000);
-    await visit.page.goto(edge.origin + '/read/this' + query);
+    await visit.page.goto(edge.origin + '/read' + (path.startsWith('/') ? path : '/this' + path));
     return visit;
   }
 

@@ -1,0 +1,134 @@
+// Pages in a browser, through an edge and a collector, into the store: what stands
+// there is what a script of each visit says.
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createProbe } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Visit, launch } from './browser.mjs';
+
+const lectern = process.env.LECTERN_BIN || new URL('../../../bin/lectern', import.meta.url).pathname;
+const visits = 50;
+
+/** freePort is one that nobody has just now. */
+const freePort = () => new Promise(done => { const s = createProbe().listen(0, '127.0.0.1', () => { const { port } = s.address(); s.close(() => done(port)); }); });
+
+/** Daemon is `lectern serve` or `lectern edge`, which can be killed and started again. */
+class Daemon {
+  constructor(command, config) { this.command = command; this.config = config; this.said = ''; }
+  start() {
+    this.process = spawn(lectern, [this.command, '--config', this.config]);
+    this.process.stderr.setEncoding('utf8');
+    this.ended = new Promise(done => this.process.on('exit', done));
+    return new Promise((done, fail) => {
+      this.process.stderr.on('data', text => { this.said += text; if (text.includes('is ready')) done(); });
+      this.process.on('exit', code => fail(new Error(`lectern ${this.command} ended with ${code}:\n${this.said}`)));
+    });
+  }
+  async kill(signal = 'SIGKILL') { this.process.removeAllListeners('exit'); const ended = new Promise(done => this.process.on('exit', done)); this.process.kill(signal); await ended; }
+}
+
+let browser, site, dir, collector, edge, config;
+before(async () => {
+  browser = await launch();
+  dir = mkdtempSync(join(tmpdir(), 'lectern-web-'));
+  const [events, pages] = [await freePort(), await freePort()];
+  config = join(dir, 'config.toml');
+  writeFileSync(config, `
+listen.address = "127.0.0.1:${events}"
+ops.address = "127.0.0.1:0"
+window.flush_interval = "1s"
+limits.keys_max = 131072
+spool.dir = "${dir}/spool"
+spool.size_max = "256MiB"
+parquet.dir = "${dir}/parquet"
+edge.address = "127.0.0.1:${pages}"
+edge.ops_address = "127.0.0.1:0"
+edge.collector = "127.0.0.1:${events}"
+edge.dir = "${dir}/edge"
+edge.bots = "shadow"
+stream.site.number = 7
+`);
+  collector = new Daemon('serve', config);
+  edge = new Daemon('edge', config);
+  await collector.start();
+  await edge.start();
+  site = createServer((request, response) => {
+    response.setHeader('content-type', 'text/html; charset=utf-8');
+    response.setHeader('content-security-policy', `default-src 'none'; script-src http://127.0.0.1:${pages}; connect-src http://127.0.0.1:${pages}; img-src http://127.0.0.1:${pages}; style-src 'unsafe-inline'`);
+    response.end(`<!doctype html><meta charset="utf-8"><title>A page</title><body style="margin:0"><article style="height:4000px">Text</article>
+      <script src="http://127.0.0.1:${pages}/lectern.js" data-stream="site" data-article="article"></script>`);
+  });
+  await new Promise(done => site.listen(0, '127.0.0.1', done));
+});
+after(async () => {
+  await browser.close();
+  site.closeAllConnections();
+  site.close();
+  await edge.kill();
+  await collector.kill();
+  rmSync(dir, { recursive: true });
+});
+
+test(`${visits} visits, over kills of the edge and of the collector`, async t => {
+  const seed = Number(process.env.LECTERN_TEST_SEED || Date.now() % 2 ** 31);
+  t.diagnostic('seed ' + seed + ' (LECTERN_TEST_SEED)');
+  let state = seed;
+  const random = n => { state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff; return (state >> 8) % n; };
+  const at = { origin: 'http://127.0.0.1:' + site.address().port };
+  const want = new Map();
+  for (let i = 0; i < visits; i++) {
+    // What the reader does, and what that comes to: a plain account in steps of 100 ms.
+    const v = await Visit.open(browser, at, '/' + i);
+    const account = { opens: 1, saves: 0, shares: 0, finishes: 0, engaged: 0 };
+    let shown = true, input = 0, clock = 0, offline = false;
+    const pass = async ms => {
+      for (let at = clock; at < clock + ms; at += 100) if (shown && at < input + 5000) account.engaged += 100;
+      clock += ms;
+      await v.pass(ms);
+    };
+    for (let step = 0; step < 6; step++) {
+      await pass(100 * (5 + random(100)));
+      switch (random(8)) {
+        case 0: if (shown) { await v.visibility('hidden'); shown = false; } else { await v.visibility('visible'); shown = true; input = clock; } break;
+        case 1: await v.call('save'); account.saves++; break;
+        case 2: await v.call('share'); account.shares++; break;
+        case 3: await v.call('finish'); account.finishes++; break;
+        case 4: await v.context.setOffline(offline = !offline); break;
+        case 5: if (shown) { const y = random(3000); await v.page.evaluate(y => window.scrollTo(0, y), y); await v.move(); input = clock; } break;
+        default: if (shown) { await v.move(); input = clock; }
+      }
+      // Each way twice at the least.
+      if (step == 3 && i % 20 == 5) { await edge.kill(); await edge.start(); }
+      if (step == 3 && i % 20 == 15) { await collector.kill(); await collector.start(); }
+    }
+    if (offline) await v.context.setOffline(false);
+    if (!shown) { await v.visibility('visible'); shown = true; input = clock; }
+    await pass(20000); // until all is told and answered
+    await pass(20000);
+    assert.deepEqual(v.errors, []);
+    await v.context.close();
+    want.set('/read/' + i, account);
+  }
+  await edge.kill('SIGTERM');
+  await collector.kill('SIGTERM');
+  const names = join(dir, 'names');
+  writeFileSync(names, [...want.keys()].join('\n') + '\n');
+  const told = execFileSync(lectern, ['top', '--config', config, '--all', '-n', '1000', '--json', '--names', names], { encoding: 'utf8' });
+  const top = told.trim().split('\n').map(line => JSON.parse(line));
+  const stored = new Map(top.map(row => [row.name, row]));
+  for (const [content, account] of want) {
+    const row = stored.get(content);
+    assert.ok(row, content + ' is not stored');
+    for (const kind of ['opens', 'saves', 'shares', 'finishes']) assert.equal(row[kind], account[kind], `${kind} of ${content}`);
+    assert.ok(Math.abs(row.dwell_ms - account.engaged) <= 1000, `${content} was read for ${row.dwell_ms} ms and not ${account.engaged}`);
+  }
+  assert.equal(top.length, want.size);
+  const books = JSON.parse(execFileSync(lectern, ['books', '--config', config, '--json'], { encoding: 'utf8' }));
+  assert.ok(books.adds_up);
+  await edge.start();
+  await collector.start();
+});
