@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
 )
 
 // mounted puts files into a directory as Kubernetes mounts a Secret: the names are
@@ -187,4 +189,85 @@ func TestKeysCommand(t *testing.T) {
 			t.Errorf("keys %s: exit %d, %s", args, code, stderr)
 		}
 	}
+}
+
+// Who has seen the number of an honest source, and has no key, hurts nobody who
+// seals: neither over UDP nor TCP, neither far ahead nor with a hello.
+func TestSealedSourcesCannotBeTakenOver(t *testing.T) {
+	texts := newKeys(t, 2)
+	keys, file := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "key")
+	mounted(t, keys, map[string]string{"key": texts[0]})
+	if err := os.WriteFile(file, []byte(texts[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := wire.ParseSecret(texts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := serveOn(t, configure(t, filepath.Join(t.TempDir(), "reads"), fmt.Sprintf("listen.audience = \"here\"\n"+
+		"[stream.a]\nnumber = 1\nsecret = %q\nseal = \"allow\"\n[stream.b]\nnumber = 2\nsecret = %q\nseal = \"allow\"\n", keys, keys)))
+	o := emit.Options{KeyFile: file, Audience: "here", FlushAge: 5 * time.Millisecond}
+	o.Stream = 1
+	udp, err := emit.DialUDP(t.Context(), d.address, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Stream = 2
+	tcp, err := emit.DialTCP(t.Context(), d.address, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attack := func(source uint64, stream uint16, round int) {
+		beat := func(sequence, position uint64) []byte {
+			return wire.AppendHeader(nil, wire.Header{Type: wire.TypeEvents, Size: wire.HeaderSize, Stream: stream,
+				Time: time.Now().UnixMilli(), Source: source, Sequence: sequence, Position: position})
+		}
+		key, err := stranger.FrameKey(stream, "here")
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now().UnixMilli()
+		datagrams := [][]byte{beat(1<<47, 1<<40), beat(uint64(10*round), 0), key.Seal(beat(1<<47, 1<<40), 0)}
+		streams := [][]byte{
+			wire.AppendHello(nil, stream, source, now), beat(1<<47, 1<<40),
+			wire.AppendSealedHello(nil, stream, source, now, new([wire.RandomSize]byte), stranger.HelloKey(stream, "here")),
+		}
+		for network, list := range map[string][][]byte{"udp": datagrams, "tcp": streams} {
+			for _, b := range list {
+				conn, err := net.Dial(network, d.address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = conn.Write(b)
+				_ = conn.Close()
+			}
+		}
+	}
+	for round := range 20 {
+		for i := range uint64(50) {
+			for _, e := range []emit.Emitter{udp, tcp} {
+				if err := e.Add(emit.Event{Content: i, User: i}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		attack(udp.Source(), 1, round)
+		attack(tcp.Source(), 2, round)
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, e := range []emit.Emitter{udp, tcp} {
+		if err := e.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if s := tcp.Stats(); s.Acked != 1000 || s.Reconnects != 0 {
+		t.Errorf("over TCP: %+v", s)
+	}
+	m := d.metrics()
+	if m["lectern_events_accepted_total"] != 2000 || m["lectern_events_lost_total"] != m["lectern_events_found_total"] || m["lectern_events_stale_total"] != 0 ||
+		m[`lectern_frames_refused_total{reason="unsealed"}`] == 0 || m[`lectern_frames_refused_total{reason="sealed"}`] == 0 {
+		t.Errorf("accepted %v, lost %v, stale %v, refused as unsealed %v and sealed %v", m["lectern_events_accepted_total"], m["lectern_events_lost_total"],
+			m["lectern_events_stale_total"], m[`lectern_frames_refused_total{reason="unsealed"}`], m[`lectern_frames_refused_total{reason="sealed"}`])
+	}
+	d.stop()
 }
