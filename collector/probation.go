@@ -15,10 +15,6 @@ import (
 // livedAfter is for how long a source must have been heard to have lived.
 const livedAfter = time.Minute
 
-// strangersMax is how many of so many sources may be on probation: some room is
-// kept for those that have proved who they are.
-func strangersMax(most int64) int64 { return most - most/8 }
-
 // ended says that the source is at its end, by its own word, and may be forgotten
 // where there is something better to remember.
 func (s *source) ended() bool { return s.closing >= closingDone && !s.session }
@@ -113,7 +109,7 @@ func (s *sources) room(st *stripe, from address, standing storage.Standing, now 
 			return 0, s.turn(turnedAddress)
 		}
 	}
-	if s.live.Load() < s.max && s.strangers.Load() < strangersMax(s.max) {
+	if s.live.Load() < s.max {
 		return pays, true
 	}
 	// All that a flood brings is written down, and so is what it displaces.

@@ -81,8 +81,8 @@ func TestShortSessionsKeepNobodyOut(t *testing.T) {
 	}
 	flood(b, 2*places)
 	b.cuts.cut(causeTime)
-	if n := b.shards[0].sources.strangers.Load(); n != strangersMax(places) {
-		t.Errorf("%d sources are on probation, at most %d may be, and as many come", n, strangersMax(places))
+	if n := b.shards[0].sources.live.Load(); n != places {
+		t.Errorf("%d sources are known, at most %d may be, and as many come", n, places)
 	}
 	for round := range 2 {
 		for _, from := range []string{"203.0.113.7", "198.51.100.1"} {

@@ -18,7 +18,7 @@ import (
 // had in memory with the sum that `lectern check` prints.
 func TestMemoryStaysWithinWhatCheckSays(t *testing.T) {
 	const sources = 1_000_000
-	config := configure(t, t.TempDir(), fmt.Sprintf("limits.sources_max = %d\nlimits.address_sources_max = 0\nspool.size_max = \"2GiB\"\nlisten.receive_buffer = \"4MiB\"\n", sources*8/7+1)) // seven eighths are for new ones
+	config := configure(t, t.TempDir(), fmt.Sprintf("limits.sources_max = %d\nlimits.address_sources_max = 0\nspool.size_max = \"2GiB\"\nlisten.receive_buffer = \"4MiB\"\n", sources))
 	said := succeed(t, "check", "--config", config)
 	m := regexp.MustCompile(`together +([0-9.]+) MiB`).FindStringSubmatch(said)
 	kernel := regexp.MustCompile(`receive buffers +([0-9.]+) MiB`).FindStringSubmatch(said)
