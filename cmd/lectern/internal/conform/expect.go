@@ -268,12 +268,17 @@ func (p *play) anyCame(*line) (bool, error) {
 // act is what the collector does.
 func (p *play) act(l *line) error {
 	switch l.word(0) {
-	case "vanish":
+	case "vanish", "appear":
+		at := p.sockets.place(l.word(1))
+		if at == nil {
+			return fmt.Errorf("%q is neither here nor there", l.word(1))
+		}
+		if l.word(0) == "appear" {
+			return p.sockets.open(at)
+		}
 		p.away = true
-		p.sockets.place(l.word(1)).vanish()
+		at.vanish()
 		return nil
-	case "appear":
-		return p.sockets.open(p.sockets.place(l.word(1)), true, true)
 	case "kill":
 		return p.restart()
 	case "use":
@@ -281,6 +286,9 @@ func (p *play) act(l *line) error {
 	}
 	if p.conn == nil {
 		return errors.New("there is no connection")
+	}
+	if p.conn.judged.hello == nil {
+		return errors.New("no hello came on the connection")
 	}
 	switch l.word(0) {
 	case "ack":

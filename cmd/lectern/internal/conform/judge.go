@@ -27,7 +27,6 @@ type frame struct {
 // source is a numbering, as the collector sees it.
 type source struct {
 	id      uint64
-	name    string // in the dialogue
 	process int    // whose it is
 	emitter int    // which dial
 	from    string // the socket, over UDP
@@ -50,10 +49,8 @@ type connected struct {
 	hello  *source
 	acked  bool
 	credit uint64
-	most   uint64 // largest credit
 	began  bool
 	next   uint64 // smallest sequence that may come
-	fresh  uint64 // sequences from here on came for the first time on it
 	flight map[uint64]int
 
 	// Of a sealed session.

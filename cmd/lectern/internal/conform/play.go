@@ -84,6 +84,9 @@ func (p *play) tell(l, next *line) error {
 		}
 	case "resolve":
 		at := p.sockets.place(l.word(1))
+		if at == nil {
+			return fmt.Errorf("%q is neither here nor there", l.word(1))
+		}
 		command = fmt.Sprintf("resolve %s %d.%d.%d.%d", hostName, at.ip[0], at.ip[1], at.ip[2], at.ip[3])
 	case "fork":
 		p.parents = append(p.parents, parent{p.judge.process, p.judge.emitter, p.now, p.closed, p.dialled})
@@ -91,6 +94,9 @@ func (p *play) tell(l, next *line) error {
 		p.judge.process = 1 + p.children
 		p.judge.emitter = p.judge.process << 16
 	case "exit":
+		if len(p.parents) == 0 {
+			return errors.New("no process was forked that could end")
+		}
 		if err := p.ask(command, next); err != nil {
 			return err
 		}
@@ -126,7 +132,7 @@ func (p *play) ask(command string, next *line) error {
 	}
 	p.last = a
 	p.drain()
-	if command[:4] == "dial" && a.word != "ok" {
+	if strings.HasPrefix(command, "dial") && a.word != "ok" {
 		p.dialled = false
 	}
 	if next != nil && next.sign == '=' && (next.word(0) == "no" || next.word(0) == "answer") {

@@ -173,7 +173,6 @@ func (j *judge) ack(k *connected, a wire.Ack) {
 	s := k.hello
 	k.acked = true
 	k.credit = a.Credit
-	k.most = max(k.most, a.Credit)
 	sent := uint64(0)
 	if len(s.frames) > 0 {
 		sent = s.newest + 1

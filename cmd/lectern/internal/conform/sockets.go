@@ -59,11 +59,11 @@ var errPlaces = errors.New("no port is free at 127.0.0.1 and 127.0.0.2, over UDP
 func openSockets() (*sockets, error) {
 	for range 50 {
 		s := &sockets{places: []*place{{placeHere, [4]byte{127, 0, 0, 1}, -1, -1}, {placeThere, [4]byte{127, 0, 0, 2}, -1, -1}}}
-		if s.open(s.places[0], true, true) != nil {
+		if s.open(s.places[0]) != nil {
 			s.close()
 			continue
 		}
-		err := s.open(s.places[1], true, true)
+		err := s.open(s.places[1])
 		if errors.Is(err, unix.EADDRNOTAVAIL) {
 			s.places = s.places[:1]
 			return s, nil
@@ -77,8 +77,8 @@ func openSockets() (*sockets, error) {
 }
 
 // open listens at a place. The first that listens chooses the port.
-func (s *sockets) open(p *place, udp, tcp bool) error {
-	if tcp && p.listen < 0 {
+func (s *sockets) open(p *place) error {
+	if p.listen < 0 {
 		fd, err := s.bind(p, unix.SOCK_STREAM)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (s *sockets) open(p *place, udp, tcp bool) error {
 		}
 		p.listen = fd
 	}
-	if udp && p.udp < 0 {
+	if p.udp < 0 {
 		fd, err := s.bind(p, unix.SOCK_DGRAM)
 		if err != nil {
 			return err
