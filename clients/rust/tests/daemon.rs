@@ -183,6 +183,12 @@ fn udp_is_counted() {
     }
     let stats = emitter.close(Duration::from_secs(1));
     assert_eq!((stats.added, stats.sent, stats.socket), (1000, 1000, 0));
+    until("all is accepted", || {
+        let metrics = d.get("/metrics");
+        metrics
+            .lines()
+            .any(|l| l.starts_with("lectern_events_accepted_total") && l.ends_with(" 1000"))
+    });
     let books = d.books();
     assert_eq!(
         (number(&books, "sent"), number(&books, "accepted")),

@@ -1,0 +1,42 @@
+package io.lectern.emit;
+
+/** An emitter without a thread or a lock: one function does what is due, and never waits. */
+interface Engine {
+    /** After so long without a frame a beat goes out; while the silence lasts, each waits twice as long. */
+    long BEAT_MIN = 1_000;
+
+    long BEAT_MAX = 16_000;
+
+    /**
+     * Takes one good event of a time. What there is no room for is dropped, numbered and counted.
+     *
+     * @return false if the engine is closed
+     */
+    boolean add(int kind, long content, long user, long time, int dwell, int progress);
+
+    /** Finishes the frame that waits for more, so that it is sent. */
+    void flush();
+
+    /** Does what is due, a bounded part of it: see due. */
+    void step();
+
+    /** When step wants to be called next, by the clock; what is past is at once. The others may bring it forward. */
+    long due();
+
+    /** Begins to close. After so many milliseconds it gives up. */
+    void close(long patience);
+
+    boolean closed();
+
+    Stats stats();
+
+    long source();
+
+    /** Why nothing can be sent at the moment, or null. */
+    String trouble();
+
+    /** Has what follows sealed with another key. */
+    void key(Key key);
+
+    Clock clock();
+}

@@ -1,0 +1,4 @@
+/** Sends read events to a Lectern collector. */
+module io.lectern.emit {
+    exports io.lectern.emit;
+}

@@ -1,0 +1,200 @@
+package io.lectern.emit;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.net.PortUnreachableException;
+import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
+import java.nio.channels.WritableByteChannel;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+/** UDP by a clock and a network of the tests' own. */
+class UdpEngineTest {
+    private final FakeClock clock = new FakeClock();
+    private final List<ByteArrayOutputStream> sockets = new ArrayList<>();
+    private int jam;
+    private boolean refused;
+    private boolean down;
+    private final UdpEngine engine = new UdpEngine(UdpOptions.of(7), socket(), new FakeDialer(), clock);
+
+    private final class FakeDialer implements Dialer<WritableByteChannel> {
+        @Override
+        public void start() {}
+
+        @Override
+        public WritableByteChannel poll() throws IOException {
+            if (down) {
+                throw new UnknownHostException("it cannot be resolved");
+            }
+            return socket();
+        }
+    }
+
+    private WritableByteChannel socket() {
+        ByteArrayOutputStream to = new ByteArrayOutputStream();
+        sockets.add(to);
+        return new WritableByteChannel() {
+            @Override
+            public int write(ByteBuffer b) throws IOException {
+                if (refused) {
+                    refused = false;
+                    throw new PortUnreachableException();
+                }
+                if (jam > 0) {
+                    jam--;
+                    return 0;
+                }
+                int n = b.remaining();
+                while (b.hasRemaining()) {
+                    to.write(b.get());
+                }
+                return n;
+            }
+
+            @Override
+            public boolean isOpen() {
+                return true;
+            }
+
+            @Override
+            public void close() {}
+        };
+    }
+
+    private List<Decoder.Frame> frames(int socket) {
+        return Decoder.all(sockets.get(socket).toByteArray());
+    }
+
+    private List<Long> times(int socket) {
+        return frames(socket).stream().map(f -> f.time() - FakeClock.START).toList();
+    }
+
+    private void pass(long millis) {
+        for (long i = 0; i < millis / 10; i++) {
+            clock.time += 10;
+            engine.step();
+            Stats s = engine.stats();
+            assertEquals(s.added(), s.sent() + s.buffered() + s.socket() + s.closed(), s.toString());
+        }
+    }
+
+    private void add(int n) {
+        for (int user = 0; user < n; user++) {
+            assertTrue(engine.add(0, 42, user, clock.time, 0, Event.UNKNOWN));
+        }
+    }
+
+    private static void follow(List<Decoder.Frame> frames) {
+        for (int i = 1; i < frames.size(); i++) {
+            Decoder.Frame before = frames.get(i - 1);
+            Decoder.Frame f = frames.get(i);
+            assertEquals(before.source(), f.source());
+            assertEquals(before.sequence() + 1, f.sequence());
+            assertEquals(before.position() + before.events().size(), f.position());
+        }
+    }
+
+    @Test
+    void beatsWhenItOpensAndWhileItIsSilent() {
+        pass(60_000);
+        assertEquals(List.of(0L, 0L, 0L, 1_000L, 3_000L, 7_000L, 15_000L, 31_000L, 47_000L), times(0));
+        follow(frames(0));
+        add(1); // ends the silence
+        pass(1_500);
+        assertEquals(List.of(60_000L, 61_250L), times(0).subList(9, 11));
+    }
+
+    @Test
+    void sendsWhatIsFullOrOldOrFlushed() {
+        add(1);
+        pass(240);
+        assertEquals(3, frames(0).size());
+        pass(10);
+        assertEquals(4, frames(0).size());
+        add(1);
+        engine.flush();
+        assertEquals(5, frames(0).size());
+        add(1000);
+        assertEquals(7, frames(0).size());
+        int size = frames(0).get(5).size();
+        assertTrue(size > 1370 && size <= 1400, "a datagram of " + size);
+        follow(frames(0));
+    }
+
+    @Test
+    void whatIsNotTakenShowsAsLost() {
+        jam = 1;
+        add(5);
+        engine.flush();
+        add(2);
+        engine.flush();
+        Decoder.Frame f = frames(0).get(3);
+        assertEquals(List.of(4L, 5L, 2), List.of(f.sequence(), f.position(), f.events().size()));
+        assertEquals(5, engine.stats().socket());
+        assertEquals(2, engine.stats().sent());
+    }
+
+    @Test
+    void anOldSocketIsRenewedWithItsSource() {
+        pass(400_000);
+        assertEquals(1, sockets.size(), "one without events is kept");
+        add(3);
+        pass(300);
+        assertEquals(2, sockets.size());
+        List<Decoder.Frame> old = frames(0);
+        List<Decoder.Frame> next = frames(1);
+        follow(old);
+        follow(next);
+        assertNotEquals(old.get(0).source(), next.get(0).source());
+        assertEquals(engine.source(), next.get(0).source());
+        List<Decoder.Frame> last = old.subList(old.size() - 3, old.size());
+        assertTrue(last.stream().allMatch(f -> f.events().isEmpty()));
+        assertEquals(20, last.get(1).time() - last.get(0).time());
+        assertEquals(20, last.get(2).time() - last.get(1).time());
+        assertTrue(next.subList(0, 3).stream().allMatch(f -> f.events().isEmpty() && f.position() == 0));
+        assertEquals(3, old.stream().mapToInt(f -> f.events().size()).sum()
+                + next.stream().mapToInt(f -> f.events().size()).sum());
+    }
+
+    @Test
+    void nobodyListensAndTheNameCannotBeResolved() {
+        pass(2_000);
+        add(2);
+        engine.flush();
+        refused = true;
+        down = true;
+        add(1);
+        engine.flush();
+        assertEquals(2, engine.stats().unreachable());
+        pass(1_300);
+        assertEquals(1, sockets.size(), "the old one stays");
+        refused = true;
+        down = false;
+        add(1);
+        engine.flush();
+        pass(100);
+        assertEquals(2, sockets.size());
+        assertEquals(4, frames(0).stream().mapToInt(f -> f.events().size()).sum(), "nothing is sent again or lost");
+    }
+
+    @Test
+    void closesWithTheLastBeats() {
+        add(2);
+        engine.close(5_000);
+        assertFalse(engine.add(0, 1, 1, clock.time, 0, Event.UNKNOWN));
+        engine.step();
+        assertFalse(engine.closed());
+        pass(40);
+        assertTrue(engine.closed());
+        assertEquals(List.of(0L, 0L, 0L, 0L, 0L, 20L, 40L), times(0));
+        pass(60_000);
+        assertEquals(7, frames(0).size(), "nothing comes behind the end");
+    }
+}
