@@ -124,7 +124,7 @@ func (c *Collector) acceptFrom(l net.Listener, take func(net.Conn)) {
 func (c *Collector) turnAway(conn net.Conn) {
 	s := c.shards[0]
 	s.Lock()
-	s.tally.opened++
+	s.tally[opened]++
 	s.refuse(wire.RefusedConnections)
 	s.Unlock()
 	_ = conn.Close()

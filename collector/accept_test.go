@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -62,7 +63,7 @@ func TestAcceptFails(t *testing.T) {
 		t.Errorf("%d failures are counted", n)
 	}
 	r.stop()
-	if b := r.book(1); b.Accepted != 3*clients || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != 3*clients || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }

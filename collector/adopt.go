@@ -82,11 +82,9 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 	default:
 		s.note(src)
 		gap := src.join(o)
-		k := s.books.of(src.stream)
-		k.sent += gap
-		k.lost += int64(gap)
-		s.tally.sent += gap
-		s.tally.miss(int64(gap))
+		k := s.books.of(src.account())
+		k.Counts[storage.Sent] += gap
+		k.Counts[storage.Lost] += gap
 	}
 	src.durable = max(src.durable, o.Next)
 	if o.Next > before.next {

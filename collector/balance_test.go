@@ -4,6 +4,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -49,7 +50,7 @@ func TestConnectionsAreSpread(t *testing.T) {
 	}
 	r.stop()
 	const events = loops * each * rounds * 5
-	if b := r.book(1); b.Accepted != events || b.Sent != events || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != events || b.Counts[storage.Sent] != events || !b.Balanced() {
 		t.Errorf("book %+v, want %d events accepted", b, events)
 	}
 }

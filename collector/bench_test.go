@@ -69,8 +69,8 @@ func benchFlat(b *testing.B, keys int, frames [][]byte, perFrame int) {
 		}
 	}
 	perEvent(b, perFrame)
-	if s.tally.accepted != sequence*uint64(perFrame) {
-		b.Fatalf("%d events accepted of %d", s.tally.accepted, sequence*uint64(perFrame))
+	if accepted := s.book(storage.Account{Stream: 1}).Counts[storage.Accepted]; accepted != sequence*uint64(perFrame) {
+		b.Fatalf("%d events accepted of %d", accepted, sequence*uint64(perFrame))
 	}
 }
 

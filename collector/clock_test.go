@@ -68,7 +68,7 @@ func TestStepsAreNoSilence(t *testing.T) {
 				t.Errorf("after the step %d of 3 connections have ended, and %d of 2 sources are known", ended, known)
 			}
 			b.stream(0, &connection{via: overTCP, shard: s, session: true, source: 6, stream: 1}, sealed) // its ack was lost
-			b.want(t, 1, storage.Book{Sent: 6, Accepted: 6, Duplicate: 3}, 0)
+			b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 6, storage.Accepted: 6, storage.Duplicate: 3}}, 0)
 
 			b.steady += 2 * time.Minute
 			if ended, _ := sweep(); ended != 3 {

@@ -141,7 +141,7 @@ func TestBothTransports(t *testing.T) {
 	// What is in the socket at the stop counts too.
 	r.stop()
 	for _, stream := range []uint16{1, 2} {
-		if b := r.book(stream); b.Accepted != frames*10 || b.Sent != b.Accepted || !b.Balanced() {
+		if b := r.book(stream); b.Counts[storage.Accepted] != frames*10 || b.Counts[storage.Sent] != b.Counts[storage.Accepted] || !b.Balanced() {
 			t.Errorf("stream %d: %+v", stream, b)
 		}
 	}
@@ -165,7 +165,7 @@ func TestBadDatagramHurtsNobody(t *testing.T) {
 		write(t, u, nil)
 	}
 	r.stop()
-	if b := r.book(1); b.Accepted != 100 || b.Lost != 0 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != 100 || b.Net(storage.Lost) != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 	if frames, _ := refused(r.book(wire.StreamReserved), wire.RefusedMagic); frames != 100 {
@@ -232,7 +232,7 @@ func TestConnectionsMax(t *testing.T) {
 		t.Errorf("refused though there is room again: %v", why)
 	}
 	r.stop()
-	if b := r.book(1); b.Accepted != 7 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != 7 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -313,7 +313,7 @@ func TestManyConnections(t *testing.T) {
 		}
 	}
 	r.stop()
-	if b := r.book(1); b.Accepted != clients*20 || b.Sent != clients*20 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != clients*20 || b.Counts[storage.Sent] != clients*20 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }

@@ -78,7 +78,7 @@ func (s *shard) open(k *connection, full bool) bool {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	s.tally.opened++
+	s.tally[opened]++
 	k.shard, k.lastByte, k.at = s, s.steady, len(s.conns.list)
 	s.conns.list = append(s.conns.list, k)
 	if s.leaving {
@@ -136,7 +136,7 @@ func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	s.tally.wakeups++
+	s.tally[wakeups]++
 	s.datagram(b, addressAt(c.RemoteAddr()))
 	s.drain(c.Fd(), batchesMax)
 	return gnet.None
@@ -148,8 +148,8 @@ func (s *shard) take(k *connection, b []byte) bool {
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
-	s.tally.wakeups++
-	s.tally.bytes[k.via] += uint64(len(b))
+	s.tally[wakeups]++
+	s.tally[bytesBy+meter(k.via)] += uint64(len(b))
 	k.lastByte = s.steady
 	if k.refused || k.leaving {
 		return true
@@ -222,18 +222,18 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 			return s.refuseStream(h)
 		}
 		if why := s.prove(h, frame, k); why != wire.Accepted {
-			return s.refuseStranger(h, why)
+			return s.refuseUnplaced(h, why)
 		}
 		switch {
 		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
-			return s.refuseStranger(h, wire.RefusedSequence)
+			return s.refuseUnplaced(h, wire.RefusedSequence)
 		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
-			return s.refuseStranger(h, wire.RefusedForgotten)
+			return s.refuseUnplaced(h, wire.RefusedForgotten)
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
-			return s.refuseStranger(h, wire.RefusedCredit)
+			return s.refuseUnplaced(h, wire.RefusedCredit)
 		case k.session && !s.makeRoom(h.Count, k.via):
 			// Nothing of it is acknowledged: the client sends it again, later.
-			s.tally.noRoom++
+			s.tally[closedNoRoom]++
 			k.lost = true
 			return wire.Accepted
 		}

@@ -35,9 +35,9 @@ func TestStreamInPieces(t *testing.T) {
 			}
 			left = left[n:]
 		}
-		b.want(t, 1, storage.Book{Sent: events, Accepted: events}, 0)
-		if s := b.shards[0]; s.conns.partials.bytes != 0 || len(k.partial) != 0 || s.tally.frames[overTCP] != 200 {
-			t.Errorf("pieces of %d: %d bytes are still put aside after %d frames", most, s.conns.partials.bytes, s.tally.frames[overTCP])
+		b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: events, storage.Accepted: events}}, 0)
+		if s := b.shards[0]; s.conns.partials.bytes != 0 || len(k.partial) != 0 || s.tally[framesBy+meter(overTCP)] != 200 {
+			t.Errorf("pieces of %d: %d bytes are still put aside after %d frames", most, s.conns.partials.bytes, s.tally[framesBy+meter(overTCP)])
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestStreamRefusals(t *testing.T) {
 					t.Errorf("pieces of %d: %v, want %v", piece, why, c.why)
 				}
 				b.cuts.cut(causeTime)
-				if k := b.book(1); k.Accepted != 2 || !k.Balanced() {
+				if k := b.book(1); k.Counts[storage.Accepted] != 2 || !k.Balanced() {
 					t.Errorf("pieces of %d: the frame before it: %+v", piece, k)
 				}
 			}
@@ -178,7 +178,7 @@ func TestHalfFramesOfOthers(t *testing.T) {
 	if why := honest.told(); why != wire.Accepted {
 		t.Errorf("it is told %v", why)
 	}
-	b.want(t, 1, storage.Book{Sent: events, Accepted: events}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: events, storage.Accepted: events}}, 0)
 }
 
 func TestStreamDoesNotAllocate(t *testing.T) {

@@ -63,8 +63,9 @@ type cutter struct {
 	mu     sync.Mutex    // protects done
 	done   chan struct{} // closed when the next cut is done
 
-	start int64 // the running window's, Unix milliseconds
-	rows  []storage.Row
+	start  int64 // the running window's, Unix milliseconds
+	rows   []storage.Row
+	closed closed
 
 	full atomic.Bool // the sink has no room: sessions get no credit
 
@@ -148,7 +149,7 @@ func (c *cutter) cut(why cause) bool {
 		c.setFull(true)
 		return false
 	}
-	parts, end, begin := c.swap()
+	parts, books, end, begin := c.swap()
 	c.made[why].Add(1)
 
 	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end}} // a clock may be set back
@@ -167,7 +168,7 @@ func (c *cutter) cut(why cause) bool {
 	seal.Forgotten = c.sources.takeForgotten()
 	sources, left := c.sources.collect(moved, generation, end)
 	c.sources.spans.Add(left.count())
-	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(addBooks(parts)), sources
+	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(books), sources
 	c.took.Update(time.Since(begin).Seconds())
 
 	err := c.sink.Seal(&seal, func() {
@@ -188,7 +189,9 @@ func (c *cutter) setFull(full bool) {
 }
 
 // swap takes what all shards have counted, at one moment, which is end.
-func (c *cutter) swap() (parts []part, end int64, begin time.Time) {
+func (c *cutter) swap() (parts []part, books []storage.Book, end int64, begin time.Time) {
+	c.closed.mu.Lock()
+	defer c.closed.mu.Unlock()
 	c.gate.Lock()
 	c.waiting.Store(true)
 	c.shards[0].Lock()
@@ -211,27 +214,12 @@ func (c *cutter) swap() (parts []part, end int64, begin time.Time) {
 	close(c.done)
 	c.done = make(chan struct{})
 	c.mu.Unlock()
-	return parts, end, begin
-}
 
-// addBooks adds up the accounts of all shards, a book a stream.
-func addBooks(parts []part) []storage.Book {
-	total := make(map[uint16]*storage.Book)
-	for _, p := range parts {
-		for stream, b := range p.books {
-			k := b.export(stream)
-			if t, ok := total[stream]; ok {
-				t.Add(&k)
-			} else {
-				total[stream] = &k
-			}
-		}
+	books = addAll(parts)
+	for i := range books {
+		c.closed.sum.Add(&books[i])
 	}
-	books := make([]storage.Book, 0, len(total))
-	for _, b := range total {
-		books = append(books, *b)
-	}
-	return books
+	return parts, books, end, begin
 }
 
 // pass waits until the cut that wants the shards has had them.

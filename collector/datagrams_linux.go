@@ -123,7 +123,7 @@ func (s *shard) drain(fd, batches int) (dry bool) {
 			}
 			return true // EAGAIN: nothing there; the kernel reports any other again
 		}
-		s.tally.batches++
+		s.tally[receiveCalls]++
 		s.tick()
 		s.foresee(int(n))
 		for i := range r.headers[:n] {
@@ -166,18 +166,18 @@ func (s *shard) received(i int) {
 	h.header.Namelen = nameSize
 	h.header.Flags = 0
 	if truncated {
-		s.tally.datagrams++
+		s.tally[readDatagrams]++
 		s.refuse(wire.RefusedTruncated)
 		return
 	}
 	s.guess, s.guessID = s.udp.ahead.guesses[i], s.udp.ahead.ids[i]
 	for segment > 0 && len(b) > segment {
 		s.udp.gro.seen = true
-		s.tally.datagrams++
+		s.tally[readDatagrams]++
 		s.admit(b[:segment], overUDP, from)
 		b = b[segment:]
 	}
-	s.tally.datagrams++
+	s.tally[readDatagrams]++
 	s.admit(b, overUDP, from)
 	s.guess = nil
 }

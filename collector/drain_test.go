@@ -122,7 +122,7 @@ func TestDrainLeavesNoDoubt(t *testing.T) {
 	stored := map[uint64]uint64{}
 	for _, e := range []*ear{elder.ear, newcomer.ear} {
 		b := e.book(1)
-		if b.RefusedEvents() != 0 || b.Duplicate != 0 || !b.Balanced() {
+		if b.RefusedEvents() != 0 || b.Counts[storage.Duplicate] != 0 || !b.Balanced() {
 			t.Errorf("%+v", b)
 		}
 		for _, r := range e.rows {
@@ -136,7 +136,7 @@ func TestDrainLeavesNoDoubt(t *testing.T) {
 			}
 		}
 	}
-	if b := newcomer.book(1); b.Accepted == 0 || elder.book(1).Accepted == 0 {
+	if b := newcomer.book(1); b.Counts[storage.Accepted] == 0 || elder.book(1).Counts[storage.Accepted] == 0 {
 		t.Errorf("one of the two counted nothing: %+v", b)
 	}
 }

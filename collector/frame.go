@@ -14,7 +14,7 @@ var roomWaitMax = [transports]time.Duration{overUDP: 5 * time.Millisecond, overT
 
 // datagram takes the frames of one datagram and counts their events.
 func (s *shard) datagram(b []byte, from address) {
-	s.tally.datagrams++
+	s.tally[readDatagrams]++
 	s.admit(b, overUDP, from)
 	s.flush()
 }
@@ -23,7 +23,7 @@ func (s *shard) datagram(b []byte, from address) {
 // takes the rest of its datagram with it. Events may be waiting afterwards: flush
 // counts them.
 func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
-	s.tally.bytes[via] += uint64(len(b))
+	s.tally[bytesBy+meter(via)] += uint64(len(b))
 	if len(b) == 0 {
 		s.refuse(wire.RefusedShort)
 		return wire.RefusedShort
@@ -40,11 +40,11 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 		why = s.prove(&h, b[:h.Size], nil)
 		switch {
 		case !s.streams.takes(h.Stream, nil):
-			s.tally.frames[via]++
+			s.tally[framesBy+meter(via)]++
 			why = s.refuseStream(&h)
 		case why != wire.Accepted:
-			s.tally.frames[via]++
-			s.refuseStranger(&h, why)
+			s.tally[framesBy+meter(via)]++
+			s.refuseUnplaced(&h, why)
 		default:
 			why = s.frame(&h, b[:h.Size], via, false, from)
 		}
@@ -67,26 +67,21 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 // refuse counts a frame of which nothing can be believed. It stands in the
 // books of the reserved stream.
 func (s *shard) refuse(why wire.Refusal) {
-	s.tally.refusedFrames[why]++
-	s.books.of(wire.StreamReserved).refusedFrames[why]++
+	s.refuseIn(wire.StreamReserved, why, 0)
 }
 
-// refuseStranger counts a frame with a good header that is not placed, without its
-// events. It stands in the books of the stream that it names.
-func (s *shard) refuseStranger(h *wire.Header, why wire.Refusal) wire.Refusal {
-	s.tally.refusedFrames[why]++
-	s.tally.unplaced[why] += uint64(h.Count)
-	s.books.of(h.Stream).refusedFrames[why]++
-	return why
+// refuseIn counts a frame that is not placed, and its events beside the sum. It never
+// stands among what is sealed.
+func (s *shard) refuseIn(stream uint16, why wire.Refusal, events int) {
+	k := s.books.of(storage.Account{Stream: stream})
+	k.Counts[storage.RefusedFrames.Of(why)]++
+	k.Counts[storage.UnplacedEvents.Of(why)] += uint64(events)
 }
 
-// refusePlaced counts a frame that is placed, with its n events. It stands in the
-// books of its source's stream.
-func (s *shard) refusePlaced(k *book, n uint64, why wire.Refusal) wire.Refusal {
-	k.refusedFrames[why]++
-	k.refusedEvents[why] += n
-	s.tally.refusedFrames[why]++
-	s.tally.refusedEvents[why] += n
+// refuseUnplaced counts a frame with a good header that is not placed. It stands in
+// the books of the stream that it names.
+func (s *shard) refuseUnplaced(h *wire.Header, why wire.Refusal) wire.Refusal {
+	s.refuseIn(h.Stream, why, h.Count)
 	return why
 }
 
@@ -95,17 +90,111 @@ func (s *shard) refusePlaced(k *book, n uint64, why wire.Refusal) wire.Refusal {
 // counted as a duplicate. The shard's mutex is held. Events may be waiting
 // afterwards. Its tag is checked already.
 func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool, from address) wire.Refusal {
-	s.tally.frames[via]++
+	s.tally[framesBy+meter(via)]++
 	if h.Type != wire.TypeEvents {
-		return s.refuseStranger(h, wire.RefusedUnexpected)
+		return s.refuseUnplaced(h, wire.RefusedUnexpected)
 	}
-	n := uint64(h.Count)
 	// Before the source's lock: waiting for a cut lets go of the shard, not of
 	// a stripe that other loops want.
 	room := s.makeRoom(h.Count, via)
-
 	st := s.sources.of(h.Source)
 	st.Lock()
+	f := s.judge(st, h, frame, session, from)
+	st.Unlock()
+	if f.outcome == outcomeUnplaced {
+		return s.refuseUnplaced(h, f.why)
+	}
+	n, k := uint64(h.Count), s.book(f.account)
+	switch f.outcome {
+	case outcomeDuplicate:
+		k.Counts[storage.Duplicate] += n
+		return wire.Accepted
+	case outcomeStale:
+		k.Counts[storage.Stale] += n
+		return wire.Accepted
+	case outcomeReordered:
+		k.Counts[storage.Reordered] += n
+	}
+	k.Counts[storage.Sent] += f.grown
+	miss(k, int64(f.grown)-int64(n))
+	switch {
+	case f.why != wire.Accepted:
+		k.Counts[storage.RefusedFrames.Of(f.why)]++
+		k.Counts[storage.RefusedEvents.Of(f.why)] += n
+	case n == 0:
+		s.tally[beatFrames]++
+	case !room:
+		k.Counts[storage.Shed] += n
+	default:
+		k.Counts[storage.Accepted] += n
+		if users := s.streams.find(h.Stream).Users; users != UsersStored {
+			s.disguise(h.Stream, users, f.events)
+		}
+		k.Counts[storage.Clamped] += s.count(h, f.events)
+	}
+	return f.why
+}
+
+// outcome is what becomes of a frame by the state of its source.
+type outcome uint8
+
+const (
+	outcomeUnplaced  outcome = iota // refused, and its numbers are still free
+	outcomeDuplicate                // it was taken before
+	outcomeStale                    // it may have been
+	outcomePlaced                   // its numbers are used, whatever becomes of its events
+	outcomeReordered                // placed, and a later frame came before it
+)
+
+// judgement is all that a source's state says of a frame.
+type judgement struct {
+	outcome outcome
+	why     wire.Refusal // of its events where it is placed
+	account storage.Account
+	grown   uint64       // by how many events the source's span grew
+	events  []wire.Event // that it brings
+}
+
+// judge finds out what becomes of a frame, and places it in its source. The stripe
+// is locked.
+func (s *shard) judge(st *stripe, h *wire.Header, frame []byte, session bool, from address) (f judgement) {
+	n := uint64(h.Count)
+	src, why := s.sender(st, h, session, from)
+	if why != wire.Accepted {
+		return judgement{why: why}
+	}
+	seen, silent := src.window.check(h.Sequence), s.steady-src.lastSeen
+	contradicts := seen == stale && !src.behind(h.Position, n) ||
+		seen == fresh && (src.takesOver(h.Sequence, from, silent) || !src.believable(h.Sequence, h.Position, n, silent))
+	if contradicts {
+		return judgement{why: wire.RefusedPosition}
+	}
+	src.lastSeen = s.steady
+	f.account = src.account()
+	switch {
+	case seen == duplicate, seen == stale && src.session: // a session leaves nothing out by accident
+		src.duplicate.add(n)
+		f.outcome = outcomeDuplicate
+		return f
+	case seen == stale:
+		src.stale.add(n)
+		f.outcome = outcomeStale
+		return f
+	}
+	src.socket = from.socket
+	if len(s.events)-s.waiting < h.Count {
+		s.flush()
+	}
+	f.events, f.why = wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
+	if h.Stream != src.stream {
+		f.why = wire.RefusedStream
+	}
+	s.place(src, h, &f)
+	return f
+}
+
+// sender is the source of a frame, which it makes where it is new.
+func (s *shard) sender(st *stripe, h *wire.Header, session bool, from address) (*source, wire.Refusal) {
 	var guess *source
 	if s.guessID == h.Source {
 		guess = s.guess
@@ -113,69 +202,35 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	src := s.sources.find(st, guess, h.Source)
 	switch {
 	case src == nil && !s.mayOpen(h, session):
-		st.Unlock()
-		return s.refuseStranger(h, wire.RefusedTime)
+		return nil, wire.RefusedTime
 	case src == nil:
 		src = s.sources.meet(st, h.Source, h.Position, h.Stream, from, standingOf(h), s.steady)
 		if src == nil {
-			st.Unlock()
-			return s.refuseStranger(h, wire.RefusedSources)
+			return nil, wire.RefusedSources
 		}
 	case src.standing == storage.Proved && !h.Sealed():
-		st.Unlock()
-		return s.refuseStranger(h, wire.RefusedUnsealed)
+		return nil, wire.RefusedUnsealed
 	case src.standing != storage.Proved && h.Sealed():
 		if !s.mayOpen(h, session) {
-			st.Unlock()
-			return s.refuseStranger(h, wire.RefusedTime)
+			return nil, wire.RefusedTime
 		}
 		s.sources.displace(src, h.Position, h.Stream, from, s.steady)
 	}
 	if src.session && !session {
 		// A datagram far ahead, which anybody can send, would have the next ack
 		// cover frames that never came.
-		st.Unlock()
-		return s.refuseStranger(h, wire.RefusedUnexpected)
+		return nil, wire.RefusedUnexpected
 	}
 	src.session = src.session || session
 	if session && !src.window.any {
 		src.window.floor = h.Sequence // frames of a session come in order: none below is still to come
 	}
-	k := s.book(src.stream)
-	seen, silent := src.window.check(h.Sequence), s.steady-src.lastSeen
-	contradicts := seen == stale && !src.behind(h.Position, n) ||
-		seen == fresh && (src.takesOver(h.Sequence, from, silent) || !src.believable(h.Sequence, h.Position, n, silent))
-	if contradicts {
-		st.Unlock()
-		return s.refuseStranger(h, wire.RefusedPosition)
-	}
-	src.lastSeen = s.steady
-	if seen != fresh {
-		again := seen == duplicate || src.session
-		if again {
-			src.duplicate.add(n)
-		} else {
-			src.stale.add(n)
-		}
-		st.Unlock()
-		if again { // a session leaves nothing out by accident
-			s.tally.duplicate += n
-			k.duplicate += n
-		} else {
-			s.tally.stale += n
-			k.stale += n
-		}
-		return wire.Accepted
-	}
-	src.socket = from.socket
-	if len(s.events)-s.waiting < h.Count {
-		s.flush()
-	}
-	events, why := wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
-	if h.Stream != src.stream {
-		why = wire.RefusedStream
-	}
-	// From here on the frame's numbers are used, whatever becomes of it.
+	return src, wire.Accepted
+}
+
+// place uses up a frame's numbers.
+func (s *shard) place(src *source, h *wire.Header, f *judgement) {
+	n := uint64(h.Count)
 	if src.moves(s.generation) {
 		s.moved = append(s.moved, src.id)
 		s.sources.earn(src, s.steady)
@@ -183,45 +238,19 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	if !src.window.any && src.met == 0 {
 		src.met = seconds(s.now)
 	}
-	met := src.base
-	var reordered uint64
+	f.outcome = outcomePlaced
 	if src.window.any && h.Sequence < src.window.newest {
-		reordered = n
+		f.outcome = outcomeReordered
 		src.reordered.add(n)
 	}
-	grown := src.place(h.Sequence, h.Position, n)
+	met := src.base
+	f.grown = src.place(h.Sequence, h.Position, n)
 	if h.Sequence+1 == src.next {
 		src.hear(n, h.Time)
 	}
 	if met > 0 && src.base == 0 {
 		s.sources.middle.Add(-1)
 	}
-	st.Unlock()
-
-	s.tally.sent += grown
-	k.sent += grown
-	lost := int64(grown) - int64(n)
-	s.tally.miss(lost)
-	k.lost += lost
-	s.tally.reordered += reordered
-	k.reordered += reordered
-	switch {
-	case why != wire.Accepted:
-		return s.refusePlaced(k, n, why)
-	case n == 0:
-		s.tally.beats++
-	case !room:
-		s.tally.shed += n
-		k.shed += n
-	default:
-		s.tally.accepted += n
-		k.accepted += n
-		if users := s.streams.find(h.Stream).Users; users != UsersStored {
-			s.disguise(h.Stream, users, events)
-		}
-		k.clamped += s.count(h, events)
-	}
-	return wire.Accepted
 }
 
 // waitingMax is how many events wait at the most. A datagram may bring a single
@@ -300,9 +329,9 @@ func (s *shard) when(into []moment, h *wire.Header, events []wire.Event) (clampe
 		at := events[i].At
 		switch {
 		case int64(at) > latest:
-			s.tally.future++
+			s.tally[clampedFuture]++
 		case int64(at) < earliest:
-			s.tally.late++
+			s.tally[clampedLate]++
 		case offset+at < millisPerMinute: // spares the divisions
 			into[i] = periodOf(minute, stream).at(uint16(offset + at))
 			continue

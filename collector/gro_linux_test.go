@@ -111,14 +111,14 @@ func TestMergedWhileTurnedOff(t *testing.T) {
 	}
 	send(slices.Concat(frames...))
 	drain()
-	if s.udp.gro.on || s.tally.datagrams != singles+1 {
-		t.Fatalf("%d datagrams, merging is on: %v; want one that was merged as it was turned off", s.tally.datagrams, s.udp.gro.on)
+	if s.udp.gro.on || s.tally[readDatagrams] != singles+1 {
+		t.Fatalf("%d datagrams, merging is on: %v; want one that was merged as it was turned off", s.tally[readDatagrams], s.udp.gro.on)
 	}
-	b.want(t, 1, storage.Book{Sent: singles + 2*merged, Accepted: singles + 2*merged}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: singles + 2*merged, storage.Accepted: singles + 2*merged}}, 0)
 	send(slices.Concat(frames...))
 	drain()
-	if s.tally.datagrams != singles+1+merged {
-		t.Errorf("%d datagrams, want %d", s.tally.datagrams, singles+1+merged)
+	if s.tally[readDatagrams] != singles+1+merged {
+		t.Errorf("%d datagrams, want %d", s.tally[readDatagrams], singles+1+merged)
 	}
-	b.want(t, 1, storage.Book{Sent: singles + 2*merged, Accepted: singles + 2*merged, Duplicate: 2 * merged}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: singles + 2*merged, storage.Accepted: singles + 2*merged, storage.Duplicate: 2 * merged}}, 0)
 }

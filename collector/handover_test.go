@@ -448,7 +448,7 @@ func TestHelloWaitsForOthers(t *testing.T) {
 	waiting[0].until(21)
 	waiting[1].until(1)
 	r.stop()
-	if b := r.book(1); b.Sent != 5 || b.Accepted != 5 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Sent] != 5 || b.Counts[storage.Accepted] != 5 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -495,7 +495,7 @@ func TestAdopt(t *testing.T) {
 			if !b.cuts.cut(causeTime) || !c.Sealed(window) {
 				t.Error("it is not sealed with the next cut")
 			}
-			b.want(t, 1, storage.Book{Sent: 10 + uint64(test.lost), Accepted: 10, Lost: test.lost, Stale: 10}, 0)
+			b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 10 + uint64(test.lost), storage.Accepted: 10, storage.Lost: uint64(test.lost), storage.Stale: 10}}, 0)
 			if n := len(b.ear.sources); n != 1 || b.ear.sources[0].End != 70 {
 				t.Errorf("sealed: %+v", b.ear.sources)
 			}
@@ -575,10 +575,10 @@ func TestClientsAreToldOfTheEnd(t *testing.T) {
 		t.Error(err)
 	}
 	r.once.Do(func() {})
-	if b := r.book(1); b.Sent != acked || b.Accepted != acked {
+	if b := r.book(1); b.Counts[storage.Sent] != acked || b.Counts[storage.Accepted] != acked {
 		t.Errorf("%+v", b)
 	}
-	if b := r.book(2); b.Accepted != 10 {
+	if b := r.book(2); b.Counts[storage.Accepted] != 10 {
 		t.Errorf("%+v", b)
 	}
 }

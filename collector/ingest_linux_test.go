@@ -26,7 +26,6 @@ import (
 
 	"github.com/lectern/lectern/internal/load"
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/wire"
 )
 
 // TestBenchIngest is `make bench-ingest`: what a datagram and an event cost in
@@ -437,17 +436,17 @@ func (h *heldLectern) warm(m *load.Maker) {
 		}
 		s.Unlock()
 	}
-	h.want = h.total().frames[overUDP]
+	h.want, _ = h.total()
 }
 
 // total is what all loops have counted.
-func (h *heldLectern) total() (sum tally) {
+func (h *heldLectern) total() (frames uint64, sum storage.Book) {
 	for _, s := range h.shards {
 		s.Lock()
-		sum.add(&s.tally)
+		frames += s.tally[framesBy+meter(overUDP)]
 		s.Unlock()
 	}
-	return sum
+	return frames, h.cuts.total()
 }
 
 func (h *heldLectern) address() netip.AddrPort { return netip.MustParseAddrPort(h.Address()) }
@@ -465,22 +464,23 @@ func (h *heldLectern) drain(n int) time.Duration {
 	for _, s := range h.shards {
 		s.Unlock()
 	}
-	var sum tally
+	var frames uint64
 	for range 20000 {
 		time.Sleep(500 * time.Microsecond)
-		if sum = h.total(); sum.frames[overUDP]+h.unread < h.want {
+		var sum storage.Book
+		if frames, sum = h.total(); frames+h.unread < h.want {
 			continue
 		}
 		if h.refuses {
-			h.want = sum.frames[overUDP]
+			h.want = frames
 		}
 		spent := cpuTime(unix.CLOCK_PROCESS_CPUTIME_ID) - start
-		if sum.frames[overUDP] > h.want || sum.accepted != sum.sent || !h.refuses && sum.refusedFrames != [wire.Refusals]uint64{} {
-			panic(fmt.Sprintf("%d frames of %d, %d events of %d; refused %v", sum.frames[overUDP], h.want, sum.accepted, sum.sent, sum.refusedFrames))
+		if refused := sum.ByReason(storage.RefusedFrames); frames > h.want || sum.Counts[storage.Accepted] != sum.Counts[storage.Sent] || !h.refuses && len(refused) > 0 {
+			panic(fmt.Sprintf("%d frames of %d, %d events of %d; refused %v", frames, h.want, sum.Counts[storage.Accepted], sum.Counts[storage.Sent], refused))
 		}
 		return spent
 	}
-	panic(fmt.Sprintf("lectern has taken %d of %d datagrams", sum.frames[overUDP], h.want))
+	panic(fmt.Sprintf("lectern has taken %d of %d datagrams", frames, h.want))
 }
 
 // freeAddress is one of loopback that nobody has.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lectern/lectern/internal/load"
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -242,11 +243,12 @@ func (s *streamLectern) address() string { return s.Address() }
 func (s *streamLectern) stop()           { (*heldLectern)(s).stop() }
 
 func (s *streamLectern) taken() uint64 {
+	sum := s.cuts.total()
+	if refused := sum.ByReason(storage.RefusedFrames); len(refused) > 0 {
+		panic(fmt.Sprint("refused: ", refused))
+	}
 	shard := s.shards[0]
 	shard.Lock()
 	defer shard.Unlock()
-	if shard.tally.refusedFrames != [wire.Refusals]uint64{} {
-		panic(fmt.Sprint("refused: ", shard.tally.refusedFrames))
-	}
-	return shard.tally.bytes[overTCP]
+	return shard.tally[bytesBy+meter(overTCP)]
 }

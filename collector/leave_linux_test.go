@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // A collector that accepts no more goes on with the connections it has.
@@ -27,7 +29,7 @@ func TestAcceptIsClosed(t *testing.T) {
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	c.until(1)
 	r.stop()
-	if b := r.book(1); b.Accepted != 3 {
+	if b := r.book(1); b.Counts[storage.Accepted] != 3 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -73,14 +75,7 @@ func TestSharedPort(t *testing.T) {
 	}
 }
 
-func count(r *running) (n uint64) {
-	for _, s := range r.shards {
-		s.Lock()
-		n += s.tally.accepted
-		s.Unlock()
-	}
-	return n
-}
+func count(r *running) uint64 { return r.cuts.total().Counts[storage.Accepted] }
 
 // Who does not share does not join those who do.
 func TestPortThatIsShared(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -318,7 +319,7 @@ func lossyRun(t *testing.T, there *elsewhere, a *arrivals, seed uint64) (sent, m
 		}
 	}
 	r.stop()
-	if b := r.book(1); !b.Balanced() || b.Lost != int64(all-arrived) || b.Reordered != reordered || b.Duplicate != duplicate {
+	if b := r.book(1); !b.Balanced() || b.Net(storage.Lost) != int64(all-arrived) || b.Counts[storage.Reordered] != reordered || b.Counts[storage.Duplicate] != duplicate {
 		t.Errorf("seed %d: the ledger says %+v; %d sent, %d arrived, %d twice, %d reordered", seed, b, all, arrived, duplicate, reordered)
 	}
 	return s.frames, missing

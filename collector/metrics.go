@@ -6,12 +6,11 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
-// writeMetrics writes what docs/METRICS.md tells of the collector. The tallies
-// of a loop are of one instant, so that in their sum, too, every event sent is
-// accepted, refused, shed, or lost and not found again.
+// writeMetrics writes what docs/METRICS.md tells of the collector.
 func (c *Collector) writeMetrics(w io.Writer) {
 	var t tally
 	var keys, slots, buffered, waiting int
@@ -28,30 +27,10 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		}
 		s.Unlock()
 	}
-	counter(w, "lectern_events_sent_total", t.sent)
-	counter(w, "lectern_events_accepted_total", t.accepted)
-	byReason(w, "lectern_events_refused_total", &t.refusedEvents)
-	counter(w, "lectern_events_shed_total", t.shed)
-	counter(w, "lectern_events_lost_total", t.lost)
-	counter(w, "lectern_events_found_total", t.found)
-	family(w, "lectern_events_clamped_total", "counter")
-	fmt.Fprintf(w, "lectern_events_clamped_total{reason=\"late\"} %d\n", t.late)
-	fmt.Fprintf(w, "lectern_events_clamped_total{reason=\"future\"} %d\n", t.future)
-	counter(w, "lectern_events_duplicate_total", t.duplicate)
-	counter(w, "lectern_events_stale_total", t.stale)
-	counter(w, "lectern_events_reordered_total", t.reordered)
-	byReason(w, "lectern_events_unplaced_total", &t.unplaced)
-
-	byTransport(w, "lectern_frames_total", &t.frames)
-	byReason(w, "lectern_frames_refused_total", &t.refusedFrames)
-	counter(w, "lectern_beat_frames_total", t.beats)
-	byTransport(w, "lectern_received_bytes_total", &t.bytes)
-	counter(w, "lectern_udp_datagrams_total", t.datagrams)
-	counter(w, "lectern_event_loop_wakeups_total", t.wakeups)
-	counter(w, "lectern_udp_receive_calls_total", t.batches)
+	writeAccount(w, c.cuts.total())
+	writeMeters(w, &t)
 
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
-	counter(w, "lectern_connections_opened_total", t.opened)
 	clients := c.secure
 	if clients == nil {
 		clients = new(secure)
@@ -65,8 +44,6 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	counter(w, "lectern_accept_failures_total", c.acceptFailures.Load())
 	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
 	gauge(w, "lectern_sessions_waiting", int64(waiting))
-	counter(w, "lectern_acks_sent_total", t.acks)
-	counter(w, "lectern_sessions_closed_no_room_total", t.noRoom)
 	gauge(w, "lectern_connections_buffered_bytes", int64(buffered))
 	gauge(w, "lectern_sources", c.sources.live.Load())
 	gauge(w, "lectern_sources_met_midway", c.sources.middle.Load())
@@ -102,18 +79,34 @@ func gauge(w io.Writer, name string, v int64) {
 	fmt.Fprintf(w, "%s %d\n", name, v)
 }
 
-// byReason writes a line for each word of the closed list, also those never
-// seen: a rate over a counter that appears late misses its first step.
-func byReason(w io.Writer, name string, counts *[wire.Refusals]uint64) {
-	family(w, name, "counter")
-	for why := wire.Accepted + 1; int(why) < wire.Refusals; why++ {
-		fmt.Fprintf(w, "%s{reason=%q} %d\n", name, why.String(), counts[why])
+// writtenElsewhere are the counters whose metrics others write: with a label, and by the
+// spool.
+var writtenElsewhere = [storage.Plain]bool{storage.Clamped: true, storage.Damaged: true}
+
+// writeAccount writes a line for each counter, also of those never seen: a rate over
+// a counter that appears late misses its first step.
+func writeAccount(w io.Writer, sum storage.Book) {
+	for k := range storage.Plain {
+		if !writtenElsewhere[k] {
+			counter(w, k.Metric(), sum.Counts[k])
+		}
+	}
+	for f := range storage.Families {
+		family(w, f.Metric(), "counter")
+		for why := wire.Accepted + 1; int(why) < wire.Refusals; why++ {
+			fmt.Fprintf(w, "%s{reason=%q} %d\n", f.Metric(), why.String(), sum.Counts[f.Of(why)])
+		}
 	}
 }
 
-func byTransport(w io.Writer, name string, counts *[transports]uint64) {
-	family(w, name, "counter")
-	for t := range counts {
-		fmt.Fprintf(w, "%s{transport=%q} %d\n", name, transportWords[t], counts[t])
+// writeMeters writes a line for each meter.
+func writeMeters(w io.Writer, t *tally) {
+	last := ""
+	for m, of := range meterOf {
+		if of.metric != last {
+			family(w, of.metric, "counter")
+		}
+		last = of.metric
+		fmt.Fprintf(w, "%s%s %d\n", of.metric, of.label, t[m])
 	}
 }

@@ -132,7 +132,7 @@ func (p *teller) settled() storage.BookTotal {
 	p.cuts.cut(causeTime)
 	t := storage.BookTotal{Book: p.book(1)}
 	spans := map[uint64][]storage.Span{}
-	for _, span := range p.spans[1] {
+	for _, span := range p.spans[storage.Account{Stream: 1}] {
 		spans[span.Source] = append(spans[span.Source], span)
 	}
 	for _, all := range spans {
@@ -451,30 +451,27 @@ func TestRefusedIsBookedOnce(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%s", c.why.String(), wayWords[way], c.name), func(t *testing.T) {
 				p := &teller{bench: newBench(1, func(o *Options) { o.CreditMax, o.ConnectionIdleMax = 1<<20, time.Second }), T: t, way: way, id: 9}
 				p.connect()
-				want := storage.Book{Sent: 22, Accepted: 15}
-				var refusedEvents, inRefused uint64
+				want := storage.Book{Counts: storage.Counts{storage.Sent: 22, storage.Accepted: 15}}
+				var refusedEvents uint64
 				switch c.fate {
 				case asRefused:
 					refusedEvents = 7
 				case asLost:
-					want.Lost = 7
+					want.Counts[storage.Lost] = 7
 				case again:
-					want.Accepted = 22
+					want.Counts[storage.Accepted] = 22
 				case noEvents:
-					want.Sent = 15
+					want.Counts[storage.Sent] = 15
 				}
 				p.send(p.number(10))
 				c.do(p)
 				got := p.settled()
-				for _, r := range got.Refused {
-					inRefused += r.Events
-				}
-				if c.fate != noEvents && p.made != want.Sent || got.Sent != want.Sent || got.Accepted != want.Accepted || got.Lost != want.Lost || inRefused != refusedEvents || got.Open != 0 || !got.Balanced() {
+				if c.fate != noEvents && p.made != want.Counts[storage.Sent] || uint64(got.Net(storage.Sent)) != want.Counts[storage.Sent] || got.Counts[storage.Accepted] != want.Counts[storage.Accepted] || got.Net(storage.Lost) != want.Net(storage.Lost) || got.RefusedEvents() != refusedEvents || got.Open != 0 || !got.Balanced() {
 					t.Errorf("the source has sent %d, and the books say\n%+v, want\n%+v and %d refused", p.made, got, want, refusedEvents)
 				}
-				s := p.shards[0]
-				if s.tally.refusedFrames[c.why] == 0 || s.tally.refusedEvents[c.why] != refusedEvents {
-					t.Errorf("refused: frames %v, events %v", s.tally.refusedFrames, s.tally.refusedEvents)
+				sum := p.cuts.total()
+				if sum.Counts[storage.RefusedFrames.Of(c.why)] == 0 || sum.Counts[storage.RefusedEvents.Of(c.why)] != refusedEvents {
+					t.Errorf("refused: frames %v, events %v", sum.ByReason(storage.RefusedFrames), sum.ByReason(storage.RefusedEvents))
 				}
 			})
 		}
@@ -495,10 +492,10 @@ func TestSourceWithoutRoomIsCountedBesideTheBooks(t *testing.T) {
 	p.withoutRoom(p.number(7))
 	p.withoutRoom(p.number(0))
 	got := p.settled()
-	if frames, events := refused(got.Book, wire.RefusedSources); frames != 2 || events != 0 || got.Sent != 0 || !got.Balanced() {
+	if frames, events := refused(got.Book, wire.RefusedSources); frames != 2 || events != 0 || uint64(got.Net(storage.Sent)) != 0 || !got.Balanced() {
 		t.Errorf("%+v", got)
 	}
-	if n := p.shards[0].tally.unplaced[wire.RefusedSources]; n != 7 {
+	if n := p.cuts.total().Counts[storage.UnplacedEvents.Of(wire.RefusedSources)]; n != 7 {
 		t.Errorf("%d events are said to be in frames without a place, want 7", n)
 	}
 }

@@ -87,11 +87,11 @@ func TestShortSessionsKeepNobodyOut(t *testing.T) {
 	for round := range 2 {
 		for _, from := range []string{"203.0.113.7", "198.51.100.1"} {
 			b.pass(time.Minute)
-			accepted := b.book(1).Accepted
+			accepted := b.book(1).Counts[storage.Accepted]
 			next++
 			b.session(from, next, frameOf(1, next, 0, 0, b.now, opens(3)...))
 			b.cuts.cut(causeTime)
-			if got := b.book(1).Accepted - accepted; got != 3 {
+			if got := b.book(1).Counts[storage.Accepted] - accepted; got != 3 {
 				t.Errorf("of a new session's 3 events %d were accepted", got)
 			}
 		}
@@ -152,14 +152,14 @@ func TestAddressHasSoManyPlaces(t *testing.T) {
 	next := uint64(0)
 	bring := func(n int, addresses ...string) (accepted uint64) {
 		b.cuts.cut(causeTime)
-		before := b.book(1).Accepted
+		before := b.book(1).Counts[storage.Accepted]
 		for i := range n {
 			next++
 			b.at(addresses[i%len(addresses)], 5000+i)
 			b.receive(0, frameOf(1, next, 0, 0, b.now, opens(1)...))
 		}
 		b.cuts.cut(causeTime)
-		return b.book(1).Accepted - before
+		return b.book(1).Counts[storage.Accepted] - before
 	}
 	if got := bring(2*places, "192.0.2.1"); got != places {
 		t.Errorf("an address brought %d sources at once, want %d", got, places)
@@ -273,9 +273,9 @@ func TestSourceIsNotTakenOver(t *testing.T) {
 	b.at("192.0.2.1", 2)
 	b.receive(0, frameOf(1, 7, 1<<20, position, b.now))
 	honest(1000, 1)
-	b.contradicted(t, storage.Book{Sent: 10_100, Accepted: 10_100}, 1)
+	b.contradicted(t, storage.Book{Counts: storage.Counts{storage.Sent: 10_100, storage.Accepted: 10_100}}, 1)
 	honest(10, 3) // another address on the way
-	b.contradicted(t, storage.Book{Sent: 10_200, Accepted: 10_200}, 1)
+	b.contradicted(t, storage.Book{Counts: storage.Counts{storage.Sent: 10_200, storage.Accepted: 10_200}}, 1)
 
 	// Its own address lost thousands of frames, and changed: after a minute of silence
 	// it is believed.
@@ -284,14 +284,14 @@ func TestSourceIsNotTakenOver(t *testing.T) {
 	b.pass(foreignMax)
 	next, position = next+1, position+10
 	honest(10, 4)
-	b.contradicted(t, storage.Book{Sent: 15_320, Accepted: 10_300, Lost: 5_020}, 2)
+	b.contradicted(t, storage.Book{Counts: storage.Counts{storage.Sent: 15_320, storage.Accepted: 10_300, storage.Lost: 5_020}}, 2)
 
 	// With its own address.
 	b.at("192.0.2.1", 4)
 	b.receive(0, frameOf(1, 7, next+1<<20, position, b.now))
 	honest(20, 4)
-	b.contradicted(t, storage.Book{Sent: 15_320, Accepted: 10_300, Lost: 5_020}, 22)
-	if got := b.shards[0].tally.unplaced[wire.RefusedPosition]; got != 210 {
+	b.contradicted(t, storage.Book{Counts: storage.Counts{storage.Sent: 15_320, storage.Accepted: 10_300, storage.Lost: 5_020}}, 22)
+	if got := b.cuts.total().Counts[storage.UnplacedEvents.Of(wire.RefusedPosition)]; got != 210 {
 		t.Errorf("%d events stand beside the books, want the 200 that contradict, and 10 before", got)
 	}
 }
@@ -307,7 +307,7 @@ func TestHelloDoesNotTakeOver(t *testing.T) {
 		t.Errorf("the hello is answered with %v, want %v", why, wire.RefusedPosition)
 	}
 	b.receive(0, frameOf(1, 7, 1, 1, b.now, opens(1)...))
-	if got := b.shards[0].tally.accepted; got != 2 {
+	if got := b.cuts.total().Counts[storage.Accepted]; got != 2 {
 		t.Errorf("%d events are accepted, want 2", got)
 	}
 }
@@ -334,7 +334,7 @@ func TestJumpsAreBounded(t *testing.T) {
 		b.receive(0, frameOf(1, 7, c.sequence, c.events, b.now))
 		want, contradictions := storage.Book{}, uint64(1)
 		if c.good {
-			want, contradictions = storage.Book{Sent: c.events, Lost: int64(c.events)}, 0
+			want, contradictions = storage.Book{Counts: storage.Counts{storage.Sent: c.events, storage.Lost: uint64(c.events)}}, 0
 		}
 		t.Run(c.name, func(t *testing.T) { b.contradicted(t, want, contradictions) })
 	}
@@ -349,5 +349,5 @@ func TestJumpsAreBounded(t *testing.T) {
 	const day = 24 * 60 * 60
 	b.receive(0, frameOf(1, 7, 1000, (day+1)*eventsASecond+1, b.now))
 	b.receive(0, frameOf(1, 7, 1000, (day+1)*eventsASecond, b.now))
-	b.contradicted(t, storage.Book{Sent: (day + 1) * eventsASecond, Lost: (day + 1) * eventsASecond}, 1)
+	b.contradicted(t, storage.Book{Counts: storage.Counts{storage.Sent: (day + 1) * eventsASecond, storage.Lost: (day + 1) * eventsASecond}}, 1)
 }

@@ -79,10 +79,9 @@ func TestSealByStream(t *testing.T) {
 				why := wire.Accepted
 				if way == datagrams {
 					b.receive(0, frame)
-					for r, n := range b.shards[0].tally.refusedFrames {
-						if n > 0 {
-							why = wire.Refusal(r)
-						}
+					sum := b.cuts.total()
+					for word := range sum.ByReason(storage.RefusedFrames) {
+						why = storage.ReasonNamed(word)
 					}
 				} else {
 					why = b.stream(0, &connection{peer: loopPeer{deaf{}}, via: overTCP, shard: b.shards[0]}, frame)
@@ -96,7 +95,7 @@ func TestSealByStream(t *testing.T) {
 				}
 				want := storage.Book{}
 				if c.why == wire.Accepted {
-					want = storage.Book{Sent: 3, Accepted: 3}
+					want = storage.Book{Counts: storage.Counts{storage.Sent: 3, storage.Accepted: 3}}
 				}
 				b.want(t, c.stream, want, 0)
 			})
@@ -117,7 +116,7 @@ func TestSealedFramesAreTakenOnce(t *testing.T) {
 		change := func(o *Options) { withKeys(o); o.SourceIdleMax, o.SourcesMax = time.Hour, 1<<20 }
 		b := newBench(1, change)
 		var all [][]byte
-		accepted := func(b *bench) (n uint64) { return b.shards[0].tally.accepted }
+		accepted := func(b *bench) uint64 { return b.cuts.total().Counts[storage.Accepted] }
 		for i := range frames {
 			frame := sealed(key, frameOf(stream, 9, uint64(i), uint64(2*i), b.now, opens(2)...))
 			for bit := range 8 * len(frame) {
@@ -146,7 +145,7 @@ func TestSealedFramesAreTakenOnce(t *testing.T) {
 		}
 		b.cuts.cut(causeTime)
 		book := b.book(stream)
-		if book.Accepted != uint64(2*frames) || book.Lost != 0 || !book.Balanced() {
+		if book.Counts[storage.Accepted] != uint64(2*frames) || book.Net(storage.Lost) != 0 || !book.Balanced() {
 			t.Errorf("stream %d: %+v", stream, book)
 		}
 		// A frame whose flag 0 was flipped has no tag: at the most it is refused as
@@ -196,8 +195,8 @@ func TestSealedFramesAreTakenOnce(t *testing.T) {
 		for _, frame := range all {
 			b.receive(0, frame)
 		}
-		if n := accepted(b) - taken; n != 0 || b.shards[0].tally.refusedFrames[wire.RefusedTime] != uint64(frames) {
-			t.Errorf("stream %d: of a source that was forgotten %d events were taken; refused: %v", stream, n, b.shards[0].tally.refusedFrames)
+		if refused := b.cuts.total().Counts[storage.RefusedFrames.Of(wire.RefusedTime)]; accepted(b) != taken || refused != uint64(frames) {
+			t.Errorf("stream %d: of a source that was forgotten %d events were taken; %d frames are refused", stream, accepted(b)-taken, refused)
 		}
 	}
 }
@@ -229,9 +228,9 @@ func TestFresh(t *testing.T) {
 		}
 		b.receive(0, sealed(key, frameOf(1, 9, next, 0, b.now.Add(-c.age), opens(1)...)))
 		want := map[bool]uint64{true: 1, false: 0}[c.why == wire.Accepted]
-		s := b.shards[0]
-		if s.tally.accepted != want || s.tally.refusedFrames[wire.RefusedTime] != 1-want {
-			t.Errorf("%s: accepted %d, refused %v", c.reason, s.tally.accepted, s.tally.refusedFrames)
+		sum := b.cuts.total()
+		if sum.Counts[storage.Accepted] != want || sum.Counts[storage.RefusedFrames.Of(wire.RefusedTime)] != 1-want {
+			t.Errorf("%s: accepted %d, refused %v", c.reason, sum.Counts[storage.Accepted], sum.ByReason(storage.RefusedFrames))
 		}
 	}
 }
@@ -255,7 +254,7 @@ func TestSealedSourceIsNobodyElses(t *testing.T) {
 	}
 	b.cuts.cut(causeTime)
 	book := b.book(1)
-	if book.Accepted != 2001 || book.Lost != 0 || book.Stale != 0 || book.RefusedEvents() != 0 || !book.Balanced() {
+	if book.Counts[storage.Accepted] != 2001 || book.Net(storage.Lost) != 0 || book.Counts[storage.Stale] != 0 || book.RefusedEvents() != 0 || !book.Balanced() {
 		t.Errorf("%+v", book)
 	}
 	if frames, _ := refused(book, wire.RefusedUnsealed); frames != 400 {
@@ -283,8 +282,7 @@ func TestForgedFramesCostNothing(t *testing.T) {
 	}
 	source := uint64(1000)
 	forged := slices.Clone(frames[0])
-	book := s.books.of(2)
-	before := s.tally
+	before := b.cuts.total()
 	if allocs := testing.AllocsPerRun(3000, func() {
 		source++
 		forged[16], forged[17] = byte(source), byte(source>>8)
@@ -292,8 +290,9 @@ func TestForgedFramesCostNothing(t *testing.T) {
 	}); allocs != 0 {
 		t.Errorf("%v allocations a forged frame", allocs)
 	}
-	if s.sources.live.Load() != 1 || s.tally.accepted != before.accepted || s.tally.sent != before.sent || book.refusedFrames[wire.RefusedSealed] != 3001 {
-		t.Errorf("a forged frame has left something behind: %d sources, %+v", s.sources.live.Load(), s.tally)
+	after := b.cuts.total()
+	if s.sources.live.Load() != 1 || after.Counts[storage.Accepted] != before.Counts[storage.Accepted] || after.Counts[storage.Sent] != before.Counts[storage.Sent] || after.Counts[storage.RefusedFrames.Of(wire.RefusedSealed)] != 3001 {
+		t.Errorf("a forged frame has left something behind: %d sources, %+v", s.sources.live.Load(), after)
 	}
 	// With a full table a forged frame asks for no cut, and waits for none.
 	s.Lock()
@@ -460,7 +459,7 @@ func TestSealedSession(t *testing.T) {
 		}
 	}
 	stopping.Wait()
-	if b := r.book(2); b.Accepted != 38 || b.Lost != 0 || b.RefusedEvents() != 0 || !b.Balanced() {
+	if b := r.book(2); b.Counts[storage.Accepted] != 38 || b.Net(storage.Lost) != 0 || b.RefusedEvents() != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -513,7 +512,7 @@ func TestSecretsAreReplaced(t *testing.T) {
 		t.Errorf("the keys' last use: epoch 1 %q, epoch 0 %q", epoch1, epoch0)
 	}
 	r.stop()
-	if b := r.book(2); b.Accepted != 8 || b.RefusedEvents() != 0 || !b.Balanced() {
+	if b := r.book(2); b.Counts[storage.Accepted] != 8 || b.RefusedEvents() != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -554,8 +553,8 @@ func TestAdoptSealed(t *testing.T) {
 	key := frameKey(t, older, 1, audience)
 	b.receive(0, sealed(key, frameOf(1, 9, 4, 8, b.now, opens(2)...))) // counted there
 	b.receive(0, sealed(key, frameOf(1, 9, 10, 20, b.now, opens(2)...)))
-	if s.tally.accepted != 3 {
-		t.Errorf("%d accepted", s.tally.accepted)
+	if n := b.cuts.total().Counts[storage.Accepted]; n != 3 {
+		t.Errorf("%d accepted", n)
 	}
 }
 
@@ -578,7 +577,7 @@ func TestSealedAndUnsealedDoNotMix(t *testing.T) {
 	sealed.send(0, 0, 2)
 	sealed.until(1)
 	r.stop()
-	if b := r.book(1); b.Accepted != 5 || b.RefusedEvents() != 0 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != 5 || b.RefusedEvents() != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }

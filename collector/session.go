@@ -82,7 +82,7 @@ func (s *sessions) takeReplaced() []*connection {
 
 // hello begins a session. The shard's mutex is held.
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
-	s.tally.frames[k.via]++
+	s.tally[framesBy+meter(k.via)]++
 	_, why := wire.ParseHello(h, h.Body(frame))
 	if why == wire.Accepted && (k.started || k.session) {
 		why = wire.RefusedUnexpected
@@ -94,10 +94,10 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 		why = s.greet(k, h, frame)
 	}
 	if why != wire.Accepted {
-		return s.refuseStranger(h, why)
+		return s.refuseUnplaced(h, why)
 	}
 	if k.keys == nil && s.foreign(h.Source) {
-		return s.refuseStranger(h, wire.RefusedPosition)
+		return s.refuseUnplaced(h, wire.RefusedPosition)
 	}
 	k.session, k.source, k.stream = true, h.Source, h.Stream
 	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
@@ -172,7 +172,7 @@ func (s *shard) ack(k *connection) []byte {
 	if s.cuts.full.Load() || s.cuts.ending.Load() {
 		credit = 0
 	}
-	s.tally.acks++
+	s.tally[acksSent]++
 	return k.ack(s.now, wire.Ack{Durable: k.durable, Credit: credit, Spool: s.limits.Spool})
 }
 
@@ -200,7 +200,7 @@ func (s *shard) finalAck(k *connection) []byte {
 	if !all {
 		return nil
 	}
-	s.tally.acks++
+	s.tally[acksSent]++
 	return k.ack(s.now, wire.Ack{Durable: k.durable, Final: true, Spool: s.limits.Spool})
 }
 

@@ -93,7 +93,7 @@ func TestSessionIsAcknowledged(t *testing.T) {
 	again.until(16)
 	r.stop()
 	b := r.book(1)
-	if b.Sent != 51 || b.Accepted != 37 || b.Lost != 14 || b.Duplicate != 15 || !b.Balanced() {
+	if b.Counts[storage.Sent] != 51 || b.Counts[storage.Accepted] != 37 || b.Net(storage.Lost) != 14 || b.Counts[storage.Duplicate] != 15 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -126,7 +126,7 @@ func TestSessionAfterRestart(t *testing.T) {
 	}
 	c.until(2005)
 	second.stop()
-	if b := second.book(1); b.Accepted != 5 || b.Duplicate != 1500 || b.Lost != 0 || !b.Balanced() {
+	if b := second.book(1); b.Counts[storage.Accepted] != 5 || b.Counts[storage.Duplicate] != 1500 || b.Net(storage.Lost) != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -138,7 +138,7 @@ func TestDatagramsAfterRestart(t *testing.T) {
 	b.receive(0, frameOf(1, 9, 9, 90, epoch, opens(10)...))
 	b.receive(0, frameOf(1, 9, 2, 20, epoch, opens(10)...))
 	b.receive(0, frameOf(1, 9, 12, 120, epoch, opens(10)...))
-	b.want(t, 1, storage.Book{Sent: 30, Accepted: 10, Lost: 20, Stale: 20}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 30, storage.Accepted: 10, storage.Lost: 20, storage.Stale: 20}}, 0)
 }
 
 func TestSessionRefusals(t *testing.T) {
@@ -215,7 +215,7 @@ func TestNothingIsAcknowledgedBeforeItIsSealed(t *testing.T) {
 		t.Errorf("after the sink works again: %+v", a)
 	}
 	r.stop()
-	if b := r.book(1); b.Accepted != 6 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != 6 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -257,7 +257,7 @@ func TestWhatIsDurableCostsNoCredit(t *testing.T) {
 	r.cuts.request(causeTime)
 	c.until(end)
 	r.stop()
-	if b := r.book(1); b.Accepted != end*1000 || b.Duplicate != n*1000 || b.RefusedEvents() != 0 {
+	if b := r.book(1); b.Counts[storage.Accepted] != end*1000 || b.Counts[storage.Duplicate] != n*1000 || b.RefusedEvents() != 0 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -294,7 +294,7 @@ func TestForgottenInTheMiddleOfASession(t *testing.T) {
 	b.stream(0, again, frame(1))
 	b.stream(0, again, frame(2))
 	b.stream(0, again, frame(3))
-	b.want(t, 1, storage.Book{Sent: 12, Accepted: 12, Duplicate: 6}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 12, storage.Accepted: 12, storage.Duplicate: 6}}, 0)
 }
 
 // A source stays until what came of it last is sealed: its state is in no seal
@@ -334,7 +334,7 @@ func TestClockSetBack(t *testing.T) {
 	b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
 	b.now = b.now.Add(-time.Hour)
 	b.cuts.cut(causeTime) // the ear does not take such a window
-	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 3, storage.Accepted: 3}}, 0)
 }
 
 // A source that was not known at a hello may become known by what an older
@@ -351,7 +351,7 @@ func TestOlderConnectionBringsTheFirstFrame(t *testing.T) {
 	write(t, newer, frameOf(1, 9, 1, 3, epoch, opens(3)...))
 	newer.until(2)
 	r.stop()
-	if b := r.book(1); b.Accepted != 6 || b.Lost != 0 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Accepted] != 6 || b.Net(storage.Lost) != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -373,7 +373,7 @@ func TestDatagramOfASession(t *testing.T) {
 		t.Errorf("acknowledged to %d", a.Durable)
 	}
 	r.stop()
-	if b := r.book(1); b.Sent != 6 || b.Accepted != 6 || b.RefusedEvents() != 0 || !b.Balanced() {
+	if b := r.book(1); b.Counts[storage.Sent] != 6 || b.Counts[storage.Accepted] != 6 || b.RefusedEvents() != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -408,8 +408,8 @@ func TestRefusedAndSentAgainIsBookedOnce(t *testing.T) {
 			if why := b.stream(0, k, frameOf(1, c.again, 0, 0, epoch, opens(10)...)); why != wire.Accepted {
 				t.Fatal(why)
 			}
-			b.want(t, 1, storage.Book{Sent: 10, Accepted: 10}, 0)
-			if n := s.tally.refusedFrames[c.why]; n != 1 {
+			b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 10}}, 0)
+			if n := b.cuts.total().Counts[storage.RefusedFrames.Of(c.why)]; n != 1 {
 				t.Errorf("%d frames are counted as refused", n)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -23,8 +24,7 @@ type shard struct {
 	books books
 	moved []uint64 // sources that moved since the last cut
 
-	recent       *book // the account that was wanted last, nil without one: most frames are of one stream
-	recentStream uint16
+	recent *storage.Book // the book that was wanted last, nil without one: most frames are of one account
 
 	tally tally
 
@@ -168,10 +168,10 @@ type part struct {
 	moved []uint64
 }
 
-// book is the running window's account of a stream.
-func (s *shard) book(stream uint16) *book {
-	if s.recent == nil || s.recentStream != stream {
-		s.recent, s.recentStream = s.books.of(stream), stream
+// book is the running window's book of an account.
+func (s *shard) book(a storage.Account) *storage.Book {
+	if s.recent == nil || s.recent.Stream != a.Stream || s.recent.Class != a.Class {
+		s.recent = s.books.of(a)
 	}
 	return s.recent
 }

@@ -27,7 +27,7 @@ type ear struct {
 	taken     func(*storage.Seal)
 	rows      []storage.Row
 	books     map[uint16]*storage.Book // without spans
-	spans     map[uint16][]storage.Span
+	spans     map[storage.Account][]storage.Span
 	sources   []storage.Source // as they were sealed, one after the other
 	forgotten []uint64
 	end       int64
@@ -84,15 +84,14 @@ func (e *ear) keep(seal *storage.Seal) {
 		b := seal.Books[i]
 		if len(b.Spans) > 0 {
 			if e.spans == nil {
-				e.spans = map[uint16][]storage.Span{}
+				e.spans = map[storage.Account][]storage.Span{}
 			}
-			e.spans[b.Stream] = storage.CompactSpans(append(e.spans[b.Stream], b.Spans...))
+			e.spans[b.Account()] = storage.CompactSpans(append(e.spans[b.Account()], b.Spans...))
 			b.Spans = nil
 		}
 		if mine, ok := e.books[b.Stream]; ok {
 			mine.Add(&b)
 		} else {
-			b.Refused = slices.Clone(b.Refused)
 			e.books[b.Stream] = &b
 		}
 	}
@@ -110,12 +109,7 @@ func (e *ear) book(stream uint16) storage.Book {
 
 // refused is how many frames of a stream were refused for this reason.
 func refused(b storage.Book, why wire.Refusal) (frames, events uint64) {
-	for _, r := range b.Refused {
-		if r.Reason == why.String() {
-			return r.Frames, r.Events
-		}
-	}
-	return 0, 0
+	return b.Counts[storage.RefusedFrames.Of(why)], b.Counts[storage.RefusedEvents.Of(why)]
 }
 
 // epoch is the collector's time in tests that have a clock of their own.
@@ -202,21 +196,25 @@ func opens(n int) []wire.Event {
 	return events
 }
 
-// want compares a stream's book with what it should be; Refused is compared as
-// the sum of its events.
+// want compares a stream's book with what it should be: what is refused as the sum of
+// its events, and what is lost as ledgers have it.
 func (b *bench) want(t *testing.T, stream uint16, want storage.Book, refusedEvents uint64) {
 	t.Helper()
 	b.cuts.cut(causeTime)
 	got := b.book(stream)
 	if got.RefusedEvents() != refusedEvents {
-		t.Errorf("stream %d: %d events refused, want %d (%v)", stream, got.RefusedEvents(), refusedEvents, got.Refused)
+		t.Errorf("stream %d: %d events refused, want %d (%v)", stream, got.RefusedEvents(), refusedEvents, got.ByReason(storage.RefusedEvents))
 	}
 	if !got.Balanced() {
 		t.Errorf("stream %d: the book does not balance: %+v", stream, got)
 	}
-	want.Stream, got.Refused = stream, nil
-	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
-		t.Errorf("stream %d:\n got %+v\nwant %+v", stream, got, want)
+	for _, c := range storage.LedgerCounters {
+		if got.Net(c) != want.Net(c) {
+			t.Errorf("stream %d: %d %s, want %d", stream, got.Net(c), c, want.Net(c))
+		}
+	}
+	if len(got.Spans) != len(want.Spans) {
+		t.Errorf("stream %d: %d spans, want %d", stream, len(got.Spans), len(want.Spans))
 	}
 }
 
@@ -227,16 +225,16 @@ func TestLossIsCountedInEventsAndTakenBack(t *testing.T) {
 	}
 	b.receive(0, f(0, 0, 3))
 	b.receive(0, f(2, 8, 2)) // the frame with 5 events between them is missing
-	b.want(t, 1, storage.Book{Sent: 10, Accepted: 5, Lost: 5}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 5, storage.Lost: 5}}, 0)
 	b.receive(0, f(1, 3, 5)) // late, in another window
-	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Reordered: 5}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 10, storage.Reordered: 5}}, 0)
 	b.receive(0, f(1, 3, 5)) // twice
-	b.want(t, 1, storage.Book{Sent: 10, Accepted: 10, Duplicate: 5, Reordered: 5}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 10, storage.Duplicate: 5, storage.Reordered: 5}}, 0)
 	b.receive(0, f(4, 17, 0)) // a beat: a tail of 7 is missing
-	b.want(t, 1, storage.Book{Sent: 17, Accepted: 10, Lost: 7, Duplicate: 5, Reordered: 5}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 17, storage.Accepted: 10, storage.Lost: 7, storage.Duplicate: 5, storage.Reordered: 5}}, 0)
 	// Both only ever grow, so that a rate of them is right over a restart.
-	if n := b.shards[0].tally; n.lost != 12 || n.found != 5 {
-		t.Errorf("%d lost and %d found, want 12 and 5", n.lost, n.found)
+	if n := b.cuts.total().Counts; n[storage.Lost] != 12 || n[storage.Found] != 5 {
+		t.Errorf("%d lost and %d found, want 12 and 5", n[storage.Lost], n[storage.Found])
 	}
 }
 
@@ -246,15 +244,15 @@ func TestSourceMetInTheMiddle(t *testing.T) {
 	if n := b.shards[0].sources.middle.Load(); n != 1 {
 		t.Errorf("%d sources met in the middle, want 1", n)
 	}
-	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 3, storage.Accepted: 3}}, 0)
 	b.receive(0, frameOf(1, 9, 99, 990, b.now, opens(8)...)) // its base moves; 2 between them are missing
-	b.want(t, 1, storage.Book{Sent: 13, Accepted: 11, Lost: 2, Reordered: 8}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 13, storage.Accepted: 11, storage.Lost: 2, storage.Reordered: 8}}, 0)
 	b.receive(0, frameOf(1, 8, 0, 0, b.now)) // an opening beat, then its first frame is lost
 	b.receive(0, frameOf(1, 8, 2, 4, b.now, opens(1)...))
 	if n := b.shards[0].sources.middle.Load(); n != 1 {
 		t.Errorf("%d sources met in the middle, want 1", n)
 	}
-	b.want(t, 1, storage.Book{Sent: 18, Accepted: 12, Lost: 6, Reordered: 8}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 18, storage.Accepted: 12, storage.Lost: 6, storage.Reordered: 8}}, 0)
 }
 
 func TestPositionsThatContradict(t *testing.T) {
@@ -274,7 +272,7 @@ func TestPositionsThatContradict(t *testing.T) {
 			b.receive(0, frameOf(1, 9, 0, 0, b.now, opens(3)...))
 			b.receive(0, frameOf(1, 9, 2, 8, b.now, opens(4)...)) // up to 12, 5 are missing
 			b.receive(0, frameOf(1, 9, c.sequence, c.position, b.now, opens(c.events)...))
-			b.want(t, 1, storage.Book{Sent: 12, Accepted: 7, Lost: 5}, 0)
+			b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 12, storage.Accepted: 7, storage.Lost: 5}}, 0)
 			if frames, _ := refused(b.book(1), wire.RefusedPosition); frames != 1 {
 				t.Errorf("%d frames refused for their position", frames)
 			}
@@ -324,7 +322,7 @@ func TestRefusalsByName(t *testing.T) {
 			if frames != 1 || events != c.events {
 				t.Errorf("%d frames and %d events refused as %s, want 1 and %d; the book is %+v", frames, events, c.why, c.events, b.book(c.stream))
 			}
-			if got := b.book(1); got.Accepted != 5 || !got.Balanced() {
+			if got := b.book(1); got.Counts[storage.Accepted] != 5 || !got.Balanced() {
 				t.Errorf("somebody else's events: %+v", got)
 			}
 		})
@@ -337,19 +335,19 @@ func TestRestOfDatagram(t *testing.T) {
 	bad[41] = 7
 	datagram := slices.Concat(frameOf(1, 9, 0, 0, epoch, opens(2)...), bad, frameOf(1, 9, 2, 4, epoch, opens(2)...))
 	b.receive(0, datagram)
-	b.want(t, 1, storage.Book{Sent: 4, Accepted: 2}, 2)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 4, storage.Accepted: 2}}, 2)
 	if frames, _ := refused(b.book(wire.StreamReserved), wire.RefusedRest); frames != 1 {
 		t.Errorf("the rest is refused %d times", frames)
 	}
 	b.receive(0, frameOf(1, 9, 3, 6, epoch)) // the beat shows what the rest held
-	b.want(t, 1, storage.Book{Sent: 6, Accepted: 2, Lost: 2}, 2)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 6, storage.Accepted: 2, storage.Lost: 2}}, 2)
 }
 
 func TestSourceKeepsItsStream(t *testing.T) {
 	b := newBench(1, nil)
 	b.receive(0, frameOf(1, 9, 0, 0, epoch, opens(2)...))
 	b.receive(0, frameOf(2, 9, 1, 2, epoch, opens(3)...))
-	b.want(t, 1, storage.Book{Sent: 5, Accepted: 2}, 3)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 5, storage.Accepted: 2}}, 3)
 	if frames, _ := refused(b.book(1), wire.RefusedStream); frames != 1 {
 		t.Errorf("%d frames refused for their stream", frames)
 	}
@@ -379,8 +377,8 @@ func TestGuessIsChecked(t *testing.T) {
 			s.guessID = 0
 			b.receive(0, frameOf(2, 0, sequence, sequence*3, epoch, opens(3)...))
 		}
-		b.want(t, 2, storage.Book{Sent: 9, Accepted: 9}, 0)
-		b.want(t, 1, storage.Book{Sent: 2, Accepted: 2}, 0)
+		b.want(t, 2, storage.Book{Counts: storage.Counts{storage.Sent: 9, storage.Accepted: 9}}, 0)
+		b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 2, storage.Accepted: 2}}, 0)
 		if n := s.sources.live.Load(); n != 2 {
 			t.Errorf("%s: %d live sources, want 2", c.name, n)
 		}
@@ -392,14 +390,14 @@ func TestSourcesMax(t *testing.T) {
 	for source := range uint64(5) {
 		b.receive(0, frameOf(1, source, 0, 0, epoch, opens(1)...))
 	}
-	b.want(t, 1, storage.Book{Sent: 3, Accepted: 3}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 3, storage.Accepted: 3}}, 0)
 	// Silent ones make room.
 	b.now = epoch.Add(2 * time.Hour)
 	for n := range stripes {
 		b.shards[0].sources.forget(n, epoch.Add(time.Hour).UnixMilli(), 0)
 	}
 	b.receive(0, frameOf(1, 100, 0, 0, b.now, opens(1)...))
-	b.want(t, 1, storage.Book{Sent: 4, Accepted: 4}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 4, storage.Accepted: 4}}, 0)
 	if n := b.shards[0].sources.live.Load(); n != 1 {
 		t.Errorf("%d live sources, want 1", n)
 	}
@@ -426,7 +424,7 @@ func TestEventTime(t *testing.T) {
 			for _, n := range []uint64{1, 2 * nearFrom} { // few wait for others, many do not
 				b := newBench(1, func(o *Options) { o.LateMax, o.FutureMax = c.late, c.future })
 				b.receive(0, frameOf(1, 9, 0, 0, c.frame, opens(int(n))...))
-				b.want(t, 1, storage.Book{Sent: n, Accepted: n, Clamped: n * c.clamped}, 0)
+				b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: n, storage.Accepted: n, storage.Clamped: n * c.clamped}}, 0)
 				for _, r := range b.rows {
 					if r.First != c.want.UnixMilli() || int64(r.Minute) != c.want.Unix()/60*60 {
 						t.Errorf("first %v in minute %v, want %v", time.UnixMilli(r.First).UTC(), time.Unix(int64(r.Minute), 0).UTC(), c.want)
@@ -463,7 +461,7 @@ func TestLimitInsideFrame(t *testing.T) {
 			b.receive(0, frameOf(1, 9, sequence, sequence*uint64(len(events)), time.UnixMilli(start), events...))
 			sequence++
 		}
-		b.want(t, 1, storage.Book{Sent: 4 * nearFrom, Accepted: 4 * nearFrom, Clamped: clamped}, 0)
+		b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 4 * nearFrom, storage.Accepted: 4 * nearFrom, storage.Clamped: clamped}}, 0)
 		sameRows(t, b.rows, want)
 	}
 }
@@ -489,7 +487,7 @@ func TestFrameOverMinutes(t *testing.T) {
 // A full table is emptied by a cut; where none can be made the frame is shed.
 func TestFullTable(t *testing.T) {
 	b := newBench(1, nil)
-	s := b.shards[0]
+	shed := uint64(0)
 	fill := func(source uint64, send func(frame []byte)) (frames int) {
 		for user := range uint64(400) {
 			events := opens(1000)
@@ -497,7 +495,7 @@ func TestFullTable(t *testing.T) {
 				events[i].User = source<<32 + user
 			}
 			send(frameOf(1, source, user, user*1000, epoch, events...))
-			if s.tally.shed > 0 {
+			if b.cuts.total().Counts[storage.Shed] > shed {
 				return int(user) + 1
 			}
 		}
@@ -510,19 +508,17 @@ func TestFullTable(t *testing.T) {
 	}
 	b.room = 1 << 30
 	want := uint64(n-1) * 1000
-	b.want(t, 1, storage.Book{Sent: want + 1000, Accepted: want, Shed: 1000}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: want + 1000, storage.Accepted: want, storage.Shed: 1000}}, 0)
 
 	stop := make(chan struct{})
 	var cutter sync.WaitGroup
 	cutter.Go(func() { b.cuts.run(time.Hour, stop) })
-	shed := s.tally.shed
-	s.tally.shed = 0
+	shed = b.cuts.total().Counts[storage.Shed]
 	// A stream waits for long enough, whatever the machine does.
 	k := &connection{via: overTCP}
 	if n := fill(2, func(frame []byte) { b.stream(0, k, frame) }); n != 0 {
 		t.Error("shed although a cut could make room")
 	}
-	s.tally.shed = shed
 	close(stop)
 	cutter.Wait()
 	if b.cuts.made[causeFull].Load() == 0 {
@@ -547,8 +543,8 @@ func TestFrameDoesNotAllocate(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a frame", n)
 	}
-	if s.tally.accepted != 50*(sequence+1) {
-		t.Errorf("%d events accepted, want %d", s.tally.accepted, 50*(sequence+1))
+	if accepted := s.cuts.total().Counts[storage.Accepted]; accepted != 50*(sequence+1) {
+		t.Errorf("%d events accepted, want %d", accepted, 50*(sequence+1))
 	}
 }
 
@@ -603,22 +599,22 @@ func simulate(t *testing.T, r *rand.Rand) {
 		}
 		switch {
 		case newest[f.from] >= f.number+windowFrames:
-			book.Stale += n
+			book.Counts[storage.Stale] += n
 			return
 		case came[f.from][f.number]:
-			book.Duplicate += n
+			book.Counts[storage.Duplicate] += n
 			return
 		}
 		came[f.from][f.number] = true
 		if f.number < newest[f.from] {
-			book.Reordered += n
+			book.Counts[storage.Reordered] += n
 		}
 		newest[f.from] = max(newest[f.from], f.number)
 		if f.bad {
 			refusedWant[f.from.stream] += n
 			return
 		}
-		book.Accepted += n
+		book.Counts[storage.Accepted] += n
 		for i := range f.events {
 			tabulate(rows, &f.events[i], f.from.stream, f.at.UnixMilli()+int64(f.events[i].At))
 		}
@@ -633,7 +629,7 @@ func simulate(t *testing.T, r *rand.Rand) {
 		f.frame = frameOf(s.stream, s.id, s.sequence, s.position, f.at, f.events...)
 		s.sequence++
 		s.position += uint64(len(f.events))
-		want[s.stream].Sent += uint64(len(f.events))
+		want[s.stream].Counts[storage.Sent] += uint64(len(f.events))
 		if len(f.events) > 0 && r.IntN(20) == 0 {
 			f.bad = true
 			f.frame[41] |= 7 // no such kind
@@ -662,7 +658,7 @@ func simulate(t *testing.T, r *rand.Rand) {
 	}
 	for _, stream := range slices.Sorted(maps.Keys(want)) {
 		w := want[stream]
-		w.Lost = int64(w.Sent) - int64(w.Accepted) - int64(refusedWant[stream])
+		w.Counts[storage.Lost] = w.Counts[storage.Sent] - w.Counts[storage.Accepted] - refusedWant[stream]
 		b.want(t, stream, *w, refusedWant[stream])
 	}
 	sameRows(t, b.rows, rows)

@@ -42,6 +42,14 @@ type source struct {
 	noted uint32 // Unix seconds of its last span, 0 for none
 }
 
+// account is whose books have its frames.
+func (s *source) account() storage.Account {
+	if s.standing == storage.Proved {
+		return storage.Account{Stream: s.stream, Class: storage.Sealed}
+	}
+	return storage.Account{Stream: s.stream}
+}
+
 // tip is a number that stays at its end: it is for looking at.
 type tip uint32
 

@@ -61,8 +61,8 @@ func (s *source) hear(events uint64, time int64) {
 	s.beat = at
 }
 
-// spans are those that sources leave, by stream.
-type spans map[uint16][]storage.Span
+// spans are those that sources leave.
+type spans map[storage.Account][]storage.Span
 
 // add adds that of a source, as it was at the end of the window of this
 // generation. The source's stripe is locked.
@@ -71,7 +71,8 @@ func (p *spans) add(src *source, generation uint64, now int64, end storage.SpanE
 		*p = make(spans)
 	}
 	x := src.at(generation)
-	(*p)[src.stream] = append((*p)[src.stream], storage.Span{
+	a := src.account()
+	(*p)[a] = append((*p)[a], storage.Span{
 		Source: src.id, Met: millis(src.met), Base: x.base, End: x.end,
 		Sent: x.end - x.base - src.apartAt(generation), Lost: x.lost, At: now, Ended: end,
 	})
@@ -85,8 +86,8 @@ func (p *spans) join(o spans) {
 		*p = o
 		return
 	}
-	for stream, all := range o {
-		(*p)[stream] = append((*p)[stream], all...)
+	for a, all := range o {
+		(*p)[a] = append((*p)[a], all...)
 	}
 }
 
@@ -97,16 +98,17 @@ func (p spans) count() (n uint64) {
 	return n
 }
 
-// enter puts them into the books of their streams.
+// enter puts them into the books of their accounts.
 func (p spans) enter(books []storage.Book) []storage.Book {
 	for i := range books {
-		if all, ok := p[books[i].Stream]; ok {
+		a := books[i].Account()
+		if all, ok := p[a]; ok {
 			books[i].Spans = all
-			delete(p, books[i].Stream)
+			delete(p, a)
 		}
 	}
-	for stream, all := range p {
-		books = append(books, storage.Book{Stream: stream, Spans: all})
+	for a, all := range p {
+		books = append(books, storage.Book{Stream: a.Stream, Class: a.Class, Spans: all})
 	}
 	return books
 }

@@ -104,15 +104,16 @@ func known(e *ear) (all []storage.Source) {
 // before a kill there is a cut.
 func (w *town) receive(m *pilgrim, datagram []byte) {
 	s := m.pod.shards[0]
-	before, refused := s.tally.accepted, s.tally.refusedEvents[wire.RefusedKind]
+	before := s.cuts.total()
 	s.Lock()
 	s.tick()
 	s.datagram(datagram, address{})
 	s.Unlock()
 	h, _ := wire.ParseHeader(datagram)
 	m.known = max(m.known, h.Position+uint64(h.Count))
-	refused = s.tally.refusedEvents[wire.RefusedKind] - refused
-	m.came += s.tally.accepted - before + refused
+	after := s.cuts.total()
+	refused := after.Counts[storage.RefusedEvents.Of(wire.RefusedKind)] - before.Counts[storage.RefusedEvents.Of(wire.RefusedKind)]
+	m.came += after.Counts[storage.Accepted] - before.Counts[storage.Accepted] + refused
 	m.wrong += refused
 }
 
@@ -120,13 +121,15 @@ func (w *town) receive(m *pilgrim, datagram []byte) {
 // numbers nobody knows anything of the source.
 func (w *town) refuse(m *pilgrim, why wire.Refusal, datagram []byte) {
 	s := m.pod.shards[0]
-	sent, frames := s.tally.sent, s.tally.refusedFrames[why]
+	before := s.cuts.total()
 	s.Lock()
 	s.tick()
 	s.datagram(datagram, address{})
 	s.Unlock()
-	if s.tally.sent != sent || s.tally.refusedFrames[why] != frames+1 {
-		w.Errorf("a frame that is to be refused as %s: %d sent, %d before, frames %v", why.String(), s.tally.sent, sent, s.tally.refusedFrames)
+	after, frames := s.cuts.total(), storage.RefusedFrames.Of(why)
+	if after.Counts[storage.Sent] != before.Counts[storage.Sent] || after.Counts[frames] != before.Counts[frames]+1 {
+		w.Errorf("a frame that is to be refused as %s: %d sent, %d before, frames %v", why.String(),
+			after.Counts[storage.Sent], before.Counts[storage.Sent], after.ByReason(storage.RefusedFrames))
 	}
 	w.counts[why.String()]++
 }
@@ -223,7 +226,7 @@ func (w *town) settled() storage.BookTotal {
 		if b, ok := e.books[1]; ok {
 			t.Add(b)
 		}
-		for _, s := range e.spans[1] {
+		for _, s := range e.spans[storage.Account{Stream: 1}] {
 			spans[s.Source] = append(spans[s.Source], s)
 		}
 	}
@@ -334,9 +337,9 @@ func (w *town) adopt() {
 	all := known(p.ear)
 	for i := range all {
 		if p.spans == nil {
-			p.spans = map[uint16][]storage.Span{}
+			p.spans = map[storage.Account][]storage.Span{}
 		}
-		p.spans[1] = storage.CompactSpans(append(p.spans[1], all[i].Span(w.now.UnixMilli(), 0)))
+		p.spans[storage.Account{Stream: 1}] = storage.CompactSpans(append(p.spans[storage.Account{Stream: 1}], all[i].Span(w.now.UnixMilli(), 0)))
 	}
 	w.pick().Adopt(all)
 }
@@ -372,9 +375,9 @@ func (w *town) finish() {
 	}
 	b := w.settled()
 	w.counts["refused"] += int(refused)
-	if b.Sent != sent || b.Accepted != came-refused || b.RefusedEvents() != refused || b.Lost != int64(sent-came) || b.Shed != 0 || b.Open != 0 || b.OpenSources != 0 || !b.Balanced() {
+	if uint64(b.Net(storage.Sent)) != sent || b.Counts[storage.Accepted] != came-refused || b.RefusedEvents() != refused || b.Net(storage.Lost) != int64(sent-came) || b.Counts[storage.Shed] != 0 || b.Open != 0 || b.OpenSources != 0 || !b.Balanced() {
 		w.Errorf("the books say %d sent, %d accepted, %d refused, %d lost, %d open of %d sources; the sources say %d, %d, %d and %d",
-			b.Sent, b.Accepted, b.RefusedEvents(), b.Lost, b.Open, b.OpenSources, sent, came-refused, refused, sent-came)
+			uint64(b.Net(storage.Sent)), b.Counts[storage.Accepted], b.RefusedEvents(), b.Net(storage.Lost), b.Open, b.OpenSources, sent, came-refused, refused, sent-came)
 	}
 }
 
@@ -400,9 +403,9 @@ func (w *town) want(when string, sent, accepted uint64, lost, open int64, source
 	w.Helper()
 	w.cutOnly()
 	b := w.settled()
-	if b.Sent != sent || b.Accepted != accepted || b.Lost != lost || b.Open != open || b.OpenSources != sources || !b.Balanced() {
+	if uint64(b.Net(storage.Sent)) != sent || b.Counts[storage.Accepted] != accepted || b.Net(storage.Lost) != lost || b.Open != open || b.OpenSources != sources || !b.Balanced() {
 		w.Errorf("%s: %d sent, %d accepted, %d lost, %d open of %d sources; want %d, %d, %d and %d of %d",
-			when, b.Sent, b.Accepted, b.Lost, b.Open, b.OpenSources, sent, accepted, lost, open, sources)
+			when, uint64(b.Net(storage.Sent)), b.Counts[storage.Accepted], b.Net(storage.Lost), b.Open, b.OpenSources, sent, accepted, lost, open, sources)
 	}
 }
 
@@ -450,7 +453,7 @@ func TestRenewedSocketsLoseNothing(t *testing.T) {
 		turns := func(i int) *pod { return pods[i/every%2] }
 		w.plain(m, 1000, 90*time.Millisecond, turns)
 		w.cutOnly()
-		if b := w.settled(); b.OpenSources != 1 || b.Accepted != 10_000 || !b.Balanced() {
+		if b := w.settled(); b.OpenSources != 1 || b.Counts[storage.Accepted] != 10_000 || !b.Balanced() {
 			t.Errorf("every %d frames: %+v", every, b)
 		}
 		w.plain(m, 3500-1000, 90*time.Millisecond, turns)
@@ -486,7 +489,7 @@ func TestBeatElsewhereIsNoLoss(t *testing.T) {
 			w.cut()
 			w.pass(time.Minute)
 		}
-		if n := len(other.spans[1]); n != 1 {
+		if n := len(other.spans[storage.Account{Stream: 1}]); n != 1 {
 			t.Errorf("frame %d went elsewhere, and leaves %d spans there", elsewhere, n)
 		}
 		w.want("frame "+strconv.Itoa(elsewhere)+" went elsewhere", 27, 27, 0, 0, 0)
@@ -516,14 +519,14 @@ func TestShortSourcesLeaveFewSpans(t *testing.T) {
 		}
 	}
 	w.cut()
-	if n := len(p.spans[1]); n != 0 {
+	if n := len(p.spans[storage.Account{Stream: 1}]); n != 0 {
 		t.Errorf("%d spans are left at once", n)
 	}
 	for range 10 {
 		w.pass(time.Minute)
 		w.cut()
 	}
-	if n := len(p.spans[1]); n != 100 {
+	if n := len(p.spans[storage.Account{Stream: 1}]); n != 100 {
 		t.Errorf("%d spans are left, want one of each that was cut off, 100", n)
 	}
 }
@@ -538,7 +541,7 @@ func TestSpansOfTheEndFindRoom(t *testing.T) {
 	p.cuts.cut(causeStop)
 	p.ear.room, p.cuts.final = 30, true
 	p.cuts.cut(causeStop)
-	if n := len(p.spans[1]); n != 30 || p.cuts.untold != 70 {
+	if n := len(p.spans[storage.Account{Stream: 1}]); n != 30 || p.cuts.untold != 70 {
 		t.Errorf("%d spans are left and %d are not, with room for 30 of 100", n, p.cuts.untold)
 	}
 }

@@ -107,7 +107,7 @@ func (c *Collector) quiet(ctx context.Context) {
 func (c *Collector) bytesOverTCP() (n uint64) {
 	for _, s := range c.shards {
 		s.Lock()
-		n += s.tally.bytes[overTCP] + s.tally.bytes[overTLS]
+		n += s.tally[bytesBy+meter(overTCP)] + s.tally[bytesBy+meter(overTLS)]
 		s.Unlock()
 	}
 	return n

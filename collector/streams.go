@@ -118,10 +118,9 @@ const nameless = math.MaxUint32
 // in the books of the reserved one then.
 func (s *shard) refuseStream(h *wire.Header) wire.Refusal {
 	if s.streams.known(h.Stream) {
-		return s.refuseStranger(h, wire.RefusedStream)
+		return s.refuseUnplaced(h, wire.RefusedStream)
 	}
-	s.tally.unplaced[wire.RefusedStream] += uint64(h.Count)
-	s.refuse(wire.RefusedStream)
+	s.refuseIn(wire.StreamReserved, wire.RefusedStream, h.Count)
 	s.unknownStream = uint32(h.Stream)
 	return wire.RefusedStream
 }

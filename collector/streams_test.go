@@ -30,10 +30,10 @@ func TestUnknownStreamIsRefused(t *testing.T) {
 	if n := len(s.books); n != 2 {
 		t.Errorf("%d streams have books, want 7 and the reserved one", n)
 	}
-	if n := s.tally.unplaced[wire.RefusedStream]; n != 303 {
+	if n := b.cuts.total().Counts[storage.UnplacedEvents.Of(wire.RefusedStream)]; n != 303 {
 		t.Errorf("%d events stand beside the books, want 303", n)
 	}
-	b.want(t, 7, storage.Book{Sent: 2, Accepted: 2}, 0)
+	b.want(t, 7, storage.Book{Counts: storage.Counts{storage.Sent: 2, storage.Accepted: 2}}, 0)
 	reserved := b.book(wire.StreamReserved)
 	if frames, events := refused(reserved, wire.RefusedStream); frames != 101 || events != 0 {
 		t.Errorf("%d frames and %d events refused, want 101 and none", frames, events)
@@ -195,7 +195,7 @@ func TestDisguiseDoesNotAllocate(t *testing.T) {
 	}
 	unknown := frameOf(9, 1, 0, 0, epoch, opens(3)...)
 	s.rules.streams.Store(newStreamTable(&Streams{RefuseUnknown: true}, nil))
-	if n := testing.AllocsPerRun(1000, func() { b.receive(0, unknown) }); n != 0 || s.tally.unplaced[wire.RefusedStream] == 0 {
+	if n := testing.AllocsPerRun(1000, func() { b.receive(0, unknown) }); n != 0 || b.cuts.total().Counts[storage.UnplacedEvents.Of(wire.RefusedStream)] == 0 {
 		t.Errorf("an unknown stream: %v allocations a frame", n)
 	}
 }

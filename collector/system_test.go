@@ -395,15 +395,16 @@ func (s *system) makeRoom(shard *shard) bool {
 
 // taking notes what a loop does with a frame.
 func (s *system) taking(shard *shard, p *parcel, do func()) {
-	before := shard.tally
+	before, beats := s.cuts.total(), shard.tally[beatFrames]
 	do()
-	after := &shard.tally
-	accepted, shed, beats := after.accepted-before.accepted, after.shed-before.shed, after.beats-before.beats
-	refused := after.refusedEvents[wire.RefusedKind] - before.refusedEvents[wire.RefusedKind]
+	after := s.cuts.total()
+	more := func(c storage.Counter) uint64 { return after.Counts[c] - before.Counts[c] }
+	accepted, shed, refused := more(storage.Accepted), more(storage.Shed), more(storage.RefusedEvents.Of(wire.RefusedKind))
+	beats = shard.tally[beatFrames] - beats
 	if refused > 0 != (p.wrong && accepted+shed+beats+refused > 0) {
 		s.Errorf("frame %d of source %x, wrong: %v: %d events are refused", p.sequence, p.from.id, p.wrong, refused)
 	}
-	if after.duplicate+after.stale > before.duplicate+before.stale {
+	if more(storage.Duplicate)+more(storage.Stale) > 0 {
 		s.counts["frame again"]++
 	}
 	if accepted+shed+beats+refused == 0 {
@@ -600,18 +601,12 @@ func (s *system) stranger(shard *shard, bytes []byte, datagram bool) {
 // changesNothing wants what is done to be refused for this reason, and no event to
 // be in any book by it.
 func (s *system) changesNothing(why wire.Refusal, do func()) {
-	sum := func() (t tally) {
-		for _, shard := range s.shards {
-			t.add(&shard.tally)
-		}
-		return t
-	}
-	before := sum()
+	before := s.cuts.total()
 	do()
-	after := sum()
-	if after.refusedFrames[why] != before.refusedFrames[why]+1 || after.sent != before.sent || after.refusedEvents != before.refusedEvents {
-		s.Errorf("it is to be refused as %s and to change nothing: %d sent, refused frames %v, before %d and %v",
-			why.String(), after.sent, after.refusedFrames, before.sent, before.refusedFrames)
+	after, frames := s.cuts.total(), storage.RefusedFrames.Of(why)
+	if after.Counts[frames] != before.Counts[frames]+1 || after.Counts[storage.Sent] != before.Counts[storage.Sent] || after.RefusedEvents() != before.RefusedEvents() {
+		s.Errorf("it is to be refused as %s and to change nothing: %d sent, refused frames %v, before %d and %v", why.String(),
+			after.Counts[storage.Sent], after.ByReason(storage.RefusedFrames), before.Counts[storage.Sent], before.ByReason(storage.RefusedFrames))
 	}
 	s.counts["refused as "+why.String()]++
 }
@@ -726,7 +721,7 @@ func (s *system) freeze(all bool) {
 				open += r.Events()
 			}
 		}
-		if min(b.Sent, b.Accepted) < open { // it came late: see storage.Gatherer
+		if min(b.Counts[storage.Sent], b.Counts[storage.Accepted]) < open { // it came late: see storage.Gatherer
 			s.counts["books not divided"]++
 			m.Before = storage.All
 			break
@@ -747,9 +742,9 @@ func (s *system) freeze(all bool) {
 	for _, stream := range slices.Sorted(maps.Keys(s.books)) {
 		b := s.books[stream]
 		if n := open[stream]; n > 0 {
-			stay[stream] = storage.Book{Stream: stream, Sent: n, Accepted: n}
-			b.Sent -= n
-			b.Accepted -= n
+			stay[stream] = storage.Book{Stream: stream, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}}
+			b.Counts[storage.Sent] -= n
+			b.Counts[storage.Accepted] -= n
 		}
 		books = append(books, b)
 	}

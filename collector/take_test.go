@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -63,12 +64,12 @@ func TestTake(t *testing.T) {
 		t.Errorf("after Stop: %v", err)
 	}
 	for stream, events := range map[uint16]uint64{1: frames * 10, 2: frames * 10, 3: takers * frames * 10} {
-		if b := r.book(stream); b.Accepted != events || b.Lost != 0 || !b.Balanced() {
+		if b := r.book(stream); b.Counts[storage.Accepted] != events || b.Net(storage.Lost) != 0 || !b.Balanced() {
 			t.Errorf("stream %d: %+v, want %d accepted", stream, b, events)
 		}
 	}
 	b := r.book(3)
-	if frames, events := refused(b, wire.RefusedKind); frames != 1 || events != 1 || b.Duplicate != 10 {
+	if frames, events := refused(b, wire.RefusedKind); frames != 1 || events != 1 || b.Counts[storage.Duplicate] != 10 {
 		t.Errorf("%+v", b)
 	}
 }

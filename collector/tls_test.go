@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/internal/testca"
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -94,7 +95,7 @@ func TestTLSSession(t *testing.T) {
 		t.Errorf("%d frames over TLS, want a hello and ten", n)
 	}
 	s.stop()
-	if b := s.book(1); b.Sent != 8010 || b.Accepted != 8010 || b.Duplicate != 1 || !b.Balanced() {
+	if b := s.book(1); b.Counts[storage.Sent] != 8010 || b.Counts[storage.Accepted] != 8010 || b.Counts[storage.Duplicate] != 1 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
 }
@@ -112,7 +113,7 @@ func TestTLSWithoutASession(t *testing.T) {
 		t.Errorf("%x, %v", b, err)
 	}
 	s.stop()
-	if b := s.book(1); b.Accepted != 3 {
+	if b := s.book(1); b.Counts[storage.Accepted] != 3 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -201,7 +202,7 @@ func TestCertificatesBindStreams(t *testing.T) {
 	write(t, dial(t, "udp", s.Address()), frameOf(7, 12, 0, 0, epoch, opens(3)...))
 	s.stop()
 	b := s.book(7)
-	if frames, events := refused(b, wire.RefusedStream); frames != 6 || events != 0 || b.Sent != 0 {
+	if frames, events := refused(b, wire.RefusedStream); frames != 6 || events != 0 || b.Counts[storage.Sent] != 0 {
 		t.Errorf("%d frames, %d events refused: %+v", frames, events, b)
 	}
 }

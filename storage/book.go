@@ -1,82 +1,109 @@
 package storage
 
-import "reflect"
+import (
+	"cmp"
+	"math"
+	"math/bits"
+)
 
 // Window is the span of time, by the collector's clock in Unix milliseconds,
 // in which what a block or a book says was received: [Start, End).
 type Window struct{ Start, End int64 }
 
-// Book is the account of one stream over one window. Every event that a source
-// says it sent is exactly one of accepted, refused, shed, lost or damaged, so
+// Account names an account: books of one account add up.
+type Account struct {
+	Stream uint16
+	Class  Class
+}
+
+// Compare orders accounts by stream, then by class.
+func (a Account) Compare(b Account) int {
+	return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Class, b.Class))
+}
+
+// Counts are the numbers of a book, by Counter.
+type Counts [Counters]uint64
+
+// Book is the account of one stream's frames of one class over one window. Every
+// event that a source says it sent is exactly one of accepted, refused, shed, lost
+// and not found, or damaged, so
 //
-//	Sent = Accepted + sum of Refused.Events + Shed + Lost + Damaged
+//	Sent = Accepted + sum of RefusedEvents + Shed + Lost - Found + Damaged
 //
 // holds for each book. Sent comes from the positions in the frames' headers,
 // the others from counting.
 type Book struct {
-	Stream    uint16
-	Sent      uint64
-	Accepted  uint64
-	Lost      int64  // lower than zero when frames arrived that an earlier book called lost
-	Damaged   uint64 // sealed, and what became of them is not known: the log was damaged before it went to a store
-	Shed      uint64
-	Clamped   uint64 // accepted with the arrival's minute in place of their own
-	Duplicate uint64 // events of frames that had been taken already; beside the sum
-	Stale     uint64 // events of frames too old to tell from duplicates; beside the sum, they stay lost
-	Reordered uint64 // events of frames that came after a later one of their source; each is in the sum, as what became of it
-	Refused   []Refused
-	Spans     []Span // of sources, where other collectors may have seen more of them; beside the sum
+	Stream uint16
+	Class  Class
+	Counts Counts
+	Spans  []Span // of sources, where other collectors may have seen more of them; beside the sum
 }
 
-// Refused counts what was refused for one reason.
-type Refused struct {
-	Reason string // a word of wire/SPEC.md
-	Events uint64 // of frames that were placed: of the others they show as lost, or come again
-	Frames uint64
+// Account is the name of the book's account.
+func (b *Book) Account() Account { return Account{b.Stream, b.Class} }
+
+// Compare orders books by their accounts.
+func (b *Book) Compare(o *Book) int { return b.Account().Compare(o.Account()) }
+
+// sumMax is where sums end: they do not wrap, and are numbers of every ledger.
+const sumMax = math.MaxInt64
+
+// add is a sum, or sumMax where that is less.
+func add(a, b uint64) uint64 {
+	sum, carry := bits.Add64(a, b, 0)
+	if carry != 0 || sum > sumMax {
+		return sumMax
+	}
+	return sum
+}
+
+// Net is a counter as ledgers have it: of Lost, what was not found. That is below
+// zero where frames arrived that an earlier book called lost.
+func (b *Book) Net(c Counter) int64 {
+	if c == Lost {
+		return net(b.Counts[Lost]) - net(b.Counts[Found])
+	}
+	return net(b.Counts[c])
+}
+
+func net(n uint64) int64 { return int64(min(n, sumMax)) }
+
+// AddNet adds a number to a counter as ledgers have it.
+func (b *Book) AddNet(c Counter, n int64) {
+	if c == Lost && n < 0 {
+		c, n = Found, -n
+	}
+	b.Counts[c] = add(b.Counts[c], uint64(n))
 }
 
 // RefusedEvents is the sum over all reasons.
 func (b *Book) RefusedEvents() uint64 {
 	var sum uint64
-	for _, r := range b.Refused {
-		sum += r.Events
+	for _, n := range b.Counts[RefusedEvents.Of(0):RefusedFrames.Of(0)] {
+		sum = add(sum, n)
+	}
+	return sum
+}
+
+// Accounted is how many of the events sent the book says what became of.
+func (b *Book) Accounted() int64 {
+	sum := net(b.RefusedEvents())
+	for c, of := range counterOf {
+		sum += of.share * net(b.Counts[c])
 	}
 	return sum
 }
 
 // Balanced says whether every event sent is accounted for.
-func (b *Book) Balanced() bool {
-	return int64(b.Sent) == int64(b.Accepted)+int64(b.RefusedEvents())+int64(b.Shed)+b.Lost+int64(b.Damaged)
-}
+func (b *Book) Balanced() bool { return b.Net(Sent) == b.Accounted() }
 
-// zero says that nothing is in it.
-func (b *Book) zero() bool {
-	rest := *b
-	rest.Stream, rest.Refused, rest.Spans = 0, nil, nil
-	return len(b.Refused)+len(b.Spans) == 0 && reflect.ValueOf(rest).IsZero()
-}
+// empty says that nothing is in it.
+func (b *Book) empty() bool { return b.Counts == Counts{} && len(b.Spans) == 0 }
 
-// Add adds another book of the same stream.
+// Add adds another book of the same account.
 func (b *Book) Add(o *Book) {
-	b.Sent += o.Sent
-	b.Accepted += o.Accepted
-	b.Lost += o.Lost
-	b.Damaged += o.Damaged
-	b.Shed += o.Shed
-	b.Clamped += o.Clamped
-	b.Duplicate += o.Duplicate
-	b.Stale += o.Stale
-	b.Reordered += o.Reordered
-	b.addSpans(o.Spans)
-next:
-	for _, r := range o.Refused {
-		for i := range b.Refused {
-			if b.Refused[i].Reason == r.Reason {
-				b.Refused[i].Events += r.Events
-				b.Refused[i].Frames += r.Frames
-				continue next
-			}
-		}
-		b.Refused = append(b.Refused, r)
+	for c := range b.Counts {
+		b.Counts[c] = add(b.Counts[c], o.Counts[c])
 	}
+	b.addSpans(o.Spans)
 }

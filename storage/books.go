@@ -2,13 +2,10 @@ package storage
 
 import "slices"
 
-// AddBooks adds books to those of the same stream in sums, which stays ordered by
-// stream.
+// AddBooks adds books to those of the same account in sums, which stays in order.
 func AddBooks(sums, books []Book) []Book {
 	for i := range books {
-		at, found := slices.BinarySearchFunc(sums, books[i].Stream, func(b Book, stream uint16) int {
-			return int(b.Stream) - int(stream)
-		})
+		at, found := slices.BinarySearchFunc(sums, &books[i], func(b Book, o *Book) int { return b.Compare(o) })
 		if found {
 			sums[at].Add(&books[i])
 			continue

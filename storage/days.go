@@ -33,13 +33,13 @@ func (d *days) clamp(seal *Seal) (moved uint64) {
 		if books == nil {
 			books = make(map[uint16]*Book, len(seal.Books))
 			for i := range seal.Books {
-				books[seal.Books[i].Stream] = &seal.Books[i]
+				books[seal.Books[i].Stream] = &seal.Books[i] // of whichever class: rows have none
 			}
 		}
 		r.Minute, r.First, r.Last = minute, seal.Window.End, seal.Window.End
 		moved += r.Events()
 		if b := books[r.Stream]; b != nil {
-			b.Clamped += r.Events()
+			b.Counts[Clamped] += r.Events()
 		}
 	}
 	return moved

@@ -40,10 +40,10 @@ func TestDaysOfAWindow(t *testing.T) {
 					kept[rowKey{3, r.Minute, r.Content, 0}] += r.Events()
 				}
 				seal.Rows = append(seal.Rows, r)
-				book.Sent, book.Accepted = book.Sent+3, book.Accepted+3
+				book.Counts[Sent], book.Counts[Accepted] = book.Counts[Sent]+3, book.Counts[Accepted]+3
 			}
 			before := slices.Clone(seal.Rows)
-			sent += book.Sent
+			sent += book.Counts[Sent]
 			seal.Books = []Book{book}
 			if err := sealOne(g, seal); err != nil {
 				t.Fatal(err)
@@ -59,8 +59,8 @@ func TestDaysOfAWindow(t *testing.T) {
 					t.Errorf("%+v became %+v", before[i], *r)
 				}
 			}
-			if seal.Books[0].Clamped != moved {
-				t.Errorf("%d events moved, %d clamped", moved, seal.Books[0].Clamped)
+			if seal.Books[0].Counts[Clamped] != moved {
+				t.Errorf("%d events moved, %d clamped", moved, seal.Books[0].Counts[Clamped])
 			}
 			clamped += moved
 			time.Sleep(300 * time.Millisecond)
@@ -112,7 +112,7 @@ func TestDaysAfterAFlush(t *testing.T) {
 		g := newTestGatherer(&shelf{}, spool, 1<<20)
 		g.days.max = 1
 		seal := func(day uint32) (kept bool) {
-			s := &Seal{Window: Window{Start: 9, End: 20_000 * dayMillis}, Rows: []Row{{Minute: day * secondsPerDay, Opens: 1}}, Books: []Book{{Accepted: 1}}}
+			s := &Seal{Window: Window{Start: 9, End: 20_000 * dayMillis}, Rows: []Row{{Minute: day * secondsPerDay, Opens: 1}}, Books: []Book{{Counts: Counts{Accepted: 1}}}}
 			if err := sealOne(g, s); err != nil {
 				t.Fatal(err)
 			}

@@ -140,32 +140,57 @@ func (g *Gatherer) begin(before uint64) *flush {
 // are stored already, and what is here has less as sent than as accepted.
 func (g *Gatherer) divisible(before uint64) bool {
 	for stream, events := range g.rows.Events(before) {
-		if b := g.books[stream]; b != nil && min(b.Sent, b.Accepted) < events {
+		if books := g.booksOf(stream); len(books) > 0 && divide(books, events, nil) > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// splitBooks takes the books that wait, ordered by stream. An event is accounted for
+// booksOf are the books of a stream that wait, in the order of their classes.
+func (g *Gatherer) booksOf(stream uint16) (books []*Book) {
+	for class := range Classes {
+		if b := g.books[Account{stream, class}]; b != nil {
+			books = append(books, b)
+		}
+	}
+	return books
+}
+
+// divide gives f what each of the books of a stream can leave out of so many events:
+// as many as it has as sent, and as accepted. The result is how many none can.
+func divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64 {
+	for _, b := range books {
+		n := min(events, b.Counts[Sent], b.Counts[Accepted])
+		if events -= n; f != nil {
+			f(b, n)
+		}
+	}
+	return events
+}
+
+// splitBooks takes the books that wait, ordered by account. An event is accounted for
 // together with its row, so that what is stored adds up at any time: those of
 // minutes that go on stay in the books that go on.
 func (g *Gatherer) splitBooks() []Book {
-	open := g.rows.Events(0)
+	stay := make(map[Account]*Book)
+	for stream, events := range g.rows.Events(0) {
+		divide(g.booksOf(stream), events, func(b *Book, n uint64) {
+			if n > 0 {
+				b.Counts[Sent] -= n
+				b.Counts[Accepted] -= n
+				stay[b.Account()] = &Book{Stream: b.Stream, Class: b.Class, Counts: Counts{Sent: n, Accepted: n}}
+			}
+		})
+	}
 	taken := make([]Book, 0, len(g.books))
-	for stream, b := range g.books {
-		stay := open[stream]
-		b.Sent -= stay
-		b.Accepted -= stay
+	for _, b := range g.books {
 		b.Spans = CompactSpans(b.Spans)
-		if !b.zero() {
+		if !b.empty() {
 			taken = append(taken, *b)
 		}
-		delete(g.books, stream)
-		if stay > 0 {
-			g.books[stream] = &Book{Stream: stream, Sent: stay, Accepted: stay}
-		}
 	}
-	slices.SortFunc(taken, func(a, b Book) int { return int(a.Stream) - int(b.Stream) })
+	g.books = stay
+	slices.SortFunc(taken, func(a, b Book) int { return a.Compare(&b) })
 	return taken
 }

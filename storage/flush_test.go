@@ -47,7 +47,7 @@ func TestFlushWholeMinutes(t *testing.T) {
 				rows = append(rows, row)
 			}
 			n := uint64(len(rows))
-			if err := sealOne(g, &Seal{Window: Window{start, now.UnixMilli()}, Rows: rows, Books: []Book{{Sent: n, Accepted: n}}}); err != nil {
+			if err := sealOne(g, &Seal{Window: Window{start, now.UnixMilli()}, Rows: rows, Books: []Book{{Counts: Counts{Sent: n, Accepted: n}}}}); err != nil {
 				t.Fatal(err)
 			}
 			start = now.UnixMilli()
@@ -61,7 +61,7 @@ func TestFlushWholeMinutes(t *testing.T) {
 					stored += row.Events()
 				}
 				for i := range b.Books {
-					accepted += b.Books[i].Accepted
+					accepted += b.Books[i].Counts[Accepted]
 					if !b.Books[i].Balanced() {
 						t.Fatalf("the books of block %d: %+v", b.Number, b.Books[i])
 					}
@@ -214,7 +214,7 @@ func TestFlushOfLateFrames(t *testing.T) {
 			gone := r.Uint64N(5)
 			lost += gone - late
 			sent, accepted = sent+n-late+gone, accepted+n
-			book := Book{Stream: 1, Sent: n - late + gone, Accepted: n, Lost: int64(gone) - int64(late)}
+			book := Book{Stream: 1, Counts: Counts{Sent: n - late + gone, Accepted: n, Lost: gone, Found: late}}
 			if err := sealOne(g, &Seal{Window: Window{int64(step + 1), int64(step + 2)}, Rows: rows, Books: []Book{book}}); err != nil {
 				t.Fatal(err)
 			}
@@ -232,8 +232,8 @@ func TestFlushOfLateFrames(t *testing.T) {
 					stored += row.Events()
 				}
 				for i := range b.Books {
-					books += b.Books[i].Accepted
-					if k := &b.Books[i]; !k.Balanced() || int64(k.Sent) < 0 || int64(k.Accepted) < 0 {
+					books += b.Books[i].Counts[Accepted]
+					if k := &b.Books[i]; !k.Balanced() || int64(k.Counts[Sent]) < 0 || int64(k.Counts[Accepted]) < 0 {
 						t.Fatalf("round %d step %d: %+v", round, step, *k)
 					}
 				}

@@ -77,7 +77,7 @@ type Gatherer struct {
 
 	mu      sync.Mutex // protects the fields below
 	rows    *Minutes
-	books   map[uint16]*Book
+	books   map[Account]*Book
 	window  Window
 	flushed Window // of the flush before
 	days    days   // of rows
@@ -121,7 +121,7 @@ func NewGatherer(o GathererOptions) *Gatherer {
 // recover takes what was sealed before.
 func (g *Gatherer) recover() {
 	r := &g.o.Recovered
-	g.rows, g.books, g.window, g.mark = r.Rows, make(map[uint16]*Book), r.Window, r.Mark
+	g.rows, g.books, g.window, g.mark = r.Rows, make(map[Account]*Book), r.Window, r.Mark
 	if g.rows == nil {
 		g.rows = NewMinutes()
 	}
@@ -236,11 +236,11 @@ func (g *Gatherer) add(seal *Seal, number uint64) {
 func (g *Gatherer) addBooks(books []Book) {
 	for i := range books {
 		b := &books[i]
-		if mine, ok := g.books[b.Stream]; ok {
+		if mine, ok := g.books[b.Account()]; ok {
 			mine.Add(b)
 		} else {
 			c := cloneBook(b)
-			g.books[b.Stream] = &c
+			g.books[b.Account()] = &c
 		}
 	}
 }
@@ -257,7 +257,7 @@ func numberSpans(b *Book, seal uint64) {
 
 func cloneBook(b *Book) Book {
 	c := *b
-	c.Refused, c.Spans = slices.Clone(b.Refused), slices.Clone(b.Spans)
+	c.Spans = slices.Clone(b.Spans)
 	return c
 }
 

@@ -92,8 +92,8 @@ func (s *shelf) contents(t *testing.T) (map[rowKey]Row, map[uint16]Book) {
 		}
 		for _, book := range b.Books {
 			sum := books[book.Stream]
-			sum.Sent += book.Sent
-			sum.Accepted += book.Accepted
+			sum.Counts[Sent] += book.Counts[Sent]
+			sum.Counts[Accepted] += book.Counts[Accepted]
 			books[book.Stream] = sum
 		}
 	}
@@ -362,10 +362,10 @@ func TestGathererAgainstMap(t *testing.T) {
 				}
 				rows = append(rows, row)
 			}
-			books := []Book{{Stream: 1, Sent: uint64(len(rows)), Accepted: uint64(len(rows))}}
+			books := []Book{{Stream: 1, Counts: Counts{Sent: uint64(len(rows)), Accepted: uint64(len(rows))}}}
 			w := wantBooks[1]
-			w.Sent += books[0].Sent
-			w.Accepted += books[0].Accepted
+			w.Counts[Sent] += books[0].Counts[Sent]
+			w.Counts[Accepted] += books[0].Counts[Accepted]
 			wantBooks[1] = w
 			end := time.Now().UnixMilli()
 			spool.set(sealFails.IntN(4) == 0)
@@ -399,7 +399,7 @@ func TestGathererAgainstMap(t *testing.T) {
 				t.Fatalf("key %v: stored %+v, want %+v", k, g, w)
 			}
 		}
-		if gotBooks[1].Sent != wantBooks[1].Sent || gotBooks[1].Accepted != wantBooks[1].Accepted {
+		if gotBooks[1].Counts[Sent] != wantBooks[1].Counts[Sent] || gotBooks[1].Counts[Accepted] != wantBooks[1].Counts[Accepted] {
 			t.Errorf("books %+v, want %+v", gotBooks[1], wantBooks[1])
 		}
 		if room := g.Room(); room != 5_000_000 {

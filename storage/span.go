@@ -110,12 +110,12 @@ func Settle(spans []Span, now int64) Settlement {
 	}
 }
 
-// Settle brings a settlement into the books of the source's stream.
+// Settle brings a settlement into the books of the source's account.
 func (t *BookTotal) Settle(s Settlement) {
-	t.Sent += uint64(s.Gap)
-	t.Lost += s.Gap
+	t.Gap += s.Gap
+	t.AddNet(Lost, s.Gap)
 	if s.Open {
-		t.Lost -= s.Missing
+		t.AddNet(Lost, -s.Missing)
 		t.Open += s.Missing
 		t.OpenSources++
 	}

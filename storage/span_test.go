@@ -37,7 +37,7 @@ func TestSettle(t *testing.T) {
 		if got := Settle(test.spans, now); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
-		total := BookTotal{Book: Book{Sent: 1000, Accepted: 900, Lost: 100}}
+		total := BookTotal{Book: Book{Counts: Counts{Sent: 1000, Accepted: 900, Lost: 100}}}
 		if total.Settle(test.want); !total.Balanced() || total.OpenSources > 0 != test.want.Open {
 			t.Errorf("%s: it brings the books to %+v", test.name, total)
 		}

@@ -59,7 +59,7 @@ type Reader interface {
 	// most of what TopQuery.Sort says; the lowest stream first, and most first in
 	// it; ties by opens, then by reads, then by dwell, then by the lower id.
 	Top(ctx context.Context, q TopQuery) ([]TopRow, error)
-	// Books returns one entry a stream, ordered by stream.
+	// Books returns one entry an account, in their order.
 	Books(ctx context.Context) ([]BookTotal, error)
 }
 
@@ -134,25 +134,4 @@ func (s Sort) of(r *TopRow) uint64 {
 	default:
 		return r.Opens
 	}
-}
-
-// BookTotal is the sum of a stream's books, beside what its rows hold. The spans
-// of its sources are settled in it: what one collector missed and another got is
-// not lost, and what came to none is.
-type BookTotal struct {
-	Book
-	Open        int64  // missing, of sources of which a collector may still tell more: either lost, or accepted elsewhere
-	OpenSources uint64 // how many sources that are
-	Stored      uint64 // events in the stored rows, counted from the rows themselves
-}
-
-// Balanced says whether every event sent is accounted for.
-func (t *BookTotal) Balanced() bool {
-	return int64(t.Sent) == int64(t.Accepted)+int64(t.RefusedEvents())+int64(t.Shed)+t.Lost+t.Open+int64(t.Damaged)
-}
-
-// AddsUp says whether the books balance, nothing is lost below zero, and every
-// accepted event is stored, none of them damaged before.
-func (t *BookTotal) AddsUp() bool {
-	return t.Balanced() && t.Lost >= 0 && t.Damaged == 0 && t.Accepted == t.Stored
 }

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lectern/lectern/storage"
@@ -80,9 +81,6 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	if err != nil {
 		return p.fail("books", fmt.Errorf("cannot read the store in %q: %w", s.dir, err))
 	}
-	for i := range books {
-		slices.SortFunc(books[i].Refused, func(a, b storage.Refused) int { return cmp.Compare(a.Reason, b.Reason) })
-	}
 	code := 0
 	switch {
 	case s.json:
@@ -99,7 +97,7 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	}
 	for i := range books {
 		for _, d := range discrepancies(&books[i]) {
-			code = p.fail("books", fmt.Errorf("stream %s does not add up: %s", streamWord(books[i].Stream), d))
+			code = p.fail("books", fmt.Errorf("%s does not add up: %s", accountWord(&books[i]), d))
 		}
 	}
 	return code
@@ -107,33 +105,92 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 
 // discrepancies says what does not add up in a stream's books, and by how much.
 func discrepancies(t *storage.BookTotal) (all []string) {
-	accounted := int64(t.Accepted) + int64(t.RefusedEvents()) + int64(t.Shed) + t.Lost + t.Open + int64(t.Damaged)
-	switch sent := int64(t.Sent); {
+	accounted := t.Accounted() + t.Open
+	switch sent := t.Net(storage.Sent); {
 	case sent > accounted:
 		all = append(all, fmt.Sprintf("%d of the %d events sent are neither accepted nor refused, shed, lost, open or damaged", sent-accounted, sent))
 	case sent < accounted:
 		all = append(all, fmt.Sprintf("accepted, refused, shed, lost, open and damaged are %d more than the %d events sent", accounted-sent, sent))
 	}
-	if t.Lost < 0 {
-		all = append(all, fmt.Sprintf("lost is %d below zero: more came late than was missing", -t.Lost))
+	if t.Net(storage.Lost) < 0 {
+		all = append(all, fmt.Sprintf("lost is %d below zero: more came late than was missing", -t.Net(storage.Lost)))
 	}
-	if t.Damaged > 0 {
-		all = append(all, fmt.Sprintf("%d of the %d events sent had come, and a damaged spool lost what was counted of them", t.Damaged, t.Sent))
+	if t.Counts[storage.Damaged] > 0 {
+		all = append(all, fmt.Sprintf("%d of the %d events sent had come, and a damaged spool lost what was counted of them", t.Counts[storage.Damaged], t.Net(storage.Sent)))
 	}
 	switch {
-	case t.Accepted > t.Stored:
-		all = append(all, fmt.Sprintf("%d of the %d events accepted are not stored", t.Accepted-t.Stored, t.Accepted))
-	case t.Accepted < t.Stored:
-		all = append(all, fmt.Sprintf("%d events more are stored than the %d accepted", t.Stored-t.Accepted, t.Accepted))
+	case t.Counts[storage.Accepted] > t.Stored:
+		all = append(all, fmt.Sprintf("%d of the %d events accepted are not stored", t.Counts[storage.Accepted]-t.Stored, t.Counts[storage.Accepted]))
+	case t.Counts[storage.Accepted] < t.Stored:
+		all = append(all, fmt.Sprintf("%d events more are stored than the %d accepted", t.Stored-t.Counts[storage.Accepted], t.Counts[storage.Accepted]))
 	}
 	return all
 }
 
+// bookColumns are the numbers of an account in the order in which they are shown:
+// those of the closed list, and beside them what is counted in another way.
+func bookColumns(b *storage.BookTotal) (all members) {
+	for _, c := range storage.LedgerCounters {
+		all.add(c.String(), b.Net(c))
+		switch c {
+		case storage.Accepted:
+			all.add("stored", b.Stored)
+		case storage.Shed:
+			all.add("refused", b.RefusedEvents())
+		case storage.Lost:
+			all.add("open", b.Open)
+		}
+	}
+	return all
+}
+
+// reasonLine is what was refused for one reason.
+type reasonLine struct {
+	Reason   string `json:"reason"`
+	Events   uint64 `json:"events"`
+	Frames   uint64 `json:"frames"`
+	Unplaced uint64 `json:"unplaced_events"`
+}
+
+// reasons are the reasons for which something was refused, by their words.
+func reasons(b *storage.BookTotal) []reasonLine {
+	lines := []reasonLine{}
+	events, unplaced := b.ByReason(storage.RefusedEvents), b.ByReason(storage.UnplacedEvents)
+	frames := b.ByReason(storage.RefusedFrames)
+	for _, reason := range slices.Sorted(maps.Keys(frames)) {
+		lines = append(lines, reasonLine{reason, events[reason], frames[reason], unplaced[reason]})
+	}
+	return lines
+}
+
+// accountWord names an account in a sentence.
+func accountWord(b *storage.BookTotal) string {
+	word := "stream " + streamWord(b.Stream)
+	if b.Class != storage.Unsealed {
+		word += " (" + b.Class.String() + ")"
+	}
+	return word
+}
+
 func booksTable(books []storage.BookTotal) string {
-	t := table{left: 1}
-	t.add("STREAM", "SENT", "ACCEPTED", "STORED", "LOST", "OPEN", "DAMAGED", "SHED", "REFUSED", "CLAMPED", "DUPLICATE", "STALE", "REORDERED")
-	refused := table{left: 2}
-	refused.add("STREAM", "REFUSED FOR", "EVENTS", "FRAMES")
+	classes := slices.ContainsFunc(books, func(b storage.BookTotal) bool { return b.Class != storage.Unsealed })
+	head := func(b *storage.BookTotal, more ...string) []string {
+		row := []string{"STREAM"}
+		if b != nil {
+			row = []string{streamWord(b.Stream)}
+		}
+		switch {
+		case classes && b == nil:
+			row = append(row, "CLASS")
+		case classes:
+			row = append(row, b.Class.String())
+		}
+		return append(row, more...)
+	}
+	t := table{left: len(head(nil))}
+	t.add(head(nil, bookColumns(&storage.BookTotal{}).keys()...)...)
+	refused := table{left: 1 + t.left}
+	refused.add(head(nil, "REFUSED FOR", "EVENTS", "FRAMES", "UNPLACED")...)
 	addUp, reserved := true, false
 	var open int64
 	var sources uint64
@@ -142,11 +199,9 @@ func booksTable(books []storage.BookTotal) string {
 		addUp = addUp && b.AddsUp()
 		reserved = reserved || b.Stream == wire.StreamReserved
 		open, sources = open+b.Open, sources+b.OpenSources
-		stream := streamWord(b.Stream)
-		t.add(stream, number(b.Sent), number(b.Accepted), number(b.Stored), number(b.Lost), number(b.Open), number(b.Damaged), number(b.Shed),
-			number(b.RefusedEvents()), number(b.Clamped), number(b.Duplicate), number(b.Stale), number(b.Reordered))
-		for _, r := range b.Refused {
-			refused.add(stream, printable(r.Reason), number(r.Events), number(r.Frames))
+		t.add(head(b, bookColumns(b).values()...)...)
+		for _, r := range reasons(b) {
+			refused.add(head(b, printable(r.Reason), number(r.Events), number(r.Frames), number(r.Unplaced))...)
 		}
 	}
 	var s strings.Builder
@@ -176,51 +231,69 @@ func plural(n uint64, thing string) string {
 	return number(n) + " " + thing + "s"
 }
 
-// bookLine is one stream of --json.
-type bookLine struct {
-	Stream    string        `json:"stream"`
-	Sent      uint64        `json:"sent"`
-	Accepted  uint64        `json:"accepted"`
-	Stored    uint64        `json:"stored"`
-	Lost      int64         `json:"lost"`
-	Open      int64         `json:"open"`
-	OpenOf    uint64        `json:"open_sources"`
-	Damaged   uint64        `json:"damaged"`
-	Shed      uint64        `json:"shed"`
-	Refused   []refusedLine `json:"refused"`
-	Clamped   uint64        `json:"clamped"`
-	Duplicate uint64        `json:"duplicate"`
-	Stale     uint64        `json:"stale"`
-	Reordered uint64        `json:"reordered"`
-	AddsUp    bool          `json:"adds_up"`
-}
-
-type refusedLine struct {
-	Reason string `json:"reason"`
-	Events uint64 `json:"events"`
-	Frames uint64 `json:"frames"`
-}
-
+// booksJSON is one object, whose numbers have the words of the ledger's columns.
 func booksJSON(books []storage.BookTotal) string {
-	out := struct {
-		Streams []bookLine `json:"streams"`
-		AddsUp  bool       `json:"adds_up"`
-	}{[]bookLine{}, true}
+	streams, addsUp := []members{}, true
 	for i := range books {
 		b := &books[i]
-		line := bookLine{
-			Stream: streamWord(b.Stream), Sent: b.Sent, Accepted: b.Accepted, Stored: b.Stored, Lost: b.Lost,
-			Open: b.Open, OpenOf: b.OpenSources, Damaged: b.Damaged, Shed: b.Shed, Refused: []refusedLine{}, Clamped: b.Clamped, Duplicate: b.Duplicate, Stale: b.Stale, Reordered: b.Reordered,
-			AddsUp: b.AddsUp(),
+		var line members
+		line.add("stream", streamWord(b.Stream))
+		line.add("class", b.Class.String())
+		for _, column := range bookColumns(b) {
+			if column.key == "refused" {
+				column.value = reasons(b)
+			}
+			line = append(line, column)
 		}
-		for _, r := range b.Refused {
-			line.Refused = append(line.Refused, refusedLine(r))
-		}
-		out.Streams = append(out.Streams, line)
-		out.AddsUp = out.AddsUp && line.AddsUp
+		line.add("open_sources", b.OpenSources)
+		line.add("adds_up", b.AddsUp())
+		streams = append(streams, line)
+		addsUp = addsUp && b.AddsUp()
 	}
-	text, _ := json.Marshal(out) // numbers and strings always marshal
+	text, _ := json.Marshal(members{{"streams", streams}, {"adds_up", addsUp}}) // numbers and strings always marshal
 	return string(text) + "\n"
+}
+
+// members are those of a JSON object, in order.
+type members []member
+
+type member struct {
+	key   string
+	value any
+}
+
+func (m *members) add(key string, value any) { *m = append(*m, member{key, value}) }
+
+// keys are the keys, as heads of columns.
+func (m members) keys() (all []string) {
+	for _, k := range m {
+		all = append(all, strings.ToUpper(k.key))
+	}
+	return all
+}
+
+// values are the values, as they are shown in columns.
+func (m members) values() (all []string) {
+	for _, k := range m {
+		all = append(all, fmt.Sprint(k.value))
+	}
+	return all
+}
+
+// MarshalJSON implements json.Marshaler.
+func (m members) MarshalJSON() ([]byte, error) {
+	out := []byte{'{'}
+	for i, k := range m {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		value, err := json.Marshal(k.value)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(strconv.AppendQuote(out, k.key), ':'), value...)
+	}
+	return append(out, '}'), nil
 }
 
 // missing is what is not known yet of the events that open sources miss here.

@@ -9,11 +9,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lectern/lectern/storage"
 )
 
 var metricName = regexp.MustCompile(`lectern_[a-z_]*[a-z]`)
 
-// docs/METRICS.md lists exactly the metrics that the source names.
+// docs/METRICS.md lists exactly the metrics that the source names, and those of the
+// closed list of counters.
 func TestMetricsPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/METRICS.md")
 	if err != nil {
@@ -38,6 +41,12 @@ func TestMetricsPage(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for c := range storage.Plain {
+		inSource[c.Metric()] = true
+	}
+	for f := range storage.Families {
+		inSource[f.Metric()] = true
 	}
 	if want, got := slices.Sorted(maps.Keys(inSource)), slices.Sorted(maps.Keys(documented)); !slices.Equal(got, want) {
 		t.Errorf("the page lists\n%s\nthe source names\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

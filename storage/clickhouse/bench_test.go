@@ -44,7 +44,7 @@ func crowdBlock(r *rand.Rand, number uint64, rows int) *storage.Block {
 	for i := range all {
 		b.Rows.Append(&all[i])
 	}
-	b.Books = []storage.Book{{Stream: 1, Sent: 1, Accepted: 1}, {Stream: 2, Sent: 1, Accepted: 1}}
+	b.Books = []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 1}}, {Stream: 2, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 1}}}
 	return b
 }
 

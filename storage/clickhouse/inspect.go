@@ -139,10 +139,10 @@ func (t *tables) check(o *Options) error {
 	if !strings.Contains(t.full["ledger"], "attempt)") {
 		return &problem{barredTables, fmt.Sprintf("%s is %s: of rows with one key the one of the last attempt must count", ledger, t.full["ledger"]), again("ledger")}
 	}
-	if key := t.sorting["ledger"]; key != "collector, block, stream" {
-		return &problem{barredTables, fmt.Sprintf("%s is ordered by (%s): only rows of the same (collector, block, stream) may replace each other", ledger, key), again("ledger")}
+	if key := t.sorting["ledger"]; key != "collector, block, stream, class" {
+		return &problem{barredTables, fmt.Sprintf("%s is ordered by (%s): only rows of the same (collector, block, stream, class) may replace each other", ledger, key), again("ledger")}
 	}
-	if key := t.sorting["spans"]; familyOf(t.engines["spans"]) != "ReplacingMergeTree" || !strings.Contains(t.full["spans"], "seal)") || key != "stream, source, collector, met" {
+	if key := t.sorting["spans"]; familyOf(t.engines["spans"]) != "ReplacingMergeTree" || !strings.Contains(t.full["spans"], "seal)") || key != "stream, class, source, collector, met" {
 		return &problem{barredTables, fmt.Sprintf("%s is a %s ordered by (%s): of the spans of one source, collector and meeting the one of the last seal must count", o.name("spans"), t.engines["spans"], key), again("spans")}
 	}
 	if err := t.checkColumns(o, "spans", spanColumns); err != nil {
@@ -203,7 +203,7 @@ func familyOf(engine string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(engine, "Replicated"), "Shared")
 }
 
-func (t *tables) checkColumns(o *Options, table string, want []struct{ name, kind string }) error {
+func (t *tables) checkColumns(o *Options, table string, want []tableColumn) error {
 	for _, c := range want {
 		switch has := t.columns[table][c.name]; has {
 		case c.kind:

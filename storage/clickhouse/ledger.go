@@ -11,38 +11,44 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// ledgerColumns are the columns of ledger, with their types.
-var ledgerColumns = []struct{ name, kind string }{
-	{"collector", "UInt64"},
-	{"block", "UInt64"},
-	{"stream", "UInt16"},
-	{"window_start", "DateTime64(3, 'UTC')"},
-	{"window_end", "DateTime64(3, 'UTC')"},
-	{"sent", "UInt64"},
-	{"accepted", "UInt64"},
-	{"lost", "Int64"},
-	{"damaged", "UInt64"},
-	{"refused", "UInt64"},
-	{"shed", "UInt64"},
-	{"clamped", "UInt64"},
-	{"duplicate", "UInt64"},
-	{"stale", "UInt64"},
-	{"reordered", "UInt64"},
-	{"stored", "UInt64"},
-	{"attempt", "UInt64"},
-	{"refused_events", "Map(LowCardinality(String), UInt64)"},
-	{"refused_frames", "Map(LowCardinality(String), UInt64)"},
-}
+// tableColumn is a column of a table, with its type.
+type tableColumn struct{ name, kind string }
 
-// entry is one row of the ledger: a stream's book of a window, and how many of
-// its events the block brings to reads.
+// ledgerColumns are the columns of ledger: one for each of storage.LedgerCounters,
+// and a map for each storage.Family.
+var ledgerColumns = func() []tableColumn {
+	all := []tableColumn{
+		{"collector", "UInt64"},
+		{"block", "UInt64"},
+		{"stream", "UInt16"},
+		{"class", "LowCardinality(String)"},
+		{"window_start", "DateTime64(3, 'UTC')"},
+		{"window_end", "DateTime64(3, 'UTC')"},
+	}
+	for _, c := range storage.LedgerCounters {
+		kind := "UInt64"
+		if c == storage.Lost {
+			kind = "Int64"
+		}
+		all = append(all, tableColumn{c.String(), kind})
+	}
+	all = append(all, tableColumn{"refused", "UInt64"}, tableColumn{"stored", "UInt64"}, tableColumn{"attempt", "UInt64"})
+	for f := range storage.Families {
+		all = append(all, tableColumn{f.String(), "Map(LowCardinality(String), UInt64)"})
+	}
+	return all
+}()
+
+// entry is one row of the ledger: an account's book of a window, and how many of
+// its stream's events the block brings to reads. Where a stream has two accounts in
+// the block, it is with the first: rows have no class.
 type entry struct {
 	book   storage.Book
 	stored uint64
 }
 
-// entriesOf are the ledger's rows of a block: one for each stream that has a
-// book or rows in it, in the order of streams.
+// entriesOf are the ledger's rows of a block: one for each account that has a book in
+// it, and for each stream of which it has rows alone, in order.
 func entriesOf(b *storage.Block) []entry {
 	var all []entry
 	books, r := b.Books, &b.Rows
@@ -84,11 +90,12 @@ func sum(v []uint32) uint64 {
 // ledgerInput is these rows as ch-go takes them.
 func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Input {
 	var (
-		collector, block, sent, accepted, damaged, refused, shed, clamped, duplicate, stale, reordered, stored, attempt proto.ColUInt64
-		stream                                                                                                          proto.ColUInt16
-		lost                                                                                                            proto.ColInt64
-		start, end                                                                                                      = datetimes(), datetimes()
-		events, frames                                                                                                  = counts(), counts()
+		collector, block, refused, stored, attempt proto.ColUInt64
+		stream                                     proto.ColUInt16
+		class                                      = new(proto.ColStr).LowCardinality()
+		start, end                                 = datetimes(), datetimes()
+		counters                                   = make([]proto.ColUInt64, len(storage.LedgerCounters))
+		lost                                       proto.ColInt64
 	)
 	for i := range entries {
 		e := &entries[i]
@@ -96,30 +103,33 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		collector.Append(b.Collector)
 		block.Append(b.Number)
 		stream.Append(k.Stream)
+		class.Append(k.Class.String())
 		start.AppendRaw(proto.DateTime64(b.Window.Start))
 		end.AppendRaw(proto.DateTime64(b.Window.End))
-		sent.Append(k.Sent)
-		accepted.Append(k.Accepted)
-		lost.Append(k.Lost)
-		damaged.Append(k.Damaged)
+		for n, c := range storage.LedgerCounters {
+			counters[n].Append(k.Counts[c])
+		}
+		lost.Append(k.Net(storage.Lost))
 		refused.Append(k.RefusedEvents())
-		shed.Append(k.Shed)
-		clamped.Append(k.Clamped)
-		duplicate.Append(k.Duplicate)
-		stale.Append(k.Stale)
-		reordered.Append(k.Reordered)
 		stored.Append(e.stored)
 		attempt.Append(generation)
-		ofEvents, ofFrames := make(map[string]uint64), make(map[string]uint64)
-		for _, r := range k.Refused {
-			ofEvents[r.Reason] += r.Events
-			ofFrames[r.Reason] += r.Frames
-		}
-		events.Append(ofEvents)
-		frames.Append(ofFrames)
 	}
-	data := []proto.ColInput{&collector, &block, &stream, start, end, &sent, &accepted, &lost, &damaged, &refused, &shed,
-		&clamped, &duplicate, &stale, &reordered, &stored, &attempt, events, frames}
+	data := []proto.ColInput{&collector, &block, &stream, class, start, end}
+	for n, c := range storage.LedgerCounters {
+		if c == storage.Lost {
+			data = append(data, &lost)
+		} else {
+			data = append(data, &counters[n])
+		}
+	}
+	data = append(data, &refused, &stored, &attempt)
+	for f := range storage.Families {
+		words := proto.NewMap(new(proto.ColStr).LowCardinality(), new(proto.ColUInt64))
+		for i := range entries {
+			words.Append(entries[i].book.ByReason(f))
+		}
+		data = append(data, words)
+	}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: ledgerColumns[i].name, Data: d}
@@ -129,11 +139,6 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 
 func datetimes() *proto.ColDateTime64 {
 	return new(proto.ColDateTime64).WithPrecision(proto.PrecisionMilli)
-}
-
-// counts is a column of numbers by reason.
-func counts() *proto.ColMap[string, uint64] {
-	return proto.NewMap(new(proto.ColStr).LowCardinality(), new(proto.ColUInt64))
 }
 
 // book writes the ledger's rows of a block. The ones that are there by the same

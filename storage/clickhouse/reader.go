@@ -3,7 +3,6 @@ package clickhouse
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/ClickHouse/ch-go"
@@ -124,21 +123,17 @@ func (r *Reader) Books(ctx context.Context) (books []storage.BookTotal, err erro
 			return err
 		}
 		stored, err := c.stored(ctx, &r.o, reads)
+		totals := make(storage.BookTotals)
 		if err == nil {
-			books, err = c.books(ctx, &r.o, ledger, stored)
-		}
-		for stream, events := range stored {
-			if !slices.ContainsFunc(books, func(b storage.BookTotal) bool { return b.Stream == stream }) {
-				books = append(books, storage.BookTotal{Book: storage.Book{Stream: stream}, Stored: events})
-			}
-		}
-		slices.SortFunc(books, func(a, b storage.BookTotal) int { return int(a.Stream) - int(b.Stream) })
-		if err == nil {
-			err = c.refused(ctx, &r.o, ledger, books)
+			err = c.books(ctx, &r.o, ledger, totals)
 		}
 		if err == nil {
-			err = c.settle(ctx, &r.o, books)
+			err = c.reasons(ctx, &r.o, ledger, totals)
 		}
+		if err == nil {
+			err = c.settle(ctx, &r.o, totals)
+		}
+		books = totals.List(stored)
 		return err
 	})
 	return books, err
@@ -159,40 +154,61 @@ func (c *connection) stored(ctx context.Context, o *Options, reads string) (map[
 	return stored, err
 }
 
-// books adds up the ledger.
-func (c *connection) books(ctx context.Context, o *Options, ledger string, stored map[uint16]uint64) (books []storage.BookTotal, err error) {
+// books adds up the ledger's columns.
+func (c *connection) books(ctx context.Context, o *Options, ledger string, totals storage.BookTotals) error {
 	var stream proto.ColUInt16
-	var sent, accepted, damaged, shed, clamped, duplicate, stale, reordered proto.ColUInt64
-	var lost proto.ColInt64
-	results := resultsOf(&stream, &sent, &accepted, &lost, &damaged, &shed, &clamped, &duplicate, &stale, &reordered)
-	query := "SELECT stream, sum(sent), sum(accepted), sum(lost), sum(damaged), sum(shed), sum(clamped), sum(duplicate), sum(stale), sum(reordered) FROM " + ledger + " FINAL GROUP BY stream ORDER BY stream"
-	err = c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: results, OnResult: func(context.Context, proto.Block) error {
+	var class proto.ColStr
+	sums := make([]proto.ColInt64, len(storage.LedgerCounters))
+	results, query := resultsOf(&stream, &class), "SELECT stream, CAST(class, 'String') AS word"
+	for i, counter := range storage.LedgerCounters {
+		results = append(results, proto.ResultColumn{Data: &sums[i]})
+		query += ", toInt64(sum(k." + counter.String() + "))"
+	}
+	query += " FROM " + ledger + " AS k FINAL GROUP BY stream, word"
+	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: results, OnResult: func(context.Context, proto.Block) error {
 		for i := range stream {
-			books = append(books, storage.BookTotal{Stored: stored[stream[i]], Book: storage.Book{
-				Stream: stream[i], Sent: sent[i], Accepted: accepted[i], Lost: lost[i], Damaged: damaged[i], Shed: shed[i],
-				Clamped: clamped[i], Duplicate: duplicate[i], Stale: stale[i], Reordered: reordered[i],
-			}})
-		}
-		return nil
-	}})
-	return books, err
-}
-
-// refused adds what was refused by reason.
-func (c *connection) refused(ctx context.Context, o *Options, ledger string, books []storage.BookTotal) error {
-	var stream proto.ColUInt16
-	var reason proto.ColStr
-	var events, frames proto.ColUInt64
-	query := "SELECT stream, reason, sum(events), sum(frames) FROM (SELECT stream, arrayJoin(mapKeys(refused_frames)) AS word, toString(word) AS reason, " +
-		"refused_events[word] AS events, refused_frames[word] AS frames FROM " + ledger + " FINAL) GROUP BY stream, reason ORDER BY stream, reason"
-	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &reason, &events, &frames), OnResult: func(context.Context, proto.Block) error {
-		for i := range stream {
-			for k := range books {
-				if books[k].Stream == stream[i] {
-					books[k].Refused = append(books[k].Refused, storage.Refused{Reason: reason.Row(i), Events: events[i], Frames: frames[i]})
-				}
+			total, err := totalOf(totals, stream[i], class.Row(i))
+			if err != nil {
+				return err
+			}
+			for n, counter := range storage.LedgerCounters {
+				total.AddNet(counter, sums[n][i])
 			}
 		}
 		return nil
 	}})
+}
+
+// totalOf is the total of an account whose class has this word.
+func totalOf(totals storage.BookTotals, stream uint16, word string) (*storage.BookTotal, error) {
+	class, ok := storage.ClassNamed(word)
+	if !ok {
+		return nil, fmt.Errorf("the ledger has books of the class %.40q, which this version does not know: read it with the version that wrote it", word)
+	}
+	return totals.Of(storage.Account{Stream: stream, Class: class}), nil
+}
+
+// reasons adds what the ledger has by reason.
+func (c *connection) reasons(ctx context.Context, o *Options, ledger string, totals storage.BookTotals) error {
+	for f := range storage.Families {
+		var stream proto.ColUInt16
+		var class, reason proto.ColStr
+		var sum proto.ColUInt64
+		query := fmt.Sprintf("SELECT stream, word, reason, sum(number) FROM (SELECT stream, CAST(class, 'String') AS word, toString(arrayJoin(mapKeys(k.%[1]s)) AS key) AS reason, "+
+			"k.%[1]s[key] AS number FROM %[2]s AS k FINAL) GROUP BY stream, word, reason", f, ledger)
+		err := c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &class, &reason, &sum), OnResult: func(context.Context, proto.Block) error {
+			for i := range stream {
+				total, err := totalOf(totals, stream[i], class.Row(i))
+				if err != nil {
+					return err
+				}
+				total.Counts[f.Of(storage.ReasonNamed(reason.Row(i)))] += sum[i]
+			}
+			return nil
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

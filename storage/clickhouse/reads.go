@@ -8,7 +8,7 @@ import (
 
 // readsColumns are the columns of reads that an insert brings, with their types:
 // such that the numbers of a block go as they are.
-var readsColumns = []struct{ name, kind string }{
+var readsColumns = []tableColumn{
 	{"stream", "UInt16"},
 	{"minute", "DateTime('UTC')"},
 	{"content", "UInt64"},

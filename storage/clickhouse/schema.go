@@ -88,6 +88,22 @@ func (s Schema) Ledger() string { return s.overAll("ledger") }
 // Spans is where spans are asked for.
 func (s Schema) Spans() string { return s.overAll("spans") }
 
+// Counters are the columns of ledger that are a counter of an account each.
+func (s Schema) Counters() (words []string) {
+	for _, c := range storage.LedgerCounters {
+		words = append(words, c.String())
+	}
+	return words
+}
+
+// Families are the columns of ledger that have numbers by reason.
+func (s Schema) Families() (words []string) {
+	for f := range storage.Families {
+		words = append(words, f.String())
+	}
+	return words
+}
+
 // SpanOpenSeconds is storage.SpanOpenFor.
 func (s Schema) SpanOpenSeconds() int64 { return int64(storage.SpanOpenFor / time.Second) }
 

@@ -10,8 +10,9 @@ import (
 )
 
 // spanColumns are the columns of spans, with their types.
-var spanColumns = []struct{ name, kind string }{
+var spanColumns = []tableColumn{
 	{"stream", "UInt16"},
+	{"class", "LowCardinality(String)"},
 	{"source", "UInt64"},
 	{"collector", "UInt64"},
 	{"met", "DateTime64(3, 'UTC')"},
@@ -33,11 +34,13 @@ func spanInput(b *storage.Block) proto.Input {
 		stream                                               proto.ColUInt16
 		ended                                                proto.ColUInt8
 		met, at                                              = datetimes(), datetimes()
+		class                                                = new(proto.ColStr).LowCardinality()
 	)
 	for i := range b.Books {
 		k := &b.Books[i]
 		for _, s := range k.Spans {
 			stream.Append(k.Stream)
+			class.Append(k.Class.String())
 			source.Append(s.Source)
 			collector.Append(b.Collector)
 			met.AppendRaw(proto.DateTime64(s.Met))
@@ -54,7 +57,7 @@ func spanInput(b *storage.Block) proto.Input {
 	if len(stream) == 0 {
 		return nil
 	}
-	data := []proto.ColInput{&stream, &source, &collector, met, &seal, &block, &from, &to, &sent, &lost, at, &ended}
+	data := []proto.ColInput{&stream, class, &source, &collector, met, &seal, &block, &from, &to, &sent, &lost, at, &ended}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: spanColumns[i].name, Data: d}
@@ -72,21 +75,21 @@ func (n *native) bookSpans(ctx context.Context, b *storage.Block) error {
 	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("spans"), in), Input: in, Settings: insertSettings})
 }
 
-// settle settles the spans in the books of their streams.
-func (c *connection) settle(ctx context.Context, o *Options, books []storage.BookTotal) error {
+// settle settles the spans in the books of their accounts.
+func (c *connection) settle(ctx context.Context, o *Options, totals storage.BookTotals) error {
 	var stream proto.ColUInt16
+	var class proto.ColStr
 	var gap, open proto.ColInt64
 	var sources proto.ColUInt64
-	query := "SELECT stream, sum(gap), sumIf(missing, open), countIf(open) FROM " + o.name("settlements") + " GROUP BY stream"
-	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &gap, &open, &sources), OnResult: func(context.Context, proto.Block) error {
+	query := "SELECT stream, CAST(class, 'String') AS word, sum(gap), sumIf(missing, open), countIf(open) FROM " + o.name("settlements") + " GROUP BY stream, word"
+	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &class, &gap, &open, &sources), OnResult: func(context.Context, proto.Block) error {
 		for i := range stream {
-			for k := range books {
-				if t := &books[k]; t.Stream == stream[i] {
-					t.Sent += uint64(gap[i])
-					t.Lost += gap[i] - open[i]
-					t.Open, t.OpenSources = open[i], sources[i]
-				}
+			total, err := totalOf(totals, stream[i], class.Row(i))
+			if err != nil {
+				return err
 			}
+			total.Gap, total.Open, total.OpenSources = gap[i], open[i], sources[i]
+			total.AddNet(storage.Lost, gap[i]-open[i])
 		}
 		return nil
 	}})

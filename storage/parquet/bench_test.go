@@ -42,7 +42,7 @@ func crowdBlock(r *rand.Rand, number uint64, rows int) *storage.Block {
 	for i := range list {
 		b.Rows.Append(&list[i])
 	}
-	b.Books = []storage.Book{{Stream: 1, Sent: uint64(len(list)), Accepted: uint64(len(list))}}
+	b.Books = []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(len(list)), storage.Accepted: uint64(len(list))}}}
 	return b
 }
 

@@ -14,13 +14,15 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/wire"
 )
 
 // filesOf has the bytes of a file of each table.
 func filesOf(tb testing.TB) map[table][]byte {
 	tb.Helper()
 	b := spanned(smallBlock(7, 3, 1, 2, 3, 4, 5))
-	b.Books[0].Refused = []storage.Refused{{Reason: "size", Events: 1, Frames: 1}}
+	b.Books[0].Counts[storage.RefusedEvents.Of(wire.RefusedSize)]++
+	b.Books[0].Counts[storage.RefusedFrames.Of(wire.RefusedSize)]++
 	var rows, books, spans bytes.Buffer
 	if err := encodeReads(&rows, b); err != nil {
 		tb.Fatal(err)
@@ -64,9 +66,9 @@ func readAll(t table, path string) (n int, err error) {
 	defer o.Close()
 	switch t {
 	case ledger:
-		return countRows[ledgerRow](o)
+		return countRows(newLedgerSource(o))
 	case seen:
-		return countRows[seenRow](o)
+		return countRows(newRowsSource[seenRow](o))
 	}
 	s := newScan(o, allColumns...)
 	defer s.close()
@@ -81,8 +83,7 @@ func readAll(t table, path string) (n int, err error) {
 	}
 }
 
-func countRows[T any](o *opened) (n int, err error) {
-	l := newRowsSource[T](o)
+func countRows[T any](l *rowsSource[T]) (n int, err error) {
 	defer l.close()
 	for {
 		row, err := l.Next()

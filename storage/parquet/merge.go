@@ -156,7 +156,7 @@ func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans
 	}
 	switch t {
 	case ledger:
-		return encode(w, s.collector, blocks, func(put func([]ledgerRow) error) error {
+		return encodeBooks(w, s.collector, blocks, func(put func([]ledgerRow) error) error {
 			return mergeLedger(ctx, files, put)
 		})
 	case seen:
@@ -189,11 +189,11 @@ func mergeReads(ctx context.Context, files []*opened, put func([]readRow) error)
 	return out.flush()
 }
 
-// mergeLedger copies books in order of block and stream.
+// mergeLedger copies books in order of block and account.
 func mergeLedger(ctx context.Context, files []*opened, put func([]ledgerRow) error) error {
 	var sources []merge.Source[ledgerRow]
 	for _, o := range files {
-		l := newRowsSource[ledgerRow](o)
+		l := newLedgerSource(o)
 		defer l.close()
 		sources = append(sources, l)
 	}
@@ -203,10 +203,6 @@ func mergeLedger(ctx context.Context, files []*opened, put func([]ledgerRow) err
 		return err
 	}
 	return out.flush()
-}
-
-func compareBooks(a, b *ledgerRow) int {
-	return cmp.Or(cmp.Compare(a.Block, b.Block), cmp.Compare(a.Stream, b.Stream))
 }
 
 // buffer hands rows on in chunks.
@@ -262,14 +258,25 @@ func (r *readsSource) Next() (*storage.Row, error) {
 // rowsSource gives the rows of a file of a table with rows of type T.
 type rowsSource[T any] struct {
 	of     *opened
-	reader *parquet.GenericReader[T]
+	open   func(*parquet.File) rowsReader[T]
+	reader rowsReader[T]
 	rows   []T
 	filled int
 	at     int
 }
 
+// rowsReader is a parquet.GenericReader, or what reads as one does.
+type rowsReader[T any] interface {
+	Read([]T) (int, error)
+	Close() error
+}
+
 func newRowsSource[T any](o *opened) *rowsSource[T] {
-	return &rowsSource[T]{of: o, rows: make([]T, 64)}
+	return newRowsSourceOf(o, func(f *parquet.File) rowsReader[T] { return parquet.NewGenericReader[T](f) })
+}
+
+func newRowsSourceOf[T any](o *opened, open func(*parquet.File) rowsReader[T]) *rowsSource[T] {
+	return &rowsSource[T]{of: o, open: open, rows: make([]T, 64)}
 }
 
 func (l *rowsSource[T]) Next() (*T, error) {
@@ -287,7 +294,7 @@ func (l *rowsSource[T]) Next() (*T, error) {
 
 func (l *rowsSource[T]) fill() error {
 	if l.reader == nil {
-		l.reader = parquet.NewGenericReader[T](l.of.parquet)
+		l.reader = l.open(l.of.parquet)
 	}
 	clear(l.rows)
 	n, err := l.reader.Read(l.rows)

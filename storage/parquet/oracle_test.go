@@ -75,24 +75,8 @@ func (o *oracle) take(b *storage.Block) {
 		}
 		t := o.books[book.Stream]
 		t.Stream = book.Stream
-		t.Sent += book.Sent
-		t.Accepted += book.Accepted
-		t.Lost += book.Lost
-		t.Shed += book.Shed
-		t.Clamped += book.Clamped
-		t.Duplicate += book.Duplicate
-		t.Stale += book.Stale
-		t.Reordered += book.Reordered
-		t.Damaged += book.Damaged
-		for _, f := range book.Refused {
-			i := slices.IndexFunc(t.Refused, func(r storage.Refused) bool { return r.Reason == f.Reason })
-			if i < 0 {
-				t.Refused = append(slices.Clone(t.Refused), f)
-				continue
-			}
-			t.Refused = slices.Clone(t.Refused)
-			t.Refused[i].Events += f.Events
-			t.Refused[i].Frames += f.Frames
+		for c, n := range book.Counts {
+			t.Counts[c] += n
 		}
 		o.books[book.Stream] = t
 	}
@@ -245,10 +229,16 @@ func (o *oracle) verifyBooks(t *testing.T, r *Reader) {
 	}
 	var want []storage.BookTotal
 	for _, b := range o.books {
-		slices.SortFunc(b.Refused, func(a, b storage.Refused) int { return cmp.Compare(a.Reason, b.Reason) })
 		want = append(want, o.settled(b, now))
 	}
 	slices.SortFunc(want, func(a, b storage.BookTotal) int { return cmp.Compare(a.Stream, b.Stream) })
+	for _, all := range [][]storage.BookTotal{books, want} { // a ledger has what is lost, and what of it was found, as one number
+		for i := range all {
+			k := &all[i].Counts
+			found := min(k[storage.Lost], k[storage.Found])
+			k[storage.Lost], k[storage.Found] = k[storage.Lost]-found, k[storage.Found]-found
+		}
+	}
 	if len(books) != len(want) || len(want) > 0 && !reflect.DeepEqual(books, want) {
 		t.Fatalf("books\n got %+v\nwant %+v", books, want)
 	}
@@ -284,11 +274,12 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 	if len(rows) == 0 || r.IntN(3) > 0 {
 		for stream := range uint16(1 + r.IntN(3)) {
 			book := storage.Book{
-				Stream: stream, Sent: r.Uint64N(1000), Accepted: r.Uint64N(1000), Lost: r.Int64N(100) - 50, Shed: r.Uint64N(9),
-				Clamped: r.Uint64N(9), Duplicate: r.Uint64N(9), Stale: r.Uint64N(9), Reordered: r.Uint64N(9), Damaged: r.Uint64N(9),
+				Stream: stream, Counts: storage.Counts{storage.Sent: 100 + r.Uint64N(1000), storage.Lost: r.Uint64N(100), storage.Found: r.Uint64N(50)},
 			}
-			for _, reason := range []string{"magic", "size", "kind"}[:r.IntN(4)] {
-				book.Refused = append(book.Refused, storage.Refused{Reason: reason, Events: r.Uint64N(9), Frames: r.Uint64N(3)})
+			for c := range book.Counts {
+				if r.IntN(2) == 0 && book.Counts[c] == 0 && storage.Counter(c) != storage.Found {
+					book.Counts[c] = r.Uint64N(1000)
+				}
 			}
 			for source := range r.Uint64N(4) {
 				book.Spans = append(book.Spans, storage.Span{

@@ -66,33 +66,9 @@ type readRow struct {
 	Skipped  uint32 `parquet:"skipped,dict"`
 }
 
-// ledgerRow is a row of the ledger table: the account of one stream. It has no
-// dictionaries: they would save little, and the library checks the checksums of
-// dictionaries only where columns are read page by page.
-type ledgerRow struct {
-	Collector     uint64            `parquet:"collector,delta"`
-	Block         uint64            `parquet:"block,delta"`
-	WindowStart   int64             `parquet:"window_start,timestamp(millisecond:utc),delta"`
-	WindowEnd     int64             `parquet:"window_end,timestamp(millisecond:utc),delta"`
-	Stream        uint16            `parquet:"stream,uint(16),delta"`
-	Sent          uint64            `parquet:"sent,delta"`
-	Accepted      uint64            `parquet:"accepted,delta"`
-	Lost          int64             `parquet:"lost,delta"`
-	Damaged       uint64            `parquet:"damaged,delta"`
-	Refused       uint64            `parquet:"refused,delta"`
-	Shed          uint64            `parquet:"shed,delta"`
-	Clamped       uint64            `parquet:"clamped,delta"`
-	Duplicate     uint64            `parquet:"duplicate,delta"`
-	Stale         uint64            `parquet:"stale,delta"`
-	Reordered     uint64            `parquet:"reordered,delta"`
-	RefusedEvents map[string]uint64 `parquet:"refused_events"`
-	RefusedFrames map[string]uint64 `parquet:"refused_frames"`
-}
-
 var (
-	readsSchema  = parquet.SchemaOf(readRow{})
-	ledgerSchema = parquet.SchemaOf(ledgerRow{})
-	seenSchema   = parquet.SchemaOf(seenRow{})
+	readsSchema = parquet.SchemaOf(readRow{})
+	seenSchema  = parquet.SchemaOf(seenRow{})
 )
 
 func (t table) schema() *parquet.Schema {
@@ -123,36 +99,4 @@ func readRowsOf(rows []readRow, c *storage.Columns, from int) {
 		r.Dwell, r.Progress, r.First, r.Last = c.Dwell[n], c.Progress[n], c.First[n], c.Last[n]
 		r.Coarse, r.Skipped = c.Coarse[n], c.Skipped[n]
 	}
-}
-
-// ledgerRowsOf returns the rows of a block's books, in order of stream.
-func ledgerRowsOf(b *storage.Block) []ledgerRow {
-	rows := make([]ledgerRow, len(b.Books))
-	for i := range b.Books {
-		book := &b.Books[i]
-		rows[i] = ledgerRow{
-			Collector: b.Collector, Block: b.Number, WindowStart: b.Window.Start, WindowEnd: b.Window.End,
-			Stream: book.Stream, Sent: book.Sent, Accepted: book.Accepted, Lost: book.Lost, Damaged: book.Damaged,
-			Refused: book.RefusedEvents(), Shed: book.Shed, Clamped: book.Clamped,
-			Duplicate: book.Duplicate, Stale: book.Stale, Reordered: book.Reordered,
-			RefusedEvents: make(map[string]uint64), RefusedFrames: make(map[string]uint64),
-		}
-		for _, r := range book.Refused {
-			rows[i].RefusedEvents[r.Reason] += r.Events
-			rows[i].RefusedFrames[r.Reason] += r.Frames
-		}
-	}
-	return rows
-}
-
-// book is the way back.
-func (r *ledgerRow) book() storage.Book {
-	b := storage.Book{
-		Stream: r.Stream, Sent: r.Sent, Accepted: r.Accepted, Lost: r.Lost, Damaged: r.Damaged, Shed: r.Shed,
-		Clamped: r.Clamped, Duplicate: r.Duplicate, Stale: r.Stale, Reordered: r.Reordered,
-	}
-	for reason, events := range r.RefusedEvents {
-		b.Refused = append(b.Refused, storage.Refused{Reason: reason, Events: events, Frames: r.RefusedFrames[reason]})
-	}
-	return b
 }

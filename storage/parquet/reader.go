@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -216,27 +215,15 @@ func (r *Reader) scanFile(ctx context.Context, e *entry, choose func(*opened) []
 // Books implements storage.Reader. Of a daemon that works, the rows are looked
 // at before the books, so that what it stores meanwhile is accepted and not yet
 // stored, never the other way round.
-func (r *Reader) Books(ctx context.Context) ([]storage.BookTotal, error) {
-	var totals map[uint16]*storage.BookTotal
-	err := r.again(ctx, func() (err error) {
-		totals, err = r.books(ctx)
+func (r *Reader) Books(ctx context.Context) (books []storage.BookTotal, err error) {
+	err = r.again(ctx, func() (err error) {
+		books, err = r.books(ctx)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	list := make([]storage.BookTotal, 0, len(totals))
-	for _, t := range totals {
-		slices.SortFunc(t.Refused, func(a, b storage.Refused) int {
-			return strings.Compare(a.Reason, b.Reason)
-		})
-		list = append(list, *t)
-	}
-	slices.SortFunc(list, func(a, b storage.BookTotal) int { return int(a.Stream) - int(b.Stream) })
-	return list, nil
+	return books, err
 }
 
-func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, error) {
+func (r *Reader) books(ctx context.Context) ([]storage.BookTotal, error) {
 	rows, err := r.snapshot(ctx, reads, 0)
 	if err != nil {
 		return nil, err
@@ -249,49 +236,41 @@ func (r *Reader) books(ctx context.Context) (map[uint16]*storage.BookTotal, erro
 	if err != nil {
 		return nil, err
 	}
-	totals := make(map[uint16]*storage.BookTotal)
-	of := func(stream uint16) *storage.BookTotal {
-		t, ok := totals[stream]
-		if !ok {
-			t = &storage.BookTotal{Book: storage.Book{Stream: stream}}
-			totals[stream] = t
-		}
-		return t
-	}
+	totals := make(storage.BookTotals)
 	begins := int64(math.MaxInt64)
 	for i := range books {
-		err := visit(ctx, r, ledger, &books[i], func(row *ledgerRow) {
-			b := row.book()
-			of(row.Stream).Add(&b)
-			begins = min(begins, row.WindowStart)
+		err := visit(ctx, r, ledger, &books[i], newLedgerSource, func(row *ledgerRow) {
+			totals.Of(row.Account()).Add(&row.Book)
+			begins = min(begins, row.windowStart)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	err = r.settle(ctx, spans, begins, func(stream uint16, s storage.Settlement) { of(stream).Settle(s) })
+	err = r.settle(ctx, spans, begins, func(a storage.Account, s storage.Settlement) { totals.Of(a).Settle(s) })
 	if err != nil {
 		return nil, err
 	}
+	stored := make(map[uint16]uint64)
 	wanted := []int{colStream, colOpens, colReads, colFinishes, colSaves, colShares}
 	all := seeker{reader: r, files: rows, wanted: rowRange{up: 1<<16 - 1}, passes: 1}
 	err = all.scan(ctx, wanted, func(s *scan) {
 		v := &s.values
 		for i := range s.rows {
-			of(uint16(v[colStream][i])).Stored += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]
+			stored[uint16(v[colStream][i])] += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]
 		}
 	})
-	return totals, err
+	return totals.List(stored), err
 }
 
 // visit calls f with each row of a file of a table with rows of type T.
-func visit[T any](ctx context.Context, r *Reader, t table, e *entry, f func(*T)) error {
+func visit[T any](ctx context.Context, r *Reader, t table, e *entry, source func(*opened) *rowsSource[T], f func(*T)) error {
 	o, err := r.open(t, e)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	l := newRowsSource[T](o)
+	l := source(o)
 	defer l.close()
 	for {
 		if err := ctx.Err(); err != nil {

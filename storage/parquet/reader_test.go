@@ -63,7 +63,7 @@ func TestReaderDuringMerge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(books) != 1 || books[0].Stored < 2*before || books[0].Accepted < books[0].Stored || books[0].Accepted > 2*blocks {
+		if len(books) != 1 || books[0].Stored < 2*before || books[0].Counts[storage.Accepted] < books[0].Stored || books[0].Counts[storage.Accepted] > 2*blocks {
 			t.Fatalf("books %+v with %d blocks before", books, before)
 		}
 	}
@@ -214,7 +214,7 @@ func TestReaderWithMergeAtEachStep(t *testing.T) {
 				}
 			case "books":
 				books, err := r.Books(t.Context())
-				if err != nil || len(books) != 1 || books[0].Stored != 3 || books[0].Accepted != 3 {
+				if err != nil || len(books) != 1 || books[0].Stored != 3 || books[0].Counts[storage.Accepted] != 3 {
 					t.Errorf("merged before operation %d: %+v, %v", at, books, err)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
 )
 
 const readsSchemaText = `message readRow {
@@ -37,16 +38,17 @@ const ledgerSchemaText = `message ledgerRow {
 	required int64 window_start (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
 	required int64 window_end (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
 	required int32 stream (INT(16,false));
+	required binary class (STRING);
 	required int64 sent (INT(64,false));
 	required int64 accepted (INT(64,false));
+	required int64 shed (INT(64,false));
 	required int64 lost (INT(64,true));
 	required int64 damaged (INT(64,false));
-	required int64 refused (INT(64,false));
-	required int64 shed (INT(64,false));
 	required int64 clamped (INT(64,false));
 	required int64 duplicate (INT(64,false));
 	required int64 stale (INT(64,false));
 	required int64 reordered (INT(64,false));
+	required int64 refused (INT(64,false));
 	required group refused_events (MAP) {
 		repeated group key_value {
 			required binary key (STRING);
@@ -54,6 +56,12 @@ const ledgerSchemaText = `message ledgerRow {
 		}
 	}
 	required group refused_frames (MAP) {
+		repeated group key_value {
+			required binary key (STRING);
+			required int64 value (INT(64,false));
+		}
+	}
+	required group unplaced_events (MAP) {
 		repeated group key_value {
 			required binary key (STRING);
 			required int64 value (INT(64,false));
@@ -72,9 +80,11 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		Coarse: storage.CoarseContents, Skipped: math.MaxUint32,
 	})
 	b.Books = []storage.Book{{
-		Stream: 65534, Sent: 1, Accepted: 2, Lost: -3, Damaged: 12, Shed: 4, Clamped: 5, Duplicate: 6, Stale: 7, Reordered: 11,
-		Refused: []storage.Refused{{Reason: "size", Events: 8, Frames: 9}, {Reason: "magic", Frames: 10}},
+		Stream: 65534, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 2, storage.Lost: 1, storage.Found: 4, storage.Damaged: 12, storage.Shed: 4, storage.Clamped: 5, storage.Duplicate: 6, storage.Stale: 7, storage.Reordered: 11},
 	}}
+	k := &b.Books[0].Counts
+	k[storage.RefusedEvents.Of(wire.RefusedSize)], k[storage.RefusedFrames.Of(wire.RefusedSize)] = 8, 9
+	k[storage.RefusedFrames.Of(wire.RefusedMagic)], k[storage.UnplacedEvents.Of(wire.RefusedMagic)] = 10, 13
 	mustStore(t, s, b)
 	const file = "day=2024-10-04/20241004T03-000000000003.parquet"
 	var row []any
@@ -95,23 +105,32 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		t.Errorf("row\n%v, want\n%v", row, want)
 	}
 	var books []int64
-	refused := map[string]int64{}
+	refused, words, class := map[string]int64{}, map[int]int{}, ""
 	line := rowsOf(t, filepath.Join(dir, "ledger", file), ledgerSchemaText, hex(s.Collector()))[0]
 	for i, c := range line {
 		switch {
-		case c.Column() >= 15 && c.Kind() == parquet.ByteArray:
-			refused[line[i].String()+[]string{" events", "", " frames"}[c.Column()-15]] = line[i+2].Int64()
+		case c.Column() >= 16 && c.Kind() == parquet.ByteArray:
+			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-16]
+			for n := range line[i:] { // its number stands in the next column, behind the other words
+				if v := line[i+n]; v.Column() == c.Column()+1 {
+					refused[c.String()+of] = line[i+n+words[c.Column()]].Int64()
+					words[c.Column()]++
+					break
+				}
+			}
 		case c.Column() == 4:
 			books = append(books, int64(c.Uint32()))
-		case c.Column() < 15:
+		case c.Column() == 5:
+			class = c.String()
+		case c.Column() < 16:
 			books = append(books, c.Int64())
 		}
 	}
-	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, -3, 12, 8, 4, 5, 6, 7, 11}
-	if !reflect.DeepEqual(books, wantBooks) {
-		t.Errorf("books %v, want %v", books, wantBooks)
+	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, 4, -3, 12, 5, 6, 7, 11, 8}
+	if !reflect.DeepEqual(books, wantBooks) || class != "sealed" {
+		t.Errorf("%s books %v, want sealed %v", class, books, wantBooks)
 	}
-	if want := map[string]int64{"size events": 8, "size frames": 9, "magic events": 0, "magic frames": 10}; !reflect.DeepEqual(refused, want) {
+	if want := map[string]int64{"size events": 8, "size frames": 9, "magic frames": 10, "magic unplaced": 13}; !reflect.DeepEqual(refused, want) {
 		t.Logf("%+v", line)
 		t.Errorf("refused %v, want %v", refused, want)
 	}

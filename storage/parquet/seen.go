@@ -14,6 +14,7 @@ import (
 // seenRow is a row of the spans table: what a collector saw of a source.
 type seenRow struct {
 	Stream       uint16 `parquet:"stream,uint(16),delta"`
+	Class        string `parquet:"class,delta"`
 	Source       uint64 `parquet:"source,delta"`
 	Collector    uint64 `parquet:"collector,delta"`
 	Met          int64  `parquet:"met,timestamp(millisecond:utc),delta"`
@@ -25,6 +26,13 @@ type seenRow struct {
 	Lost         uint64 `parquet:"lost,delta"`
 	At           int64  `parquet:"at,timestamp(millisecond:utc),delta"`
 	Ended        uint8  `parquet:"ended,uint(8),delta"`
+}
+
+// account is whose books the span is settled in. A class of no name is what no
+// version of the format has, and so not of anybody's key.
+func (r *seenRow) account() storage.Account {
+	class, _ := storage.ClassNamed(r.Class)
+	return storage.Account{Stream: r.Stream, Class: class}
 }
 
 func (r *seenRow) span() storage.Span {
@@ -39,7 +47,7 @@ func seenRowsOf(b *storage.Block) (rows []seenRow) {
 	for i := range b.Books {
 		for _, s := range b.Books[i].Spans {
 			rows = append(rows, seenRow{
-				Stream: b.Books[i].Stream, Source: s.Source, Collector: b.Collector, Met: s.Met, Seal: s.Seal, Block: b.Number,
+				Stream: b.Books[i].Stream, Class: b.Books[i].Class.String(), Source: s.Source, Collector: b.Collector, Met: s.Met, Seal: s.Seal, Block: b.Number,
 				PositionFrom: s.Base, PositionTo: s.End, Sent: s.Sent, Lost: s.Lost, At: s.At, Ended: uint8(s.Ended),
 			})
 		}
@@ -51,11 +59,11 @@ func seenRowsOf(b *storage.Block) (rows []seenRow) {
 // sameSpan says whether one of two rows replaces the other: that of the later seal
 // does.
 func (r *seenRow) sameSpan(o *seenRow) bool {
-	return r.Stream == o.Stream && r.Source == o.Source && r.Collector == o.Collector && r.Met == o.Met
+	return r.Stream == o.Stream && r.Class == o.Class && r.Source == o.Source && r.Collector == o.Collector && r.Met == o.Met
 }
 
 func compareSeen(a, b *seenRow) int {
-	return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Collector, b.Collector),
+	return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Collector, b.Collector),
 		cmp.Compare(a.Met, b.Met), cmp.Compare(a.Seal, b.Seal), cmp.Compare(a.Block, b.Block))
 }
 
@@ -103,7 +111,7 @@ const seenAtOnce = 1 << 20
 // settle settles the spans of each source, of all collectors, and calls f with
 // what comes of it. Sources met before begins, in Unix milliseconds, are left out:
 // the books of that time are gone.
-func (r *Reader) settle(ctx context.Context, files []entry, begins int64, f func(stream uint16, s storage.Settlement)) error {
+func (r *Reader) settle(ctx context.Context, files []entry, begins int64, f func(a storage.Account, s storage.Settlement)) error {
 	var rows int64
 	for i := range files {
 		rows += files[i].rows
@@ -116,7 +124,7 @@ func (r *Reader) settle(ctx context.Context, files []entry, begins int64, f func
 	for pass := range passes {
 		var all []seenRow
 		for i := range files {
-			err := visit(ctx, r, seen, &files[i], func(row *seenRow) {
+			err := visit(ctx, r, seen, &files[i], newRowsSource, func(row *seenRow) {
 				if row.Source%passes == pass {
 					all = append(all, *row)
 				}
@@ -131,7 +139,7 @@ func (r *Reader) settle(ctx context.Context, files []entry, begins int64, f func
 }
 
 // settleRows settles all rows of some sources. It sorts them.
-func settleRows(rows []seenRow, begins, now int64, f func(stream uint16, s storage.Settlement)) {
+func settleRows(rows []seenRow, begins, now int64, f func(a storage.Account, s storage.Settlement)) {
 	slices.SortFunc(rows, func(a, b seenRow) int { return compareSeen(&a, &b) })
 	var spans []storage.Span
 	for i := range rows {
@@ -140,7 +148,7 @@ func settleRows(rows []seenRow, begins, now int64, f func(stream uint16, s stora
 			continue
 		}
 		spans = append(spans, row.span())
-		if i+1 < len(rows) && row.Stream == rows[i+1].Stream && row.Source == rows[i+1].Source {
+		if i+1 < len(rows) && row.Stream == rows[i+1].Stream && row.Class == rows[i+1].Class && row.Source == rows[i+1].Source {
 			continue
 		}
 		met := spans[0].Met
@@ -148,7 +156,7 @@ func settleRows(rows []seenRow, begins, now int64, f func(stream uint16, s stora
 			met = min(met, s.Met)
 		}
 		if met+1000 > begins { // times of meeting are whole seconds
-			f(row.Stream, storage.Settle(spans, now))
+			f(row.account(), storage.Settle(spans, now))
 		}
 		spans = spans[:0]
 	}

@@ -65,7 +65,7 @@ func smallBlock(collector, number uint64, users ...uint64) *storage.Block {
 	for _, u := range users {
 		b.Rows.Append(&storage.Row{Stream: 1, Minute: testDay * secondsPerDay, Content: 7, User: u, Opens: 1, First: end, Last: end})
 	}
-	b.Books = []storage.Book{{Stream: 1, Sent: uint64(len(users)), Accepted: uint64(len(users))}}
+	b.Books = []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(len(users)), storage.Accepted: uint64(len(users))}}}
 	return b
 }
 

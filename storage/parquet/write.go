@@ -26,9 +26,32 @@ var codec = &zstd.Codec{Level: zstd.SpeedDefault}
 
 // encode writes a whole Parquet file. fill gives it the rows.
 func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error) error {
+	return encodeFile(w, collector, blocks, func(out *parquet.GenericWriter[T]) error {
+		return fill(func(rows []T) error {
+			_, err := out.Write(rows)
+			return err
+		})
+	})
+}
+
+// encodeBooks writes a file of the ledger.
+func encodeBooks(w io.Writer, collector uint64, blocks spans, fill func(put func([]ledgerRow) error) error) error {
+	return encodeFile(w, collector, blocks, func(out *parquet.GenericWriter[any]) error {
+		return fill(func(rows []ledgerRow) error {
+			columns := make([]parquet.Row, len(rows))
+			for i := range rows {
+				columns[i] = rows[i].columns()
+			}
+			_, err := out.WriteRows(columns)
+			return err
+		})
+	}, ledgerSchema)
+}
+
+func encodeFile[T any](w io.Writer, collector uint64, blocks spans, fill func(*parquet.GenericWriter[T]) error, more ...parquet.WriterOption) error {
 	buffer := bufio.NewWriterSize(w, writeBytes)
 	sum := &summed{Writer: buffer}
-	out := parquet.NewGenericWriter[T](sum,
+	out := parquet.NewGenericWriter[T](sum, append(more,
 		parquet.WriteBufferSize(0), // so that Flush leaves nothing that is not summed up
 		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
@@ -37,11 +60,8 @@ func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put fu
 		parquet.CreatedBy("lectern", "1", ""),
 		parquet.KeyValueMetadata(metaCollector, hex(collector)),
 		parquet.KeyValueMetadata(metaBlocks, blocks.String()),
-	)
-	err := fill(func(rows []T) error {
-		_, err := out.Write(rows)
-		return err
-	})
+	)...)
+	err := fill(out)
 	if err == nil {
 		err = out.Flush()
 	}
@@ -79,7 +99,7 @@ func encodeReads(w io.Writer, b *storage.Block) error {
 
 // encodeLedger writes the books of one block.
 func encodeLedger(w io.Writer, b *storage.Block) error {
-	return encode(w, b.Collector, one(b.Number), func(put func([]ledgerRow) error) error {
+	return encodeBooks(w, b.Collector, one(b.Number), func(put func([]ledgerRow) error) error {
 		return put(ledgerRowsOf(b))
 	})
 }

@@ -103,7 +103,7 @@ func TestSegments(t *testing.T) {
 		var cursors []*Cursor
 		sent := uint64(0)
 		for n := range uint64(1 + r.IntN(4)) {
-			rows, books := randomRows(r), []storage.Book{{Stream: 1, Sent: n, Accepted: n}}
+			rows, books := randomRows(r), []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}}}
 			s, f := write(t, disk, Name{First: 1 + 100*n, Applied: Applied{Through: n}}, books, func(w *Writer) error {
 				for i := range rows {
 					if err := w.Row(&rows[i]); err != nil {
@@ -127,9 +127,9 @@ func TestSegments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cursors, sent = append(cursors, c), sent+of[0].Sent
+			cursors, sent = append(cursors, c), sent+of[0].Counts[storage.Sent]
 		}
-		s, f := write(t, disk, Name{First: 1000}, []storage.Book{{Stream: 1, Sent: sent}}, func(w *Writer) error { return Compact(t.Context(), cursors, w) })
+		s, f := write(t, disk, Name{First: 1000}, []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: sent}}}, func(w *Writer) error { return Compact(t.Context(), cursors, w) })
 		rows, books := rowsOf(t, s, f)
 		for i, row := range rows {
 			k := key{row.Stream, row.Minute, row.Content, row.User}
@@ -151,7 +151,7 @@ func TestSegments(t *testing.T) {
 				t.Errorf("of %v %+v is missing", k, sum)
 			}
 		}
-		if len(books) != 1 || books[0].Sent != sent {
+		if len(books) != 1 || books[0].Counts[storage.Sent] != sent {
 			t.Errorf("the books are %+v, want %d sent", books, sent)
 		}
 	}

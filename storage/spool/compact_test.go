@@ -19,7 +19,7 @@ func flushOne(t *testing.T, s *Spool, n int) {
 	for i := range rows {
 		rows[i] = storage.Row{Minute: 20000 * day, Content: uint64(i), Opens: 1}
 	}
-	book := []storage.Book{{Stream: 1, Sent: uint64(n)}}
+	book := []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(n)}}}
 	number := mustSeal(t, s, &Seal{Rows: rows, Books: book})
 	if err := flushRows(s, rows, book, storage.Window{Start: int64(number), End: int64(number) + 1}, number); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func shipAll(t *testing.T, s *Spool) (blocks, events, sent uint64) {
 			events += row.Events()
 		}
 		for _, k := range b.Books {
-			sent += k.Sent
+			sent += k.Counts[storage.Sent]
 		}
 		if err := s.Stored(b.Number); err != nil {
 			t.Fatal(err)
@@ -301,7 +301,7 @@ func TestSealAllocatesPathsAlone(t *testing.T) {
 }
 
 func randomSeal(rng *rand.Rand, rows, sources int) *Seal {
-	seal := &Seal{Window: storage.Window{Start: 1, End: 2}, Books: []storage.Book{{Stream: 1, Sent: uint64(rows)}}}
+	seal := &Seal{Window: storage.Window{Start: 1, End: 2}, Books: []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(rows)}}}}
 	for range rows {
 		seal.Rows = append(seal.Rows, storage.Row{Minute: 20000 * day, Content: rng.Uint64(), User: rng.Uint64(), Opens: 1, Dwell: 5})
 	}

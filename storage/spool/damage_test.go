@@ -766,8 +766,8 @@ func TestPartedSealsAreLost(t *testing.T) {
 	s, _ := mustOpen(t, o)
 	early, late := row(1), row(2)
 	late.Minute += 3600
-	books := []storage.Book{{Stream: early.Stream, Sent: 1, Accepted: 1}}
-	n := mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{early, late}, Books: []storage.Book{{Stream: early.Stream, Sent: 2, Accepted: 2}}})
+	books := []storage.Book{{Stream: early.Stream, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 1}}}
+	n := mustSeal(t, s, &Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{early, late}, Books: []storage.Book{{Stream: early.Stream, Counts: storage.Counts{storage.Sent: 2, storage.Accepted: 2}}}})
 	if err := s.Flush(minutesOf([]storage.Row{early}), books, storage.Window{Start: 1, End: 2}, storage.Mark{Through: n, Before: uint64(late.Minute)}); err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (s *Spool) mark() {
 	if !due || s.closed {
 		return
 	}
-	if _, err := s.log.Append(wal.Mark, s.sealed, s.markBody(make([]byte, wal.HeaderSize), streamUnknown)); err != nil {
+	if _, err := s.log.Append(wal.Mark, s.sealed, s.markBody(make([]byte, wal.HeaderSize), unknown)); err != nil {
 		s.warn("stored blocks cannot be removed yet", err)
 	}
 }

@@ -19,11 +19,6 @@ func (s *Spool) Flush(rows *storage.Minutes, books []storage.Book, w storage.Win
 	if err := s.checkMark(m); err != nil {
 		return err
 	}
-	for i := range books {
-		if err := checkBook(&books[i]); err != nil {
-			return err
-		}
-	}
 	if rows.Len() == 0 && len(books) == 0 {
 		if err := s.flushNothing(m); err != nil {
 			return err

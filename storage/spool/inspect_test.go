@@ -14,13 +14,13 @@ func TestSealed(t *testing.T) {
 	const minute = 20000 * day
 	type flush struct{ through, before uint64 }
 	rows := func(minutes ...uint32) *Seal {
-		seal := &Seal{Books: []storage.Book{{Stream: 1, Sent: uint64(len(minutes)), Accepted: uint64(len(minutes))}}}
+		seal := &Seal{Books: []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(len(minutes)), storage.Accepted: uint64(len(minutes))}}}}
 		for i, m := range minutes {
 			seal.Rows = append(seal.Rows, storage.Row{Stream: 1, Minute: minute + 60*m, Content: uint64(i), Opens: 1})
 		}
 		return seal
 	}
-	books := &Seal{Books: []storage.Book{{Stream: 1, Sent: 1, Shed: 1}}}
+	books := &Seal{Books: []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: 1, storage.Shed: 1}}}}
 	sources := &Seal{Sources: []Source{{ID: 1}}, Forgotten: []uint64{2}}
 	for _, c := range []struct {
 		about  string

@@ -86,33 +86,8 @@ func (s *Spool) setPending(p pendingSeal) {
 
 var emptyHeader [wal.HeaderSize]byte
 
-// checkSeal refuses what the format cannot hold.
-func checkSeal(seal *Seal) error {
-	for i := range seal.Books {
-		if err := checkBook(&seal.Books[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkBook(b *storage.Book) error {
-	if len(b.Refused) > 1<<16-1 {
-		return fmt.Errorf("spool: the book of stream %d has %d reasons, at most 65535 are possible", b.Stream, len(b.Refused))
-	}
-	for _, r := range b.Refused {
-		if len(r.Reason) > 255 {
-			return fmt.Errorf("spool: a reason of %d bytes, at most 255 are possible: %.40q…", len(r.Reason), r.Reason)
-		}
-	}
-	return nil
-}
-
 // writeSeal makes a seal durable, and then takes it for true.
 func (s *Spool) writeSeal(seal *Seal) error {
-	if err := checkSeal(seal); err != nil {
-		return err
-	}
 	s.rows.Encode(seal.Rows)
 	if n := sealSize(seal, &s.rows); n > wal.BodyMax {
 		return fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, wal.BodyMax)
@@ -129,22 +104,22 @@ func (s *Spool) writeSeal(seal *Seal) error {
 	for _, source := range seal.Sources { // one that was forgotten came back
 		s.sources[source.ID] = source
 	}
-	stream := uint16(streamUnknown)
+	account := unknown
 	for i := range seal.Books {
-		stream = seal.Books[i].Stream
-		s.sent.set(stream, s.sent.of[stream]+seal.Books[i].Sent)
+		account = seal.Books[i].Account()
+		s.sent.set(account, s.sent.of[account]+seal.Books[i].Counts[storage.Sent])
 	}
 	s.sealed = number
-	s.note = s.markBody(s.note[:0], stream)
+	s.note = s.markBody(s.note[:0], account)
 	s.log.Confirm(number, s.note)
 	s.sealedRows(sealRows{number, len(seal.Rows), s.rows.Size(), s.rows.Newest})
 	s.meters.seals.Inc()
 	return nil
 }
 
-// markBody is what a mark says of the entries before it, with the total of one stream.
-func (s *Spool) markBody(b []byte, stream uint16) []byte {
-	return appendTotal(le.AppendUint64(b, s.sent.all), stream, s.sent.of[stream])
+// markBody is what a mark says of the entries before it, with the total of one account.
+func (s *Spool) markBody(b []byte, account storage.Account) []byte {
+	return appendTotal(le.AppendUint64(b, s.sent.all), account, s.sent.of[account])
 }
 
 // sealedRows keeps account of what waits to be in a segment.

@@ -10,7 +10,7 @@ import (
 
 const (
 	sourceSize   = 75
-	totalSize    = 10
+	totalSize    = 11
 	sealHeadSize = 48
 	markSize     = 8 + totalSize // less than any seal: the next one covers it
 )
@@ -53,7 +53,7 @@ func appendSeal(b []byte, s *Seal, rows *codec.RowGroups, before *totals) []byte
 	b = le.AppendUint32(b, uint32(len(s.Forgotten)))
 	sent := before.all
 	for i := range s.Books {
-		sent += s.Books[i].Sent
+		sent += s.Books[i].Counts[storage.Sent]
 	}
 	b = le.AppendUint64(b, sent)
 	b = le.AppendUint64(b, uint64(rows.Size()))
@@ -68,7 +68,8 @@ func appendSeal(b []byte, s *Seal, rows *codec.RowGroups, before *totals) []byte
 		b = le.AppendUint64(b, id)
 	}
 	for i := range s.Books {
-		b = appendTotal(b, s.Books[i].Stream, before.of[s.Books[i].Stream]+s.Books[i].Sent)
+		account := s.Books[i].Account()
+		b = appendTotal(b, account, before.of[account]+s.Books[i].Counts[storage.Sent])
 	}
 	for i := range s.Books {
 		b = codec.AppendBook(b, &s.Books[i])
@@ -155,8 +156,8 @@ func appendSnapshot(b []byte, sources map[uint64]Source, sent *totals) []byte {
 		putSource(b[at:], &s)
 		at += sourceSize
 	}
-	for _, stream := range slices.Sorted(maps.Keys(sent.of)) {
-		b = appendTotal(b, stream, sent.of[stream])
+	for _, account := range slices.SortedFunc(maps.Keys(sent.of), storage.Account.Compare) {
+		b = appendTotal(b, account, sent.of[account])
 	}
 	return b
 }

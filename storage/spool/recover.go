@@ -347,7 +347,7 @@ func (r *recovery) mark(rec *wal.Record) bool {
 	}
 	r.gap(rec.Number + 1)
 	r.missing.window = storage.Window{Start: rec.Time, End: rec.Time}
-	r.excess(le.Uint16(body[8:]), le.Uint64(body[10:]))
+	r.excess(getTotal(body[8:]))
 	s.sent.read(body[8:])
 	r.missing.unknown = le.Uint64(body) - min(le.Uint64(body), s.sent.all)
 	s.sealed = rec.Number
@@ -387,7 +387,7 @@ func (r *recovery) keep(number uint64, body sealBody) {
 		// Of what the seal brought the segments have all but the rows that are open,
 		// and the events of these: see storage.Gatherer.
 		for stream, events := range open {
-			out.Books = storage.AddBooks(out.Books, []storage.Book{{Stream: stream, Sent: events, Accepted: events}})
+			out.Books = storage.AddBooks(out.Books, []storage.Book{{Stream: stream, Counts: storage.Counts{storage.Sent: events, storage.Accepted: events}}})
 		}
 		return
 	}

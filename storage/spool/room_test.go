@@ -97,7 +97,7 @@ func TestRoomOfTheRunningLog(t *testing.T) {
 	for i := range rows {
 		rows[i] = row(uint64(i))
 	}
-	mustSeal(t, s, &Seal{Rows: rows, Sources: s.Sources(), Books: []storage.Book{{Stream: 1, Sent: uint64(room)}}})
+	mustSeal(t, s, &Seal{Rows: rows, Sources: s.Sources(), Books: []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(room)}}}})
 	if s.log.ID() != id {
 		t.Error("what there was room for began another log")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
+	"github.com/lectern/lectern/wire"
 )
 
 var (
@@ -441,7 +442,7 @@ func (w *world) checkSums(when string) {
 	}
 	book := func(to map[uint16]simBook, b *storage.Book) {
 		sum := to[b.Stream]
-		to[b.Stream] = simBook{sum.sent + b.Sent, sum.accepted + b.Accepted, sum.lost + b.Lost}
+		to[b.Stream] = simBook{sum.sent + b.Counts[storage.Sent], sum.accepted + b.Counts[storage.Accepted], sum.lost + b.Net(storage.Lost)}
 	}
 	for i := range w.seals {
 		if i == len(w.seals)-1 && w.open {
@@ -466,8 +467,8 @@ func (w *world) checkSums(when string) {
 		}
 		for _, k := range b.Books {
 			book(gotSent, &k)
-			inBlocks[k.Stream] -= int64(k.Accepted)
-			if int64(k.Sent) < 0 || int64(k.Accepted) < 0 {
+			inBlocks[k.Stream] -= int64(k.Counts[storage.Accepted])
+			if int64(k.Counts[storage.Sent]) < 0 || int64(k.Counts[storage.Accepted]) < 0 {
 				w.fail("%s: block %d has a book %+v", when, b.Number, k)
 			}
 			for _, s := range k.Spans {
@@ -604,16 +605,18 @@ func (w *world) seal() {
 		}
 	}
 	if w.rng.IntN(2) == 0 {
-		seal.Books = []storage.Book{{Stream: uint16(w.rng.IntN(3)), Sent: 1 + w.rng.Uint64N(100), Refused: []storage.Refused{{Reason: "magic", Frames: 1}}}}
+		stream := w.rng.IntN(3)
+		seal.Books = []storage.Book{{Stream: uint16(stream), Class: storage.Class(stream / 2), Counts: storage.Counts{storage.Sent: 1 + w.rng.Uint64N(100)}}}
+		seal.Books[0].Counts[storage.RefusedFrames.Of(wire.RefusedMagic)] = 1
 		for source := range w.rng.Uint64N(3) {
 			seal.Books[0].Spans = append(seal.Books[0].Spans, storage.Span{Source: source, Met: w.rng.Int64N(2), End: w.rng.Uint64()})
 		}
 	}
 	for _, r := range seal.Rows { // whoever counts an event accounts for it
-		b := storage.Book{Stream: r.Stream, Sent: 1, Accepted: 1}
+		b := storage.Book{Stream: r.Stream, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 1}}
 		if w.rng.IntN(4) == 0 { // an earlier book has it as sent, and lost
 			w.counts["came late"]++
-			b.Sent, b.Lost = 0, -1
+			b.Counts[storage.Sent], b.Counts[storage.Found] = 0, 1
 		}
 		seal.Books = storage.AddBooks(seal.Books, []storage.Book{b})
 	}
@@ -714,7 +717,7 @@ func (w *world) flush(all bool) {
 				open += r.Events()
 			}
 		}
-		if min(b.Sent, b.Accepted) < open {
+		if min(b.Counts[storage.Sent], b.Counts[storage.Accepted]) < open {
 			w.counts["not divisible"]++
 			m.Before = storage.All
 			break
@@ -734,11 +737,11 @@ func (w *world) flush(all bool) {
 	for _, b := range w.books {
 		n := open[b.Stream]
 		if n > 0 {
-			stay = append(stay, storage.Book{Stream: b.Stream, Sent: n, Accepted: n})
+			stay = append(stay, storage.Book{Stream: b.Stream, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}})
 		}
-		b.Sent -= n
-		b.Accepted -= n
-		if b.Sent > 0 || b.Accepted > 0 || b.Lost != 0 {
+		b.Counts[storage.Sent] -= n
+		b.Counts[storage.Accepted] -= n
+		if b.Counts[storage.Sent] > 0 || b.Counts[storage.Accepted] > 0 || b.Net(storage.Lost) != 0 {
 			books = append(books, b)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // what the damaged seals had brought; also when the process is killed again, and
 // only until it is flushed.
 func TestBooksSayWhatDamageTook(t *testing.T) {
-	unknown, exact := 0, 0
+	vague, exact := 0, 0
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		m := vfstest.New(seed)
@@ -37,7 +37,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, b := range books {
-					flushed[b.Stream] += b.Sent
+					flushed[b.Stream] += b.Counts[storage.Sent]
 				}
 				books, through = nil, s.sealed
 			}
@@ -45,7 +45,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			for stream := range uint16(4) {
 				if rng.IntN(3) == 0 {
 					n := rng.Uint64N(100)
-					seal.Books = append(seal.Books, storage.Book{Stream: stream, Sent: n, Accepted: n})
+					seal.Books = append(seal.Books, storage.Book{Stream: stream, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}})
 					sealed[stream] += n
 				}
 			}
@@ -73,8 +73,8 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			}
 			m.Data(wal.FileName(newest))[spot] ^= 1 << rng.IntN(8)
 			for _, b := range seals[n] {
-				want[b.Stream] += b.Sent
-				taken += b.Sent
+				want[b.Stream] += b.Counts[storage.Sent]
+				taken += b.Counts[storage.Sent]
 			}
 		}
 		m.Kill()
@@ -83,16 +83,16 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			got, damaged := maps.Clone(flushed), map[uint16]uint64{}
 			var all, sum uint64
 			for _, b := range r.Books {
-				got[b.Stream] += b.Sent
-				damaged[b.Stream] += b.Damaged
-				sum += b.Damaged
+				got[b.Stream] += b.Counts[storage.Sent]
+				damaged[b.Stream] += b.Counts[storage.Damaged]
+				sum += b.Counts[storage.Damaged]
 				if !b.Balanced() {
 					t.Errorf("seed %d: %+v is not balanced", seed, b)
 				}
 			}
 			for stream, n := range got {
 				all += n
-				if stream != streamUnknown && (n > sealed[stream] || damaged[stream] > want[stream]) {
+				if stream != unknown.Stream && (n > sealed[stream] || damaged[stream] > want[stream]) {
 					t.Errorf("seed %d, life %d: stream %d was sent %d, and %d are damaged; want %d and %d", seed, life, stream, n, damaged[stream], sealed[stream], want[stream])
 				}
 			}
@@ -103,8 +103,8 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			if all != sent || sum != taken || r.Damaged != taken || s.meters.damaged.Get() != taken {
 				t.Errorf("seed %d, life %d: the books say %d sent, %d damaged (%d, %d), want %d and %d", seed, life, all, sum, r.Damaged, s.meters.damaged.Get(), sent, taken)
 			}
-			if damaged[streamUnknown] > 0 {
-				unknown++
+			if damaged[unknown.Stream] > 0 {
+				vague++
 			} else if taken > 0 {
 				exact++
 			}
@@ -122,7 +122,7 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			return
 		}
 	}
-	if unknown == 0 || exact == 0 {
-		t.Errorf("%d starts with damage of an unknown stream, %d without", unknown, exact)
+	if vague == 0 || exact == 0 {
+		t.Errorf("%d starts with damage of an unknown stream, %d without", vague, exact)
 	}
 }

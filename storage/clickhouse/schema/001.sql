@@ -62,7 +62,7 @@ SETTINGS
     -- Days go as a whole, receipts with their rows.
     ttl_only_drop_parts = 1;
 
--- What became of every event: the books of each window by stream, which balance:
+-- What became of every event: the books of each window by stream and class, which balance:
 -- sent = accepted + refused + shed + lost + damaged. Written before the block; a block that
 -- is written again replaces its rows, so read it with FINAL, or through the view
 -- books.
@@ -71,35 +71,36 @@ CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
     collector      UInt64 CODEC(ZSTD(1)),
     block          UInt64 CODEC(Delta, ZSTD(1)),
     stream         UInt16 CODEC(ZSTD(1)),
+    -- What the frames proved: unsealed nothing, sealed that the sender has the
+    -- stream's key.
+    class          LowCardinality(String),
     window_start   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     window_end     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    sent           UInt64 CODEC(T64, ZSTD(1)),
-    accepted       UInt64 CODEC(T64, ZSTD(1)),
-    -- Below zero where frames came that an earlier window called lost.
-    lost           Int64 CODEC(T64, ZSTD(1)),
-    -- Of seals that a damaged disk took from a spool before they were stored.
-    damaged        UInt64 CODEC(T64, ZSTD(1)),
+    -- One for each counter of an account. lost is below zero where frames came that
+    -- an earlier window called lost; damaged is of seals that a damaged disk took from
+    -- a spool before they were stored; clamped and what follows is beside the sum.
+{{- range .Counters}}
+    {{.}} {{if eq . "lost"}}Int64{{else}}UInt64{{end}} CODEC(T64, ZSTD(1)),
+{{- end}}
+    -- All of refused_events.
     refused        UInt64 CODEC(T64, ZSTD(1)),
-    shed           UInt64 CODEC(T64, ZSTD(1)),
-    clamped        UInt64 CODEC(T64, ZSTD(1)),
-    duplicate      UInt64 CODEC(T64, ZSTD(1)),
-    stale          UInt64 CODEC(T64, ZSTD(1)),
-    -- Events that came after later ones of their source; each is in the sum, as
-    -- what became of it.
-    reordered      UInt64 CODEC(T64, ZSTD(1)),
     -- Events that this very block brings to reads. The books of a window stand
-    -- with its first block, its rows may be in several.
+    -- with its first block, its rows may be in several. Rows have no class: where a
+    -- stream has two, it stands with the first.
     stored         UInt64 CODEC(T64, ZSTD(1)),
     -- Which of the block's tokens it was written for; the last one counts. 0 but
     -- for blocks that a server said to have, and had not.
     attempt        UInt64 CODEC(T64, ZSTD(1)),
-    refused_events Map(LowCardinality(String), UInt64),
-    refused_frames Map(LowCardinality(String), UInt64)
+    -- By reason: events refused that are in the sum, frames refused, and events of
+    -- those frames that are not in the sum, since they are lost, or come again.
+{{- range $i, $f := .Families}}{{if $i}},{{end}}
+    {{$f}} Map(LowCardinality(String), UInt64)
+{{- end}}
 )
 ENGINE = {{.Engine "ReplacingMergeTree" "ledger" "attempt"}}
 -- Some thousand rows a day and collector: months are small enough.
 PARTITION BY toYYYYMM(window_end)
-ORDER BY (collector, block, stream)
+ORDER BY (collector, block, stream, class)
 {{- .TTL "window_end"}}
 SETTINGS
     fsync_after_insert = 1,
@@ -112,6 +113,7 @@ SETTINGS
 CREATE TABLE IF NOT EXISTS {{.Local "spans"}}{{.OnCluster}}
 (
     stream         UInt16 CODEC(ZSTD(1)),
+    class          LowCardinality(String),
     source         UInt64 CODEC(ZSTD(1)),
     collector      UInt64 CODEC(ZSTD(1)),
     -- When the collector met the source.
@@ -132,7 +134,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "spans"}}{{.OnCluster}}
 )
 ENGINE = {{.Engine "ReplacingMergeTree" "spans" "seal"}}
 -- By source, since that is how spans are settled.
-ORDER BY (stream, source, collector, met)
+ORDER BY (stream, class, source, collector, met)
 {{- .TTL "at"}}
 SETTINGS
     fsync_after_insert = 1,

@@ -83,7 +83,7 @@ GROUP BY stream, content, user;
 CREATE VIEW IF NOT EXISTS {{.Name "settlements"}}{{.OnCluster}} AS
 WITH now64(3) - toIntervalSecond({{.SpanOpenSeconds}}) AS since, now64(3) + toIntervalSecond({{.SpanOpenSeconds}}) AS until
 SELECT
-    stream, source,
+    stream, class, source,
     count() AS spans, min(s.position_from) AS position_from, max(s.position_to) AS position_to,
     toInt64(max(s.position_to)) - toInt64(sum(s.sent)) AS gap,
     toInt64(sum(s.lost)) + toInt64(max(s.position_to)) - toInt64(sum(s.sent)) AS missing,
@@ -96,7 +96,7 @@ SELECT
             AND max(s.at) > since AND max(s.at) < until)) AS open,
     max(s.met) AS moved
 FROM {{.Spans}} AS s FINAL
-GROUP BY stream, source
+GROUP BY stream, class, source
 HAVING min(s.met) + toIntervalSecond(1) > (SELECT min(window_start) FROM {{.Ledger}});
 
 -- The ledger with each row once, and settlements beside them, as rows of the
@@ -104,16 +104,21 @@ HAVING min(s.met) + toIntervalSecond(1) > (SELECT min(window_start) FROM {{.Ledg
 -- say together. sent = accepted + refused + shed + lost + open + damaged.
 CREATE VIEW IF NOT EXISTS {{.Name "books"}}{{.OnCluster}} AS
 SELECT
-    collector, block, stream, window_start, window_end,
-    toInt64(k.sent) AS sent, accepted, lost, toInt64(0) AS open, damaged, refused, shed,
-    clamped, duplicate, stale, reordered, stored, attempt, refused_events, refused_frames
+    collector, block, stream, class, window_start, window_end,
+{{- range .Counters}}
+    toInt64(k.{{.}}) AS {{.}},
+{{- end}}
+    toInt64(0) AS open, refused, stored, attempt
+{{- range .Families}}, {{.}}{{end}}
 FROM {{.Ledger}} AS k FINAL
 UNION ALL
 SELECT
-    toUInt64(0), toUInt64(0), s.stream, s.moved, s.moved,
-    s.gap, toUInt64(0), s.gap - if(s.open, s.missing, 0), if(s.open, s.missing, 0), toUInt64(0), toUInt64(0), toUInt64(0),
-    toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0), toUInt64(0),
-    CAST(map(), 'Map(LowCardinality(String), UInt64)'), CAST(map(), 'Map(LowCardinality(String), UInt64)')
+    toUInt64(0), toUInt64(0), s.stream, s.class, s.moved, s.moved,
+{{- range .Counters}}
+    {{if eq . "sent"}}s.gap{{else if eq . "lost"}}s.gap - if(s.open, s.missing, 0){{else}}toInt64(0){{end}},
+{{- end}}
+    if(s.open, s.missing, 0), toUInt64(0), toUInt64(0), toUInt64(0)
+{{- range .Families}}, CAST(map(), 'Map(LowCardinality(String), UInt64)'){{end}}
 FROM {{.Name "settlements"}} AS s
 WHERE s.gap != 0 OR s.open;
 

@@ -8,12 +8,12 @@ import (
 
 var le = binary.LittleEndian
 
-// BookSize is the bytes of a book without its refusals and spans.
-const BookSize = 80
+// BookSize is the bytes of a book without its numbers and spans.
+const BookSize = 12
 
 const (
-	spanSize    = 65
-	refusalSize = 17 // without its reason
+	spanSize   = 65
+	numberSize = 9 // without its word
 )
 
 func appendSpan(b []byte, s *storage.Span) []byte {
@@ -31,20 +31,22 @@ func getSpan(b []byte) storage.Span {
 	}
 }
 
-// AppendBook appends a book that CheckBook has nothing against.
+// AppendBook appends a book.
 func AppendBook(b []byte, k *storage.Book) []byte {
-	b = le.AppendUint16(b, k.Stream)
-	for _, n := range [...]uint64{k.Sent, k.Accepted, uint64(k.Lost), k.Damaged, k.Shed, k.Clamped, k.Duplicate, k.Stale, k.Reordered} {
+	b = append(le.AppendUint16(b, k.Stream), byte(k.Class), 0)
+	at := len(b)
+	b = le.AppendUint32(le.AppendUint32(b, 0), uint32(len(k.Spans)))
+	numbers := uint32(0)
+	for c, n := range k.Counts {
+		if n == 0 {
+			continue
+		}
+		word := storage.Counter(c).String()
+		b = append(append(b, byte(len(word))), word...)
 		b = le.AppendUint64(b, n)
+		numbers++
 	}
-	b = le.AppendUint16(b, uint16(len(k.Refused)))
-	b = le.AppendUint32(b, uint32(len(k.Spans)))
-	for _, r := range k.Refused {
-		b = append(b, byte(len(r.Reason)))
-		b = append(b, r.Reason...)
-		b = le.AppendUint64(b, r.Events)
-		b = le.AppendUint64(b, r.Frames)
-	}
+	le.PutUint32(b[at:], numbers)
 	for i := range k.Spans {
 		b = appendSpan(b, &k.Spans[i])
 	}
@@ -70,28 +72,23 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 	if len(b) < BookSize {
 		return nil, false
 	}
-	k.Stream = le.Uint16(b)
-	k.Sent, k.Accepted, k.Lost = le.Uint64(b[2:]), le.Uint64(b[10:]), int64(le.Uint64(b[18:]))
-	k.Damaged, k.Shed, k.Clamped = le.Uint64(b[26:]), le.Uint64(b[34:]), le.Uint64(b[42:])
-	k.Duplicate, k.Stale, k.Reordered = le.Uint64(b[50:]), le.Uint64(b[58:]), le.Uint64(b[66:])
-	refusals, spans := int(le.Uint16(b[74:])), int(le.Uint32(b[76:]))
+	k.Stream, k.Class = le.Uint16(b), storage.Class(b[2])
+	numbers, spans := le.Uint32(b[4:]), int(le.Uint32(b[8:]))
 	b = b[BookSize:]
-	if uint64(len(b)) < uint64(refusals)*refusalSize+uint64(spans)*spanSize {
+	if k.Class >= storage.Classes || uint64(len(b)) < uint64(numbers)*numberSize+uint64(spans)*spanSize {
 		return nil, false
 	}
-	if refusals > 0 {
-		k.Refused = make([]storage.Refused, refusals)
-	}
-	for i := range k.Refused {
-		n := 0
-		if len(b) > 0 {
-			n = int(b[0])
-		}
-		if len(b) < n+refusalSize {
+	for range numbers {
+		if len(b) < numberSize || len(b) < numberSize+int(b[0]) {
 			return nil, false
 		}
-		k.Refused[i] = storage.Refused{Reason: string(b[1 : 1+n]), Events: le.Uint64(b[1+n:]), Frames: le.Uint64(b[9+n:])}
-		b = b[n+refusalSize:]
+		word, value := b[1:1+b[0]], b[1+b[0]:]
+		c, ok := storage.CounterNamed(string(word))
+		if !ok {
+			return nil, false
+		}
+		k.Counts[c] = le.Uint64(value)
+		b = value[8:]
 	}
 	if len(b) < spans*spanSize {
 		return nil, false
@@ -110,8 +107,10 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 func BooksSize(books []storage.Book) (n int64) {
 	for i := range books {
 		n += BookSize
-		for _, r := range books[i].Refused {
-			n += refusalSize + int64(len(r.Reason))
+		for c, number := range books[i].Counts {
+			if number != 0 {
+				n += numberSize + int64(len(storage.Counter(c).String()))
+			}
 		}
 		n += spanSize * int64(len(books[i].Spans))
 	}
