@@ -86,6 +86,7 @@ const checked = ` is good. In effect:
   edge.syslog_skip            "*.css,*.js,*.ico,*.png,*.jpg,*.gif,*.svg,*.webp,*.woff,*.woff2"
   edge.ops_address            "127.0.0.1:8481"
   edge.collector              "127.0.0.1:8420"
+  edge.audience               ""
   edge.dir                    "data/edge"
   edge.queue_size             "64MiB"
   edge.trusted_proxies        ""

@@ -108,18 +108,26 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 	if err != nil {
 		return edge.Options{}, err
 	}
+	keys := make(map[string]string)
+	for _, s := range c.Named {
+		keys[s.Name] = s.KeyFile
+	}
 	return edge.Options{
 		Address: c.Edge.Address, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,
 		Dial: func(s *edge.Stream, dir string) (edge.Queue, error) {
-			return emit.DialTCP(context.Background(), c.Edge.Collector, emit.Options{
+			o := emit.Options{
 				Stream: s.Number, Queue: dir, BufferSize: c.Edge.QueueSize, OnFull: emit.Fail, Background: true,
 				SourceEnded: func(err *emit.SourceEndedError) {
 					logger.Error("the collector forgot what was sent to it", "stream", s.Name, "error", err)
 				},
-			})
+			}
+			if keys[s.Name] != "" {
+				o.KeyFile, o.Audience = keys[s.Name], c.Edge.Audience
+			}
+			return emit.DialTCP(context.Background(), c.Edge.Collector, o)
 		},
 		Logger: logger, Now: time.Now,
 	}, nil

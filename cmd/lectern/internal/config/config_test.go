@@ -134,6 +134,7 @@ users = "daily"
 clients = "edge,spiffe://a/b"
 readers = "none"
 origins = "https://a.example,http://b.example:8080"
+key_file = "/etc/edge-key"
 [stream.a]
 number = 0
 [spool]
@@ -165,6 +166,7 @@ syslog_format = "json"
 syslog_skip = "*.x"
 ops_address = ":8501"
 collector = "lectern:8420"
+audience = "node-1"
 dir = "/srv/edge"
 queue_size = "1GiB"
 trusted_proxies = "10.0.0.0/8,::1"
@@ -205,8 +207,8 @@ func TestLoad(t *testing.T) {
 		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
 		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
 		Named: []Stream{
-			{"a", 0, "", "off", 1, 0, 0, "stored", "", "account", ""},
-			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily", "edge,spiffe://a/b", "none", "https://a.example,http://b.example:8080"},
+			{"a", 0, "", "off", 1, 0, 0, "stored", "", "account", "", ""},
+			{"news-eu", 65534, "/etc/keys/news", "require", 30, 100, 1_000_000_000, "daily", "edge,spiffe://a/b", "none", "https://a.example,http://b.example:8080", "/etc/edge-key"},
 		},
 		Spool:   Spool{"/srv/spool", true, 2 << 30},
 		Storage: Storage{"clickhouse"},
@@ -216,7 +218,7 @@ func TestLoad(t *testing.T) {
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
 		},
 		Edge: Edge{
-			":8500", "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "lectern:8420", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			":8500", "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "lectern:8420", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
 			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},
@@ -367,6 +369,8 @@ func TestProblems(t *testing.T) {
 		{"[edge]\ntrusted_proxies = \"10.0.0.0/8,proxy\"\n", `:2: edge.trusted_proxies: "proxy" is not a network, such as "10.0.0.0/8" or "2001:db8::/32"`},
 		{"[edge]\npage_idle_max = \"20m\"\n", `:2: edge.page_idle_max: 20m is out of range: 30m to 7d`},
 		{"[edge]\nsyslog = \"127.0.0.1:514\"\n", `:2: edge.syslog: "127.0.0.1:514" is none of "udp://host:port", "tcp://host:port" and "unix:///path"`},
+		{"[stream.a]\nnumber = 1\nkey_file = \"k\"\n",
+			`:3: stream.a.key_file: there is a key, and edge.audience is empty: an edge seals for its collector by that name`},
 		{"[edge]\nbots = \"on\"\n", `:2: edge.bots: "on" is not one of "refuse", "shadow", "off"`},
 		{"[stream.a]\nnumber = 1\norigins = \"news.example\"\n",
 			`:3: stream.a.origins: "news.example" is not an origin, such as "https://news.example": a scheme and a host, without a path`},

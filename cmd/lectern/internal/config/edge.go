@@ -19,6 +19,7 @@ type Edge struct {
 	SyslogSkip     string // patterns of paths that count nothing, with commas between them
 	OpsAddress     string // host:port of its health and metrics
 	Collector      string // host:port of the collector's TCP socket
+	Audience       string // that the collector has, to seal for; empty: nothing is sealed
 	Dir            string // of its queues
 	QueueSize      int    // bytes of each stream's queue
 	TrustedProxies string // networks with commas between them; empty: none
@@ -59,6 +60,7 @@ func (e *Edge) settings() []setting {
 		optional(name("edge.syslog_skip", &e.SyslogSkip), &e.SyslogSkip),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
+		audience("edge.audience", &e.Audience),
 		path("edge.dir", &e.Dir),
 		size("edge.queue_size", &e.QueueSize, 1<<20, 1<<30),
 		networks("edge.trusted_proxies", &e.TrustedProxies),

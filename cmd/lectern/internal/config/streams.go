@@ -38,6 +38,7 @@ type Stream struct {
 	// What an edge takes for it.
 	Readers string // by what it tells readers apart: "account", "daily" or "none"
 	Origins string // of pages that may send for it, with commas between them; empty: all
+	KeyFile string // what it seals its frames with; empty: nothing
 }
 
 // streamDefaults is what holds for every key of a [stream.NAME] that nobody sets,
@@ -75,6 +76,7 @@ func (s *Stream) settings() []setting {
 		names(key("clients"), &s.Clients),
 		word(key("readers"), &s.Readers, "account", "daily", "none"),
 		origins(key("origins"), &s.Origins),
+		file(key("key_file"), &s.KeyFile),
 	}
 }
 
@@ -165,6 +167,9 @@ func (l *loader) checkStreams() {
 		if s.Clients != "" && l.config.TLS.ClientCA == "" {
 			l.contradiction([]string{at + ".clients", "tls.client_ca"},
 				"clients names certificates, and without tls.client_ca no client shows one: nobody could send this stream")
+		}
+		if s.KeyFile != "" && l.config.Edge.Audience == "" {
+			l.contradiction([]string{at + ".key_file", "edge.audience"}, "there is a key, and edge.audience is empty: an edge seals for its collector by that name")
 		}
 		switch {
 		case s.Secret == "" && s.Seal != "off":

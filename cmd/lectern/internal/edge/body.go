@@ -3,6 +3,7 @@ package edge
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -46,6 +47,13 @@ const (
 )
 
 var kindsOf = map[string]emit.Kind{"open": emit.Open, "read": emit.Read, "finish": emit.Finish, "save": emit.Save, "share": emit.Share}
+
+// parseJSON understands a body of JSON.
+func parseJSON(_ *http.Request, text []byte) (posted, Reason, error) {
+	var b body
+	why, err := b.parse(text)
+	return posted{stream: b.Stream, events: len(b.Events), user: b.User, batch: b.batch}, why, err
+}
 
 // parsers keep the memory of reading JSON.
 var parsers fastjson.ParserPool
@@ -151,13 +159,10 @@ func text(v *fastjson.Value) (string, error) {
 }
 
 // batch makes events of a body.
-func (b *body) batch(user uint64, now time.Time) (out batch, why Reason, err error) {
+func (b *body) batch(user uint64, _ bool, now time.Time) (out batch, why Reason, err error) {
 	if b.Page != "" {
-		if out.page, err = strconv.ParseUint(b.Page, 16, 64); err != nil || len(b.Page) != pageDigits || out.page == 0 {
-			return out, Malformed, fmt.Errorf("a page has a number of %d hexadecimal digits", pageDigits)
-		}
-		if out.first = b.First; out.first >= numberMax {
-			return out, OutOfRange, fmt.Errorf("first %d is not below %d", out.first, uint64(numberMax))
+		if why, err = out.number(b.Page, b.First); why != Taken {
+			return out, why, err
 		}
 	}
 	if len(b.User) > userSizeMax {
@@ -170,6 +175,19 @@ func (b *body) batch(user uint64, now time.Time) (out batch, why Reason, err err
 		}
 	}
 	return out, Taken, nil
+}
+
+// number says which page's the events are, and the number of the first.
+func (b *batch) number(page string, first uint64) (Reason, error) {
+	id, err := strconv.ParseUint(page, 16, 64)
+	switch {
+	case err != nil || len(page) != pageDigits || id == 0:
+		return Malformed, fmt.Errorf("a page has a number of %d hexadecimal digits, not all of them 0", pageDigits)
+	case first >= numberMax:
+		return OutOfRange, fmt.Errorf("first %d is not below %d", first, uint64(numberMax))
+	}
+	b.page, b.first = id, first
+	return Taken, nil
 }
 
 // event makes an event of one in a body.

@@ -91,7 +91,11 @@ func (e *Edge) post(w http.ResponseWriter, r *http.Request) {
 		err = nil
 		e.count(e.http, why, 0, nil)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && (r.ContentLength < 0 || int64(n) == r.ContentLength):
-		why, err = e.read(e.http, r, buffer[:n])
+		parse := parseJSON
+		if r.Header.Get("Content-Type") == binaryType {
+			parse = parseBinary
+		}
+		why, err = e.read(e.http, r, buffer[:n], parse)
 	default:
 		return // who stopped in the middle hears no answer
 	}
@@ -127,7 +131,7 @@ func (e *Edge) pixel(w http.ResponseWriter, r *http.Request) {
 	text := r.URL.Query().Get("b")
 	why, err := TooLarge, error(nil)
 	if len(text) <= bodySizeMax {
-		why, err = e.read(e.http, r, []byte(text))
+		why, err = e.read(e.http, r, []byte(text), parseJSON)
 	} else {
 		e.count(e.http, why, 0, nil)
 	}
@@ -139,17 +143,25 @@ func (e *Edge) pixel(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(gif)
 }
 
+// posted is a body that was understood.
+type posted struct {
+	stream string
+	events int
+	user   string // who reads, as the body names him; empty: it does not
+	// batch makes its events, which are this reader's. With own, those that name a
+	// reader by id are that one's.
+	batch func(user uint64, own bool, now time.Time) (batch, Reason, error)
+}
+
 // read takes what a page sent.
-func (e *Edge) read(d *door, r *http.Request, text []byte) (why Reason, err error) {
-	events := 0
-	defer func() { e.count(d, why, events, err) }()
+func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Request, []byte) (posted, Reason, error)) (why Reason, err error) {
+	var p posted
+	defer func() { e.count(d, why, p.events, err) }()
 	now := e.options.Now()
-	var b body
-	if why, err = b.parse(text); why != Taken {
+	if p, why, err = parse(r, text); why != Taken {
 		return why, err
 	}
-	events = len(b.Events)
-	s := e.stream(b.Stream)
+	s := e.stream(p.stream)
 	if s == nil {
 		return NoStream, nil
 	}
@@ -157,10 +169,10 @@ func (e *Edge) read(d *door, r *http.Request, text []byte) (why Reason, err erro
 	if why = e.judge(d, &s.Stream, r, &from); why != Taken {
 		return why, nil
 	}
-	if why = e.spend(d, &from, events, now); why != Taken {
+	if why = e.spend(d, &from, p.events, now); why != Taken {
 		return why, nil
 	}
-	one, why, err := b.batch(e.readers.of(&s.Stream, &from, b.User, now), now)
+	one, why, err := p.batch(e.readers.of(&s.Stream, &from, p.user, now), s.Identity == Account && !from.private, now)
 	if why != Taken {
 		return why, err
 	}

@@ -76,7 +76,7 @@ func openTestStream(t *testing.T, dir string, q *testQueue, most int, idle time.
 // the queue, and none is twice.
 func TestPagesOverKills(t *testing.T) {
 	first := rand.Uint64()
-	for i := range uint64(100) {
+	for i := range uint64(40) {
 		seed := first + i
 		pagesOverKills(t, seed)
 		if t.Failed() {

@@ -1,0 +1,79 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
+)
+
+// binaryType is the content type of a body of the protocol's events.
+const binaryType = "application/octet-stream"
+
+// parseBinary understands a body of events as wire/SPEC.md has them in a frame
+// (section 3). What a frame's header would say stands in the query: stream, count,
+// age (how many milliseconds ago the frame's time is; 0 without), and page and
+// first as in JSON.
+func parseBinary(r *http.Request, body []byte) (p posted, why Reason, err error) {
+	query := r.URL.Query()
+	for name, values := range query {
+		if !binaryFields[name] || len(values) != 1 {
+			return p, Malformed, fmt.Errorf("%.40q: there is no such field, or it is there twice", name)
+		}
+	}
+	count, err := strconv.Atoi(query.Get("count"))
+	if err != nil || count < 1 || count > bodySizeMax/wire.EventSizeMin {
+		return p, Malformed, errors.New("count is not the number of events")
+	}
+	age, err := number(query, "age", 0)
+	if err != nil || age > uint64(ageMax.Milliseconds()) {
+		return p, OutOfRange, fmt.Errorf("age is outside of 0 to %d milliseconds", ageMax.Milliseconds())
+	}
+	var out batch
+	if query.Has("page") || query.Has("first") {
+		first, err := number(query, "first", numberMax)
+		if err != nil {
+			return p, Malformed, errors.New("first is no number")
+		}
+		if why, err := out.number(query.Get("page"), first); why != Taken {
+			return p, why, err
+		}
+	}
+	events, refused := wire.DecodeEvents(make([]wire.Event, count), body, count)
+	if refused != wire.Accepted {
+		return p, Malformed, fmt.Errorf("the events are refused: %v", refused)
+	}
+	p = posted{stream: query.Get("stream"), events: count}
+	p.batch = func(user uint64, own bool, now time.Time) (batch, Reason, error) {
+		out.events = make([]emit.Event, count)
+		base := now.UnixMilli() - int64(age)
+		for i := range events {
+			w := &events[i]
+			e := emit.Event{Time: min(base+int64(w.At), now.UnixMilli()), Content: w.Content, User: user, Kind: w.Kind, Dwell: w.Dwell}
+			if w.HasProgress {
+				e.Progress = emit.Percent(w.Progress)
+			}
+			if own {
+				e.User = w.User
+			}
+			out.events[i] = e
+		}
+		return out, Taken, nil
+	}
+	return p, Taken, nil
+}
+
+var binaryFields = map[string]bool{"stream": true, "count": true, "age": true, "page": true, "first": true}
+
+// number is a field of a query, or otherwise where it is not there.
+func number(query url.Values, name string, otherwise uint64) (uint64, error) {
+	if !query.Has(name) {
+		return otherwise, nil
+	}
+	return strconv.ParseUint(query.Get(name), 10, 64)
+}
