@@ -15,8 +15,8 @@ import (
 const (
 	// startWait is how long a driver may take to answer the first line, and
 	// answerWait each other: real time, which decides about nothing else.
-	startWait  = 30 * time.Second
-	answerWait = 20 * time.Second
+	startWait  = time.Minute
+	answerWait = time.Minute
 	// lineMax bounds an answer.
 	lineMax = 64 << 10
 )

@@ -48,7 +48,7 @@ type datagram struct {
 const (
 	placeHere  = "here"
 	placeThere = "there"
-	// receiveBuffer holds what comes between two commands.
+	// receiveBuffer holds the datagrams that come between two commands.
 	receiveBuffer = 4 << 20
 )
 
@@ -105,10 +105,12 @@ func (s *sockets) bind(p *place, kind int) (int, error) {
 		return -1, err
 	}
 	unix.CloseOnExec(fd)
-	err = errors.Join(
-		unix.SetNonblock(fd, true),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, map[bool]int{true: 1}[kind == unix.SOCK_STREAM]),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
+	err = unix.SetNonblock(fd, true)
+	if kind == unix.SOCK_DGRAM {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
+	} else {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	}
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrInet4{Port: s.port, Addr: p.ip})
 	}
