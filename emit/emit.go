@@ -113,8 +113,9 @@ type Options struct {
 	// over TCP this side that the answers are the collector's. It hides nothing. See
 	// SetKey to change it. Nil, with an empty KeyFile: nothing is sealed.
 	Key *wire.Secret
-	// KeyFile is a file with the key ("lectern keys new" makes one), in place of Key. It
-	// is looked at every few seconds: when it has changed, the key in it seals what
+	// KeyFile is a file with the key ("lectern keys new" makes one), or a directory with
+	// that file alone, as Kubernetes mounts a Secret; in place of Key. It is looked at
+	// every few seconds: when it has changed, the key in it seals what
 	// follows. Where it cannot be read any more, the last key goes on (Stats.KeyErrors).
 	KeyFile string
 	// Audience is the name of the collector, or of its cluster, that it has in

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/lectern/lectern/wire"
@@ -58,19 +60,48 @@ func (s *sealer) use(secret *wire.Secret) error {
 	return err
 }
 
+// stat finds the key file: KeyFile itself, or the only one in that directory, as
+// Kubernetes mounts a Secret. Names with a dot in front are its own.
+func (s *sealer) stat() (path string, seen fs.FileInfo, err error) {
+	path = s.file
+	if seen, err = os.Stat(path); err != nil || !seen.IsDir() {
+		return path, seen, err
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return path, nil, err
+	}
+	name := ""
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case name != "":
+			return path, nil, fmt.Errorf("%s has more than one key: an emitter seals with one", path)
+		default:
+			name = e.Name()
+		}
+	}
+	if name == "" {
+		return path, nil, fmt.Errorf("%s has no key", path)
+	}
+	path = filepath.Join(path, name)
+	seen, err = os.Stat(path)
+	return path, seen, err
+}
+
 // read takes the key from its file.
 func (s *sealer) read() error {
-	seen, err := os.Stat(s.file)
+	path, seen, err := s.stat()
 	var text []byte
 	if err == nil {
-		text, err = os.ReadFile(s.file)
+		text, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return fmt.Errorf("emit: cannot read the key: %w", err)
 	}
 	secret, err := wire.ParseSecret(string(text))
 	if err != nil {
-		return fmt.Errorf("emit: %s is %w", s.file, err)
+		return fmt.Errorf("emit: %s is %w", path, err)
 	}
 	s.seen = seen
 	return s.use(secret)
@@ -84,7 +115,7 @@ func (s *sealer) look(now time.Time) {
 	}
 	s.looked = now
 	// A key that was replaced as Kubernetes does it is another file by the same name.
-	seen, err := os.Stat(s.file)
+	_, seen, err := s.stat()
 	if err == nil && os.SameFile(seen, s.seen) && seen.ModTime().Equal(s.seen.ModTime()) && seen.Size() == s.seen.Size() {
 		return
 	}

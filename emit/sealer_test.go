@@ -125,6 +125,37 @@ func TestUDPKeyFile(t *testing.T) {
 	})
 }
 
+// A directory has one key, whatever its name is, also when that changes.
+func TestKeyDirectory(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name string, s *wire.Secret) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(s.Text()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := newSealer(&Options{KeyFile: dir, Audience: testAudience}); err == nil || !strings.Contains(err.Error(), "has no key") {
+		t.Error(err)
+	}
+	put("key-0", secretOf(0, 1))
+	put("..data", secretOf(3, 3))
+	s, err := newSealer(&Options{KeyFile: dir, Audience: testAudience})
+	if err != nil || *s.secret != *secretOf(0, 1) {
+		t.Fatal(s, err)
+	}
+	put("key-1", secretOf(1, 2))
+	now := time.Now()
+	if s.look(now); *s.secret != *secretOf(0, 1) || s.failures != 1 {
+		t.Errorf("with two keys: %v, %d failures", s.secret, s.failures)
+	}
+	if err := os.Remove(filepath.Join(dir, "key-0")); err != nil {
+		t.Fatal(err)
+	}
+	if s.look(now.Add(keyFileWait)); *s.secret != *secretOf(1, 2) {
+		t.Errorf("the other key: %v", s.secret)
+	}
+}
+
 func TestSealingOptions(t *testing.T) {
 	key := secretOf(0, 1)
 	bad := filepath.Join(t.TempDir(), "key")

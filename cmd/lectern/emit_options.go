@@ -52,9 +52,9 @@ How:
   --frame-size N     bytes of the largest frame over TCP, 65 to 65519
                      (default 32768)
   --key-file FILE    seal what is sent with the key in FILE ("lectern keys new"
-                     makes one): the collector knows that it is from here, and
-                     over TCP nobody else can acknowledge. FILE is read again
-                     when it changes
+                     makes one), or in the directory FILE, which has one: the
+                     collector knows that it is from here, and over TCP nobody
+                     else can acknowledge. It is read again when it changes
   --audience NAME    the collector's listen.audience; needed with --key-file
   --queue DIR        keep in DIR what the collector has not acknowledged: after
                      a kill, or an end without all acknowledged, the next run

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,6 +269,36 @@ func TestSealedSourcesCannotBeTakenOver(t *testing.T) {
 		m[`lectern_frames_refused_total{reason="unsealed"}`] == 0 || m[`lectern_frames_refused_total{reason="sealed"}`] == 0 {
 		t.Errorf("accepted %v, lost %v, stale %v, refused as unsealed %v and sealed %v", m["lectern_events_accepted_total"], m["lectern_events_lost_total"],
 			m["lectern_events_stale_total"], m[`lectern_frames_refused_total{reason="unsealed"}`], m[`lectern_frames_refused_total{reason="sealed"}`])
+	}
+	d.stop()
+}
+
+// An edge in front of a collector that takes sealed frames alone seals with the one
+// key in a directory.
+func TestEdgeSeals(t *testing.T) {
+	h, url := edgeHome(t)
+	keys := filepath.Join(t.TempDir(), "keys")
+	succeed(t, "keys", "new", "--dir", keys)
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := fmt.Sprintf("\nlisten.audience = \"here\"\nstream.site.secret = %q\nstream.site.seal = \"require\"\n"+
+		"stream.site.key_file = %q\nedge.audience = \"here\"\n", keys, keys)
+	if err := os.WriteFile(h.config, append(text, more...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, e := serveOn(t, h.config), edgeOn(t, h.config)
+	var over atomic.Bool
+	var answered int
+	var page sync.WaitGroup
+	page.Go(func() { answered = readPage(url, 1, over.Load) })
+	waitFor(t, "events are counted", func() bool { return d.metrics()["lectern_events_accepted_total"] > 0 })
+	over.Store(true)
+	page.Wait()
+	e.stop()
+	if m := d.metrics(); m["lectern_events_accepted_total"] != float64(answered) || m[`lectern_key_last_used_timestamp_seconds{stream="7",name="site",epoch="0"}`] == 0 {
+		t.Errorf("%d events were answered, %v accepted", answered, m["lectern_events_accepted_total"])
 	}
 	d.stop()
 }
