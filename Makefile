@@ -178,7 +178,7 @@ test-crash: ## daemon and client killed at 240 system calls each; a full disk (4
 .PHONY: test-clients
 test-clients: ## the clients of all languages: their tests, the dialogues, an access log and a storm of forks to a daemon (10 min)
 	@$(REQUIREMENTS) for clients
-	LECTERN_TEST_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestClients$$' ./cmd/lectern
+	LECTERN_TEST_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestClients(Relay)?$$' ./cmd/lectern
 
 .PHONY: bench-clients
 bench-clients: ## events a second of each client, beside a plain statsd client in its language

@@ -1,0 +1,200 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Lectern;
+
+/**
+ * Hands read events to a relay on this machine (`lectern edge`), over a Unix datagram socket.
+ *
+ * A PHP process lives for one request, as far as its variables go: as an emitter of its own it would begin a source for each
+ * request. The relay lives on, and is the emitter. Each event is one datagram, written at once and without waiting; what the
+ * kernel does not take is dropped, counted, and told with the next event that goes through.
+ *
+ * wire/SPEC.md, section 15, says every byte.
+ */
+final class Relay
+{
+    private const STREAM_MAX = 65534;
+    private const DWELL_MAX = (1 << 24) - 1;
+    private const TIME_MAX = (1 << 48) - 1;
+    /** What is below is seconds and not milliseconds: as milliseconds it is before March 1973. */
+    private const SECONDS_MAX = 100_000_000_000;
+    private const DROPPED_MAX = 65535;
+
+    /** @var resource|null */
+    private $socket = null;
+    private int $sent = 0;
+    private int $dropped = 0;
+    private int $untold = 0; // of these
+    private int $late = 0; // that came after close
+    private bool $closed = false;
+
+    /**
+     * Connects with the first event.
+     *
+     * @param string $path the relay's socket: edge.relay in its configuration
+     * @param int $stream number of the application or site that the events belong to, 0 to 65534
+     */
+    public function __construct(private readonly string $path, private readonly int $stream = 0)
+    {
+        if ($stream < 0 || $stream > self::STREAM_MAX) {
+            throw new \ValueError("stream $stream is outside of 0 to " . self::STREAM_MAX);
+        }
+    }
+
+    /**
+     * The id of content or of a reader that has a text (a slug, a path, a UUID) and no number: the number that ClickHouse's
+     * xxHash64 gives. PHP has no unsigned numbers, so half of them are negative here.
+     */
+    public static function id(string $text): int
+    {
+        return \unpack('J', \hash('xxh64', $text, true))[1];
+    }
+
+    /** The reader opened the content. See add. */
+    public function open(int $content, int $user, int $dwell = 0, ?int $progress = null, ?int $at = null): bool
+    {
+        return $this->add(Kind::Open, $content, $user, $dwell, $progress, $at);
+    }
+
+    /** The reader kept reading: a heartbeat, with the dwell since the event before. See add. */
+    public function read(int $content, int $user, int $dwell = 0, ?int $progress = null, ?int $at = null): bool
+    {
+        return $this->add(Kind::Read, $content, $user, $dwell, $progress, $at);
+    }
+
+    /** The reader reached the end. See add. */
+    public function finish(int $content, int $user, int $dwell = 0, ?int $progress = null, ?int $at = null): bool
+    {
+        return $this->add(Kind::Finish, $content, $user, $dwell, $progress, $at);
+    }
+
+    /** The reader kept the content for later. See add. */
+    public function save(int $content, int $user, int $dwell = 0, ?int $progress = null, ?int $at = null): bool
+    {
+        return $this->add(Kind::Save, $content, $user, $dwell, $progress, $at);
+    }
+
+    /** The reader passed the content on. See add. */
+    public function share(int $content, int $user, int $dwell = 0, ?int $progress = null, ?int $at = null): bool
+    {
+        return $this->add(Kind::Share, $content, $user, $dwell, $progress, $at);
+    }
+
+    /**
+     * Hands over one event. It never waits.
+     *
+     * @param int $content id of the content: its number, or Relay::id of its text
+     * @param int $user id of the reader, likewise
+     * @param int $dwell milliseconds that the reader has read since their event before on this content; more than 4 h 39 min counts as that
+     * @param int|null $progress how far they got, 0 to 100 percent; null: not known
+     * @param int|null $at when, in Unix milliseconds; null: now
+     * @return bool false where it was dropped: nobody listens, or the relay does not keep up
+     * @throws \ValueError where no collector would take the event
+     */
+    public function add(Kind $kind, int $content, int $user, int $dwell = 0, ?int $progress = null, ?int $at = null): bool
+    {
+        $event = self::encode($kind, $content, $user, $dwell, $progress);
+        $at ??= (int) (\microtime(true) * 1000);
+        if ($at < self::SECONDS_MAX || $at > self::TIME_MAX) {
+            throw new \ValueError("at is $at, not the time in Unix milliseconds: (int) (microtime(true) * 1000), or leave it out for now");
+        }
+        if ($this->closed) {
+            $this->late++;
+            return false;
+        }
+        $told = $this->untold > self::DROPPED_MAX ? self::DROPPED_MAX : $this->untold;
+        if (!$this->write(\pack('CvvPXX', 1, $told, $this->stream, $at) . $event)) {
+            $this->dropped++;
+            $this->untold++;
+            return false;
+        }
+        $this->untold -= $told;
+        $this->sent++;
+        return true;
+    }
+
+    /** One event of wire/SPEC.md, section 3, the first of its frame. */
+    private static function encode(Kind $kind, int $content, int $user, int $dwell, ?int $progress): string
+    {
+        if ($dwell < 0) {
+            throw new \ValueError("dwell is $dwell, not milliseconds from 0 on");
+        }
+        if ($progress !== null && ($progress < 0 || $progress > 100)) {
+            throw new \ValueError("progress is $progress, not 0 to 100 percent");
+        }
+        // The fewest bytes, lowest first; of an id at least one.
+        $c = \rtrim(\pack('P', $content), "\0");
+        $u = \rtrim(\pack('P', $user), "\0");
+        $c = $c === '' ? "\0" : $c;
+        $u = $u === '' ? "\0" : $u;
+        $d = $dwell === 0 ? '' : \rtrim(\pack('V', $dwell > self::DWELL_MAX ? self::DWELL_MAX : $dwell), "\0");
+        $lengths = \strlen($c) << 4 | \strlen($u);
+        $shape = $kind->value | \strlen($d) << 5 | ($progress === null ? 0 : 128);
+        return \chr($lengths) . \chr($shape) . $c . $u . $d . ($progress === null ? '' : \chr($progress));
+    }
+
+    /** Writes one datagram. A relay that was started anew has another socket by the same name, so that a failed one is opened again once. */
+    private function write(string $datagram): bool
+    {
+        $held = $this->socket !== null;
+        if (!$held && !$this->connect()) {
+            return false;
+        }
+        if (@\fwrite($this->socket, $datagram) === \strlen($datagram)) {
+            return true;
+        }
+        $full = \str_contains(\error_get_last()['message'] ?? '', 'errno=' . (\PHP_OS_FAMILY === 'Linux' ? 11 : 35) . ' ');
+        if ($full) {
+            return false;
+        }
+        \fclose($this->socket);
+        $this->socket = null;
+        return $held && $this->connect() && @\fwrite($this->socket, $datagram) === \strlen($datagram);
+    }
+
+    private function connect(): bool
+    {
+        $socket = @\stream_socket_client('udg://' . $this->path, $_, $_, 0, \STREAM_CLIENT_CONNECT);
+        if ($socket === false) {
+            return false;
+        }
+        \stream_set_blocking($socket, false);
+        \stream_set_write_buffer($socket, 0);
+        $this->socket = $socket;
+        return true;
+    }
+
+    /** Nothing waits here: each event went out as it was added. It is there for who writes for any of the clients. */
+    public function flush(): void
+    {
+    }
+
+    /**
+     * What became of the events of this object: added = sent + socket + closed.
+     *
+     * @return array{added: int, sent: int, socket: int, closed: int} sent: the kernel took them for the relay; socket: dropped;
+     *     closed: that came after close
+     */
+    public function stats(): array
+    {
+        return [
+            'added' => $this->sent + $this->dropped + $this->late,
+            'sent' => $this->sent,
+            'socket' => $this->dropped,
+            'closed' => $this->late,
+        ];
+    }
+
+    /** Ends it, and says whether everything was handed over. The end of the request does it, too. */
+    public function close(): bool
+    {
+        if ($this->socket !== null) {
+            \fclose($this->socket);
+            $this->socket = null;
+        }
+        $this->closed = true;
+        return $this->dropped + $this->late === 0;
+    }
+}
