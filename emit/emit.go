@@ -8,7 +8,8 @@
 //   - TCP (DialTCP) keeps every event until the collector has acknowledged it,
 //     and sends it again, over new connections, until then. Acknowledged means
 //     sealed: on the collector's disk, and counted exactly once from there on,
-//     whatever is killed. Close returns nil only when everything is.
+//     whatever is killed. Close returns nil only when everything is. DialTLS is
+//     the same over TLS.
 //
 // What TCP keeps is in this process's memory and dies with it, unless
 // Options.Queue names a directory: then what Add accepted outlives a kill -9 and

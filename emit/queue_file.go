@@ -173,7 +173,7 @@ func loadQueue(dir, address string, stream uint16, frameSize int) (*queue, error
 	held := string(mem[addressAt : addressAt+binary.LittleEndian.Uint64(mem[32:])])
 	switch {
 	case held != address:
-		err = fmt.Errorf("emit: the queue in %s holds events for tcp://%s, which may have counted some already; send them there, or take another directory for tcp://%s", dir, held, address)
+		err = fmt.Errorf("emit: the queue in %s holds events for the collector at %s, which may have counted some already; send them there, or take another directory for %s", dir, held, address)
 	case q.stream != stream:
 		err = fmt.Errorf("emit: the queue in %s holds events of stream %d; take another directory for stream %d", dir, q.stream, stream)
 	case len(q.ring) < ringFrames*frameSize:

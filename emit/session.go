@@ -68,7 +68,7 @@ type link struct {
 func (t *TCP) connect(ctx context.Context) (*connection, error) {
 	conn, err := t.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("emit: cannot connect to tcp://%s: %w; is a collector listening there?", t.address, err)
+		return nil, fmt.Errorf("emit: cannot connect to %s: %w; is a collector listening there?", t.url, err)
 	}
 	source, hello, keys := t.hello()
 	c := &connection{Conn: conn, source: source}
@@ -123,7 +123,7 @@ func (t *TCP) unwelcome(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case errors.As(err, &refused) && refused.Reason == wire.RefusedUnexpected:
-		return fmt.Errorf("emit: the collector at tcp://%s does not acknowledge, so nothing can be sent to it safely: %w; use one that does, or udp://", t.address, err)
+		return fmt.Errorf("emit: the collector at %s does not acknowledge, so nothing can be sent to it safely: %w; use one that does, or udp://", t.url, err)
 	case errors.As(err, &refused):
 		return err
 	case err == io.EOF:
@@ -131,7 +131,7 @@ func (t *TCP) unwelcome(ctx context.Context, err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("it did not answer a hello within %v; check the address", connectTimeout)
 	}
-	return fmt.Errorf("emit: no session with tcp://%s: %w", t.address, err)
+	return fmt.Errorf("emit: no session with %s: %w", t.url, err)
 }
 
 // run makes connections and uses them until Close.

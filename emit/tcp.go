@@ -16,6 +16,7 @@ import (
 // after 100 ms to 10 s, and sends again what is not acknowledged.
 type TCP struct {
 	address string
+	url     string // the address as messages have it
 	options Options
 	dial    func(context.Context) (net.Conn, error)
 	context context.Context // ends with the last connection
@@ -62,6 +63,11 @@ func DialTCP(ctx context.Context, addr string, o Options) (*TCP, error) {
 }
 
 func dialTCP(ctx context.Context, addr string, dial func(context.Context) (net.Conn, error), o Options) (*TCP, error) {
+	return dialBy(ctx, "tcp", addr, dial, o)
+}
+
+// dialBy is dialTCP by a way that messages call scheme.
+func dialBy(ctx context.Context, scheme, addr string, dial func(context.Context) (net.Conn, error), o Options) (*TCP, error) {
 	o, err := o.forTCP()
 	if err != nil {
 		return nil, err
@@ -75,7 +81,7 @@ func dialTCP(ctx context.Context, addr string, dial func(context.Context) (net.C
 	}
 	o.FrameSize -= sealer.tagSize() // of what the queue keeps
 	t := &TCP{
-		address: addr, options: o, dial: dial, sealer: sealer,
+		address: addr, url: scheme + "://" + addr, options: o, dial: dial, sealer: sealer,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}), ended: make(chan struct{}), closed: make(chan struct{}),
 	}
 	if o.Queue == "" {
@@ -371,7 +377,7 @@ func (t *TCP) unfinished(why error) error {
 	if t.trouble != nil && !errors.Is(t.trouble, context.Canceled) {
 		why = fmt.Errorf("%w (%w)", why, t.trouble)
 	}
-	return fmt.Errorf("emit: tcp://%s has not acknowledged %d events: %w; %s", t.address, t.stats.Buffered, why, left)
+	return fmt.Errorf("emit: %s has not acknowledged %d events: %w; %s", t.url, t.stats.Buffered, why, left)
 }
 
 // settle tells everyone who waits what there is to tell: that there is room, or

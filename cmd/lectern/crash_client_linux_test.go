@@ -29,6 +29,7 @@ type order struct {
 	Stream  uint16
 	Events  int           // how many to add; 0 is for ever
 	Pause   time.Duration // after each four
+	TLS     string        // directory of certificates; "" for plain TCP
 }
 
 // orderVariable carries an order into the process.
@@ -48,9 +49,13 @@ func TestCrashClient(t *testing.T) {
 	}
 	ledger := openLedger(t, o.Ledger)
 	next := bytes.IndexByte(ledger, byte(unsent))
-	out, err := emit.DialTCP(context.Background(), o.Address, emit.Options{
+	to := emitOptions{network: "tcp", address: o.Address, client: emit.Options{
 		Stream: o.Stream, Queue: o.Queue, Background: true, FrameSize: 512, BufferSize: 64 << 10, FlushAge: 2 * time.Millisecond,
-	})
+	}}
+	if o.TLS != "" {
+		to.network, to.tls = "tls", emitTLS{filepath.Join(o.TLS, "ca.crt"), filepath.Join(o.TLS, "tls.crt"), filepath.Join(o.TLS, "tls.key")}
+	}
+	out, err := to.dialTCP(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}

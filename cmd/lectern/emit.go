@@ -55,7 +55,7 @@ func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		emitComplain(stderr, err)
 		return 1
 	}
-	if o.network == "tcp" {
+	if o.network != "udp" {
 		o.client.SourceEnded = func(err *emit.SourceEndedError) { emitComplain(stderr, err) }
 	}
 	out, err := o.dial(ctx)

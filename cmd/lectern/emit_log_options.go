@@ -162,7 +162,7 @@ func (o *emitLogOptions) check(given map[string]bool) (err error) {
 
 // queue is the directory of the queue that --once keeps, empty where it keeps none.
 func (o *emitLogOptions) queue(network string) string {
-	if o.once == "" || network != "tcp" {
+	if o.once == "" || network == "udp" {
 		return ""
 	}
 	return once.Queue(o.once)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/lectern/lectern/emit"
 	"github.com/lectern/lectern/wire"
@@ -19,15 +20,20 @@ const emitHelp = `Send read events to a Lectern collector: those of an access lo
 
 Usage:
 
-  lectern emit --to udp://HOST:PORT|tcp://HOST:PORT --log FILE [flags]
-  lectern emit --to udp://HOST:PORT|tcp://HOST:PORT --events N [flags]
+  lectern emit --to URL --log FILE [flags]
+  lectern emit --to URL --events N [flags]
 
 Where to:
 
-  --to URL           the collector: udp:// (fire and forget) or tcp:// (waits
-                     until the collector has acknowledged everything: it is on
-                     its disk then, and counted once; connects again when the
-                     connection is lost)
+  --to URL           the collector, as udp://HOST:PORT (fire and forget),
+                     tcp://HOST:PORT (waits until the collector has acknowledged
+                     everything: it is on its disk then, and counted once;
+                     connects again when the connection is lost) or
+                     tls://HOST:PORT (the same over TLS 1.3, at its tls.address)
+  --tls-ca FILE      believe collectors whose certificates were signed by those in
+                     FILE (PEM), in place of those that the system knows
+  --tls-cert FILE    show the collector the certificate in FILE, for which
+  --tls-key FILE     is the key; both are read again at each connection
   --stream N         the application or site, 0 to 65534 (default 0)
 
 ` + emitLogHelp + `Made-up readers, who open, read on, finish, and now and then save or share:
@@ -62,7 +68,7 @@ How:
                      event once. The collector may be away, also at the start;
                      when the queue is full, reading waits for it. At the end,
                      what it has acknowledged nothing of for 10 s stays in DIR
-                     (tcp:// only; needs 17 MiB of disk)
+                     (not udp://; needs 17 MiB of disk)
 
 The last line on standard output is JSON:
 
@@ -95,7 +101,8 @@ Examples:
 
 // emitOptions are the arguments of `lectern emit`, checked.
 type emitOptions struct {
-	network, address string // "udp" or "tcp", "host:port"
+	network, address string // "udp", "tcp" or "tls", "host:port"
+	tls              emitTLS
 	logOptions       emitLogOptions
 	events           uint64
 	users, contents  uint64
@@ -121,6 +128,8 @@ func parseEmit(args []string) (*emitOptions, error) {
 	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
 	frameSize := flags.Int64("frame-size", emit.FrameSizeDefault, "")
 	queue := flags.String("queue", "", "")
+	var secure emitTLS
+	secure.flags(flags)
 	keyFile := flags.String("key-file", "", "")
 	audience := flags.String("audience", "", "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -166,10 +175,19 @@ func parseEmit(args []string) (*emitOptions, error) {
 			return nil, fmt.Errorf("--%s %d is outside of %d to %d", limit.name, limit.value, limit.least, limit.largest)
 		}
 	}
-	for name, of := range map[string]string{"datagram-size": "udp", "frame-size": "tcp", "queue": "tcp"} {
-		if given[name] && network != of {
-			return nil, fmt.Errorf("--%s is for %s://, and --to is %s://", name, of, network)
+	for _, only := range []struct {
+		name string
+		of   []string
+	}{
+		{"datagram-size", []string{"udp"}}, {"frame-size", []string{"tcp", "tls"}}, {"queue", []string{"tcp", "tls"}},
+		{"tls-ca", []string{"tls"}}, {"tls-cert", []string{"tls"}}, {"tls-key", []string{"tls"}},
+	} {
+		if given[only.name] && !slices.Contains(only.of, network) {
+			return nil, fmt.Errorf("--%s is for %s://, and --to is %s://", only.name, strings.Join(only.of, ":// and "), network)
 		}
+	}
+	if given["tls-cert"] != given["tls-key"] {
+		return nil, errors.New("--tls-cert and --tls-key go together")
 	}
 	if given["queue"] && *queue == "" {
 		return nil, errors.New("--queue names no directory")
@@ -188,7 +206,7 @@ func parseEmit(args []string) (*emitOptions, error) {
 		client.FrameSize, client.Queue, client.Background = int(*frameSize), *queue, *queue != ""
 	}
 	return &emitOptions{
-		network: network, address: address,
+		network: network, address: address, tls: secure,
 		logOptions: log,
 		events:     uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed), readers: uint64(*readers),
 		rate:   *rate,
@@ -221,11 +239,11 @@ func checkSources(given map[string]bool, log string) error {
 // parseTo takes udp://HOST:PORT apart.
 func parseTo(to string) (network, address string, err error) {
 	if to == "" {
-		return "", "", errors.New("--to is missing: udp://HOST:PORT or tcp://HOST:PORT")
+		return "", "", errors.New("--to is missing: udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT")
 	}
 	u, err := url.Parse(to)
-	if err != nil || !slices.Contains([]string{"udp", "tcp"}, u.Scheme) {
-		return "", "", fmt.Errorf("--to %q is not udp://HOST:PORT or tcp://HOST:PORT", to)
+	if err != nil || !slices.Contains([]string{"udp", "tcp", "tls"}, u.Scheme) {
+		return "", "", fmt.Errorf("--to %q is not udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT", to)
 	}
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	switch {
@@ -255,7 +273,7 @@ func (o *emitOptions) dial(ctx context.Context) (emitter, error) {
 	if o.network == "udp" {
 		return emit.DialUDP(ctx, o.address, o.client)
 	}
-	t, err := emit.DialTCP(ctx, o.address, o.client)
+	t, err := o.dialTCP(ctx)
 	if err != nil || o.client.Queue == "" {
 		return t, err
 	}

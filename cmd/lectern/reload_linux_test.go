@@ -1,11 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/lectern/lectern/internal/testca"
 )
 
 // rewrite replaces the daemon's configuration by lines behind those of configure, as
@@ -99,5 +105,84 @@ func TestReload(t *testing.T) {
 	d.stop()
 	if n := events(t, dir); n != 300 {
 		t.Errorf("%d events are stored, want 300", n)
+	}
+}
+
+// tlsLines configure a port that wants certificates, by the files of a directory.
+func tlsLines(address, dir string) string {
+	return fmt.Sprintf("tls.address = %q\ntls.certificate = %q\ntls.key = %q\ntls.client_ca = %q\n",
+		address, filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), filepath.Join(dir, "ca.crt"))
+}
+
+// Certificates are renewed under load: no connection is refused and no event is lost
+// or counted twice, over one that lasts and over new ones. What cannot be used is
+// told, and the last good ones go on.
+func TestCertificatesAreRenewed(t *testing.T) {
+	ca, certificates := testca.New(t), t.TempDir()
+	dir, address := filepath.Join(t.TempDir(), "parquet"), loopback(t)
+	host, _, _ := net.SplitHostPort(address)
+	ca.Write(t, certificates, time.Now().Add(time.Hour), host, "edge.example")
+	d := serveOn(t, configure(t, dir, tlsLines(address, certificates)+"[stream.news]\nnumber = 7\nclients = \"edge.example\"\n"))
+	by := func(n int, more ...string) (stdout, stderr string, code int) {
+		return lectern(t, nil, append([]string{"emit", "--to", "tls://" + address, "--stream", "7", "--events", fmt.Sprint(n),
+			"--tls-ca", filepath.Join(certificates, "ca.crt")}, more...)...)
+	}
+	shown := []string{"--tls-cert", filepath.Join(certificates, "tls.crt"), "--tls-key", filepath.Join(certificates, "tls.key")}
+	if _, stderr, code := by(1); code != 1 || !strings.Contains(stderr, "certificate required") {
+		t.Errorf("without a certificate: exit %d, %s", code, stderr)
+	}
+	var long sync.WaitGroup
+	long.Go(func() {
+		if _, stderr, code := by(20_000, append(shown, "--rate", "5000")...); code != 0 {
+			t.Errorf("over one connection: exit %d, %s", code, stderr)
+		}
+	})
+	sent := 20_000
+	for n := range 4 {
+		until := time.Now().Add(time.Duration(n+2) * time.Hour).Truncate(time.Second)
+		ca.Replace(t, certificates, until, host, "edge.example")
+		d.signal(syscall.SIGHUP)
+		eventually(t, "the new certificate is used", func() bool {
+			return d.metrics()["lectern_tls_certificate_expiry_timestamp_seconds"] == float64(until.Unix())
+		})
+		if _, stderr, code := by(100, shown...); code != 0 {
+			t.Errorf("with certificate %d: exit %d, %s", n, code, stderr)
+		}
+		sent += 100
+	}
+	// A key that does not fit is left alone, and a good one is found without a signal.
+	_, key := testca.New(t).Issue(t, time.Now().Add(time.Hour))
+	good := testca.New(t)
+	if err := os.WriteFile(filepath.Join(certificates, "tls.key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGHUP)
+	d.told("does not match")
+	if m := d.metrics(); m["lectern_tls_files_bad"] != 1 || m["lectern_config_bad"] != 0 {
+		t.Errorf("bad files %v, bad configuration %v", m["lectern_tls_files_bad"], m["lectern_config_bad"])
+	}
+	// From here on another authority signs.
+	good.Replace(t, certificates, time.Now().Add(time.Hour), host, "edge.example")
+	eventually(t, "the new files are found", func() bool { return d.metrics()["lectern_tls_files_bad"] == 0 })
+	if _, stderr, code := by(100, shown...); code != 0 {
+		t.Errorf("with another authority: exit %d, %s", code, stderr)
+	}
+	sent += 100
+	other := t.TempDir()
+	ca.Write(t, other, time.Now().Add(time.Hour), "edge.example")
+	if _, stderr, code := by(1, "--tls-cert", filepath.Join(other, "tls.crt"), "--tls-key", filepath.Join(other, "tls.key")); code != 1 || !strings.Contains(stderr, "certificate") {
+		t.Errorf("by the authority from before: exit %d, %s", code, stderr)
+	}
+	long.Wait()
+	if n := d.metrics()["lectern_frames_refused_total{reason=\"stream\"}"]; n != 0 {
+		t.Errorf("%v frames were refused", n)
+	}
+	// Over plain TCP the stream is nobody's.
+	if _, stderr, code := lectern(t, nil, "emit", "--to", "tcp://"+d.address, "--stream", "7", "--events", "1"); code != 1 || !strings.Contains(stderr, "over TLS alone") {
+		t.Errorf("over TCP: exit %d, %s", code, stderr)
+	}
+	d.stop()
+	if n := events(t, dir); n != sent {
+		t.Errorf("%d events are stored of %d", n, sent)
 	}
 }

@@ -101,6 +101,17 @@ func pair(t testing.TB) func(certificate, key []byte) tls.Certificate {
 	}
 }
 
+// Replace is Write with new files in place of those that are there, as whoever renews
+// certificates does: each is whole at every moment, and the three are not of one.
+func (c *CA) Replace(t testing.TB, dir string, until time.Time, names ...string) {
+	t.Helper()
+	next := t.TempDir()
+	c.Write(t, next, until, names...)
+	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
+		must(t, os.Rename(filepath.Join(next, name), filepath.Join(dir, name)))
+	}
+}
+
 // Write puts a certificate, its key and the authority into a directory, as tls.crt,
 // tls.key and ca.crt.
 func (c *CA) Write(t testing.TB, dir string, until time.Time, names ...string) {

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/lectern/lectern/emit"
+)
+
+// emitTLS says whom an emitter believes, and what it shows.
+type emitTLS struct{ ca, certificate, key string }
+
+func (t *emitTLS) flags(flags *flag.FlagSet) {
+	flags.StringVar(&t.ca, "tls-ca", "", "")
+	flags.StringVar(&t.certificate, "tls-cert", "", "")
+	flags.StringVar(&t.key, "tls-key", "", "")
+}
+
+// config reads the files.
+func (t *emitTLS) config() (*tls.Config, error) {
+	c := new(tls.Config)
+	if t.ca != "" {
+		text, err := os.ReadFile(t.ca)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read --tls-ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--tls-ca %s has no certificate in PEM", t.ca)
+		}
+	}
+	if t.certificate == "" {
+		return c, nil
+	}
+	load := func() (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(t.certificate, t.key)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.certificate, t.key, err)
+		}
+		return &pair, nil
+	}
+	if _, err := load(); err != nil {
+		return nil, err
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	return c, nil
+}
+
+// dialTCP connects as --to says, where something is acknowledged.
+func (o *emitOptions) dialTCP(ctx context.Context) (*emit.TCP, error) {
+	if o.network != "tls" {
+		return emit.DialTCP(ctx, o.address, o.client)
+	}
+	config, err := o.tls.config()
+	if err != nil {
+		return nil, err
+	}
+	return emit.DialTLS(ctx, o.address, config, o.client)
+}
