@@ -172,7 +172,12 @@ func (c otherClient) daemon(t *testing.T) {
 			t.Errorf("stream %d: the minutes differ from the log's: %d keys, want %d", stream, len(got), len(want))
 		}
 	}
-	t.Logf("%d opens, %d of a minute, a content and a user of their own, over %d ways", len(lines), len(want), len(sent))
+	contents, users := make(map[string]bool), make(map[string]bool)
+	for _, line := range lines {
+		f := strings.Fields(line)
+		contents[f[2]], users[f[3]] = true, true
+	}
+	t.Logf("the log has %d opens of %d contents by %d users, and went over %d ways", len(lines), len(contents), len(users), len(sent))
 	for stream, said := range stormed {
 		n, err := strconv.Atoi(strings.TrimPrefix(strings.TrimSpace(said), "added="))
 		if b := books[stream]; err != nil || b.Accepted != n || b.Lost != 0 {
