@@ -18,14 +18,42 @@ func (b books) of(a storage.Account) *storage.Book {
 	return k
 }
 
-// miss books events as lost, or, below 0, as many of those that were lost as found.
-// They are two counters, so that what Prometheus adds up over a restart of the daemon
-// is right.
-func miss(k *storage.Book, events int64) {
-	if events >= 0 {
-		k.Counts[storage.Lost] += uint64(events)
-	} else {
-		k.Counts[storage.Found] += uint64(-events)
+// sent books by how many events a source's span grew, of which a frame brings so
+// many: the others are lost or, where it brings more, as many of those that were lost
+// are found. These are two counters, so that what Prometheus adds up over a restart of
+// the daemon is right. What forged numbers say is lost beyond all reason stays out of
+// the sum.
+func (s *shard) sent(k *storage.Book, grown, brought uint64) {
+	switch lost := int64(grown) - int64(brought); {
+	case lost <= 0:
+		k.Counts[storage.Found] += uint64(-lost)
+	case uint64(lost) <= s.losses[k.Class]:
+		s.losses[k.Class] -= uint64(lost)
+		k.Counts[storage.Lost] += uint64(lost)
+	default:
+		k.Counts.Add(storage.Saturated, uint64(lost))
+		grown = brought
+	}
+	k.Counts[storage.Sent] += grown
+}
+
+// lossesOf is how much each of so many loops may count as lost.
+func lossesOf(loops int) (all [storage.Classes]uint64) {
+	for class := range all {
+		all[class] = storage.LostMax / uint64(max(1, loops))
+	}
+	return all
+}
+
+// tellSaturated has the log say once that something is lost and in no sum.
+func (c *Collector) tellSaturated() {
+	if c.saturatedTold {
+		return
+	}
+	if sum := c.cuts.total(); sum.Counts[storage.Saturated] > 0 {
+		c.saturatedTold = true
+		c.options.Logger.Warn("sources say that they lost more events than can be counted, which forged numbers do: lectern_events_saturated_total has them, and no more are booked as lost in this run. "+
+			"Let only who should reach the port, or have streams sealed", "events", sum.Counts[storage.Saturated])
 	}
 }
 

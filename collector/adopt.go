@@ -82,9 +82,7 @@ func (s *shard) adopt(o *storage.Source, lastSeen int64) {
 	default:
 		s.note(src)
 		gap := src.join(o)
-		k := s.books.of(src.account())
-		k.Counts[storage.Sent] += gap
-		k.Counts[storage.Lost] += gap
+		s.sent(s.books.of(src.account()), gap, 0)
 	}
 	src.durable = max(src.durable, o.Next)
 	if o.Next > before.next {

@@ -34,6 +34,8 @@ type Collector struct {
 	beat    atomic.Int64 // running time: see SinceHeartbeat
 	notes   *notes       // what gnet says
 
+	saturatedTold bool // tellSaturated has spoken
+
 	unknownTold int64 // running time from which tellUnknown may speak again
 	badSealTold int64 // likewise tellBadSeal
 
@@ -222,6 +224,7 @@ func (c *Collector) sweep() {
 		}
 		now := c.clocks.steady()
 		c.tellUnknown(now)
+		c.tellSaturated()
 		c.tellBadSeal(now)
 		for i := range sweepStripes {
 			c.sources.quiet(n+i, before(now, spanQuiet))

@@ -115,8 +115,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	case outcomeReordered:
 		k.Counts[storage.Reordered] += n
 	}
-	k.Counts[storage.Sent] += f.grown
-	miss(k, int64(f.grown)-int64(n))
+	s.sent(k, f.grown, n)
 	switch {
 	case f.why != wire.Accepted:
 		k.Counts[storage.RefusedFrames.Of(f.why)]++

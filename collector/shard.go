@@ -24,6 +24,8 @@ type shard struct {
 	books books
 	moved []uint64 // sources that moved since the last cut
 
+	losses [storage.Classes]uint64 // how many more events may be booked as lost
+
 	recent *storage.Book // the book that was wanted last, nil without one: most frames are of one account
 
 	tally tally
@@ -85,7 +87,7 @@ func newShard(o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) 
 func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) *shard {
 	return &shard{
 		table: newTable(slots), spare: newTable(slots), generation: 1,
-		books: make(books), events: events,
+		books: make(books), losses: lossesOf(o.Loops), events: events,
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
 		rules: r, streams: r.streams.Load(), unknownStream: nameless, badSeal: nameless, fresh: o.fresh(),
 		udp:     receiver{socket: -1},

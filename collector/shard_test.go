@@ -26,14 +26,17 @@ type ear struct {
 	durable   func()        // and who hears when it is
 	taken     func(*storage.Seal)
 	rows      []storage.Row
-	books     map[uint16]*storage.Book // without spans
+	books     map[uint16]*storage.Book // without spans, the classes of a stream added up
+	accounts  map[storage.Account]*storage.Book
 	spans     map[storage.Account][]storage.Span
 	sources   []storage.Source // as they were sealed, one after the other
 	forgotten []uint64
 	end       int64
 }
 
-func newEar() *ear { return &ear{room: 1 << 30, books: map[uint16]*storage.Book{}} }
+func newEar() *ear {
+	return &ear{room: 1 << 30, books: map[uint16]*storage.Book{}, accounts: map[storage.Account]*storage.Book{}}
+}
 
 func (e *ear) Room() int { e.mu.Lock(); defer e.mu.Unlock(); return e.room }
 func (e *ear) MakeRoom() { e.asked++ }
@@ -88,6 +91,12 @@ func (e *ear) keep(seal *storage.Seal) {
 			}
 			e.spans[b.Account()] = storage.CompactSpans(append(e.spans[b.Account()], b.Spans...))
 			b.Spans = nil
+		}
+		if mine, ok := e.accounts[b.Account()]; ok {
+			mine.Add(&b)
+		} else {
+			c := b
+			e.accounts[b.Account()] = &c
 		}
 		if mine, ok := e.books[b.Stream]; ok {
 			mine.Add(&b)
@@ -235,6 +244,48 @@ func TestLossIsCountedInEventsAndTakenBack(t *testing.T) {
 	// Both only ever grow, so that a rate of them is right over a restart.
 	if n := b.cuts.total().Counts; n[storage.Lost] != 12 || n[storage.Found] != 5 {
 		t.Errorf("%d lost and %d found, want 12 and 5", n[storage.Lost], n[storage.Found])
+	}
+}
+
+// What forged numbers say is lost fills the room that sums have for it, and then
+// changes no sum: every book balances, what honest sources bring is counted as ever,
+// and what is sealed is in another account.
+func TestForgedLossDoesNotWrap(t *testing.T) {
+	b := newBench(1, func(o *Options) { withKeys(o); o.SourceIdleMax = time.Hour })
+	s := b.shards[0]
+	if total := s.losses[storage.Unsealed]; total != storage.LostMax || total*uint64(storage.Classes) > 1<<53 {
+		t.Fatalf("there is room for %d lost events, which is more than a float64 counts", total)
+	}
+	s.losses = [storage.Classes]uint64{100, 100}
+	honest := func(sequence, position uint64, n int) {
+		b.receive(0, frameOf(1, 9, sequence, position, b.now, opens(n)...))
+	}
+	forged := func(id uint64) {
+		b.receive(0, frameOf(1, id, 0, 0, b.now))
+		b.receive(0, frameOf(1, id, 2, 1<<25, b.now))
+	}
+	honest(0, 0, 1)
+	honest(2, 61, 1) // 60 are missing
+	for id := range uint64(900) {
+		forged(100 + id)
+	}
+	honest(4, 92, 1)  // 30 more: there is room
+	honest(6, 113, 1) // 20 more: there is none
+	honest(1, 1, 60)  // late
+	honest(5, 93, 20) // late, of those that had no room
+	key := frameKey(t, older, 1, audience)
+	b.receive(0, sealed(key, frameOf(1, 7, 0, 0, b.now, opens(1)...)))
+	b.receive(0, sealed(key, frameOf(1, 7, 2, 41, b.now, opens(1)...)))
+	b.cuts.cut(causeTime)
+	want := map[storage.Account]storage.Counts{
+		{Stream: 1}:                        {storage.Sent: 94, storage.Accepted: 84, storage.Lost: 90, storage.Found: 80, storage.Reordered: 80, storage.Saturated: 900<<25 + 20},
+		{Stream: 1, Class: storage.Sealed}: {storage.Sent: 42, storage.Accepted: 2, storage.Lost: 40},
+	}
+	for a, counts := range want {
+		got := b.accounts[a]
+		if got == nil || got.Counts != counts || !got.Balanced() {
+			t.Errorf("%v: %+v, want %v", a, got, counts)
+		}
 	}
 }
 

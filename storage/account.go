@@ -24,6 +24,7 @@ const (
 	Duplicate                // of frames that had been taken already
 	Stale                    // of frames too old to tell from duplicates; they stay lost
 	Reordered                // of frames that came after a later one of their source; each is in the sum, as what became of it
+	Saturated                // lost, and left out of Sent and Lost, whose sums have no room for them
 	Plain                    // how many they are
 )
 
@@ -43,6 +44,7 @@ var counterOf = [Plain]struct {
 	Duplicate: {"duplicate", 0},
 	Stale:     {"stale", 0},
 	Reordered: {"reordered", 0},
+	Saturated: {"saturated", 0},
 }
 
 // Family is a group of counters, one for each reason.

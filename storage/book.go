@@ -45,8 +45,16 @@ func (b *Book) Account() Account { return Account{b.Stream, b.Class} }
 // Compare orders books by their accounts.
 func (b *Book) Compare(o *Book) int { return b.Account().Compare(o.Account()) }
 
+// LostMax is how many events a process counts as lost in one class, all streams
+// together. What forged numbers say beyond it is Saturated: so all sums of a process
+// stay exact where numbers have 53 bits, as in Prometheus, and no book is off.
+const LostMax = 1 << 52
+
 // sumMax is where sums end: they do not wrap, and are numbers of every ledger.
 const sumMax = math.MaxInt64
+
+// Add adds to one counter.
+func (c *Counts) Add(to Counter, n uint64) { c[to] = add(c[to], n) }
 
 // add is a sum, or sumMax where that is less.
 func add(a, b uint64) uint64 {

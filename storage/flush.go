@@ -140,7 +140,7 @@ func (g *Gatherer) begin(before uint64) *flush {
 // are stored already, and what is here has less as sent than as accepted.
 func (g *Gatherer) divisible(before uint64) bool {
 	for stream, events := range g.rows.Events(before) {
-		if books := g.booksOf(stream); len(books) > 0 && divide(books, events, nil) > 0 {
+		if books := g.booksOf(stream); len(books) > 0 && Divide(books, events, nil) > 0 {
 			return false
 		}
 	}
@@ -157,9 +157,9 @@ func (g *Gatherer) booksOf(stream uint16) (books []*Book) {
 	return books
 }
 
-// divide gives f what each of the books of a stream can leave out of so many events:
+// Divide gives f what each of the books of a stream can leave out of so many events:
 // as many as it has as sent, and as accepted. The result is how many none can.
-func divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64 {
+func Divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64 {
 	for _, b := range books {
 		n := min(events, b.Counts[Sent], b.Counts[Accepted])
 		if events -= n; f != nil {
@@ -175,7 +175,7 @@ func divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64
 func (g *Gatherer) splitBooks() []Book {
 	stay := make(map[Account]*Book)
 	for stream, events := range g.rows.Events(0) {
-		divide(g.booksOf(stream), events, func(b *Book, n uint64) {
+		Divide(g.booksOf(stream), events, func(b *Book, n uint64) {
 			if n > 0 {
 				b.Counts[Sent] -= n
 				b.Counts[Accepted] -= n

@@ -43,6 +43,7 @@ What the columns count, in events:
   stale            what came too late to tell from duplicates; beside the sum
   reordered        what came after a later frame of its source, in time to be
                    taken; each is in the sum, as what became of it
+  saturated        lost beyond what sums hold, by forged numbers; beside the sum
 
 They add up when sent = accepted + refused + shed + lost + open + damaged, lost is
 not below zero, nothing is damaged, and stored = accepted. While the daemon stores a

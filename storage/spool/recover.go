@@ -386,8 +386,9 @@ func (r *recovery) keep(number uint64, body sealBody) {
 	if r.s.applied.Divides(number) {
 		// Of what the seal brought the segments have all but the rows that are open,
 		// and the events of these: see storage.Gatherer.
+		books, _ := codec.GetBooks(body.rest, body.books)
 		for stream, events := range open {
-			out.Books = storage.AddBooks(out.Books, []storage.Book{{Stream: stream, Counts: storage.Counts{storage.Sent: events, storage.Accepted: events}}})
+			out.Books = storage.AddBooks(out.Books, openBooks(books, stream, events))
 		}
 		return
 	}
@@ -399,6 +400,31 @@ func (r *recovery) keep(number uint64, body sealBody) {
 		}
 		out.Books = storage.AddBooks(out.Books, books)
 	}
+}
+
+// openBooks are the books of events of a stream that are in no segment, by those of
+// their seal: its unsealed one has them, as far as it goes.
+func openBooks(sealed []storage.Book, stream uint16, events uint64) (open []storage.Book) {
+	var of []*storage.Book
+	for i := range sealed {
+		if b := &sealed[i]; b.Stream == stream {
+			of = append(of, b)
+		}
+	}
+	slices.SortFunc(of, (*storage.Book).Compare)
+	book := func(class storage.Class, n uint64) {
+		if n == 0 {
+			return
+		}
+		open = append(open, storage.Book{Stream: stream, Class: class, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}})
+	}
+	class := storage.Unsealed
+	left := storage.Divide(of, events, func(b *storage.Book, n uint64) {
+		class = b.Class
+		book(class, n)
+	})
+	book(class, left)
+	return open
 }
 
 // keepRows adds up the rows of a seal that are in no segment, and returns how many

@@ -425,7 +425,7 @@ type simBook struct {
 func (w *world) checkSums(when string) {
 	w.t.Helper()
 	want, got := map[simKey]simSum{}, map[simKey]simSum{}
-	wantSent, gotSent := map[uint16]simBook{}, map[uint16]simBook{}
+	wantSent, gotSent := map[storage.Account]simBook{}, map[storage.Account]simBook{}
 	inBlocks := map[uint16]int64{} // events of rows less those accepted by books
 	wantSpans, gotSpans := map[simSpan]storage.Span{}, map[simSpan]storage.Span{}
 	span := func(to map[simSpan]storage.Span, stream uint16, s storage.Span) {
@@ -440,9 +440,9 @@ func (w *world) checkSums(when string) {
 		sum.events += r.Events()
 		to[k] = sum
 	}
-	book := func(to map[uint16]simBook, b *storage.Book) {
-		sum := to[b.Stream]
-		to[b.Stream] = simBook{sum.sent + b.Counts[storage.Sent], sum.accepted + b.Counts[storage.Accepted], sum.lost + b.Net(storage.Lost)}
+	book := func(to map[storage.Account]simBook, b *storage.Book) {
+		sum := to[b.Account()]
+		to[b.Account()] = simBook{sum.sent + b.Counts[storage.Sent], sum.accepted + b.Counts[storage.Accepted], sum.lost + b.Net(storage.Lost)}
 	}
 	for i := range w.seals {
 		if i == len(w.seals)-1 && w.open {
@@ -606,14 +606,14 @@ func (w *world) seal() {
 	}
 	if w.rng.IntN(2) == 0 {
 		stream := w.rng.IntN(3)
-		seal.Books = []storage.Book{{Stream: uint16(stream), Class: storage.Class(stream / 2), Counts: storage.Counts{storage.Sent: 1 + w.rng.Uint64N(100)}}}
+		seal.Books = []storage.Book{{Stream: uint16(stream), Class: storage.Class(stream % 2), Counts: storage.Counts{storage.Sent: 1 + w.rng.Uint64N(100)}}}
 		seal.Books[0].Counts[storage.RefusedFrames.Of(wire.RefusedMagic)] = 1
 		for source := range w.rng.Uint64N(3) {
 			seal.Books[0].Spans = append(seal.Books[0].Spans, storage.Span{Source: source, Met: w.rng.Int64N(2), End: w.rng.Uint64()})
 		}
 	}
 	for _, r := range seal.Rows { // whoever counts an event accounts for it
-		b := storage.Book{Stream: r.Stream, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 1}}
+		b := storage.Book{Stream: r.Stream, Class: storage.Class(r.Stream % 2), Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 1}}
 		if w.rng.IntN(4) == 0 { // an earlier book has it as sent, and lost
 			w.counts["came late"]++
 			b.Counts[storage.Sent], b.Counts[storage.Found] = 0, 1
@@ -737,7 +737,7 @@ func (w *world) flush(all bool) {
 	for _, b := range w.books {
 		n := open[b.Stream]
 		if n > 0 {
-			stay = append(stay, storage.Book{Stream: b.Stream, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}})
+			stay = append(stay, storage.Book{Stream: b.Stream, Class: b.Class, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}})
 		}
 		b.Counts[storage.Sent] -= n
 		b.Counts[storage.Accepted] -= n
