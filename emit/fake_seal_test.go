@@ -5,6 +5,7 @@ package emit
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 
@@ -21,7 +22,22 @@ func secretOf(epoch uint8, first byte) *wire.Secret {
 // fakeSeal is what fake collectors seal and open with.
 type fakeSeal struct {
 	secrets map[uint8]*wire.Secret // by epoch
+	retired []*wire.Secret         // live no more: a hello with one of them may still be on its way
 	tags    map[string][]byte      // by key and nonce: the frame
+}
+
+// errRetired is for a hello that comes too late.
+var errRetired = errors.New("its secret is live no more")
+
+// replace has another secret in the place of an older one.
+func (s *fakeSeal) replace(epoch uint8, next *wire.Secret) {
+	for _, e := range []uint8{epoch, next.Epoch()} {
+		if old := s.secrets[e]; old != nil {
+			s.retired = append(s.retired, old)
+			delete(s.secrets, e)
+		}
+	}
+	s.secrets[next.Epoch()] = next
 }
 
 // fakeSession is one sealed connection. A nil one is not sealed.
@@ -39,6 +55,11 @@ func (s *fakeSeal) greet(r *rand.Rand, h *wire.Header, hello []byte) (*fakeSessi
 	}
 	secret := s.secrets[h.Epoch()]
 	if !h.Sealed() || secret == nil || !secret.HelloKey(h.Stream, testAudience).Opens(hello) {
+		for _, old := range s.retired {
+			if h.Sealed() && old.Epoch() == h.Epoch() && old.HelloKey(h.Stream, testAudience).Opens(hello) {
+				return nil, errRetired
+			}
+		}
 		return nil, fmt.Errorf("a hello whose tag is not good, of epoch %d", h.Epoch())
 	}
 	k := &fakeSession{of: s, random: wire.Session{Stream: h.Stream, Source: h.Source}}

@@ -130,7 +130,9 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 	}
 	session, err := f.seal.greet(f.rand, &h, hello[:h.Size])
 	if err != nil {
-		f.problem(err.Error())
+		if err != errRetired {
+			f.problem(err.Error())
+		}
 		f.mu.Unlock()
 		return
 	}

@@ -61,7 +61,7 @@ func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 	}
 	o := Options{FrameSize: 100 + r.IntN(400), OnFull: []OnFull{Block, Block, Drop, Fail}[r.IntN(4)], Background: true}
 	o.BufferSize = ringFrames*(o.FrameSize+2*slotHeader) + r.IntN(4000)
-	var epoch, retired uint8
+	var epoch uint8
 	if seed%2 == 1 {
 		o.Key, o.Audience = secretOf(epoch, 1), testAudience
 		f.seal = &fakeSeal{secrets: map[uint8]*wire.Secret{0: o.Key}, tags: map[string][]byte{}}
@@ -112,10 +112,8 @@ func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 					t.Fatal(err)
 				}
 				f.mu.Lock()
-				if retired != epoch {
-					delete(f.seal.secrets, retired) // a hello with the newest but one may be on its way
-				}
-				retired, epoch = epoch, next.Epoch()
+				f.seal.replace(epoch, next)
+				epoch = next.Epoch()
 				f.mu.Unlock()
 			}
 		case 2:
