@@ -122,7 +122,8 @@ Memory at the limits, with loops = 2:
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
-  together            944.2 MiB
+  seals                32.0 MiB   keys of sealed sessions: limits.connections_max
+  together            976.2 MiB
 
 Disk:
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/lectern/lectern/storage"
 )
@@ -21,6 +22,7 @@ const (
 	sourceBytes     = 680       // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
 	budgetBytes     = 1 << 20   // collector's budgets of addresses
 	connectionBytes = 4 << 10   // gnet's connection and ours
+	sealBytes       = 2 << 10   // the keys of a sealed session
 	tlsBytes        = 64 << 10  // a connection of TLS: its goroutine, its buffers, and those of crypto/tls
 	partialMax      = 32 << 20  // half-received frames, a loop
 	partialSpare    = 3 << 20   // memory that is kept ready for them, a loop
@@ -63,6 +65,9 @@ func (c *Config) Memory() []Memory {
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},
 		{"operations", 2 * OpsConnectionsMax * opsBytes, "/metrics and the like: 32 connections, and as many that are being closed"},
 		{"base", baseBytes, "the program itself"},
+	}
+	if slices.ContainsFunc(c.Named, func(s Stream) bool { return s.Secret != "" }) {
+		all = append(all, Memory{"seals", connections * sealBytes, "keys of sealed sessions: limits.connections_max"})
 	}
 	if c.TLS.Address != "" {
 		all = append(all, Memory{"TLS", int64(c.TLS.ConnectionsMax) * tlsBytes, "tls.connections_max"})
