@@ -40,7 +40,8 @@ run: build ## run the daemon on 127.0.0.1:8420 with the Parquet store in data/, 
 	./bin/lectern serve
 
 .PHONY: run-edge
-run-edge: build ## run an edge for browsers on 127.0.0.1:8480, beside "make run"
+run-edge: export LECTERN_EDGE_DEMO ?= true
+run-edge: build ## run an edge for browsers on 127.0.0.1:8480, with a page to read there, beside "make run"
 	./bin/lectern edge
 
 .PHONY: run-clickhouse

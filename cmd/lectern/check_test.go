@@ -79,6 +79,7 @@ const checked = ` is good. In effect:
   clickhouse.answer_max       "5m"
   clickhouse.retention        "0s"
   edge.address                "127.0.0.1:8480"
+  edge.demo                   false
   edge.relay                  ""
   edge.syslog                 ""
   edge.syslog_stream          ""

@@ -113,7 +113,7 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 		keys[s.Name] = s.KeyFile
 	}
 	return edge.Options{
-		Address: c.Edge.Address, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
+		Address: c.Edge.Address, Demo: c.Edge.Demo, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,

@@ -53,7 +53,21 @@ func scrape(t *testing.T) series {
 	for name, labels := range scrapeOf(t, "lectern_seal_seconds_bucket", "LECTERN_STORAGE_DRIVER=clickhouse", "LECTERN_CLICKHOUSE_ADDRESS=127.0.0.1:1") {
 		all[name] = append(all[name], labels...)
 	}
+	for name, labels := range scrapePage(t, startEdge(t), "lectern_edge_pages") {
+		if strings.HasPrefix(name, "lectern_edge_") {
+			all[name] = append(all[name], labels...)
+		}
+	}
 	return all
+}
+
+// startEdge starts an edge whose collector there is not, and returns where its
+// operations are.
+func startEdge(t *testing.T) (operations string) {
+	t.Helper()
+	_, operations = startProcess(t, exec.Command(binary, "edge"), "LECTERN_EDGE_ADDRESS=127.0.0.1:0", "LECTERN_EDGE_OPS_ADDRESS=127.0.0.1:0",
+		"LECTERN_EDGE_COLLECTOR=127.0.0.1:1", "LECTERN_EDGE_QUEUE_SIZE=1MiB")
+	return operations
 }
 
 // scrapeOf starts a collector, sends it something, and returns what its /metrics
@@ -62,6 +76,12 @@ func scrapeOf(t *testing.T, until string, env ...string) series {
 	t.Helper()
 	events, operations := startCollector(t, env...)
 	send(t, "tcp://"+events)
+	return scrapePage(t, operations, until)
+}
+
+// scrapePage is what a /metrics has once a metric is among it.
+func scrapePage(t *testing.T, operations, until string) series {
+	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		answer, err := client.Get("http://" + operations + "/metrics")
@@ -91,11 +111,17 @@ func send(t *testing.T, to string) {
 // startCollector runs a collector until the test ends and returns its addresses.
 func startCollector(t *testing.T, env ...string) (events, operations string) {
 	t.Helper()
-	c := exec.Command(binary, "serve")
+	return startProcess(t, exec.Command(binary, "serve"), append(env, "LECTERN_LISTEN_ADDRESS=127.0.0.1:0", "LECTERN_OPS_ADDRESS=127.0.0.1:0",
+		"LECTERN_LISTEN_LOOPS=1", "LECTERN_LIMITS_KEYS_MAX=65536", "LECTERN_SPOOL_SIZE_MAX=256MiB", "LECTERN_WINDOW_ACK_INTERVAL=50ms",
+		"LECTERN_WINDOW_FLUSH_INTERVAL=100ms", "GOMEMLIMIT=500MiB")...)
+}
+
+// startProcess starts a collector or an edge in a directory of its own, and returns
+// where it listens for events, or for pages, and for operations.
+func startProcess(t *testing.T, c *exec.Cmd, env ...string) (events, operations string) {
+	t.Helper()
 	c.Dir = t.TempDir()
-	c.Env = append(env, "LECTERN_LISTEN_ADDRESS=127.0.0.1:0", "LECTERN_OPS_ADDRESS=127.0.0.1:0", "LECTERN_LISTEN_LOOPS=1",
-		"LECTERN_LIMITS_KEYS_MAX=65536", "LECTERN_SPOOL_SIZE_MAX=256MiB", "LECTERN_WINDOW_ACK_INTERVAL=50ms",
-		"LECTERN_WINDOW_FLUSH_INTERVAL=100ms", "GOMEMLIMIT=500MiB")
+	c.Env = env
 	log, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -108,10 +134,10 @@ func startCollector(t *testing.T, env ...string) (events, operations string) {
 	for chunk := make([]byte, 4096); operations == ""; {
 		n, err := log.Read(chunk)
 		said.Write(chunk[:n])
-		if found := regexp.MustCompile(`events=(\S+) operations=(\S+) `).FindStringSubmatch(said.String()); found != nil {
+		if found := regexp.MustCompile(`(?:events|pages)=(\S+) operations=(\S+) `).FindStringSubmatch(said.String()); found != nil {
 			events, operations = found[1], found[2]
 		} else if err != nil {
-			t.Fatalf("the collector did not start: %v\n%s", err, said.String())
+			t.Fatalf("it did not start: %v\n%s", err, said.String())
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, log) }()

@@ -21,6 +21,7 @@ import (
 	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	disruption "k8s.io/api/policy/v1"
 	scheduling "k8s.io/api/scheduling/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
@@ -71,6 +72,8 @@ var kinds = map[string]func() any{
 	"v1/Service":                                        func() any { return new(core.Service) },
 	"v1/ConfigMap":                                      func() any { return new(core.ConfigMap) },
 	"apps/v1/DaemonSet":                                 func() any { return new(apps.DaemonSet) },
+	"apps/v1/StatefulSet":                               func() any { return new(apps.StatefulSet) },
+	"policy/v1/PodDisruptionBudget":                     func() any { return new(disruption.PodDisruptionBudget) },
 	"batch/v1/Job":                                      func() any { return new(batch.Job) },
 	"networking.k8s.io/v1/NetworkPolicy":                func() any { return new(networking.NetworkPolicy) },
 	"scheduling.k8s.io/v1/PriorityClass":                func() any { return new(scheduling.PriorityClass) },

@@ -159,6 +159,7 @@ answer_max = "90s"
 retention = "0s"
 [edge]
 address = ":8500"
+demo = true
 relay = "/run/relay"
 syslog = "udp://:5140,unix:///run/log"
 syslog_stream = "a"
@@ -218,7 +219,7 @@ func TestLoad(t *testing.T) {
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
 		},
 		Edge: Edge{
-			":8500", "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "lectern:8420", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			":8500", true, "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "lectern:8420", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
 			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},

@@ -12,6 +12,7 @@ import (
 // Edge is for `lectern edge`.
 type Edge struct {
 	Address        string // host:port for pages
+	Demo           bool   // there is a page to read
 	Relay          string // path of a Unix datagram socket; empty: none
 	Syslog         string // where proxies send their lines, with commas between; empty: nowhere
 	SyslogStream   string // whose they are, by name or number; empty: that of the only stream
@@ -53,6 +54,7 @@ func (e *Edge) settings() []setting {
 	rule := func(key string, to *string) setting { return word(key, to, "refuse", "shadow", "off") }
 	return []setting{
 		address("edge.address", &e.Address),
+		choice("edge.demo", &e.Demo),
 		file("edge.relay", &e.Relay),
 		syslog("edge.syslog", &e.Syslog),
 		optional(name("edge.syslog_stream", &e.SyslogStream), &e.SyslogStream),

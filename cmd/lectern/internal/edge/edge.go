@@ -30,6 +30,7 @@ import (
 // Options configure an Edge.
 type Options struct {
 	Address string   // host:port of the HTTP door
+	Demo    bool     // there is a page to read at /
 	Relay   string   // path of a Unix datagram socket for short-lived processes; empty: none
 	Syslog  Syslog   // the lines of proxies
 	Dir     string   // of the queues, one for each stream

@@ -1,17 +1,18 @@
 package edge
 
 import (
+	"crypto/sha256"
+	"crypto/sha512"
+	_ "embed" // the page of demo
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
-
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 
 	"github.com/lectern/lectern/clients/web"
 )
@@ -35,6 +36,9 @@ func (e *Edge) server() *http.Server {
 	script := newScript()
 	mux.HandleFunc("GET /lectern.js", script.serve)
 	mux.HandleFunc("GET /lectern.js.sri", script.serveHash)
+	if e.options.Demo {
+		mux.HandleFunc("GET /{$}", e.demo)
+	}
 	return &http.Server{
 		Handler: mux, ErrorLog: quietLog(e.options.Logger),
 		ReadHeaderTimeout: headerWait, ReadTimeout: bodyWait, WriteTimeout: answerWait, IdleTimeout: idleWait,
@@ -177,6 +181,17 @@ func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Requ
 		return why, err
 	}
 	return s.take(&one, now)
+}
+
+//go:embed demo.html
+var demoPage string
+
+// demo is a page to read, for who tries an edge.
+func (e *Edge) demo(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'; style-src 'unsafe-inline'")
+	_, _ = io.WriteString(w, strings.Replace(demoPage, "STREAM", e.all[0].Name, 1))
 }
 
 // private says whether a reader does not want to be told from others.
