@@ -67,6 +67,8 @@ type cutter struct {
 	rows   []storage.Row
 	closed closed
 
+	byStream streamSums
+
 	full atomic.Bool // the sink has no room: sessions get no credit
 
 	made   [causes]atomic.Uint64
@@ -151,6 +153,7 @@ func (c *cutter) cut(why cause) bool {
 	}
 	parts, books, end, begin := c.swap()
 	c.made[why].Add(1)
+	c.byStream.add(books, c.shards[0].rules.streams.Load())
 
 	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end}} // a clock may be set back
 	c.start = end

@@ -30,6 +30,8 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	writeAccount(w, c.cuts.total())
 	writeMeters(w, &t)
 
+	c.cuts.byStream.writeMetrics(w, c.rules.streams.Load())
+
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	clients := c.secure
 	if clients == nil {

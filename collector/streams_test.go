@@ -199,3 +199,33 @@ func TestDisguiseDoesNotAllocate(t *testing.T) {
 		t.Errorf("an unknown stream: %v allocations a frame", n)
 	}
 }
+
+// What is counted shows by stream, with its name: that of unknown ones together,
+// whatever numbers they make up.
+func TestStreamsAreCountedByName(t *testing.T) {
+	r := start(t, func(o *Options) {
+		o.Streams = Streams{Known: []Stream{{Name: "news", Number: 7}, {Name: "video", Number: 8}}}
+	})
+	u := dial(t, "udp", r.Address())
+	write(t, u, frameOf(7, 1, 0, 0, epoch, opens(3)...))
+	write(t, u, frameOf(7, 1, 2, 5, epoch, opens(4)...)) // two events between them are missing
+	for i := range uint64(20) {
+		write(t, u, frameOf(uint16(100+i), 50+i, 0, 0, epoch, opens(1)...))
+	}
+	bad := frameOf(7, 1, 3, 9, epoch, opens(1)...)
+	bad[wire.HeaderSize+1] = 6
+	write(t, u, bad)
+	r.stop()
+	for line, want := range map[string]uint64{
+		`{stream="7",name="news",counter="sent"}`: 10, `{stream="7",name="news",counter="accepted"}`: 7,
+		`{stream="7",name="news",counter="lost"}`: 2, `{stream="7",name="news",counter="refused"}`: 1,
+		`{stream="others",name="",counter="accepted"}`: 20, `{stream="8",name="video",counter="accepted"}`: 0,
+	} {
+		if got := r.metric("lectern_stream_events_total" + line); got != fmt.Sprint(want) {
+			t.Errorf("%s is %q, want %d", line, got, want)
+		}
+	}
+	if got := r.metric(`lectern_stream_events_total{stream="100",name="",counter="accepted"}`); got != "" {
+		t.Errorf("a number that somebody made up has a label: %s", got)
+	}
+}

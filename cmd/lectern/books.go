@@ -66,6 +66,17 @@ func streamWord(stream uint16) string {
 	return number(int(stream))
 }
 
+// streamNames are those that the configuration has.
+type streamNames map[uint16]string
+
+// word is how a stream is shown: its number, and its name behind it where it has one.
+func (n streamNames) word(stream uint16) string {
+	if name := n[stream]; name != "" {
+		return streamWord(stream) + " " + name
+	}
+	return streamWord(stream)
+}
+
 // runBooks is `lectern books`.
 func (p *process) runBooks(ctx context.Context, args []string) int {
 	s := newStoreFlags("books")
@@ -85,11 +96,11 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	code := 0
 	switch {
 	case s.json:
-		code = p.print("books", booksJSON(books))
+		code = p.print("books", booksJSON(books, s.streams()))
 	case len(books) == 0:
 		code = p.print("books", fmt.Sprintf("Nothing is stored in %q: there are no books.\n", s.dir))
 	default:
-		code = p.print("books", booksTable(books))
+		code = p.print("books", booksTable(books, s.streams()))
 	}
 	if w := waiting(s.loaded); w.any() {
 		fmt.Fprintf(p.stderr, "lectern books: not in these books yet: %s\n", w.say(p.now(), s.loaded))
@@ -98,7 +109,7 @@ func (p *process) runBooks(ctx context.Context, args []string) int {
 	}
 	for i := range books {
 		for _, d := range discrepancies(&books[i]) {
-			code = p.fail("books", fmt.Errorf("%s does not add up: %s", accountWord(&books[i]), d))
+			code = p.fail("books", fmt.Errorf("%s does not add up: %s", accountWord(&books[i], s.streams()), d))
 		}
 	}
 	return code
@@ -165,20 +176,20 @@ func reasons(b *storage.BookTotal) []reasonLine {
 }
 
 // accountWord names an account in a sentence.
-func accountWord(b *storage.BookTotal) string {
-	word := "stream " + streamWord(b.Stream)
+func accountWord(b *storage.BookTotal, names streamNames) string {
+	word := "stream " + names.word(b.Stream)
 	if b.Class != storage.Unsealed {
 		word += " (" + b.Class.String() + ")"
 	}
 	return word
 }
 
-func booksTable(books []storage.BookTotal) string {
+func booksTable(books []storage.BookTotal, names streamNames) string {
 	classes := slices.ContainsFunc(books, func(b storage.BookTotal) bool { return b.Class != storage.Unsealed })
 	head := func(b *storage.BookTotal, more ...string) []string {
 		row := []string{"STREAM"}
 		if b != nil {
-			row = []string{streamWord(b.Stream)}
+			row = []string{names.word(b.Stream)}
 		}
 		switch {
 		case classes && b == nil:
@@ -233,12 +244,15 @@ func plural(n uint64, thing string) string {
 }
 
 // booksJSON is one object, whose numbers have the words of the ledger's columns.
-func booksJSON(books []storage.BookTotal) string {
+func booksJSON(books []storage.BookTotal, names streamNames) string {
 	streams, addsUp := []members{}, true
 	for i := range books {
 		b := &books[i]
 		var line members
 		line.add("stream", streamWord(b.Stream))
+		if name := names[b.Stream]; name != "" {
+			line.add("stream_name", name)
+		}
 		line.add("class", b.Class.String())
 		for _, column := range bookColumns(b) {
 			if column.key == "refused" {

@@ -128,6 +128,17 @@ func newStoreFlags(name string) *storeFlags {
 	return s
 }
 
+// streams are the names of streams that the configuration has; none with --dir.
+func (s *storeFlags) streams() streamNames {
+	names := make(streamNames)
+	if s.loaded != nil {
+		for _, stream := range s.loaded.Named {
+			names[uint16(stream.Number)] = stream.Name
+		}
+	}
+	return names
+}
+
 // openStore opens the store that --dir names, or else the configuration. It has
 // said why where it could not.
 func (p *process) openStore(s *storeFlags) (storage.Reader, bool) {

@@ -182,6 +182,15 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		t.Errorf("over TCP: exit %d, %s", code, stderr)
 	}
 	d.stop()
+	// The stream's name stands beside its number wherever somebody looks.
+	for _, c := range []struct{ command, want string }{
+		{"books", "\n7 news "}, {"books --json", `"stream":"7","stream_name":"news"`},
+		{"top --all", "\n7 news "}, {"top --all --json", `"stream":"7","stream_name":"news"`},
+	} {
+		if out := succeed(t, append(strings.Fields(c.command), "--config", d.config)...); !strings.Contains(out, c.want) {
+			t.Errorf("%s has no %q:\n%s", c.command, c.want, out)
+		}
+	}
 	if n := events(t, dir); n != sent {
 		t.Errorf("%d events are stored of %d", n, sent)
 	}

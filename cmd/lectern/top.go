@@ -153,9 +153,9 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 		return p.fail("top", err)
 	}
 	if o.store.json {
-		return p.print("top", topJSON(rows, o.query.By, names))
+		return p.print("top", topJSON(rows, o.query.By, names, o.store.streams()))
 	}
-	return p.print("top", topTable(rows, o.query.By, names))
+	return p.print("top", topTable(rows, o.query.By, names, o.store.streams()))
 }
 
 // nothing says what to do when nothing was found.
@@ -173,7 +173,7 @@ func (o *topOptions) nothing(now time.Time) string {
 	return fmt.Sprintf("nothing%s is stored in %q; what arrives is stored after window.flush_interval, by default when its minute is over", of, o.store.dir)
 }
 
-func topTable(rows []storage.TopRow, by storage.By, names *names) string {
+func topTable(rows []storage.TopRow, by storage.By, names *names, streams streamNames) string {
 	t := table{left: 2}
 	who, others := "CONTENT", "USERS"
 	if by == storage.ByUser {
@@ -186,7 +186,7 @@ func topTable(rows []storage.TopRow, by storage.By, names *names) string {
 		if !ok {
 			id = number(r.ID)
 		}
-		t.add(streamWord(r.Stream), printable(id), number(r.Opens), number(r.Reads), number(r.Finishes),
+		t.add(streams.word(r.Stream), printable(id), number(r.Opens), number(r.Reads), number(r.Finishes),
 			number(r.Saves), number(r.Shares), dwellWord(r.Dwell), number(r.Others))
 	}
 	return t.String()
@@ -206,25 +206,26 @@ func dwellWord(ms uint64) string {
 
 // topLine is one line of --json.
 type topLine struct {
-	Stream   string  `json:"stream"`
-	ID       string  `json:"id"`
-	Name     string  `json:"name,omitempty"`
-	Opens    uint64  `json:"opens"`
-	Reads    uint64  `json:"reads"`
-	Finishes uint64  `json:"finishes"`
-	Saves    uint64  `json:"saves"`
-	Shares   uint64  `json:"shares"`
-	Dwell    uint64  `json:"dwell_ms"`
-	Users    *uint64 `json:"users,omitempty"`    // of a content
-	Contents *uint64 `json:"contents,omitempty"` // of a user
+	Stream     string  `json:"stream"`
+	StreamName string  `json:"stream_name,omitempty"`
+	ID         string  `json:"id"`
+	Name       string  `json:"name,omitempty"`
+	Opens      uint64  `json:"opens"`
+	Reads      uint64  `json:"reads"`
+	Finishes   uint64  `json:"finishes"`
+	Saves      uint64  `json:"saves"`
+	Shares     uint64  `json:"shares"`
+	Dwell      uint64  `json:"dwell_ms"`
+	Users      *uint64 `json:"users,omitempty"`    // of a content
+	Contents   *uint64 `json:"contents,omitempty"` // of a user
 }
 
-func topJSON(rows []storage.TopRow, by storage.By, names *names) string {
+func topJSON(rows []storage.TopRow, by storage.By, names *names, streams streamNames) string {
 	var b strings.Builder
 	for i := range rows {
 		r := &rows[i]
 		line := topLine{
-			Stream: streamWord(r.Stream), ID: number(r.ID),
+			Stream: streamWord(r.Stream), StreamName: streams[r.Stream], ID: number(r.ID),
 			Opens: r.Opens, Reads: r.Reads, Finishes: r.Finishes, Saves: r.Saves, Shares: r.Shares, Dwell: r.Dwell,
 		}
 		line.Name, _ = names.of(r.ID)
