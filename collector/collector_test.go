@@ -17,6 +17,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/pipeline"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -412,4 +413,4 @@ func TestScrapeBalances(t *testing.T) {
 	load.Wait()
 }
 
-var _ Sink = (*storage.Gatherer)(nil)
+var _ Sink = (*pipeline.Gatherer)(nil)

@@ -622,7 +622,7 @@ func (s *system) cut(why cause) bool {
 	return ok
 }
 
-// Room is a part of Sink, with Seal and Retry: they do what storage.Gatherer does, on
+// Room is a part of Sink, with Seal and Retry: they do what pipeline.Gatherer does, on
 // this goroutine.
 func (s *system) Room() int { return s.spool.Room() }
 func (s *system) MakeRoom() {}
@@ -721,7 +721,7 @@ func (s *system) freeze(all bool) {
 				open += r.Events()
 			}
 		}
-		if min(b.Counts[storage.Sent], b.Counts[storage.Accepted]) < open { // it came late: see storage.Gatherer
+		if min(b.Counts[storage.Sent], b.Counts[storage.Accepted]) < open { // it came late: see pipeline.Gatherer
 			s.counts["books not divided"]++
 			m.Before = storage.All
 			break

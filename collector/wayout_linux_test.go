@@ -9,8 +9,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"golang.org/x/sys/unix"
 
-	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
+	"github.com/lectern/lectern/storage/pipeline"
 	"github.com/lectern/lectern/storage/spool"
 	"github.com/lectern/lectern/wire"
 )
@@ -37,7 +37,7 @@ func benchWayOut(b *testing.B, cuts int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g := storage.NewGatherer(storage.GathererOptions{
+	g := pipeline.NewGatherer(pipeline.GathererOptions{
 		Spool: sp, Store: store, FlushInterval: 100 * time.Millisecond, RowsWaitingMax: waitingMax, Metrics: set, Logger: quiet,
 	})
 	defer g.Close(b.Context())

@@ -77,7 +77,7 @@ func (c *Columns) Row(i int) Row {
 // Compare orders rows i and j as CompareKeys does.
 func (c *Columns) Compare(i, j int) int {
 	switch {
-	case c.Minute[i]/secondsPerDay != c.Minute[j]/secondsPerDay:
+	case c.Minute[i]/SecondsPerDay != c.Minute[j]/SecondsPerDay:
 		return cmp.Compare(c.Minute[i], c.Minute[j])
 	case c.Stream[i] != c.Stream[j]:
 		return cmp.Compare(c.Stream[i], c.Stream[j])

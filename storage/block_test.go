@@ -12,7 +12,7 @@ func TestColumnsAreTheirRows(t *testing.T) {
 	var events uint64
 	for range 300 {
 		row := Row{
-			Stream: uint16(r.Uint32N(2)), Minute: r.Uint32N(3)*60 + r.Uint32N(2)*secondsPerDay, Content: r.Uint64N(2), User: r.Uint64N(2),
+			Stream: uint16(r.Uint32N(2)), Minute: r.Uint32N(3)*60 + r.Uint32N(2)*SecondsPerDay, Content: r.Uint64N(2), User: r.Uint64N(2),
 			Opens: r.Uint32(), Reads: r.Uint32N(2), Finishes: r.Uint32N(2), Saves: r.Uint32N(2), Shares: r.Uint32N(2),
 		}
 		events += row.Events()

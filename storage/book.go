@@ -105,8 +105,8 @@ func (b *Book) Accounted() int64 {
 // Balanced says whether every event sent is accounted for.
 func (b *Book) Balanced() bool { return b.Net(Sent) == b.Accounted() }
 
-// empty says that nothing is in it.
-func (b *Book) empty() bool { return b.Counts == Counts{} && len(b.Spans) == 0 }
+// IsZero says that nothing is in it.
+func (b *Book) IsZero() bool { return b.Counts == Counts{} && len(b.Spans) == 0 }
 
 // Add adds another book of the same account.
 func (b *Book) Add(o *Book) {

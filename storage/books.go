@@ -10,7 +10,7 @@ func AddBooks(sums, books []Book) []Book {
 			sums[at].Add(&books[i])
 			continue
 		}
-		sums = slices.Insert(sums, at, cloneBook(&books[i]))
+		sums = slices.Insert(sums, at, books[i].Clone())
 	}
 	return sums
 }
@@ -21,4 +21,23 @@ func (w Window) With(o Window) Window {
 		return o
 	}
 	return Window{Start: min(w.Start, o.Start), End: max(w.End, o.End)}
+}
+
+// Clone returns a copy that shares nothing with b.
+func (b *Book) Clone() Book {
+	c := *b
+	c.Spans = slices.Clone(b.Spans)
+	return c
+}
+
+// Divide gives f what each of the books of a stream can leave out of so many events:
+// as many as it has as sent, and as accepted. The result is how many none can.
+func Divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64 {
+	for _, b := range books {
+		n := min(events, b.Counts[Sent], b.Counts[Accepted])
+		if events -= n; f != nil {
+			f(b, n)
+		}
+	}
+	return events
 }

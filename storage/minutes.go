@@ -131,6 +131,13 @@ func (m *Minutes) Events(from uint64) map[uint16]uint64 {
 	return events
 }
 
+// Days calls f with the day of each minute that has rows, in no order.
+func (m *Minutes) Days(f func(day uint32)) {
+	for p := range m.tables {
+		f(p.minute / SecondsPerDay)
+	}
+}
+
 // Each gives all rows to f, ordered by CompareKeys, until f returns an error,
 // which it returns. No key comes twice but where its counters would not fit into
 // one row. f must not keep the row. After it no more rows can be added.
@@ -147,7 +154,7 @@ func (m *Minutes) Each(f func(*Row) error) error {
 	})
 	for len(tables) > 0 {
 		n := 1
-		for n < len(tables) && tables[n].stream == tables[0].stream && tables[n].minute/secondsPerDay == tables[0].minute/secondsPerDay {
+		for n < len(tables) && tables[n].stream == tables[0].stream && tables[n].minute/SecondsPerDay == tables[0].minute/SecondsPerDay {
 			n++
 		}
 		if err := eachOf(tables[:n], f); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // anyRows draws rows of few keys, some with numbers that no slot holds.
 func anyRows(r *rand.Rand, n int) []Row {
-	minutes := []uint32{1_740_002_400, 20_000 * secondsPerDay, 20_000*secondsPerDay - 60}
+	minutes := []uint32{1_740_002_400, 20_000 * SecondsPerDay, 20_000*SecondsPerDay - 60}
 	minutes = append(minutes, minutes[0]+60, minutes[0]-120)
 	rows := make([]Row, n)
 	for i := range rows {
@@ -122,7 +122,7 @@ func TestMinutesAgainstMap(t *testing.T) {
 			m.Add(rows)
 			clear(rows)
 			if r.IntN(8) == 0 {
-				take(uint64(20_000*secondsPerDay + r.IntN(2)*60))
+				take(uint64(20_000*SecondsPerDay + r.IntN(2)*60))
 			}
 		}
 		take(All)

@@ -52,9 +52,10 @@ func (r *Row) Events() uint64 {
 }
 
 // Day is the partition that the row belongs to: days since 1970-01-01 UTC.
-func (r *Row) Day() uint32 { return r.Minute / secondsPerDay }
+func (r *Row) Day() uint32 { return r.Minute / SecondsPerDay }
 
-const secondsPerDay = 24 * 60 * 60
+// SecondsPerDay is how many seconds of Unix time a day has.
+const SecondsPerDay = 24 * 60 * 60
 
 // CompareKeys orders rows by their key: day, stream, content, minute, user, then how
 // coarse they are and how they were sampled.

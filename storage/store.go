@@ -1,8 +1,8 @@
-// Package storage takes cuts from the collector, adds them up into blocks, and
-// brings each block to its store, or keeps it.
+// Package storage has what the packages below it speak of: rows and how they are added
+// up, books, seals, blocks, and what a store is. Package pipeline leads from the cuts of
+// the collector to a store; the stores are packages of their own.
 //
-// It knows neither the wire nor the collector. The stores are packages of their
-// own below this one.
+// It knows neither the wire nor the collector.
 package storage
 
 import (

@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/pipeline"
 	"github.com/lectern/lectern/storage/spool"
 )
 
@@ -284,8 +285,8 @@ func (h *heirs) ship(s *spool.Spool, recovered *spool.Recovered) error {
 		now := time.Now().UnixMilli()
 		recovered.Window = storage.Window{Start: now, End: now}
 	}
-	return storage.ShipLeftover(h.ctx, storage.GathererOptions{
-		Spool: s, Store: store, Recovered: unstored(recovered),
+	return pipeline.ShipLeftover(h.ctx, pipeline.GathererOptions{
+		Spool: s, Store: store, Recovered: recovered,
 		Metrics: h.d.set, Logger: h.d.logger,
 	})
 }

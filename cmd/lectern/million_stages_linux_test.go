@@ -25,11 +25,11 @@ const (
 // millionStages say to which stage a function belongs; of several, the first.
 var millionStages = []stage{
 	{"sort", []string{"storage.sortSlots", "storage.radixSort", "storage.(*minuteTable).sort", "storage.mergeRows"}},
-	{"add", []string{"storage.(*Minutes).Add", "storage.(*minuteTable).add", "storage.(*minuteTable).grow", "storage.(*Gatherer).add"}},
+	{"add", []string{"storage.(*Minutes).Add", "storage.(*minuteTable).add", "storage.(*minuteTable).grow", "pipeline.(*Gatherer).add"}},
 	{"encode", []string{"parquet.encode", "parquet-go", "zstd", "lz4", "compress."}},
-	{"log", []string{"spool.(*Spool).Seal", "spool.(*Spool).Retry", "wal.(*Log)", "codec.(*RowGroups)", "storage.(*Gatherer).Seal"}},
-	{"blocks", []string{"spool.(*Spool).Flush", "spool.(*Spool).Compact", "segment.(*Writer)", "segment.Compact", "storage.(*Minutes).", "storage.(*Gatherer).flush"}},
-	{"ship", []string{"storage.(*Gatherer).ship", "storage.(*Gatherer).stored", "segment.(*Segment).Load", "storage/parquet.", "storage/clickhouse.", "ch-go"}},
+	{"log", []string{"spool.(*Spool).Seal", "spool.(*Spool).Retry", "wal.(*Log)", "codec.(*RowGroups)", "pipeline.(*Gatherer).Seal"}},
+	{"blocks", []string{"spool.(*Spool).Flush", "spool.(*Spool).Compact", "segment.(*Writer)", "segment.Compact", "storage.(*Minutes).", "pipeline.(*Gatherer).flush"}},
+	{"ship", []string{"pipeline.(*Gatherer).ship", "pipeline.(*Gatherer).stored", "segment.(*Segment).Load", "storage/parquet.", "storage/clickhouse.", "ch-go"}},
 	{"cut", []string{"collector.(*cutter)", "collector.(*table).appendRows", "collector.(*table).shrink"}},
 	{"count", []string{"collector.(*table).", "wire.", "collector.(*shard).datagram", "collector.(*shard).frame", "collector.(*shard).admit", "collector.(*shard).count", "collector.(*shard).flush"}},
 	{"receive", []string{"collector.(*shard).", "collector.(*connection)", "gnet/v2.(*eventloop)", "gnet/v2.(*engine)"}},
@@ -110,12 +110,12 @@ Type: cpu
 -----------+-------------------------------------------------------
      10000us   runtime.memmove
              github.com/lectern/lectern/storage/spool.(*Spool).Seal
-             github.com/lectern/lectern/storage.(*Gatherer).Seal
+             github.com/lectern/lectern/pipeline.(*Gatherer).Seal
 -----------+-------------------------------------------------------
      30000us   github.com/lectern/lectern/storage.(*minuteTable).find (inline)
              github.com/lectern/lectern/storage.(*minuteTable).addSome
              github.com/lectern/lectern/storage.(*Minutes).Add
-             github.com/lectern/lectern/storage.(*Gatherer).Seal
+             github.com/lectern/lectern/pipeline.(*Gatherer).Seal
 -----------+-------------------------------------------------------
      20000us   main.main
 -----------+-------------------------------------------------------

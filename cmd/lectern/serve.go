@@ -17,6 +17,7 @@ import (
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
+	"github.com/lectern/lectern/storage/pipeline"
 	"github.com/lectern/lectern/storage/spool"
 )
 
@@ -87,7 +88,7 @@ type daemon struct {
 	spool     *spool.Spool
 	store     storage.Store
 	files     *parquet.Store // the same, where it is that one
-	gatherer  *storage.Gatherer
+	gatherer  *pipeline.Gatherer
 	collector *collector.Collector
 	heirs     *heirs
 	salts     salts
@@ -211,19 +212,12 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 		_ = d.spool.Close()
 		return nil, nil, err
 	}
-	d.gatherer = storage.NewGatherer(storage.GathererOptions{
+	d.gatherer = pipeline.NewGatherer(pipeline.GathererOptions{
 		Spool: d.spool, Store: d.store,
 		FlushInterval: c.Window.FlushInterval, Settle: c.Window.Settle, RowsWaitingMax: c.Limits.RowsWaitingMax, DaysMax: c.Window.DaysMax,
-		Recovered: unstored(recovered), Metrics: d.set, Logger: d.logger,
+		Recovered: recovered, Metrics: d.set, Logger: d.logger,
 	})
 	return recovered, elders, nil
-}
-
-// unstored hands over what a spool had sealed and put into no block. It is not kept
-// in r, where it would stay in memory.
-func unstored(r *spool.Recovered) storage.Recovered {
-	defer func() { r.Rows, r.Books = nil, nil }()
-	return storage.Recovered{Rows: r.Rows, Books: r.Books, Window: r.Window, Mark: storage.Mark{Through: r.Last, Before: r.Before}}
 }
 
 // closeStorage brings to the store what it takes before ctx ends. The rest stays

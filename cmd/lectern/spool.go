@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
-	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
 	"github.com/lectern/lectern/storage/spool"
 )
@@ -366,5 +365,3 @@ func (p *process) exportPlace(ctx context.Context, s *spoolFlags, c place, sum *
 	}
 	return 0
 }
-
-var _ storage.Spool = (*spool.Spool)(nil)

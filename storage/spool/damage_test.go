@@ -779,7 +779,7 @@ func TestPartedSealsAreLost(t *testing.T) {
 	if len(rowsOf(r)) != 1 || r.Before != uint64(late.Minute) {
 		t.Errorf("recovered %+v", r)
 	}
-	// As storage.Gatherer does: no mark is before the one that was recovered.
+	// As pipeline.Gatherer does: no mark is before the one that was recovered.
 	mark := storage.Mark{Through: r.Last, Before: uint64(early.Minute) + 60}
 	if mark.Before < r.Before {
 		mark.Before = storage.All

@@ -385,7 +385,7 @@ func (r *recovery) keep(number uint64, body sealBody) {
 	open := r.keepRows(number, body)
 	if r.s.applied.Divides(number) {
 		// Of what the seal brought the segments have all but the rows that are open,
-		// and the events of these: see storage.Gatherer.
+		// and the events of these: see pipeline.Gatherer.
 		books, _ := codec.GetBooks(body.rest, body.books)
 		for stream, events := range open {
 			out.Books = storage.AddBooks(out.Books, openBooks(books, stream, events))

@@ -1,73 +1,13 @@
 package spool
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/codec"
 	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
-
-// store has everything.
-type store struct{ blocks int }
-
-func (s *store) Store(context.Context, *storage.Block) (storage.Answer, error) {
-	s.blocks++
-	return storage.Stored, nil
-}
-func (s *store) LastNumber(context.Context) (uint64, error) { return 0, nil }
-func (s *store) Close() error                               { return nil }
-
-// Processes that are killed leave a log file each. Where all that was sealed in
-// them is that a source was forgotten, nothing is ever flushed; the logs go all the
-// same, and the spool is not full for ever.
-func TestSealsWithoutRowsLetLogsGo(t *testing.T) {
-	for _, seals := range []int{1, 500} { // 500 fill more logs than there is room for
-		t.Run(fmt.Sprint(seals, " seals a life"), func(t *testing.T) { sealsWithoutRows(t, seals) })
-	}
-}
-
-func sealsWithoutRows(t *testing.T, seals int) {
-	synctest.Test(t, func(t *testing.T) {
-		m := vfstest.New(1)
-		o := testOptions(m)
-		o.SizeMax = 4 * o.LogSize
-		for life := range 6 {
-			o.Metrics = metrics.NewSet()
-			s, r, err := Open(o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			g := storage.NewGatherer(storage.GathererOptions{
-				Spool: s, Store: &store{}, FlushInterval: time.Second, RowsWaitingMax: 1 << 20,
-				Recovered: storage.Recovered{Rows: r.Rows, Books: r.Books, Window: r.Window, Mark: storage.Mark{Through: r.Last, Before: r.Before}},
-				Metrics:   metrics.NewSet(), Logger: silent,
-			})
-			if room := g.Room(); room == 0 {
-				t.Fatalf("life %d begins full, with %d logs and %d blocks", life, len(m.Names("log-")), s.Blocks())
-			}
-			for i := range seals {
-				if err := g.Seal(&Seal{Forgotten: []uint64{uint64(i)}}, func() {}); err != nil {
-					t.Fatalf("life %d, seal %d: %v", life, i, err)
-				}
-				time.Sleep(100 * time.Millisecond)
-			}
-			if room := g.Room(); room == 0 {
-				t.Fatalf("life %d is full, with %d logs and %d blocks", life, len(m.Names("log-")), s.Blocks())
-			}
-			m.CrashAt = m.Steps // the process is dead, and what it still tries fails
-			_ = g.Close(t.Context())
-			m.Kill()
-		}
-	})
-}
 
 // The next log has no room on the disk; the one that is written has.
 func TestRoomOfTheRunningLog(t *testing.T) {

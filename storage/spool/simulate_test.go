@@ -701,7 +701,7 @@ func (w *world) retry() {
 }
 
 // flush makes blocks of all rows, or of those of minutes before some other, as
-// storage.Gatherer does.
+// pipeline.Gatherer does.
 func (w *world) flush(all bool) {
 	m := storage.Mark{Through: w.through, Before: storage.All}
 	if !all {

@@ -93,6 +93,13 @@ func New(seed uint64) *Disk {
 	return &Disk{rng: rand.New(rand.NewPCG(seed, 77)), now: map[string]*inode{}, disk: map[string]*inode{}}
 }
 
+// Fail sets Fault, also while others use the disk.
+func (m *Disk) Fail(fault func(Op) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Fault = fault
+}
+
 // Dead says that the process has come to the step that it dies at.
 func (m *Disk) Dead() bool { return m.CrashAt > 0 && m.Steps >= m.CrashAt }
 

@@ -1,7 +1,6 @@
-package storage
+package pipeline
 
 import (
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -9,6 +8,9 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/spool"
 )
 
 // A crowd that reads for some minutes, an event every ten seconds each, becomes a
@@ -17,9 +19,9 @@ import (
 func TestFlushWholeMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(17 * time.Second) // no flush begins at a minute
-		s, spool := &shelf{}, newShelfSpool(0)
+		s, spool := &shelf{}, newTestSpool(t, 0)
 		g := NewGatherer(GathererOptions{
-			Spool: spool, Store: s, FlushInterval: time.Minute, Settle: 5 * time.Second, RowsWaitingMax: 100_000,
+			Spool: spool.Spool, Store: s, FlushInterval: time.Minute, Settle: 5 * time.Second, RowsWaitingMax: 100_000,
 			Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 		})
 		const readers, seconds = 200, 300
@@ -31,7 +33,7 @@ func TestFlushWholeMinutes(t *testing.T) {
 		want, late := map[key]uint32{}, 0
 		start := time.Now().UnixMilli()
 		for second := range seconds {
-			var rows []Row
+			var rows []storage.Row
 			now := time.Now()
 			for user := range uint64(readers) {
 				if int(user)%10 != second%10 {
@@ -42,12 +44,12 @@ func TestFlushWholeMinutes(t *testing.T) {
 					at -= 120_000 // hours behind, as it were
 					late++
 				}
-				row := Row{Content: user % 5, User: user, Minute: uint32(at / 60_000 * 60), Reads: 1, First: at, Last: at}
+				row := storage.Row{Content: user % 5, User: user, Minute: uint32(at / 60_000 * 60), Reads: 1, First: at, Last: at}
 				want[key{user, row.Minute}]++
 				rows = append(rows, row)
 			}
 			n := uint64(len(rows))
-			if err := sealOne(g, &Seal{Window: Window{start, now.UnixMilli()}, Rows: rows, Books: []Book{{Counts: Counts{Sent: n, Accepted: n}}}}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: start, End: now.UnixMilli()}, Rows: rows, Books: []storage.Book{{Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}}}}); err != nil {
 				t.Fatal(err)
 			}
 			start = now.UnixMilli()
@@ -61,7 +63,7 @@ func TestFlushWholeMinutes(t *testing.T) {
 					stored += row.Events()
 				}
 				for i := range b.Books {
-					accepted += b.Books[i].Counts[Accepted]
+					accepted += b.Books[i].Counts[storage.Accepted]
 					if !b.Books[i].Balanced() {
 						t.Fatalf("the books of block %d: %+v", b.Number, b.Books[i])
 					}
@@ -103,18 +105,18 @@ func TestFlushWholeMinutes(t *testing.T) {
 
 // When the clock is set back no row waits for it, and none is in two blocks.
 func TestFlushAfterAWrongClock(t *testing.T) {
-	m := func(minutes ...uint32) (rows []Row) {
+	m := func(minutes ...uint32) (rows []storage.Row) {
 		for _, at := range minutes {
-			rows = append(rows, Row{Minute: at, Opens: 1, First: int64(at) * 1000, Last: int64(at) * 1000})
+			rows = append(rows, storage.Row{Minute: at, Opens: 1, First: int64(at) * 1000, Last: int64(at) * 1000})
 		}
 		return rows
 	}
-	spool := newShelfSpool(0)
-	g := &Gatherer{o: GathererOptions{Spool: spool, FlushInterval: time.Minute, RowsWaitingMax: 100, Recovered: Recovered{Mark: Mark{Before: 600}}}}
+	spool := newTestSpool(t, 0)
+	g := &Gatherer{o: GathererOptions{Spool: spool.Spool, FlushInterval: time.Minute, RowsWaitingMax: 100, Recovered: recovered(storage.NewMinutes(), 600)}}
 	g.register(metrics.NewSet())
 	g.recover()
 	for i, step := range []struct {
-		rows         []Row
+		rows         []storage.Row
 		before       uint64
 		blocks, left int // after it
 	}{
@@ -124,68 +126,45 @@ func TestFlushAfterAWrongClock(t *testing.T) {
 		{m(660), 660, 3, 1},
 		{nil, 720, 4, 0},
 	} {
-		if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: step.rows}); err != nil {
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: step.rows}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.flush(step.before); err != nil {
 			t.Fatal(err)
 		}
-		if len(spool.blocks) != step.blocks || g.waiting() != step.left {
-			t.Errorf("step %d: %d blocks, %d rows left", i, len(spool.blocks), g.waiting())
+		if len(spool.blocks()) != step.blocks || g.waiting() != step.left {
+			t.Errorf("step %d: %d blocks, %d rows left", i, len(spool.blocks()), g.waiting())
 		}
 	}
-}
-
-// crampedSpool has no room while anything waits to be flushed.
-type crampedSpool struct {
-	*shelfSpool
-	sealed bool
-}
-
-func (s *crampedSpool) Room() int {
-	if s.sealed {
-		return 0
-	}
-	return 1 << 20
-}
-
-func (s *crampedSpool) Seal(seal *Seal, durable func(uint64)) error {
-	if s.sealed {
-		return errors.New("the spool is full")
-	}
-	s.sealed = true
-	return s.shelfSpool.Seal(seal, durable)
-}
-
-func (s *crampedSpool) Flush(rows *Minutes, books []Book, w Window, m Mark) error {
-	s.sealed = false
-	return s.shelfSpool.Flush(rows, books, w, m)
 }
 
 // A cut that comes though there is no room, as the last one does, finds some where
 // minutes that wait can be flushed.
 func TestFlushMakesRoomForTheLastCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, spool := &shelf{}, &crampedSpool{shelfSpool: newShelfSpool(0)}
-		g := NewGatherer(GathererOptions{
-			Spool: spool, Store: s, FlushInterval: time.Hour, RowsWaitingMax: 1000,
-			Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
-		})
-		for user := range uint64(2) {
-			if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: []Row{{Minute: 60, User: user, Opens: 1}}}); err != nil {
-				t.Fatal(err)
-			}
+	small := openTestSpool(t, spool.Options{SizeMax: 32 << 10, LogSize: 8 << 10})
+	g := newHandGatherer(small, 1<<20, nil)
+	rows := make([]storage.Row, 40) // of the same keys each time
+	for i := range rows {
+		rows[i] = storage.Row{Minute: 60, User: uint64(i), Opens: 1, First: 60_000, Last: 60_000}
+	}
+	cut := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: rows}
+	for seals := 0; small.Room() >= len(rows); seals++ {
+		if err := sealOne(g, cut); err != nil || seals > 1000 {
+			t.Fatalf("seal %d: %v", seals, err)
 		}
-		if err := g.Close(t.Context()); err != nil || len(s.blocks) != 2 {
-			t.Errorf("%d blocks are stored: %v", len(s.blocks), err)
-		}
-	})
+	}
+	if small.Blocks() > 0 {
+		t.Fatal("something is flushed already")
+	}
+	if err := sealOne(g, cut); err != nil || small.Blocks() != 1 || g.waiting() != len(rows) {
+		t.Errorf("%v: %d blocks, %d rows wait", err, small.Blocks(), g.waiting())
+	}
 }
 
 // newHandGatherer returns one that flushes when it is told to.
-func newHandGatherer(spool Spool, most int, r Recovered) *Gatherer {
+func newHandGatherer(s *testSpool, most int, r *spool.Recovered) *Gatherer {
 	g := &Gatherer{
-		o:   GathererOptions{Spool: spool, FlushInterval: time.Minute, RowsWaitingMax: most, Recovered: r, Logger: slog.New(slog.DiscardHandler)},
+		o:   GathererOptions{Spool: s.Spool, FlushInterval: time.Minute, RowsWaitingMax: most, Recovered: r, Logger: slog.New(slog.DiscardHandler)},
 		due: make(chan struct{}, 1),
 	}
 	g.register(metrics.NewSet())
@@ -199,41 +178,41 @@ func newHandGatherer(spool Spool, most int, r Recovered) *Gatherer {
 func TestFlushOfLateFrames(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {
-		spool := newShelfSpool(0)
-		g := newHandGatherer(spool, 1000, Recovered{})
+		spool := newTestSpool(t, 0)
+		g := newHandGatherer(spool, 1000, nil)
 		var lost, sent, accepted uint64
 		for step := range 12 {
 			now := uint32(600 + 60*step)
-			var rows []Row
+			var rows []storage.Row
 			n := r.Uint64N(6)
 			for range n {
 				at := now - 60*r.Uint32N(3)
-				rows = append(rows, Row{Stream: 1, Minute: at, User: r.Uint64N(4), Reads: 1, First: int64(at) * 1000, Last: int64(at) * 1000})
+				rows = append(rows, storage.Row{Stream: 1, Minute: at, User: r.Uint64N(4), Reads: 1, First: int64(at) * 1000, Last: int64(at) * 1000})
 			}
 			late := min(n, r.Uint64N(1+lost)) // of those, what an earlier book called lost
 			gone := r.Uint64N(5)
 			lost += gone - late
 			sent, accepted = sent+n-late+gone, accepted+n
-			book := Book{Stream: 1, Counts: Counts{Sent: n - late + gone, Accepted: n, Lost: gone, Found: late}}
-			if err := sealOne(g, &Seal{Window: Window{int64(step + 1), int64(step + 2)}, Rows: rows, Books: []Book{book}}); err != nil {
+			book := storage.Book{Stream: 1, Counts: storage.Counts{storage.Sent: n - late + gone, storage.Accepted: n, storage.Lost: gone, storage.Found: late}}
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: int64(step + 1), End: int64(step + 2)}, Rows: rows, Books: []storage.Book{book}}); err != nil {
 				t.Fatal(err)
 			}
 			before := uint64(now)
 			if step == 11 {
-				before = All
+				before = storage.All
 			}
 			if err := g.flush(before); err != nil {
 				t.Fatal(err)
 			}
 			var stored, books uint64
-			for _, b := range spool.blocks {
+			for _, b := range spool.blocks() {
 				for i := range b.Rows.Len() {
 					row := b.Rows.Row(i)
 					stored += row.Events()
 				}
 				for i := range b.Books {
-					books += b.Books[i].Counts[Accepted]
-					if k := &b.Books[i]; !k.Balanced() || int64(k.Counts[Sent]) < 0 || int64(k.Counts[Accepted]) < 0 {
+					books += b.Books[i].Counts[storage.Accepted]
+					if k := &b.Books[i]; !k.Balanced() || int64(k.Counts[storage.Sent]) < 0 || int64(k.Counts[storage.Accepted]) < 0 {
 						t.Fatalf("round %d step %d: %+v", round, step, *k)
 					}
 				}
@@ -250,9 +229,9 @@ func TestFlushOfLateFrames(t *testing.T) {
 
 // The rows of a minute that ends in silence are of the window in which they came.
 func TestFlushWindowInSilence(t *testing.T) {
-	spool := newShelfSpool(0)
-	g := newHandGatherer(spool, 1000, Recovered{})
-	seal := &Seal{Window: Window{600_000, 601_000}, Rows: []Row{{Minute: 540, Opens: 1}, {Minute: 600, Opens: 1}}}
+	spool := newTestSpool(t, 0)
+	g := newHandGatherer(spool, 1000, nil)
+	seal := &storage.Seal{Window: storage.Window{Start: 600_000, End: 601_000}, Rows: []storage.Row{{Minute: 540, Opens: 1}, {Minute: 600, Opens: 1}}}
 	if err := sealOne(g, seal); err != nil {
 		t.Fatal(err)
 	}
@@ -261,10 +240,10 @@ func TestFlushWindowInSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(spool.blocks) != 2 {
-		t.Fatalf("%d blocks", len(spool.blocks))
+	if len(spool.blocks()) != 2 {
+		t.Fatalf("%d blocks", len(spool.blocks()))
 	}
-	for _, b := range spool.blocks {
+	for _, b := range spool.blocks() {
 		if b.Window != seal.Window {
 			t.Errorf("block %d is of %+v, its rows came in %+v", b.Number, b.Window, seal.Window)
 		}
@@ -275,26 +254,26 @@ func TestFlushWindowInSilence(t *testing.T) {
 // that would find out: at a start, after a flush that failed, and when a cut is too
 // large for what is left.
 func TestFlushMakesRoom(t *testing.T) {
-	rows := func(n int) (rows []Row) {
+	rows := func(n int) (rows []storage.Row) {
 		for i := range n {
 			at := time.Now().Unix() / 60 * 60
-			rows = append(rows, Row{Minute: uint32(at), User: uint64(i), Opens: 1, First: at * 1000, Last: at * 1000})
+			rows = append(rows, storage.Row{Minute: uint32(at), User: uint64(i), Opens: 1, First: at * 1000, Last: at * 1000})
 		}
 		return rows
 	}
 	const most = 1000
-	for what, leave := range map[string]func(g *Gatherer, spool *shelfSpool){
-		"at a start": func(*Gatherer, *shelfSpool) {},
-		"after a failed flush": func(g *Gatherer, spool *shelfSpool) {
+	for what, leave := range map[string]func(g *Gatherer, spool *testSpool){
+		"at a start": func(*Gatherer, *testSpool) {},
+		"after a failed flush": func(g *Gatherer, spool *testSpool) {
 			spool.set(true)
 			g.MakeRoom()
 			synctest.Wait()
 			spool.set(false)
-			if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: rows(most)[:most/10*8]}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: rows(most)[:most/10*8]}); err != nil {
 				panic(err)
 			}
 		},
-		"a large cut": func(g *Gatherer, spool *shelfSpool) {
+		"a large cut": func(g *Gatherer, spool *testSpool) {
 			if g.Room() < most/2 {
 				g.MakeRoom()
 			}
@@ -302,10 +281,10 @@ func TestFlushMakesRoom(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			time.Sleep(time.Second)
-			spool, recovered := newShelfSpool(0), Recovered{Rows: NewMinutes()}
-			recovered.Rows.Add(rows(map[string]int{"at a start": most, "after a failed flush": most / 10, "a large cut": most / 10 * 7}[what]))
+			spool, waits := newTestSpool(t, 0), storage.NewMinutes()
+			waits.Add(rows(map[string]int{"at a start": most, "after a failed flush": most / 10, "a large cut": most / 10 * 7}[what]))
 			g := NewGatherer(GathererOptions{
-				Spool: spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: most, Recovered: recovered,
+				Spool: spool.Spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: most, Recovered: recovered(waits, 0),
 				Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 			})
 			leave(g, spool)
@@ -324,12 +303,12 @@ func TestFlushMakesRoom(t *testing.T) {
 // A flush that fails is not tried, nor logged, without end.
 func TestFlushRestsAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := newShelfSpool(0)
+		spool := newTestSpool(t, 0)
 		set := metrics.NewSet()
 		g := NewGatherer(GathererOptions{
-			Spool: spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: 1000, Metrics: set, Logger: slog.New(slog.DiscardHandler),
+			Spool: spool.Spool, Store: &shelf{}, FlushInterval: time.Hour, RowsWaitingMax: 1000, Metrics: set, Logger: slog.New(slog.DiscardHandler),
 		})
-		if err := sealOne(g, &Seal{Window: Window{1, 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		spool.set(true)
@@ -349,7 +328,7 @@ func TestFlushRestsAfterAFailure(t *testing.T) {
 
 // Whatever the clock says, a flush is of minutes that a mark can name.
 func TestFlushBeforeAnyTime(t *testing.T) {
-	g := newHandGatherer(newShelfSpool(0), 1000, Recovered{})
+	g := newHandGatherer(newTestSpool(t, 0), 1000, nil)
 	g.o.Settle = time.Minute
 	for _, now := range []time.Time{time.Unix(0, 0), time.Unix(59, 0), time.Unix(-1e6, 0)} {
 		if before := g.over(now); before != 0 {

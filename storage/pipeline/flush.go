@@ -1,17 +1,19 @@
-package storage
+package pipeline
 
 import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // flush is what goes from memory into blocks at once.
 type flush struct {
-	rows   *Minutes
-	books  []Book
-	window Window
-	mark   Mark
+	rows   *storage.Minutes
+	books  []storage.Book
+	window storage.Window
+	mark   storage.Mark
 }
 
 const minute = time.Minute
@@ -39,7 +41,7 @@ func (g *Gatherer) flushEach(ctx context.Context) {
 			err = g.flush(g.over(time.Now()))
 		case <-g.due:
 			g.meters.early.Inc()
-			err = g.flush(All)
+			err = g.flush(storage.All)
 		case <-g.closed:
 			return
 		case <-ctx.Done():
@@ -71,7 +73,7 @@ func (g *Gatherer) untilFlush(now time.Time) time.Duration {
 // are not waited for.
 func (g *Gatherer) over(now time.Time) uint64 {
 	if !g.whole() {
-		return All
+		return storage.All
 	}
 	seconds := max(0, now.Add(-g.o.Settle).Unix()) // whatever the clock says
 	return uint64(seconds - seconds%60)
@@ -79,10 +81,10 @@ func (g *Gatherer) over(now time.Time) uint64 {
 
 // flushAll makes blocks of all that waits, and of what could not be written before.
 func (g *Gatherer) flushAll() error {
-	if err := g.flush(All); err != nil {
+	if err := g.flush(storage.All); err != nil {
 		return err
 	}
-	return g.flush(All) // where the first call had what was left from before
+	return g.flush(storage.All) // where the first call had what was left from before
 }
 
 // flush makes blocks of the rows of minutes that begin before the one given, or of
@@ -116,21 +118,21 @@ func (g *Gatherer) begin(before uint64) *flush {
 		return g.pending
 	}
 	if before < g.mark.Before || !g.divisible(before) { // the clock was set back, or another process's was ahead
-		before = All
+		before = storage.All
 	}
-	f := &flush{rows: g.rows.Take(before), window: g.window, mark: Mark{g.mark.Through, before}}
+	f := &flush{rows: g.rows.Take(before), window: g.window, mark: storage.Mark{Through: g.mark.Through, Before: before}}
 	f.books = g.splitBooks()
 	if f.rows.Len() == 0 && len(f.books) == 0 && f.mark.Through == g.told {
 		return nil
 	}
-	if g.mark.Before = before; before == All {
+	if g.mark.Before = before; before == storage.All {
 		g.mark.Before = 0
 	}
 	if f.window.End == 0 { // no seal since the last flush: the rows are of its time
 		f.window = g.flushed
 	}
 	g.flushed = f.window
-	g.window = Window{Start: f.window.End} // its end is that of what comes, whatever the clock said before
+	g.window = storage.Window{Start: f.window.End} // its end is that of what comes, whatever the clock said before
 	g.pending = f
 	return f
 }
@@ -140,7 +142,7 @@ func (g *Gatherer) begin(before uint64) *flush {
 // are stored already, and what is here has less as sent than as accepted.
 func (g *Gatherer) divisible(before uint64) bool {
 	for stream, events := range g.rows.Events(before) {
-		if books := g.booksOf(stream); len(books) > 0 && Divide(books, events, nil) > 0 {
+		if books := g.booksOf(stream); len(books) > 0 && storage.Divide(books, events, nil) > 0 {
 			return false
 		}
 	}
@@ -148,49 +150,37 @@ func (g *Gatherer) divisible(before uint64) bool {
 }
 
 // booksOf are the books of a stream that wait, in the order of their classes.
-func (g *Gatherer) booksOf(stream uint16) (books []*Book) {
-	for class := range Classes {
-		if b := g.books[Account{stream, class}]; b != nil {
+func (g *Gatherer) booksOf(stream uint16) (books []*storage.Book) {
+	for class := range storage.Classes {
+		if b := g.books[storage.Account{Stream: stream, Class: class}]; b != nil {
 			books = append(books, b)
 		}
 	}
 	return books
 }
 
-// Divide gives f what each of the books of a stream can leave out of so many events:
-// as many as it has as sent, and as accepted. The result is how many none can.
-func Divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64 {
-	for _, b := range books {
-		n := min(events, b.Counts[Sent], b.Counts[Accepted])
-		if events -= n; f != nil {
-			f(b, n)
-		}
-	}
-	return events
-}
-
 // splitBooks takes the books that wait, ordered by account. An event is accounted for
 // together with its row, so that what is stored adds up at any time: those of
 // minutes that go on stay in the books that go on.
-func (g *Gatherer) splitBooks() []Book {
-	stay := make(map[Account]*Book)
+func (g *Gatherer) splitBooks() []storage.Book {
+	stay := make(map[storage.Account]*storage.Book)
 	for stream, events := range g.rows.Events(0) {
-		Divide(g.booksOf(stream), events, func(b *Book, n uint64) {
+		storage.Divide(g.booksOf(stream), events, func(b *storage.Book, n uint64) {
 			if n > 0 {
-				b.Counts[Sent] -= n
-				b.Counts[Accepted] -= n
-				stay[b.Account()] = &Book{Stream: b.Stream, Class: b.Class, Counts: Counts{Sent: n, Accepted: n}}
+				b.Counts[storage.Sent] -= n
+				b.Counts[storage.Accepted] -= n
+				stay[b.Account()] = &storage.Book{Stream: b.Stream, Class: b.Class, Counts: storage.Counts{storage.Sent: n, storage.Accepted: n}}
 			}
 		})
 	}
-	taken := make([]Book, 0, len(g.books))
+	taken := make([]storage.Book, 0, len(g.books))
 	for _, b := range g.books {
-		b.Spans = CompactSpans(b.Spans)
-		if !b.empty() {
+		b.Spans = storage.CompactSpans(b.Spans)
+		if !b.IsZero() {
 			taken = append(taken, *b)
 		}
 	}
 	g.books = stay
-	slices.SortFunc(taken, func(a, b Book) int { return a.Compare(&b) })
+	slices.SortFunc(taken, func(a, b storage.Book) int { return a.Compare(&b) })
 	return taken
 }

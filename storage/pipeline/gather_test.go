@@ -1,4 +1,4 @@
-package storage
+package pipeline
 
 import (
 	"bytes"
@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,30 +15,35 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
 )
+
+// tableFootprint is what the table of a minute takes beside its rows, in rows.
+const tableFootprint = 3
 
 // shelf is a store in memory that can be told to fail.
 type shelf struct {
 	mu     sync.Mutex
-	blocks []*Block
-	answer func(b *Block) (Answer, error) // nil: always Stored
+	blocks []*storage.Block
+	answer func(b *storage.Block) (storage.Answer, error) // nil: always Stored
 	slow   time.Duration
 	last   uint64
 	away   error // of LastNumber
 	closed bool
 }
 
-func (s *shelf) Store(ctx context.Context, b *Block) (Answer, error) {
+func (s *shelf) Store(ctx context.Context, b *storage.Block) (storage.Answer, error) {
 	time.Sleep(s.slow) // in synctest's time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.answer != nil {
-		if a, err := s.answer(b); a != Stored {
+		if a, err := s.answer(b); a != storage.Stored {
 			return a, err
 		}
 	}
 	s.blocks = append(s.blocks, b)
-	return Stored, nil
+	return storage.Stored, nil
 }
 func (s *shelf) LastNumber(context.Context) (uint64, error) {
 	s.mu.Lock()
@@ -57,16 +60,16 @@ type rowKey struct {
 
 // contents adds up the rows of all blocks with a plain map, and fails where a
 // block breaks its rules.
-func (s *shelf) contents(t *testing.T) (map[rowKey]Row, map[uint16]Book) {
+func (s *shelf) contents(t *testing.T) (map[rowKey]storage.Row, map[uint16]storage.Book) {
 	t.Helper()
-	sums, books := map[rowKey]Row{}, map[uint16]Book{}
-	next := s.last + 1
+	sums, books := map[rowKey]storage.Row{}, map[uint16]storage.Book{}
+	last := s.last
 	for _, b := range s.blocks {
-		if b.Number != next {
-			t.Errorf("block has number %d, want %d", b.Number, next)
+		if b.Number <= last {
+			t.Errorf("block %d comes behind block %d", b.Number, last)
 		}
-		next++
-		if b.Rows.Len() > BlockRowsMax {
+		last = b.Number
+		if b.Rows.Len() > storage.BlockRowsMax {
 			t.Errorf("block %d has %d rows", b.Number, b.Rows.Len())
 		}
 		for i := range b.Rows.Len() {
@@ -76,7 +79,7 @@ func (s *shelf) contents(t *testing.T) (map[rowKey]Row, map[uint16]Book) {
 			}
 			if i > 0 {
 				before := b.Rows.Row(i - 1)
-				if CompareKeys(&before, &r) >= 0 {
+				if storage.CompareKeys(&before, &r) >= 0 {
 					t.Fatalf("block %d: row %d is not behind row %d", b.Number, i, i-1)
 				}
 			}
@@ -92,165 +95,30 @@ func (s *shelf) contents(t *testing.T) (map[rowKey]Row, map[uint16]Book) {
 		}
 		for _, book := range b.Books {
 			sum := books[book.Stream]
-			sum.Counts[Sent] += book.Counts[Sent]
-			sum.Counts[Accepted] += book.Counts[Accepted]
+			sum.Counts[storage.Sent] += book.Counts[storage.Sent]
+			sum.Counts[storage.Accepted] += book.Counts[storage.Accepted]
 			books[book.Stream] = sum
 		}
 	}
 	return sums, books
 }
 
-// shelfSpool is a spool in memory that can be told to fail. Blocks are of one
-// day and ten thousand rows at most.
-type shelfSpool struct {
-	mu      sync.Mutex
-	seals   uint64
-	pending func(uint64)  // who hears of the seal that is not written
-	fails   bool          // seals and flushes
-	slow    time.Duration // a flush
-	blocks  []*Block
-	parked  []*Block
-	last    uint64
-	opened  uint64
-	mark    Mark
-	wake    chan struct{}
-}
-
-func newShelfSpool(last uint64) *shelfSpool {
-	return &shelfSpool{last: last, opened: last, wake: make(chan struct{}, 1)}
-}
-
-func (s *shelfSpool) Seal(seal *Seal, durable func(uint64)) error {
-	s.mu.Lock()
-	s.pending = durable
-	s.mu.Unlock()
-	return s.Retry()
-}
-
-func (s *shelfSpool) Retry() error {
-	s.mu.Lock()
-	durable := s.pending
-	if durable == nil || s.fails {
-		s.mu.Unlock()
-		if durable == nil {
-			return nil
-		}
-		return errors.New("disk full")
-	}
-	s.pending = nil
-	s.seals++
-	number := s.seals
-	s.mu.Unlock()
-	durable(number)
-	return nil
-}
-
-func (s *shelfSpool) Room() int { return math.MaxInt }
-
-func (s *shelfSpool) Flush(rows *Minutes, books []Book, w Window, m Mark) error {
-	time.Sleep(s.slow) // in synctest's time
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.fails {
-		return errors.New("disk full")
-	}
-	if m.Through > s.seals || m.Through < s.mark.Through || m.Before < s.mark.Before && s.mark.Before != All {
-		return fmt.Errorf("mark %+v after %+v, of %d seals", m, s.mark, s.seals)
-	}
-	s.mark = m
-	var b *Block
-	begin := func(day uint32) {
-		s.last++
-		b = &Block{Number: s.last, Window: w, Books: books, Day: day}
-		books = nil
-		s.blocks = append(s.blocks, b)
-	}
-	_ = rows.Each(func(r *Row) error {
-		if b == nil || b.Day != r.Day() || b.Rows.Len() == 10_000 {
-			begin(r.Day())
-		}
-		b.Rows.Append(r)
-		return nil
-	})
-	if len(books) > 0 {
-		begin(0)
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func (s *shelfSpool) Crowded() bool { return false }
-
-func (s *shelfSpool) Compact(context.Context) error { return nil }
-
-func (s *shelfSpool) Next(pass func(uint64) bool) (*Block, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, b := range s.blocks {
-		if !pass(b.Number) {
-			return b, true, nil
-		}
-	}
-	return nil, false, nil
-}
-
-func (s *shelfSpool) Stored(number uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.blocks = slices.DeleteFunc(s.blocks, func(b *Block) bool { return b.Number == number })
-	return nil
-}
-
-func (s *shelfSpool) Park(number uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.blocks, func(b *Block) bool { return b.Number == number })
-	s.parked = append(s.parked, s.blocks[i])
-	s.blocks = slices.Delete(s.blocks, i, i+1)
-}
-
-// unpark gives the parked blocks another try.
-func (s *shelfSpool) unpark() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.blocks, s.parked = append(s.parked, s.blocks...), nil
-	s.wake <- struct{}{}
-}
-
-func (s *shelfSpool) Blocks() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.blocks) + len(s.parked)
-}
-
-func (s *shelfSpool) CheckStore(last uint64) error {
-	if last > s.opened {
-		return errors.New("an older copy")
-	}
-	return nil
-}
-
-func (s *shelfSpool) Wait() <-chan struct{} { return s.wake }
-
-func newTestGatherer(s Store, spool Spool, most int) *Gatherer {
+func newTestGatherer(s storage.Store, spool *testSpool, most int) *Gatherer {
 	return NewGatherer(GathererOptions{
-		Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: most,
+		Spool: spool.Spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: most,
 		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
 // sealOne gives a cut that nobody waits for.
-func sealOne(g *Gatherer, what *Seal) error { return g.Seal(what, func() {}) }
+func sealOne(g *Gatherer, what *storage.Seal) error { return g.Seal(what, func() {}) }
 
 // Whoever is acknowledged when the cut is durable does not wait for the rows to be
 // added up. It is so for a cut that is sealed at once as for one that is retried, and
 // each is added once.
 func TestSealIsDurableBeforeItIsAddedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := newShelfSpool(41)
+		spool := newTestSpool(t, 41)
 		g := newTestGatherer(&shelf{last: 41}, spool, 1000)
 		for i, fails := range []bool{false, true, false} {
 			acks := 0
@@ -260,7 +128,7 @@ func TestSealIsDurableBeforeItIsAddedUp(t *testing.T) {
 				}
 			}
 			spool.set(fails)
-			err := g.Seal(&Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, User: uint64(i), Opens: 1}}}, durable)
+			err := g.Seal(&storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, User: uint64(i), Opens: 1}}}, durable)
 			if fails {
 				if err == nil || g.Retry() == nil || acks > 0 || g.waiting() != i {
 					t.Fatalf("the disk was to fail, and %d rows wait", g.waiting())
@@ -276,11 +144,11 @@ func TestSealIsDurableBeforeItIsAddedUp(t *testing.T) {
 			}
 		}
 		empty := false
-		if err := g.Seal(&Seal{Window: Window{Start: 2, End: 3}}, func() { empty = true }); err != nil || !empty {
+		if err := g.Seal(&storage.Seal{Window: storage.Window{Start: 2, End: 3}}, func() { empty = true }); err != nil || !empty {
 			t.Errorf("an empty cut: %v, acknowledged %t", err, empty)
 		}
-		if g.waiting() != 3 || g.mark.Through != spool.seals {
-			t.Errorf("%d rows of %d seals wait, want 3 of %d", g.waiting(), g.mark.Through, spool.seals)
+		if g.waiting() != 3 || g.mark.Through != 3 {
+			t.Errorf("%d rows of %d seals wait, want 3 of 3", g.waiting(), g.mark.Through)
 		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -293,10 +161,10 @@ func TestSealIsDurableBeforeItIsAddedUp(t *testing.T) {
 func TestStoreIsCheckedAtFirstContact(t *testing.T) {
 	for _, last := range []uint64{41, 42} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &shelf{last: last, away: ErrAway}
-			spool := newShelfSpool(41)
+			s := &shelf{last: last, away: storage.ErrAway}
+			spool := newTestSpool(t, 41)
 			g := newTestGatherer(s, spool, 1000)
-			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Opens: 1}}}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute)
@@ -320,10 +188,10 @@ func TestStoreIsCheckedAtFirstContact(t *testing.T) {
 	}
 }
 
-func randomRow(r *rand.Rand, keys uint64) Row {
-	minute := uint32(20000*secondsPerDay+r.IntN(3*24*60)*60) / 60 * 60
+func randomRow(r *rand.Rand, keys uint64) storage.Row {
+	minute := uint32(20000*storage.SecondsPerDay+r.IntN(3*24*60)*60) / 60 * 60
 	at := int64(minute)*1000 + int64(r.IntN(60000))
-	return Row{
+	return storage.Row{
 		Stream: uint16(r.IntN(3)), Minute: minute, Content: r.Uint64N(keys), User: r.Uint64N(keys),
 		Opens: 1 + uint32(r.IntN(3)), Dwell: uint64(r.IntN(1000)), First: at, Last: at,
 	}
@@ -336,19 +204,19 @@ func TestGathererAgainstMap(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		moods := rand.New(rand.NewPCG(seed, 2))
 		var mended atomic.Bool
-		s := &shelf{last: 41, slow: 3 * time.Second, answer: func(*Block) (Answer, error) {
+		s := &shelf{last: 41, slow: 3 * time.Second, answer: func(*storage.Block) (storage.Answer, error) {
 			if !mended.Load() && moods.IntN(3) == 0 {
-				return Retry, errors.New("not now")
+				return storage.Retry, errors.New("not now")
 			}
-			return Stored, nil
+			return storage.Stored, nil
 		}}
-		spool := newShelfSpool(41)
+		spool := newTestSpool(t, 41)
 		g := newTestGatherer(s, spool, 5_000_000)
 		sealFails := rand.New(rand.NewPCG(seed, 3))
-		want, wantBooks := map[rowKey]Row{}, map[uint16]Book{}
+		want, wantBooks := map[rowKey]storage.Row{}, map[uint16]storage.Book{}
 		start := time.Now().UnixMilli()
 		for range 60 {
-			var rows []Row
+			var rows []storage.Row
 			for range r.IntN(2000) {
 				row := randomRow(r, 4)
 				k := rowKey{row.Stream, row.Minute, row.Content, row.User}
@@ -362,14 +230,14 @@ func TestGathererAgainstMap(t *testing.T) {
 				}
 				rows = append(rows, row)
 			}
-			books := []Book{{Stream: 1, Counts: Counts{Sent: uint64(len(rows)), Accepted: uint64(len(rows))}}}
+			books := []storage.Book{{Stream: 1, Counts: storage.Counts{storage.Sent: uint64(len(rows)), storage.Accepted: uint64(len(rows))}}}
 			w := wantBooks[1]
-			w.Counts[Sent] += books[0].Counts[Sent]
-			w.Counts[Accepted] += books[0].Counts[Accepted]
+			w.Counts[storage.Sent] += books[0].Counts[storage.Sent]
+			w.Counts[storage.Accepted] += books[0].Counts[storage.Accepted]
 			wantBooks[1] = w
 			end := time.Now().UnixMilli()
 			spool.set(sealFails.IntN(4) == 0)
-			err := sealOne(g, &Seal{Window: Window{Start: start, End: end}, Rows: rows, Books: books})
+			err := sealOne(g, &storage.Seal{Window: storage.Window{Start: start, End: end}, Rows: rows, Books: books})
 			for err != nil {
 				time.Sleep(time.Second)
 				spool.set(sealFails.IntN(4) == 0)
@@ -399,7 +267,7 @@ func TestGathererAgainstMap(t *testing.T) {
 				t.Fatalf("key %v: stored %+v, want %+v", k, g, w)
 			}
 		}
-		if gotBooks[1].Counts[Sent] != wantBooks[1].Counts[Sent] || gotBooks[1].Counts[Accepted] != wantBooks[1].Counts[Accepted] {
+		if gotBooks[1].Counts[storage.Sent] != wantBooks[1].Counts[storage.Sent] || gotBooks[1].Counts[storage.Accepted] != wantBooks[1].Counts[storage.Accepted] {
 			t.Errorf("books %+v, want %+v", gotBooks[1], wantBooks[1])
 		}
 		if room := g.Room(); room != 5_000_000 {
@@ -408,30 +276,18 @@ func TestGathererAgainstMap(t *testing.T) {
 	})
 }
 
-func (s *shelfSpool) left() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.blocks)
-}
-
-func (s *shelfSpool) set(fails bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fails = fails
-}
-
 // A block that the store will never take does not stop those behind it.
 func TestGathererParks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{answer: func(b *Block) (Answer, error) {
+		s := &shelf{answer: func(b *storage.Block) (storage.Answer, error) {
 			if b.Number == 1 {
-				return Never, errors.New("no such column")
+				return storage.Never, errors.New("no such column")
 			}
-			return Stored, nil
+			return storage.Stored, nil
 		}}
-		g := newTestGatherer(s, newShelfSpool(0), 1000)
+		g := newTestGatherer(s, newTestSpool(t, 0), 1000)
 		for range 2 {
-			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(11 * time.Second)
@@ -451,15 +307,17 @@ func TestGathererParks(t *testing.T) {
 func TestGathererIsBarred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := "wrong password"
-		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, fmt.Errorf("%w: %s", ErrBarred, why) }}
-		spool := newShelfSpool(0)
+		s := &shelf{answer: func(*storage.Block) (storage.Answer, error) {
+			return storage.Retry, fmt.Errorf("%w: %s", storage.ErrBarred, why)
+		}}
+		spool := newTestSpool(t, 0)
 		var log bytes.Buffer
 		g := NewGatherer(GathererOptions{
-			Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: 1000,
+			Spool: spool.Spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: 1000,
 			Metrics: metrics.NewSet(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		for range 2 {
-			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(11 * time.Second)
@@ -483,8 +341,8 @@ func TestGathererIsBarred(t *testing.T) {
 		s.mu.Unlock()
 		time.Sleep(31 * time.Second)
 		s.mu.Lock()
-		if len(spool.parked) > 0 || len(s.blocks) != 2 || s.blocks[0].Number != 1 {
-			t.Errorf("%d blocks are parked, %d are stored", len(spool.parked), len(s.blocks))
+		if spool.Parked() > 0 || len(s.blocks) != 2 || s.blocks[0].Number != 1 {
+			t.Errorf("%d blocks are parked, %d are stored", spool.Parked(), len(s.blocks))
 		}
 		s.mu.Unlock()
 		if err := g.Close(t.Context()); err != nil {
@@ -498,20 +356,20 @@ func TestGathererIsBarred(t *testing.T) {
 func TestGathererIsUnsure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		s := &shelf{answer: func(b *Block) (Answer, error) {
+		s := &shelf{answer: func(b *storage.Block) (storage.Answer, error) {
 			if b.Number != 1 {
-				return Stored, nil
+				return storage.Stored, nil
 			}
 			if asked++; asked > 10000 {
 				panic("the store is asked without end") // time stands still where nobody sleeps
 			}
-			return Unsure, errors.New("a replica is away")
+			return storage.Unsure, errors.New("a replica is away")
 		}}
-		spool := newShelfSpool(0)
+		spool := newTestSpool(t, 0)
 		var log bytes.Buffer
 		set := metrics.NewSet()
 		g := NewGatherer(GathererOptions{
-			Spool: spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: 1000,
+			Spool: spool.Spool, Store: s, FlushInterval: 10 * time.Second, RowsWaitingMax: 1000,
 			Metrics: set, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		shown := func() string {
@@ -521,7 +379,7 @@ func TestGathererIsUnsure(t *testing.T) {
 			return strings.ReplaceAll(text[:strings.Index(text, "lectern_blocks_unsure_oldest_seconds ")+len("lectern_blocks_unsure_oldest_seconds 99999")], "\n", " ")
 		}
 		seal := func() {
-			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
@@ -576,20 +434,19 @@ func TestGathererIsUnsureOfMany(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			const blocks = 1000
 			asked := map[uint64]int{}
-			s := &shelf{answer: func(b *Block) (Answer, error) {
+			s := &shelf{answer: func(b *storage.Block) (storage.Answer, error) {
 				asked[b.Number]++
 				switch {
 				case away:
-					return Unsure, fmt.Errorf("%w: no answer", ErrAway)
+					return storage.Unsure, fmt.Errorf("%w: no answer", storage.ErrAway)
 				case asked[b.Number] > 2:
-					return Stored, nil
+					return storage.Stored, nil
 				}
-				return Unsure, errors.New("a replica lags")
+				return storage.Unsure, errors.New("a replica lags")
 			}}
-			spool := newShelfSpool(0)
-			for number := uint64(1); number <= blocks; number++ {
-				spool.blocks = append(spool.blocks, &Block{Number: number})
-			}
+			spool := newTestSpool(t, 0)
+			spool.make(blocks)
+			spool.reopen()
 			g := newTestGatherer(s, spool, 1000)
 			time.Sleep(3 * time.Minute)
 			synctest.Wait()
@@ -614,16 +471,16 @@ func TestGathererIsUnsureOfMany(t *testing.T) {
 // for nobody.
 func TestGathererIsUnsureAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{answer: func(b *Block) (Answer, error) {
+		s := &shelf{answer: func(b *storage.Block) (storage.Answer, error) {
 			if b.Number == 1 {
-				return Unsure, errors.New("a replica is away")
+				return storage.Unsure, errors.New("a replica is away")
 			}
-			return Stored, nil
+			return storage.Stored, nil
 		}}
-		spool := newShelfSpool(0)
+		spool := newTestSpool(t, 0)
 		g := newTestGatherer(s, spool, 1000)
 		for day := range uint32(3) {
-			if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60 + day*secondsPerDay, Opens: 1}}}); err != nil {
+			if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60 + day*storage.SecondsPerDay, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -638,17 +495,16 @@ func TestGathererIsUnsureAtTheEnd(t *testing.T) {
 // and is settled when that is sure.
 func TestLeftoverIsUnsure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, spool := &shelf{}, newShelfSpool(0)
-		s.answer = func(b *Block) (Answer, error) {
+		s, spool := &shelf{}, newTestSpool(t, 0)
+		s.answer = func(b *storage.Block) (storage.Answer, error) {
 			if b.Number == 1 {
-				return Unsure, errors.New("a replica is away")
+				return storage.Unsure, errors.New("a replica is away")
 			}
-			return Stored, nil
+			return storage.Stored, nil
 		}
 		ended := make(chan error, 1)
-		go func() {
-			ended <- ShipLeftover(t.Context(), leftover(s, spool, []Row{{Opens: 1}, {Minute: secondsPerDay, Opens: 1}}))
-		}()
+		left := leftover(s, spool, []storage.Row{{Opens: 1}, {Minute: storage.SecondsPerDay, Opens: 1}})
+		go func() { ended <- ShipLeftover(t.Context(), left) }()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		s.mu.Lock()
@@ -667,10 +523,10 @@ func TestLeftoverIsUnsure(t *testing.T) {
 // waits.
 func TestGathererLeavesToTheSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{answer: func(*Block) (Answer, error) { return Retry, errors.New("away") }}
-		spool := newShelfSpool(0)
+		s := &shelf{answer: func(*storage.Block) (storage.Answer, error) { return storage.Retry, errors.New("away") }}
+		spool := newTestSpool(t, 0)
 		g := newTestGatherer(s, spool, 1000)
-		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}}}); err != nil {
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Close(t.Context()); err != nil {
@@ -685,16 +541,17 @@ func TestGathererLeavesToTheSpool(t *testing.T) {
 // An empty cut costs nothing.
 func TestGathererSealsNoEmptyCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := newShelfSpool(0)
+		spool := newTestSpool(t, 0)
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}}); err != nil {
+		before := spool.disk.Steps
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if spool.seals != 0 {
-			t.Errorf("%d seals", spool.seals)
+		if steps := spool.disk.Steps - before; steps != 0 {
+			t.Errorf("it took %d operations of the disk", steps)
 		}
 	})
 }
@@ -702,15 +559,15 @@ func TestGathererSealsNoEmptyCut(t *testing.T) {
 // What cannot be flushed waits, and room shrinks by it.
 func TestGathererFlushFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, spool := &shelf{}, newShelfSpool(0)
+		s, spool := &shelf{}, newTestSpool(t, 0)
 		g := newTestGatherer(s, spool, 1000)
-		row := []Row{{Minute: 60, Opens: 1}}
-		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: row}); err != nil {
+		row := []storage.Row{{Minute: 60, Opens: 1}}
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: row}); err != nil {
 			t.Fatal(err)
 		}
 		spool.set(true)
 		time.Sleep(time.Minute)
-		if g.Room() != 1000-1-tableRows {
+		if g.Room() != 1000-1-tableFootprint {
 			t.Errorf("room for %d rows", g.Room())
 		}
 		spool.set(false)
@@ -728,14 +585,14 @@ func TestGathererFlushFails(t *testing.T) {
 // Rows stay in memory until they are written: a slow disk makes no room.
 func TestGathererRoomWhileFlushing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := newShelfSpool(0)
-		spool.slow = 2 * time.Second
+		spool := newTestSpool(t, 0)
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := sealOne(g, &Seal{Window: Window{Start: 1, End: 2}, Rows: []Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
 			t.Fatal(err)
 		}
+		spool.slow(2 * time.Second)
 		time.Sleep(11 * time.Second) // it is being written
-		if g.Room() != 1000-2-2*tableRows {
+		if g.Room() != 1000-2-2*tableFootprint {
 			t.Errorf("room for %d rows while 2 are written", g.Room())
 		}
 		time.Sleep(2 * time.Second)
@@ -751,11 +608,11 @@ func TestGathererRoomWhileFlushing(t *testing.T) {
 // A clock that was wrong and is set right leaves no mark on later windows.
 func TestGathererWindowsAfterAWrongClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, spool := &shelf{}, newShelfSpool(0)
+		store, spool := &shelf{}, newTestSpool(t, 0)
 		g := newTestGatherer(store, spool, 1000)
 		const wrong = 9_000_000
-		for i, w := range []Window{{1000, 2000}, {2000, wrong}, {3000, 3000}, {3000, 4000}, {4000, 5000}} {
-			if err := sealOne(g, &Seal{Window: w, Rows: []Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
+		for i, w := range []storage.Window{{Start: 1000, End: 2000}, {Start: 2000, End: wrong}, {Start: 3000, End: 3000}, {Start: 3000, End: 4000}, {Start: 4000, End: 5000}} {
+			if err := sealOne(g, &storage.Seal{Window: w, Rows: []storage.Row{{Content: uint64(i), Minute: 60, Opens: 1}}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Minute) // it is flushed and stored

@@ -1,4 +1,4 @@
-package storage
+package pipeline
 
 import (
 	"context"
@@ -17,7 +17,6 @@ func ShipLeftover(ctx context.Context, o GathererOptions) error {
 	g := &Gatherer{o: o, due: make(chan struct{}, 1)}
 	g.register(o.Metrics)
 	g.recover()
-	o.Recovered = Recovered{}
 	defer g.doubts.clear()
 	wait := retryFirst
 	// Before there are new blocks: their numbers would be those of others, and the

@@ -1,4 +1,4 @@
-package storage
+package pipeline
 
 import (
 	"log/slog"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
 )
 
 const dayMillis = 24 * 60 * 60 * 1000
@@ -22,29 +24,29 @@ func TestDaysOfAWindow(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		store := &shelf{}
 		g := NewGatherer(GathererOptions{
-			Spool: newShelfSpool(0), Store: store, FlushInterval: time.Second, RowsWaitingMax: 1 << 20, DaysMax: daysMax,
+			Spool: newTestSpool(t, 0).Spool, Store: store, FlushInterval: time.Second, RowsWaitingMax: 1 << 20, DaysMax: daysMax,
 			Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 		})
 		var sent, clamped uint64
 		kept := map[rowKey]uint64{} // of what cannot be too many
 		for n := range int64(40) {
-			seal := &Seal{Window: Window{Start: today*dayMillis + 1000*n, End: today*dayMillis + 1000*n + 1000}}
-			book := Book{Stream: 3}
+			seal := &storage.Seal{Window: storage.Window{Start: today*dayMillis + 1000*n, End: today*dayMillis + 1000*n + 1000}}
+			book := storage.Book{Stream: 3}
 			for range rng.IntN(50) {
 				day := uint32(today - 1 + rng.IntN(3))
 				if rng.IntN(2) == 0 {
 					day = uint32(rng.IntN(30_000))
 				}
-				r := Row{Stream: 3, Minute: day*secondsPerDay + 7200, Content: rng.Uint64N(5), Opens: 1, Reads: 2, First: 7, Last: 8}
+				r := storage.Row{Stream: 3, Minute: day*storage.SecondsPerDay + 7200, Content: rng.Uint64N(5), Opens: 1, Reads: 2, First: 7, Last: 8}
 				if day >= today-1 && day <= today+1 {
 					kept[rowKey{3, r.Minute, r.Content, 0}] += r.Events()
 				}
 				seal.Rows = append(seal.Rows, r)
-				book.Counts[Sent], book.Counts[Accepted] = book.Counts[Sent]+3, book.Counts[Accepted]+3
+				book.Counts[storage.Sent], book.Counts[storage.Accepted] = book.Counts[storage.Sent]+3, book.Counts[storage.Accepted]+3
 			}
 			before := slices.Clone(seal.Rows)
-			sent += book.Counts[Sent]
-			seal.Books = []Book{book}
+			sent += book.Counts[storage.Sent]
+			seal.Books = []storage.Book{book}
 			if err := sealOne(g, seal); err != nil {
 				t.Fatal(err)
 			}
@@ -59,8 +61,8 @@ func TestDaysOfAWindow(t *testing.T) {
 					t.Errorf("%+v became %+v", before[i], *r)
 				}
 			}
-			if seal.Books[0].Counts[Clamped] != moved {
-				t.Errorf("%d events moved, %d clamped", moved, seal.Books[0].Counts[Clamped])
+			if seal.Books[0].Counts[storage.Clamped] != moved {
+				t.Errorf("%d events moved, %d clamped", moved, seal.Books[0].Counts[storage.Clamped])
 			}
 			clamped += moved
 			time.Sleep(300 * time.Millisecond)
@@ -73,7 +75,7 @@ func TestDaysOfAWindow(t *testing.T) {
 			t.Errorf("%d events were clamped, the metric says %d", clamped, g.meters.clamped.Get())
 		}
 		var stored uint64
-		window, days := Window{}, 0
+		window, days := storage.Window{}, 0
 		for _, b := range store.blocks {
 			if b.Window != window {
 				window, days = b.Window, 0
@@ -108,11 +110,11 @@ func TestDaysOfAWindow(t *testing.T) {
 // not.
 func TestDaysAfterAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		spool := newShelfSpool(0)
+		spool := newTestSpool(t, 0)
 		g := newTestGatherer(&shelf{}, spool, 1<<20)
 		g.days.max = 1
 		seal := func(day uint32) (kept bool) {
-			s := &Seal{Window: Window{Start: 9, End: 20_000 * dayMillis}, Rows: []Row{{Minute: day * secondsPerDay, Opens: 1}}, Books: []Book{{Counts: Counts{Accepted: 1}}}}
+			s := &storage.Seal{Window: storage.Window{Start: 9, End: 20_000 * dayMillis}, Rows: []storage.Row{{Minute: day * storage.SecondsPerDay, Opens: 1}}, Books: []storage.Book{{Counts: storage.Counts{storage.Accepted: 1}}}}
 			if err := sealOne(g, s); err != nil {
 				t.Fatal(err)
 			}
@@ -121,11 +123,11 @@ func TestDaysAfterAFlush(t *testing.T) {
 		if !seal(1) || seal(2) || !seal(1) {
 			t.Error("the first day is not the one that is open")
 		}
-		spool.fails = true
-		if err := g.flush(All); err == nil {
+		spool.set(true)
+		if err := g.flush(storage.All); err == nil {
 			t.Fatal("flushed")
 		}
-		spool.fails = false
+		spool.set(false)
 		if seal(2) || !seal(1) {
 			t.Error("what waits is forgotten after a flush that failed")
 		}

@@ -1,4 +1,4 @@
-package storage
+package pipeline
 
 import (
 	"math/rand/v2"

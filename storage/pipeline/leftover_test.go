@@ -1,4 +1,4 @@
-package storage
+package pipeline
 
 import (
 	"context"
@@ -10,20 +10,28 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
-// leftover is what a process left of some seals: rows, through the last of them.
-func leftover(s Store, spool *shelfSpool, rows []Row) GathererOptions {
-	spool.seals = 1
+// leftover is what a process left that had sealed these rows.
+func leftover(s storage.Store, spool *testSpool, rows []storage.Row) GathererOptions {
+	if len(rows) > 0 {
+		seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: rows, Books: []storage.Book{{Counts: storage.Counts{storage.Sent: 1, storage.Shed: 1}}}}
+		if err := spool.Seal(seal, func(uint64) {}); err != nil {
+			panic(err)
+		}
+	}
+	r := spool.reopen()
 	return GathererOptions{
-		Spool: spool, Store: s, FlushInterval: time.Hour, RowsWaitingMax: 1000,
-		Recovered: Recovered{Window: Window{Start: 1, End: 2}, Rows: minutesOf(rows...), Mark: Mark{Through: 1}},
-		Metrics:   metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
+		Spool: spool.Spool, Store: s, FlushInterval: time.Hour, RowsWaitingMax: 1000, Recovered: r,
+		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
-func minutesOf(rows ...Row) *Minutes {
-	m := NewMinutes()
+func minutesOf(rows ...storage.Row) *storage.Minutes {
+	m := storage.NewMinutes()
 	m.Add(rows)
 	return m
 }
@@ -32,13 +40,14 @@ func minutesOf(rows ...Row) *Minutes {
 // says so, and the end of the context alone ends that.
 func TestLeftoverIsParkedUntilRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, spool := &shelf{last: 7}, newShelfSpool(7)
-		s.answer = func(*Block) (Answer, error) { return Never, errors.New("no such table") }
+		s, spool := &shelf{last: 7}, newTestSpool(t, 7)
+		s.answer = func(*storage.Block) (storage.Answer, error) { return storage.Never, errors.New("no such table") }
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- ShipLeftover(ctx, leftover(s, spool, []Row{{Content: 1, Opens: 3}})) }()
+		left := leftover(s, spool, []storage.Row{{Content: 1, Opens: 3}})
+		go func() { ended <- ShipLeftover(ctx, left) }()
 		time.Sleep(time.Hour)
-		spool.unpark()
+		spool.Unpark()
 		time.Sleep(time.Hour)
 		select {
 		case err := <-ended:
@@ -51,14 +60,12 @@ func TestLeftoverIsParkedUntilRetry(t *testing.T) {
 		}
 
 		again := leftover(s, spool, nil)
-		spool.opened = 8 // as after it is opened again
-		spool.unpark()
 		go func() { ended <- ShipLeftover(t.Context(), again) }()
 		time.Sleep(time.Hour)
 		s.mu.Lock()
 		s.answer = nil
 		s.mu.Unlock()
-		spool.unpark()
+		spool.Unpark()
 		if err := <-ended; err != nil || spool.Blocks() != 0 {
 			t.Errorf("%d blocks are left: %v", spool.Blocks(), err)
 		}
@@ -71,33 +78,28 @@ func TestLeftoverIsParkedUntilRetry(t *testing.T) {
 // Where the store has seen later numbers than the spool knows of, no block is made
 // of what was sealed: it would get the number of another.
 func TestLeftoverOfAnOlderCopy(t *testing.T) {
-	s, spool := &shelf{last: 7}, newShelfSpool(6)
-	o := leftover(s, spool, []Row{{Content: 1, Opens: 3}})
+	s, spool := &shelf{last: 7}, newTestSpool(t, 6)
+	o := leftover(s, spool, []storage.Row{{Content: 1, Opens: 3}})
 	if err := ShipLeftover(t.Context(), o); err == nil || spool.Blocks() != 0 || len(s.blocks) != 0 {
 		t.Errorf("%d blocks were made and %d stored: %v", spool.Blocks(), len(s.blocks), err)
 	}
-}
-
-// roomy is a spool without room for another block while it has one.
-type roomy struct{ *shelfSpool }
-
-func (s roomy) Flush(rows *Minutes, books []Book, w Window, m Mark) error {
-	if s.Blocks() > 0 {
-		return errors.New("no space left on device")
-	}
-	return s.shelfSpool.Flush(rows, books, w, m)
 }
 
 // Blocks that are there go to the store though there is no room to flush what is
 // not in any: that makes room.
 func TestLeftoverMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, spool := &shelf{}, newShelfSpool(0)
-		o := leftover(s, spool, []Row{{Content: 1, Opens: 3}})
-		if err := spool.Flush(minutesOf(Row{Content: 2, Opens: 4}), nil, Window{Start: 1, End: 2}, Mark{Before: All}); err != nil {
+		s, spool := &shelf{}, newTestSpool(t, 0)
+		if err := spool.Flush(minutesOf(storage.Row{Content: 2, Opens: 4}), nil, storage.Window{Start: 1, End: 2}, storage.Mark{Before: storage.All}); err != nil {
 			t.Fatal(err)
 		}
-		o.Spool = roomy{spool}
+		o := leftover(s, spool, []storage.Row{{Content: 1, Opens: 3}})
+		spool.disk.Fail(func(o vfstest.Op) error { // without room for another segment while there is one
+			if o.What == "create" && spool.Blocks() > 0 {
+				return vfstest.ErrFull
+			}
+			return nil
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if err := ShipLeftover(ctx, o); err != nil {
@@ -119,21 +121,17 @@ func TestRecoveredRowsAreLetGo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			gone, ended := make(chan struct{}), make(chan struct{})
-			options := func() GathererOptions {
-				rows := make([]Row, 1000)
-				for i := range rows {
-					rows[i] = Row{Content: uint64(i), Opens: 1}
-				}
-				o := leftover(&shelf{away: ErrAway}, newShelfSpool(0), rows)
-				for _, table := range o.Recovered.Rows.tables {
-					runtime.AddCleanup(table, func(struct{}) { close(gone) }, struct{}{})
-				}
-				o.FlushInterval = time.Millisecond
-				return o
+			rows := make([]storage.Row, 1000)
+			for i := range rows {
+				rows[i] = storage.Row{Content: uint64(i), Opens: 1}
 			}
+			o := leftover(&shelf{away: storage.ErrAway}, newTestSpool(t, 0), rows)
+			o.FlushInterval = time.Millisecond
+			kept := o.Recovered // as the daemon does, for the sources
+			runtime.AddCleanup(&kept.Books[0], func(struct{}) { close(gone) }, struct{}{})
 			go func() {
 				defer close(ended)
-				work(ctx, options())
+				work(ctx, o)
 			}()
 			for end, there := time.Now().Add(30*time.Second), true; there; {
 				runtime.GC()
@@ -149,6 +147,9 @@ func TestRecoveredRowsAreLetGo(t *testing.T) {
 			}
 			cancel()
 			<-ended
+			if kept.Rows != nil {
+				t.Error("the rows are in what was recovered")
+			}
 		})
 	}
 }
