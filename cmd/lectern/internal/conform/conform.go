@@ -61,14 +61,13 @@ func (r *Runner) Play(d Dialogue) (Result, error) {
 	}
 	defer s.close()
 	p := &play{environ: r.Environ, args: r.Command, sockets: s, judge: newJudge(), names: map[string]uint64{}, gone: map[int]bool{}, trace: trace}
-	if err := p.begin(); err != nil {
-		if p.driver != nil {
-			p.driver.kill()
-			err = fmt.Errorf("%w\n%s", err, p.driver.errors.String())
-		}
+	err = p.begin()
+	if p.driver != nil {
+		defer func() { p.driver.stop() }()
+	}
+	if err != nil {
 		return result, err
 	}
-	defer func() { p.driver.stop() }()
 	r.Client, r.Has = p.driver.client, p.driver.words()
 	if result.Lacks = p.lacks(d.Needs); len(result.Lacks) > 0 {
 		result.Outcome = NotDone

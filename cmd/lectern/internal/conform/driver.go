@@ -1,14 +1,16 @@
+//go:build unix
+
 package conform
 
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -60,6 +62,7 @@ func start(args, environ []string, trace func(string)) (*driver, error) {
 	d.command.Env = environ
 	d.command.Stderr = &d.errors
 	d.command.WaitDelay = time.Second
+	d.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its children end with it
 	var err error
 	if d.in, err = d.command.StdinPipe(); err != nil {
 		return nil, err
@@ -74,7 +77,7 @@ func start(args, environ []string, trace func(string)) (*driver, error) {
 	go d.read(out)
 	if err := d.hello(); err != nil {
 		d.kill()
-		return nil, err
+		return nil, fmt.Errorf("%w\n%s", err, d.errors.String())
 	}
 	return d, nil
 }
@@ -147,28 +150,30 @@ func (d *driver) gone(command string) error {
 	return fmt.Errorf("the driver has ended (%v) and does not answer %q", d.command.ProcessState, command)
 }
 
-// kill ends the process at once.
+// kill ends the process, and those that it forked, at once.
 func (d *driver) kill() {
 	if d.command.ProcessState != nil {
-		return
+		return // its number may be another's by now
 	}
-	_ = d.command.Process.Kill()
+	_ = syscall.Kill(-d.command.Process.Pid, syscall.SIGKILL)
 	d.wait()
 }
 
 // stop ends its input and gives it a moment.
 func (d *driver) stop() {
+	if d.command.ProcessState != nil {
+		return
+	}
 	_ = d.in.Close()
-	timer := time.AfterFunc(2*time.Second, func() { _ = d.command.Process.Kill() })
+	timer := time.AfterFunc(2*time.Second, func() { _ = syscall.Kill(-d.command.Process.Pid, syscall.SIGKILL) })
 	defer timer.Stop()
 	d.wait()
 }
 
+// wait waits for its end, once.
 func (d *driver) wait() {
 	_ = d.in.Close()
 	for range d.answers {
 	}
-	if err := d.command.Wait(); err != nil && errors.Is(err, exec.ErrWaitDelay) {
-		return
-	}
+	_ = d.command.Wait()
 }

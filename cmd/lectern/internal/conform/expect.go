@@ -428,10 +428,12 @@ func (p *play) restart() error {
 }
 
 // begin starts a driver.
-func (p *play) begin() (err error) {
-	if p.driver, err = start(p.args, p.environ, p.trace); err != nil {
+func (p *play) begin() error {
+	d, err := start(p.args, p.environ, p.trace)
+	if err != nil {
 		return err
 	}
+	p.driver = d
 	if p.driver.has["resolve"] {
 		return p.ask("resolve "+hostName+" 127.0.0.1", nil)
 	}
