@@ -53,7 +53,7 @@ func TestCrashClient(t *testing.T) {
 		Stream: o.Stream, Queue: o.Queue, Background: true, FrameSize: 512, BufferSize: 64 << 10, FlushAge: 2 * time.Millisecond,
 	}}
 	if o.TLS != "" {
-		to.network, to.tls = "tls", emitTLS{filepath.Join(o.TLS, "ca.crt"), filepath.Join(o.TLS, "tls.crt"), filepath.Join(o.TLS, "tls.key")}
+		to.network, to.tls = "tls", emitTLS{filepath.Join(o.TLS, "ca.crt"), filepath.Join(o.TLS, "tls.crt"), filepath.Join(o.TLS, "tls.key"), "--tls-"}
 	}
 	out, err := to.dialTCP(context.Background())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,29 +109,37 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 	if err != nil {
 		return edge.Options{}, err
 	}
-	keys := make(map[string]string)
-	for _, s := range c.Named {
-		keys[s.Name] = s.KeyFile
-	}
 	return edge.Options{
 		Address: c.Edge.Address, Demo: c.Edge.Demo, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,
-		Dial: func(s *edge.Stream, dir string) (edge.Queue, error) {
-			o := emit.Options{
-				Stream: s.Number, Queue: dir, BufferSize: c.Edge.QueueSize, OnFull: emit.Fail, Background: true,
-				SourceEnded: func(err *emit.SourceEndedError) {
-					logger.Error("the collector forgot what was sent to it", "stream", s.Name, "error", err)
-				},
-			}
-			if keys[s.Name] != "" {
-				o.KeyFile, o.Audience = keys[s.Name], c.Edge.Audience
-			}
-			return emit.DialTCP(context.Background(), c.Edge.Collector, o)
-		},
+		Dial:   func(s *edge.Stream, dir string) (edge.Queue, error) { return dialEdge(c, s, dir, logger) },
 		Logger: logger, Now: time.Now,
 	}, nil
+}
+
+// dialEdge opens the queue of a stream, and connects to the collector in the
+// background.
+func dialEdge(c *config.Config, s *edge.Stream, dir string, logger *slog.Logger) (*emit.TCP, error) {
+	o := emit.Options{
+		Stream: s.Number, Queue: dir, BufferSize: c.Edge.QueueSize, OnFull: emit.Fail, Background: true,
+		SourceEnded: func(err *emit.SourceEndedError) {
+			logger.Error("the collector forgot what was sent to it", "stream", s.Name, "error", err)
+		},
+	}
+	if i := slices.IndexFunc(c.Named, func(named config.Stream) bool { return named.Name == s.Name }); i >= 0 && c.Named[i].KeyFile != "" {
+		o.KeyFile, o.Audience = c.Named[i].KeyFile, c.Edge.Audience
+	}
+	address, secure := strings.CutPrefix(c.Edge.Collector, "tls://")
+	if !secure {
+		return emit.DialTCP(context.Background(), address, o)
+	}
+	config, err := (&emitTLS{ca: c.Edge.TLSCA, certificate: c.Edge.TLSCert, key: c.Edge.TLSKey, named: "edge.tls_"}).config()
+	if err != nil {
+		return nil, err
+	}
+	return emit.DialTLS(context.Background(), address, config, o)
 }
 
 // edgeStreams are the streams that an edge takes.

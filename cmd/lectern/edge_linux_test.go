@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/internal/testca"
 )
 
 // edgeOn starts an edge and waits until it is ready.
@@ -121,4 +124,52 @@ func postPage(client *http.Client, url, body string) bool {
 	}
 	_ = answer.Body.Close()
 	return answer.StatusCode == http.StatusNoContent
+}
+
+// Over mutual TLS, and sealed: what pages send arrives, and a collector that wants
+// both takes nothing else.
+func TestEdgeOverTLSAndSealed(t *testing.T) {
+	h, url := edgeHome(t)
+	dir := t.TempDir()
+	secure := loopback(t)
+	host, _, _ := net.SplitHostPort(secure)
+	testca.New(t).Write(t, dir, time.Now().Add(time.Hour), host)
+	keys := filepath.Join(dir, "keys")
+	if err := os.Mkdir(keys, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	succeed(t, "keys", "new", "--dir", keys)
+	list, err := filepath.Glob(filepath.Join(keys, "*"))
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	appendTo(t, h.config, fmt.Sprintf("listen.audience = \"here\"\ntls.address = %q\ntls.certificate = %q\ntls.key = %q\ntls.client_ca = %q\n"+
+		"stream.site.secret = %q\nstream.site.seal = \"require\"\nstream.site.key_file = %q\nedge.audience = \"here\"\n"+
+		"edge.tls_ca = %q\nedge.tls_cert = %q\nedge.tls_key = %q\n",
+		secure, in("tls.crt"), in("tls.key"), in("ca.crt"), keys, list[0], in("ca.crt"), in("tls.crt"), in("tls.key")))
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("edge.collector = \""+h.address), []byte("edge.collector = \"tls://"+secure), 1)
+	if err := os.WriteFile(h.config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, e := serveOn(t, h.config), edgeOn(t, h.config)
+	client := http.Client{Timeout: 10 * time.Second}
+	for i := range 50 {
+		if !postPage(&client, url, fmt.Sprintf(`{"stream":"site","events":[{"kind":"open","content":%q}]}`, pageContent(0, i))) {
+			t.Fatalf("beacon %d was not taken", i)
+		}
+	}
+	e.stop()
+	d.stop()
+	checkBooks(t, h.config, h.spool)
+	stored := storedEvents(t, h.parquet)[7]
+	for i := range 50 {
+		if stored[emit.ID(pageContent(0, i))] != 1 {
+			t.Errorf("event %d is stored %d times", i, stored[emit.ID(pageContent(0, i))])
+		}
+	}
 }

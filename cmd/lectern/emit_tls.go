@@ -12,9 +12,13 @@ import (
 )
 
 // emitTLS says whom an emitter believes, and what it shows.
-type emitTLS struct{ ca, certificate, key string }
+type emitTLS struct {
+	ca, certificate, key string // files
+	named                string // what messages call them, before "ca", "cert" and "key"
+}
 
 func (t *emitTLS) flags(flags *flag.FlagSet) {
+	t.named = "--tls-"
 	flags.StringVar(&t.ca, "tls-ca", "", "")
 	flags.StringVar(&t.certificate, "tls-cert", "", "")
 	flags.StringVar(&t.key, "tls-key", "", "")
@@ -26,11 +30,11 @@ func (t *emitTLS) config() (*tls.Config, error) {
 	if t.ca != "" {
 		text, err := os.ReadFile(t.ca)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read --tls-ca: %w", err)
+			return nil, fmt.Errorf("cannot read %sca: %w", t.named, err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("--tls-ca %s has no certificate in PEM", t.ca)
+			return nil, fmt.Errorf("%sca %s has no certificate in PEM", t.named, t.ca)
 		}
 	}
 	if t.certificate == "" {
@@ -39,7 +43,7 @@ func (t *emitTLS) config() (*tls.Config, error) {
 	load := func() (*tls.Certificate, error) {
 		pair, err := tls.LoadX509KeyPair(t.certificate, t.key)
 		if err != nil {
-			return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", t.certificate, t.key, err)
+			return nil, fmt.Errorf("%[1]scert %[2]s with %[1]skey %[3]s: %[4]w", t.named, t.certificate, t.key, err)
 		}
 		return &pair, nil
 	}

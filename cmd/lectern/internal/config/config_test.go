@@ -166,7 +166,10 @@ syslog_stream = "a"
 syslog_format = "json"
 syslog_skip = "*.x"
 ops_address = ":8501"
-collector = "lectern:8420"
+collector = "tls://lectern:8420"
+tls_ca = "/etc/ca"
+tls_cert = "/etc/cert"
+tls_key = "/etc/key"
 audience = "node-1"
 dir = "/srv/edge"
 queue_size = "1GiB"
@@ -219,7 +222,7 @@ func TestLoad(t *testing.T) {
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
 		},
 		Edge: Edge{
-			":8500", true, "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "lectern:8420", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			":8500", true, "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", ":8501", "tls://lectern:8420", "/etc/ca", "/etc/cert", "/etc/key", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
 			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},

@@ -39,6 +39,9 @@ func (l *loader) findContradictions() {
 	l.checkClickHouse()
 	l.checkTLS()
 	l.checkStreams()
+	if (c.Edge.TLSCert == "") != (c.Edge.TLSKey == "") {
+		l.contradiction([]string{"edge.tls_cert", "edge.tls_key"}, "a certificate and its key go together")
+	}
 	if sharePort(c.Edge.Address, c.Edge.OpsAddress) {
 		l.contradiction([]string{"edge.ops_address", "edge.address"},
 			"edge.ops_address %s and edge.address %s have the same port", c.Edge.OpsAddress, c.Edge.Address)

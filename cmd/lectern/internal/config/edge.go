@@ -19,7 +19,10 @@ type Edge struct {
 	SyslogFormat   string
 	SyslogSkip     string // patterns of paths that count nothing, with commas between them
 	OpsAddress     string // host:port of its health and metrics
-	Collector      string // host:port of the collector's TCP socket
+	Collector      string // "host:port" of the collector's TCP socket, or "tls://host:port" of that of its TLS
+	TLSCA          string // file of those who may have signed its certificate; empty: the system's
+	TLSCert        string // file of the certificate to show; empty: none
+	TLSKey         string // and of its key
 	Audience       string // that the collector has, to seal for; empty: nothing is sealed
 	Dir            string // of its queues
 	QueueSize      int    // bytes of each stream's queue
@@ -62,6 +65,9 @@ func (e *Edge) settings() []setting {
 		optional(name("edge.syslog_skip", &e.SyslogSkip), &e.SyslogSkip),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
+		file("edge.tls_ca", &e.TLSCA),
+		file("edge.tls_cert", &e.TLSCert),
+		file("edge.tls_key", &e.TLSKey),
 		audience("edge.audience", &e.Audience),
 		path("edge.dir", &e.Dir),
 		size("edge.queue_size", &e.QueueSize, 1<<20, 1<<30),
@@ -98,19 +104,21 @@ func syslog(key string, to *string) setting {
 	}
 }
 
-// hostAddress is host:port to connect to.
+// hostAddress is host:port to connect to, with "tls://" in front where that is to be
+// over TLS.
 func hostAddress(key string, to *string) setting {
 	s := address(key, to)
 	set := s.set
 	s.set = func(text string) error {
-		before := *to
-		if err := set(text); err != nil {
+		before, at := *to, strings.TrimPrefix(text, "tls://")
+		if err := set(at); err != nil {
 			return err
 		}
-		if strings.HasPrefix(text, ":") || strings.HasSuffix(text, ":0") {
+		if strings.HasPrefix(at, ":") || strings.HasSuffix(at, ":0") {
 			*to = before
 			return fmt.Errorf("%s leads nowhere: a host and its port are wanted", quote(text))
 		}
+		*to = text
 		return nil
 	}
 	return s
