@@ -60,8 +60,8 @@ func (c *Collector) tellSaturated() {
 // closed is the sum of the books of all windows that have ended, so that the loops
 // write each number once, into the book of the running one.
 type closed struct {
-	mu  sync.Mutex // protects sum; held from before a cut takes the books until they are in it
-	sum storage.Book
+	mu sync.Mutex                    // protects of; held from before a cut takes the books until they are in it
+	of [storage.Classes]storage.Book // all streams
 }
 
 // addAll adds up the accounts of all loops, a book an account.
@@ -83,18 +83,27 @@ func addAll(parts []part) []storage.Book {
 	return list
 }
 
-// total is what all loops have counted since they started. Of each loop it is of one
-// instant, so that in the sum, too, every event sent is accounted for.
-func (c *cutter) total() storage.Book {
+// totals are what all loops have counted since they started, by class. Of each loop
+// it is of one instant, so that in the sum, too, every event sent is accounted for.
+func (c *cutter) totals() [storage.Classes]storage.Book {
 	c.closed.mu.Lock()
 	defer c.closed.mu.Unlock()
-	sum := c.closed.sum
+	of := c.closed.of
 	for _, s := range c.shards {
 		s.Lock()
-		for _, b := range s.books {
-			sum.Add(b)
+		for a, b := range s.books {
+			of[a.Class].Add(b)
 		}
 		s.Unlock()
+	}
+	return of
+}
+
+// total is the sum of totals.
+func (c *cutter) total() (sum storage.Book) {
+	of := c.totals()
+	for class := range of {
+		sum.Add(&of[class])
 	}
 	return sum
 }

@@ -220,7 +220,7 @@ func (c *cutter) swap() (parts []part, books []storage.Book, end int64, begin ti
 
 	books = addAll(parts)
 	for i := range books {
-		c.closed.sum.Add(&books[i])
+		c.closed.of[books[i].Class].Add(&books[i])
 	}
 	return parts, books, end, begin
 }

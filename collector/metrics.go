@@ -27,7 +27,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		}
 		s.Unlock()
 	}
-	writeAccount(w, c.cuts.total())
+	writeAccount(w, c.cuts.totals())
 	writeMeters(w, &t)
 
 	c.cuts.byStream.writeMetrics(w, c.rules.streams.Load())
@@ -87,7 +87,18 @@ var writtenElsewhere = [storage.Plain]bool{storage.Clamped: true, storage.Damage
 
 // writeAccount writes a line for each counter, also of those never seen: a rate over
 // a counter that appears late misses its first step.
-func writeAccount(w io.Writer, sum storage.Book) {
+func writeAccount(w io.Writer, of [storage.Classes]storage.Book) {
+	var sum storage.Book
+	family(w, "lectern_events_by_class_total", "counter")
+	for class := range of {
+		sum.Add(&of[class])
+		for k := range storage.Plain {
+			if k != storage.Damaged { // by the spool, at a start
+				fmt.Fprintf(w, "lectern_events_by_class_total{class=%q,counter=%q} %d\n", storage.Class(class), k, of[class].Counts[k])
+			}
+		}
+		fmt.Fprintf(w, "lectern_events_by_class_total{class=%q,counter=\"refused\"} %d\n", storage.Class(class), of[class].RefusedEvents())
+	}
 	for k := range storage.Plain {
 		if !writtenElsewhere[k] {
 			counter(w, k.Metric(), sum.Counts[k])

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -281,7 +282,11 @@ func TestForgedLossDoesNotWrap(t *testing.T) {
 		{Stream: 1}:                        {storage.Sent: 94, storage.Accepted: 84, storage.Lost: 90, storage.Found: 80, storage.Reordered: 80, storage.Saturated: 900<<25 + 20},
 		{Stream: 1, Class: storage.Sealed}: {storage.Sent: 42, storage.Accepted: 2, storage.Lost: 40},
 	}
+	totals := b.cuts.totals()
 	for a, counts := range want {
+		if totals[a.Class].Counts[storage.Lost] != counts[storage.Lost] || !totals[a.Class].Balanced() {
+			t.Errorf("%s: %+v in all, want %v", a.Class, totals[a.Class], counts)
+		}
 		got := b.accounts[a]
 		if got == nil || got.Counts != counts || !got.Balanced() {
 			t.Errorf("%v: %+v, want %v", a, got, counts)
@@ -727,5 +732,46 @@ func TestDeniedCutAsksForRoom(t *testing.T) {
 	b.room = 3
 	if !b.cuts.cut(causeTime) || b.asked != 1 {
 		t.Errorf("the cut was not made, or asked %d times for room that there is", b.asked)
+	}
+}
+
+// The metrics page has every counter of the closed lists, in sum and by class.
+func TestMetricsHaveEveryCounter(t *testing.T) {
+	var of [storage.Classes]storage.Book
+	for class := range of {
+		for c := range of[class].Counts {
+			of[class].Counts[c] = uint64(1000*(class+1) + c)
+		}
+	}
+	var count tally
+	for m := range count {
+		count[m] = 50_000 + uint64(m)
+	}
+	var page strings.Builder
+	writeAccount(&page, of)
+	writeMeters(&page, &count)
+	has := func(format string, args ...any) {
+		if line := fmt.Sprintf(format, args...); !strings.Contains("\n"+page.String(), "\n"+line+"\n") {
+			t.Errorf("the page does not have %q", line)
+		}
+	}
+	for k := range storage.Plain {
+		sum := of[storage.Unsealed].Counts[k] + of[storage.Sealed].Counts[k]
+		if !writtenElsewhere[k] {
+			has("%s %d", k.Metric(), sum)
+		}
+		for class := range of {
+			if k != storage.Damaged {
+				has("lectern_events_by_class_total{class=%q,counter=%q} %d", storage.Class(class), k, of[class].Counts[k])
+			}
+		}
+	}
+	for f := range storage.Families {
+		for why := wire.Accepted + 1; int(why) < wire.Refusals; why++ {
+			has("%s{reason=%q} %d", f.Metric(), why.String(), of[storage.Unsealed].Counts[f.Of(why)]+of[storage.Sealed].Counts[f.Of(why)])
+		}
+	}
+	for m, n := range count {
+		has("%s%s %d", meterOf[m].metric, meterOf[m].label, n)
 	}
 }
