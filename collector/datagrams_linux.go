@@ -206,6 +206,3 @@ func (r *receiver) segment(i int) int {
 	}
 	return int(*(*int32)(unsafe.Pointer(&r.control[i*controlSize+unix.SizeofCmsghdr])))
 }
-
-// shutdownWrite sends FIN and leaves the reading half open.
-func shutdownWrite(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }

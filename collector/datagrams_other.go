@@ -30,5 +30,3 @@ func (r *receiver) close() {
 
 // drain leaves the rest to gnet's next wake-up.
 func (s *shard) drain(int, int) (dry bool) { return true }
-
-func shutdownWrite(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }

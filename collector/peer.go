@@ -2,6 +2,7 @@ package collector
 
 import (
 	"errors"
+	"syscall"
 
 	"github.com/panjf2000/gnet/v2"
 )
@@ -59,3 +60,6 @@ func (p loopPeer) bye(b []byte) {
 
 // hangUp goes through the loop's queue: OnClose does the rest.
 func (p loopPeer) hangUp() { _ = p.conn.CloseWithCallback(nil) }
+
+// shutdownWrite sends FIN and leaves the reading half open.
+func shutdownWrite(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }
