@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import select
 import socket
@@ -72,7 +73,8 @@ class Driver:
         options = dict(a.split("=", 1) for a in args if "=" in a)
         out = self.out
         if word == "hello":
-            has = ["udp", "tcp", "resolve", "jam"] + (["fork"] if hasattr(os, "fork") else [])
+            sealed = ["sealed"] if importlib.util.find_spec("cryptography") else []
+            has = ["udp", "tcp", "resolve", "jam", *sealed] + (["fork"] if hasattr(os, "fork") else [])
             return "ok client=python/1 has=" + ",".join(has)
         if word == "resolve":
             names[args[0]] = args[1]
@@ -94,6 +96,8 @@ class Driver:
             return "no closed"
         elif word == "add":
             return self.add(out, args, options)
+        elif word == "key":
+            out.set_key(args[0])
         elif word == "flush":
             if out._closing:
                 return "no closed"
@@ -125,6 +129,7 @@ class Driver:
         ):
             if key in options:
                 kwargs[name] = int(options[key]) / scale if scale > 1 else int(options[key])
+        kwargs.update({key: options[key] for key in ("key", "audience") if key in options})
         try:
             self.out = (lectern.UDP if way == "udp" else lectern.TCP)(host, int(port), **kwargs)
         except ValueError:

@@ -11,10 +11,11 @@ def dial(url: str, stream: int = 0, **options: Any) -> Union[UDP, TCP]:
     """Return an emitter for the collector at udp://host:port or tcp://host:port.
 
     stream is the number of the application or site that the events belong to, 0 to 65534. Options of both ways:
-    flush_age, how many seconds an event waits at most for others (0.25), and queue, how many events may wait here to be
-    put into frames (32,768). Of UDP: datagram_size (1,400 bytes) and socket_age (300 seconds). Of TCP: frame_size (32 KiB),
-    buffer_size, the bytes that are kept until they are acknowledged (16 MiB), and on_source_ended, which is called with a
-    SourceEnded where it is in doubt whether events were counted.
+    flush_age, how many seconds an event waits at most for others (0.25); queue, how many events may wait here to be put into
+    frames (32,768); key, a line as "lectern keys new" makes it, and audience, the collector's listen.audience, which seal what
+    is sent (with the extra lectern-client[sealed]). Of UDP: datagram_size (1,400 bytes) and socket_age (300 seconds). Of TCP:
+    frame_size (32 KiB), buffer_size, the bytes that are kept until they are acknowledged (16 MiB), and on_source_ended, which
+    is called with a SourceEnded where it is in doubt whether events were counted.
 
     Over UDP the name is resolved before dial returns, and an OSError says that it could not be. Over TCP nothing is
     waited for: error of the emitter tells why there is no connection.

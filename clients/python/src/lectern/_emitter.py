@@ -19,6 +19,7 @@ from typing import Any, Callable, List, Optional, Tuple, Type, TypeVar
 
 from . import _wire
 from ._packer import Packer
+from ._seal import Secret
 from ._wire import Event
 
 BEAT_MIN, BEAT_MAX = 1.0, 16.0
@@ -116,15 +117,20 @@ class Emitter:
     _wall: Callable[[], int] = staticmethod(time.time_ns)  # what dates events
     _lookup: Callable[[str, int, int, int], List[Address]] = staticmethod(lookup)
 
-    def __init__(self, host: str, port: int, stream: int, size: int, flush_age: float, queue: int) -> None:
+    def __init__(
+        self, host: str, port: int, stream: int, size: int, flush_age: float, queue: int, key: Optional[str], audience: Optional[str]
+    ) -> None:
         if not 0 <= stream <= _wire.STREAM_MAX:
             raise ValueError(f"stream {stream} is outside of 0 to {_wire.STREAM_MAX}")
         if not flush_age > 0:
             raise ValueError(f"flush age {flush_age} is not a time in seconds above 0")
         if queue < 1:
             raise ValueError(f"a queue of {queue} events holds none")
+        if (key is None) != (audience is None):
+            raise ValueError("key and audience belong together")
+        self._secret = None if key is None or audience is None else Secret(key, stream, audience)
         self._host, self._port, self._flush_age, self._queue_max = host, port, flush_age, queue
-        self._packer = Packer(stream, size)
+        self._packer = Packer(stream, size, self._secret is not None)
         self._per_frame = max(1, (size - _wire.HEADER_SIZE) // 20)
         # Events that no frame has yet. Whoever takes some off its front holds _lock; anybody may append.
         self._pending: List[Event] = []
@@ -402,6 +408,19 @@ class Emitter:
         with self._lock:
             self._cut(whole=True)
         self._wake()
+
+    def set_key(self, key: str) -> None:
+        """Seal what follows with another key, in place of the one that dial was given."""
+        if self._secret is None:
+            raise ValueError("this emitter does not seal: dial it with a key and an audience")
+        secret = Secret(key, self._secret.stream, self._secret.audience)
+        with self._lock:
+            self._secret = secret
+            self._rekey()
+        self._wake()
+
+    def _rekey(self) -> None:
+        """Use another secret from now on. Called with _lock held."""
 
     def stats(self) -> Stats:
         """Return what became of the events so far."""

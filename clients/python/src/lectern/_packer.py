@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from . import _wire
+from ._seal import EventsKey
 from ._wire import Event
 
 _MS = 1_000_000
@@ -20,8 +21,9 @@ def draw_source() -> int:
 class Packer:
     """Packs events into the frames of one source. Not safe for concurrent use."""
 
-    def __init__(self, stream: int, size: int) -> None:
-        self.stream, self._size = stream, size
+    def __init__(self, stream: int, size: int, sealed: bool = False) -> None:
+        self.stream, self._size = stream, size - (_wire.TAG_SIZE if sealed else 0)
+        self.key: Optional[EventsKey] = None  # what seals the frames
         self._buffer = bytearray(size + _wire.SLACK)
         self._view = memoryview(self._buffer)
         self.renew()
@@ -45,8 +47,7 @@ class Packer:
         behind = start + count
         if behind < len(events) and events[behind][0] < base:
             size, count, base = self._pack_disordered(events, start, size, count, base)
-        self.head(self._buffer, size, count, base // _MS)
-        return self._view[:size], count
+        return self._view[: self.head(self._buffer, size, count, base // _MS)], count
 
     def _pack_disordered(self, events: List[Event], start: int, size: int, count: int, base: int) -> Tuple[int, int, int]:
         """The same where an older event follows: the frame's time is that of its oldest."""
@@ -61,11 +62,11 @@ class Packer:
 
     def beat(self, ms: int) -> memoryview:
         """Return a frame without events, valid until the next call: it shows how far this source has numbered."""
-        self.head(self._buffer, _wire.HEADER_SIZE, 0, ms)
-        return self._view[: _wire.HEADER_SIZE]
+        return self._view[: self.head(self._buffer, _wire.HEADER_SIZE, 0, ms)]
 
-    def head(self, frame: bytearray, size: int, count: int, ms: int) -> None:
-        """Write the next frame's header and use its numbers up."""
+    def head(self, frame: bytearray, size: int, count: int, ms: int) -> int:
+        """Write the next frame's header and, with a key, its tag, and use its numbers up. Returns its size."""
         _wire.put_header(frame, _wire.EVENTS, 0, size, count, self.stream, ms, self.source, self.sequence, self.position)
         self.sequence += 1
         self.position += count
+        return size if self.key is None else self.key.seal(frame, size)

@@ -12,6 +12,7 @@ from typing import Callable, Deque, Optional, Tuple
 
 from . import _wire
 from ._emitter import BEAT_MAX, BEAT_MIN, NEVER, Emitter
+from ._seal import Session, UnprovedError
 from ._wire import Ack, ForeignError, RefusedError
 
 _CONNECT_TIMEOUT = 10.0  # of connecting and of the wait for the first ack together
@@ -43,6 +44,10 @@ class _SpoolError(Exception):
     """An ack of another spool than the one that the source belongs to."""
 
 
+class _RekeyedError(Exception):
+    """Another key than the connection's is to seal what follows."""
+
+
 class _Kept:
     """A numbered frame that is kept until it is acknowledged."""
 
@@ -69,12 +74,17 @@ class TCP(Emitter):
         buffer_size: int = 16 << 20,
         queue: int = 32768,
         on_source_ended: Optional[Callable[[SourceEnded], None]] = None,
+        key: Optional[str] = None,
+        audience: Optional[str] = None,
     ) -> None:
-        if not _wire.SIZE_MIN <= frame_size <= _wire.FRAME_MAX:
-            raise ValueError(f"frame size {frame_size} is outside of {_wire.SIZE_MIN} to {_wire.FRAME_MAX} bytes")
+        least = _wire.SIZE_MIN + (0 if key is None else _wire.TAG_SIZE)
+        if not least <= frame_size <= _wire.FRAME_MAX:
+            raise ValueError(f"frame size {frame_size} is outside of {least} to {_wire.FRAME_MAX} bytes")
         if buffer_size < 4 * frame_size:
             raise ValueError(f"a buffer of {buffer_size} bytes does not hold four frames of {frame_size}")
-        super().__init__(host, port, stream, frame_size, flush_age, queue)
+        super().__init__(host, port, stream, frame_size, flush_age, queue, key, audience)
+        if self._secret is not None:
+            self._secret.frame_key()  # an ImportError comes here, and not in the thread
         self._buffer_size, self._frame_size = buffer_size, frame_size
         self._on_source_ended = on_source_ended
         self._begin_queue()
@@ -89,6 +99,7 @@ class TCP(Emitter):
         self._socket: Optional[socket.socket] = None
         self._live = False  # the hello was answered
         self._out = memoryview(b"")  # what the kernel has not taken yet of what was begun
+        self._session: Optional[Session] = None  # where the connection is sealed
         self._writing: Optional[_Kept] = None  # whose bytes these are
         self._first = True
         self._progress = False  # something was acknowledged, or refused for good
@@ -197,7 +208,9 @@ class TCP(Emitter):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
             pass
-        self._out = memoryview(_wire.hello(self._packer.stream, self._source, self._wall() // 1000000))
+        ms = self._wall() // 1000000
+        self._session = None if self._secret is None else Session(self._secret, self._source)
+        self._out = memoryview(_wire.hello(self._packer.stream, self._source, ms) if self._session is None else self._session.hello(ms))
         return self._deadline
 
     def _back_off(self, now: float) -> None:
@@ -216,6 +229,8 @@ class TCP(Emitter):
                 return self._deadline
             if self._hung_up:
                 raise ConnectionError("the collector closed the connection; it may be full, or about to restart")
+            if self._rekeyed() and not self._in_flight and not self._out:
+                raise _RekeyedError("a new key seals what follows")
             try:
                 self._write(now)
             except OSError as e:
@@ -226,7 +241,7 @@ class TCP(Emitter):
                 self._read(now)
                 return self._use(now) if self._hung_up else self._deadline
             return self._timers(now)
-        except (OSError, RefusedError, ForeignError, _AheadError, _SpoolError, TimeoutError) as e:
+        except (OSError, RefusedError, ForeignError, UnprovedError, _AheadError, _SpoolError, _RekeyedError, TimeoutError) as e:
             self._lost(e, now)
             return self._retry_at
 
@@ -267,12 +282,14 @@ class TCP(Emitter):
 
     def _next_frame(self, now: float) -> bool:
         """Begin to send the next frame that credit allows. A single one may go beyond it, so that a small credit does not end all."""
+        if self._rekeyed():
+            return False  # until what is in flight is acknowledged
         while self._cursor < len(self._frames):
             kept = self._frames[self._cursor]
             if kept.refused:
                 self._cursor += 1
                 continue
-            size = len(kept.frame)
+            size = self._size(kept)
             if not self._credit or self._in_flight and self._in_flight + size > self._credit:
                 return False
             if not self._in_flight:
@@ -281,10 +298,24 @@ class TCP(Emitter):
                 self._begun = kept.sequence
             self._in_flight += size
             self._cursor += 1
-            self._writing, self._out = kept, memoryview(kept.frame)
+            self._writing, self._out = kept, memoryview(self._sealed(kept.frame))
             self._tried = max(self._tried, kept.sequence + 1)
             return True
         return False
+
+    def _rekeyed(self) -> bool:
+        return self._session is not None and self._secret is not None and not self._session.secret.same(self._secret)
+
+    def _size(self, kept: _Kept) -> int:
+        return len(kept.frame) + (0 if self._session is None else _wire.TAG_SIZE)
+
+    def _sealed(self, frame: bytearray) -> bytearray:
+        """A frame as it goes over this connection. Kept ones have no tags: they are sent again over connections with other keys."""
+        if self._session is None or self._session.up is None:
+            return frame
+        sealed = frame + bytes(_wire.TAG_SIZE)
+        self._session.up.seal(sealed, len(frame))
+        return sealed
 
     def _read(self, now: float) -> None:
         """Take what the collector says."""
@@ -302,6 +333,10 @@ class TCP(Emitter):
             self._hung_up = not data
             self._in += data
             for frame in _wire.split(self._in):
+                if self._session is not None:
+                    self._session.check(frame)
+                elif frame.sealed:
+                    raise ForeignError
                 if frame.type == _wire.REFUSAL:
                     raise frame.refusal()
                 ack = frame.ack()
@@ -343,7 +378,7 @@ class TCP(Emitter):
                 break
             if not kept.refused:
                 if self._cursor:
-                    self._in_flight -= len(kept.frame)
+                    self._in_flight -= self._size(kept)
                 self._tally.acked += kept.count
                 self._kept -= kept.count
             self._frames.popleft()
@@ -366,7 +401,7 @@ class TCP(Emitter):
         ended = self._judge(error) if self._source == self._packer.source else None
         if self._progress:
             self._tries = 0
-        again = self._progress and ended is not None
+        again = self._progress and ended is not None or isinstance(error, _RekeyedError)
         self._progress = False
         if again:
             self._retry_at = now
@@ -393,7 +428,7 @@ class TCP(Emitter):
                 kept.refused = self._progress = True
                 self._tally.refused += kept.count
                 self._kept -= kept.count
-                self._in_flight -= len(kept.frame)
+                self._in_flight -= self._size(kept)
                 self._release()
                 break
         return None

@@ -38,13 +38,17 @@ class UDP(Emitter):
         flush_age: float = 0.25,
         socket_age: float = 300.0,
         queue: int = 32768,
+        key: Optional[str] = None,
+        audience: Optional[str] = None,
     ) -> None:
-        if not _wire.SIZE_MIN <= datagram_size <= 65507:
-            raise ValueError(f"datagram size {datagram_size} is outside of {_wire.SIZE_MIN} to 65507 bytes")
+        least = _wire.SIZE_MIN + (0 if key is None else _wire.TAG_SIZE)
+        if not least <= datagram_size <= 65507:
+            raise ValueError(f"datagram size {datagram_size} is outside of {least} to 65507 bytes")
         if socket_age < _RENEW_WAIT:
             raise ValueError(f"socket age {socket_age} is below {_RENEW_WAIT} seconds")
         addresses = self._lookup(host, port, socket.SOCK_DGRAM, 0)
-        super().__init__(host, port, stream, datagram_size, flush_age, queue)
+        super().__init__(host, port, stream, datagram_size, flush_age, queue, key, audience)
+        self._rekey()
         self._socket_age = socket_age
         self._known = addresses  # of the last resolution that succeeded
         self._socket: Optional[socket.socket] = None
@@ -92,7 +96,7 @@ class UDP(Emitter):
 
     def _beat(self, now: float) -> None:
         assert self._socket is not None
-        self._last_sent = now
+        self._last_sent = self._last_beat = now
         self._tally.frames += 1
         self._send(self._socket, self._packer.beat(self._wall() // 1000000), 0, True)
 
@@ -136,7 +140,16 @@ class UDP(Emitter):
             self._cut(whole=False)  # numbers what was dropped
             self._beat(now)
             self._beat_wait = min(2 * self._beat_wait, BEAT_MAX)
-        return min(due, self._last_sent + self._beat_wait)
+        due = min(due, self._last_sent + self._beat_wait)
+        if self._packer.key is None:
+            return due
+        # To a collector that does not know the source the time of a sealed beat says that it is no recording.
+        if now >= self._last_beat + BEAT_MAX:
+            self._beat(now)
+        return min(due, self._last_beat + BEAT_MAX)
+
+    def _rekey(self) -> None:
+        self._packer.key = None if self._secret is None else self._secret.frame_key()
 
     def _renew(self, now: float) -> float:
         """Replace the socket where that is due."""
@@ -163,6 +176,7 @@ class UDP(Emitter):
         self._known = self._addresses
         assert self._socket is not None
         last = Packer(self._packer.stream, _wire.SIZE_MIN)
+        last.key = self._packer.key
         last.source, last.sequence, last.position = self._packer.source, self._packer.sequence, self._packer.position
         self._retired.append(_Retired(self._socket, last, now))
         self._packer.renew()

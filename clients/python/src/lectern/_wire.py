@@ -8,6 +8,7 @@ from typing import Iterable, List, Optional, Tuple
 
 MAGIC = 0x454C
 HEADER_SIZE = 40
+TAG_SIZE = 16
 EVENT_MAX = 25
 SIZE_MIN = HEADER_SIZE + EVENT_MAX  # the smallest datagram or frame: it holds any one event
 FRAME_MAX = 65535
@@ -17,8 +18,8 @@ DWELL_MAX = (1 << 24) - 1
 TIME_MAX = (1 << 48) - 1
 NUMBER_MAX = 1 << 48
 EVENTS, HELLO, ACK, REFUSAL = 1, 2, 3, 4
-FINAL = 2  # the flag of a last ack
-SLACK = 32  # what encode may write behind a frame's end
+SEALED, FINAL = 1, 2  # flags; the second of an ack, the last one
+SLACK = 32  # what encode, or a tag, may write behind a frame's end
 
 # time in nanoseconds, kind, content, user, dwell in milliseconds, percent
 Event = Tuple[int, int, int, int, int, Optional[int]]
@@ -118,6 +119,7 @@ class Ack:
     credit: int  # bytes that may be in flight
     spool: int  # that it speaks for
     final: bool
+    random: bytes  # the collector's, in a sealed session
 
 
 @dataclass(frozen=True)
@@ -129,26 +131,36 @@ class Frame:
     source: int
     sequence: int
     position: int
-    body: bytes  # tag included
+    whole: bytes
+
+    @property
+    def sealed(self) -> bool:
+        return bool(self.flags & SEALED)
+
+    @property
+    def body(self) -> bytes:
+        return self.whole[HEADER_SIZE : len(self.whole) - (TAG_SIZE if self.sealed else 0)]
 
     def ack(self) -> Ack:
-        """Read it as an ack without a tag."""
-        if len(self.body) != _ack.size:
+        """Read it as an ack."""
+        body = self.body
+        if len(body) != (32 if self.sealed else 16):
             raise ForeignError
-        durable, credit = _ack.unpack(self.body)
+        durable, credit = _ack.unpack_from(body)
         if durable > NUMBER_MAX:
             raise ForeignError
-        return Ack(self.source, durable, credit, self.position, bool(self.flags & FINAL))
+        return Ack(self.source, durable, credit, self.position, bool(self.flags & FINAL), body[16:])
 
     def refusal(self) -> RefusedError:
-        """Read it as a refusal without a tag."""
-        end = 1 + self.body[0] if self.body else 0
-        if end < 2 or len(self.body) < end or len(self.body) - end > 255:
+        """Read it as a refusal."""
+        body = self.body
+        end = 1 + body[0] if body else 0
+        if end < 2 or len(body) < end or len(body) - end > 255:
             raise ForeignError
-        word = self.body[1:end]
+        word = body[1:end]
         if word not in _WORDS:
             raise ForeignError
-        return RefusedError(word.decode(), self.body[end:].decode(errors="replace"), self.source, self.sequence)
+        return RefusedError(word.decode(), body[end:].decode(errors="replace"), self.source, self.sequence)
 
 
 def split(data: bytearray) -> List[Frame]:
@@ -157,11 +169,14 @@ def split(data: bytearray) -> List[Frame]:
     at = 0
     while len(data) - at >= HEADER_SIZE:
         magic, type_, flags, size, count, _, source, sequence, position = _header.unpack_from(data, at)
-        if magic != MAGIC or type_ not in (0x10 | ACK, 0x10 | REFUSAL) or not HEADER_SIZE < size <= 1024 or count:
+        known = {0x10 | ACK: 15, 0x10 | REFUSAL: 13}.get(type_, 0)  # the flags that it may have; those above 1 name the epoch
+        if magic != MAGIC or flags & ~known or not known or count or (flags & 12 and not flags & SEALED):
+            raise ForeignError
+        if not HEADER_SIZE + (TAG_SIZE if flags & SEALED else 0) < size <= 1024:
             raise ForeignError
         if len(data) - at < size:
             break
-        frames.append(Frame(type_ & 15, flags, source, sequence, position, bytes(data[at + HEADER_SIZE : at + size])))
+        frames.append(Frame(type_ & 15, flags, source, sequence, position, bytes(data[at : at + size])))
         at += size
     del data[:at]
     return frames
