@@ -1,9 +1,14 @@
 package collector
 
 import (
+	"cmp"
 	"io"
+	"net"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -580,4 +585,87 @@ func TestSealedAndUnsealedDoNotMix(t *testing.T) {
 	if b := r.book(1); b.Counts[storage.Accepted] != 5 || b.RefusedEvents() != 0 || !b.Balanced() {
 		t.Errorf("%+v", b)
 	}
+}
+
+// framesOverUDP is how many frames have come in datagrams.
+func (r *running) framesOverUDP() (n uint64) {
+	for _, s := range r.shards {
+		s.Lock()
+		n += s.tally[framesBy+meter(overUDP)]
+		s.Unlock()
+	}
+	return n
+}
+
+// While forged frames come as fast as a loop takes them, over UDP and TCP, an honest
+// sealed source and an honest session lose nothing, and nothing is remembered of the
+// flood. LECTERN_TEST_FLOOD is for how many seconds, 2 without it.
+func TestForgedFloodHurtsNobody(t *testing.T) {
+	seconds, _ := strconv.Atoi(cmp.Or(os.Getenv("LECTERN_TEST_FLOOD"), "2"))
+	r := start(t, func(o *Options) { withKeys(o); o.ReceiveBuffer, o.ConnectionsMax = 8<<20, 100 })
+	forger := wire.NewSecret(0, [wire.SecretSize]byte{99})
+	stop := make(chan struct{})
+	var flood sync.WaitGroup
+	var forged atomic.Uint64
+	flood.Go(func() {
+		key, u := frameKey(t, forger, 2, audience), dial(t, "udp", r.Address())
+		_ = u.SetDeadline(time.Time{})
+		for source := uint64(1); ; source++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := u.Write(sealed(key, frameOf(2, source, 1<<40, 1<<41, time.Now(), wire.Event{Content: source, User: source}))); err == nil {
+				forged.Add(1)
+			}
+			if source%64 == 0 { // not more than the loop takes: the kernel would drop both alike
+				for forged.Load() > r.framesOverUDP()+2000 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}
+	})
+	flood.Go(func() {
+		for source := uint64(1); ; source++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			conn, err := net.Dial("tcp", r.Address())
+			if err != nil {
+				continue
+			}
+			_, _ = conn.Write(wire.AppendSealedHello(nil, 2, source, time.Now().UnixMilli(), new([wire.RandomSize]byte), forger.HelloKey(2, audience)))
+			_ = conn.Close()
+		}
+	})
+	key, u := frameKey(t, older, 2, audience), dial(t, "udp", r.Address())
+	c, _ := sealedHello(t, r, older, 2, 1<<63+1)
+	for _, conn := range []net.Conn{u, c} {
+		_ = conn.SetDeadline(time.Now().Add(time.Duration(seconds+60) * time.Second))
+	}
+	var n uint64
+	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end); n++ {
+		write(t, u, sealed(key, frameOf(2, 1<<63, n, 3*n, time.Now(), opens(3)...)))
+		c.send(n, 3*n, 3)
+		time.Sleep(time.Millisecond)
+	}
+	c.until(n)
+	close(stop)
+	flood.Wait()
+	if live := r.Collector.sources.live.Load(); live != 2 {
+		t.Errorf("%d sources are remembered, 2 are honest", live)
+	}
+	drops := r.KernelDrops()
+	r.stop()
+	b := r.book(2)
+	if got := b; got.Counts[storage.Accepted] != 6*n || !got.Balanced() || got.RefusedEvents() != 0 {
+		t.Errorf("%d events were sent: %+v; the kernel dropped %d", 6*n, got, drops)
+	}
+	if frames, _ := refused(b, wire.RefusedSealed); frames < forged.Load() {
+		t.Errorf("%d forged frames of %d were refused; the kernel dropped %d", frames, forged.Load(), drops)
+	}
+	t.Logf("%d honest frames, beside %d forged ones", 2*n, forged.Load())
 }
