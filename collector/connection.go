@@ -231,7 +231,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 			return s.refuseUnplaced(h, wire.RefusedForgotten)
 		case k.session && !s.inFlight(k, h.Sequence, h.Size):
 			return s.refuseUnplaced(h, wire.RefusedCredit)
-		case k.session && !s.makeRoom(h.Count, k.via):
+		case k.session && !s.makeRoom(h.Stream, h.Count, k.via) && (s.cuts.full.Load() || !s.shelters(h.Stream)):
 			// Nothing of it is acknowledged: the client sends it again, later.
 			s.tally[closedNoRoom]++
 			k.lost = true

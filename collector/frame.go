@@ -96,7 +96,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	}
 	// Before the source's lock: waiting for a cut lets go of the shard, not of
 	// a stripe that other loops want.
-	room := s.makeRoom(h.Count, via)
+	room := s.makeRoom(h.Stream, h.Count, via)
 	st := s.sources.of(h.Source)
 	st.Lock()
 	f := s.judge(st, h, frame, session, from)
@@ -122,14 +122,18 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 		k.Counts[storage.RefusedEvents.Of(f.why)] += n
 	case n == 0:
 		s.tally[beatFrames]++
-	case !room:
+	case !room && !s.shelters(h.Stream):
 		k.Counts[storage.Shed] += n
 	default:
 		k.Counts[storage.Accepted] += n
 		if users := s.streams.find(h.Stream).Users; users != UsersStored {
 			s.disguise(h.Stream, users, f.events)
 		}
-		k.Counts[storage.Clamped] += s.count(h, f.events)
+		if room {
+			k.Counts[storage.Clamped] += s.count(h, f.events)
+		} else {
+			s.countCoarse(h, f.events, k)
+		}
 	}
 	return f.why
 }

@@ -33,6 +33,7 @@ const (
 	receiveCalls
 	clampedLate
 	clampedFuture
+	clampedRoom
 	opened
 	acksSent
 	closedNoRoom
@@ -48,6 +49,7 @@ var meterOf = func() [meters]struct{ metric, label string } {
 		receiveCalls:  {"lectern_udp_receive_calls_total", ""},
 		clampedLate:   {"lectern_events_clamped_total", `{reason="late"}`},
 		clampedFuture: {"lectern_events_clamped_total", `{reason="future"}`},
+		clampedRoom:   {"lectern_events_clamped_total", `{reason="room"}`},
 		opened:        {"lectern_connections_opened_total", ""},
 		acksSent:      {"lectern_acks_sent_total", ""},
 		closedNoRoom:  {"lectern_sessions_closed_no_room_total", ""},

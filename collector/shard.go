@@ -19,10 +19,11 @@ type shard struct {
 
 	sync.Mutex // held by the loop while it works, by cuts and scrapes for a moment; protects what follows
 
-	table *table // counts now
-	spare *table // empty, or being emptied by the cutter
-	books books
-	moved []uint64 // sources that moved since the last cut
+	table  *table // counts now
+	waited uint64 // generation of the last window in which a frame waited for a cut in vain
+	spare  *table // empty, or being emptied by the cutter
+	books  books
+	moved  []uint64 // sources that moved since the last cut
 
 	losses [storage.Classes]uint64 // how many more events may be booked as lost
 
@@ -85,7 +86,7 @@ func newShard(o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) 
 
 // shardOf is newShard with tables of so many slots, and room for decoded events.
 func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) *shard {
-	return &shard{
+	s := &shard{
 		table: newTable(slots), spare: newTable(slots), generation: 1,
 		books: make(books), losses: lossesOf(o.Loops), events: events,
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
@@ -93,6 +94,8 @@ func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources,
 		udp:     receiver{socket: -1},
 		turning: make(chan struct{}), booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	s.table.shares.begin(s.table.limit, s.streams, o.Loops, &s.spare.shares)
+	return s
 }
 
 // OnBoot prepares the sockets before the first event.
@@ -125,21 +128,34 @@ func (s *shard) tick() {
 	}
 }
 
-// makeRoom lets a cut empty the table and says whether count keys fit then. The
-// shard's mutex is let go of while it waits.
-func (s *shard) makeRoom(count int, via transport) bool {
-	if s.table.free() >= count+s.waiting {
+// makeRoom says whether the table may hold count more keys of a stream, and lets a
+// cut empty it where not. The shard's mutex is let go of while it waits, which no
+// frame does where one has waited in vain since the last cut: what comes behind it,
+// of others, waits meanwhile.
+func (s *shard) makeRoom(stream uint16, count int, via transport) bool {
+	if count == 0 {
 		return true
 	}
-	if s.flush(); s.table.free() >= count {
+	room := func() bool {
+		t := s.table
+		return t.free() >= count+s.waiting && t.shares.may(t.shares.of(stream), count+s.waiting)
+	}
+	if room() {
 		return true
 	}
-	if s.cuts.full.Load() {
-		return false // no cut can be made
+	if s.flush(); room() {
+		return true
+	}
+	if a := s.table.shares.of(stream); a.used+count > a.most && a.most < s.table.shares.detail {
+		return false // its own limit: a cut is no cure
+	}
+	if s.cuts.full.Load() || s.waited == s.generation {
+		s.cuts.request(causeFull)
+		return false
 	}
 	deadline := time.NewTimer(roomWaitMax[via])
 	defer deadline.Stop()
-	for s.table.free() < count {
+	for !room() {
 		done := s.cuts.request(causeFull)
 		s.Unlock()
 		select {
@@ -147,7 +163,8 @@ func (s *shard) makeRoom(count int, via transport) bool {
 			s.Lock()
 		case <-deadline.C:
 			s.Lock()
-			return s.table.free() >= count
+			s.waited = s.generation
+			return room()
 		}
 	}
 	return true
@@ -183,6 +200,7 @@ func (s *shard) book(a storage.Account) *storage.Book {
 func (s *shard) swap() part {
 	p := part{s.table, s.books, s.moved}
 	s.table, s.spare = s.spare, s.table
+	s.table.shares.begin(s.table.limit, s.streams, s.limits.Loops, &p.table.shares)
 	s.books = make(books, len(p.books))
 	s.recent = nil
 	s.moved = make([]uint64, 0, len(p.moved))

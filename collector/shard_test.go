@@ -540,40 +540,36 @@ func TestFrameOverMinutes(t *testing.T) {
 	sameRows(t, b.rows, want)
 }
 
-// A full table is emptied by a cut; where none can be made the frame is shed.
+// A full table is emptied by a cut; where none can be made events are counted more
+// coarsely, and none is shed.
 func TestFullTable(t *testing.T) {
 	b := newBench(1, nil)
-	shed := uint64(0)
-	fill := func(source uint64, send func(frame []byte)) (frames int) {
+	fill := func(source uint64, send func(frame []byte)) {
 		for user := range uint64(400) {
 			events := opens(1000)
 			for i := range events {
-				events[i].User = source<<32 + user
+				events[i].User = source<<32 + user*1000 + uint64(i)
 			}
 			send(frameOf(1, source, user, user*1000, epoch, events...))
-			if b.cuts.total().Counts[storage.Shed] > shed {
-				return int(user) + 1
-			}
 		}
-		return 0
 	}
 	b.room = 0 // and nobody runs the cutter: the wait for a datagram ends
-	n := fill(1, func(datagram []byte) { b.receive(0, datagram) })
-	if n == 0 {
-		t.Fatal("nothing was shed by a full table")
+	fill(1, func(datagram []byte) { b.receive(0, datagram) })
+	coarse := b.userless()
+	if coarse == 0 {
+		t.Fatal("nothing is coarse in a full table")
 	}
 	b.room = 1 << 30
-	want := uint64(n-1) * 1000
-	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: want + 1000, storage.Accepted: want, storage.Shed: 1000}}, 0)
+	b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 400_000, storage.Accepted: 400_000, storage.Userless: coarse}}, 0)
 
 	stop := make(chan struct{})
 	var cutter sync.WaitGroup
 	cutter.Go(func() { b.cuts.run(time.Hour, stop) })
-	shed = b.cuts.total().Counts[storage.Shed]
 	// A stream waits for long enough, whatever the machine does.
 	k := &connection{via: overTCP}
-	if n := fill(2, func(frame []byte) { b.stream(0, k, frame) }); n != 0 {
-		t.Error("shed although a cut could make room")
+	fill(2, func(frame []byte) { b.stream(0, k, frame) })
+	if b.userless() != coarse {
+		t.Error("coarse although a cut could make room")
 	}
 	close(stop)
 	cutter.Wait()

@@ -65,13 +65,21 @@ type streamTable struct {
 	list   []Stream                        // the first holds for the unknown ones
 	refuse bool                            // the unknown ones
 	keys   [][wire.Epochs]*streamKey       // of those in list
+	shares int                             // of those in list, together
 }
+
+// anyStream takes every stream, and all share alike.
+var anyStream = newStreamTable(&Streams{}, nil)
 
 // newStreamTable makes the table. The former one is nil for the first.
 func newStreamTable(s *Streams, former *streamTable) *streamTable {
 	t := &streamTable{list: append([]Stream{s.Unknown}, s.Known...), refuse: s.RefuseUnknown}
 	for i := range s.Known {
 		t.of[s.Known[i].Number] = uint16(i + 1)
+	}
+	for i := range t.list {
+		t.list[i].Share = max(1, t.list[i].Share)
+		t.shares += t.list[i].Share
 	}
 	t.deriveKeys(s, former)
 	return t

@@ -142,14 +142,21 @@ func (l *line) AsyncWrite(b []byte, done gnet.AsyncCallback) error {
 // totals are what rows and books add up to.
 type totals struct {
 	events map[uint64]uint64 // by content
+	coarse uint64            // without one
 	books  map[uint16]storage.Book
 }
 
 func newTotals() totals {
-	return totals{map[uint64]uint64{}, map[uint16]storage.Book{}}
+	return totals{events: map[uint64]uint64{}, books: map[uint16]storage.Book{}}
 }
 
-func (c *totals) row(r storage.Row) { c.events[r.Content] += r.Events() }
+func (c *totals) row(r storage.Row) {
+	if r.Coarse == storage.CoarseContents {
+		c.coarse += r.Events()
+	} else {
+		c.events[r.Content] += r.Events()
+	}
+}
 
 func (c *totals) book(b storage.Book) {
 	sum := c.books[b.Stream]

@@ -48,6 +48,7 @@ type table struct {
 
 	ahead  ahead
 	nobody slot // of no event's key
+	shares shares
 	memory memory
 }
 
@@ -84,6 +85,7 @@ func newTable(most int) *table {
 		nobody: slot{period: periodOf(0, wire.StreamReserved)},
 	}
 	t.allocate(min(n, slotsFirst))
+	t.shares.begin(t.limit, anyStream, 1, &t.shares)
 	return t
 }
 
@@ -155,20 +157,26 @@ func (t *table) shrink(used int) {
 	}
 }
 
-// period is a minute of a stream: minutes since 1970, then 16 bits of the
-// stream. It is what a key has beside the two ids.
+// period is a minute of a stream: two bits that say how coarse the key is, 27 of
+// minutes since 1970, until 2106, then 16 bits of the stream. It is what a key has
+// beside the two ids.
 type period uint64
+
+const minuteBits = 27
 
 func periodOf(minute uint32, stream uint16) period { return period(minute)<<16 | period(stream) }
 
-func (p period) minute() uint32 { return uint32(p >> 16) }
-func (p period) stream() uint16 { return uint16(p) }
+func (p period) minute() uint32         { return uint32(p>>16) & (1<<minuteBits - 1) }
+func (p period) stream() uint16         { return uint16(p) }
+func (p period) coarse() storage.Coarse { return storage.Coarse(p >> (16 + minuteBits)) }
 
 // moment is when an event happened: a period, then 16 bits of milliseconds into
 // its minute.
 type moment uint64
 
 func (p period) at(offset uint16) moment { return moment(p)<<16 | moment(offset) }
+
+func (m moment) coarsened(c storage.Coarse) moment { return m | moment(c)<<(32+minuteBits) }
 
 func (m moment) period() period { return period(m >> 16) }
 func (m moment) offset() uint16 { return uint16(m) }
@@ -314,9 +322,27 @@ func (t *table) slot(hash uint64, e *wire.Event, m moment) *slot {
 			at := uint64(bits.TrailingZeros64(empty) / 8)
 			t.tags[g] |= tag(hash) << (8 * at)
 			t.used++
+			t.shares.take(m.period())
 			s := &t.slots[g*groupSlots+at]
 			*s = slot{content: e.Content, user: e.User, period: m.period(), first: m.offset(), last: m.offset()}
 			return s
+		}
+	}
+}
+
+// has says whether the table has an event's key.
+func (t *table) has(e *wire.Event, p period) bool {
+	hash := t.hash(e, p)
+	for g := group(hash) & t.mask; ; g = (g + 1) & t.mask {
+		tags := t.tags[g]
+		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
+			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
+			if s.content == e.Content && s.user == e.User && s.period == p {
+				return true
+			}
+		}
+		if empties(tags) != 0 {
+			return false
 		}
 	}
 }
@@ -345,7 +371,7 @@ func (t *table) appendRows(dst []storage.Row) []storage.Row {
 func (s *slot) row() storage.Row {
 	start := int64(s.period.minute()) * millisPerMinute
 	return storage.Row{
-		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user,
+		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user, Coarse: s.period.coarse(),
 		Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
 		Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
 		Dwell: s.dwell, Progress: s.progress,

@@ -14,18 +14,20 @@ type Counter uint16
 
 // The closed list of those that stand alone, in events.
 const (
-	Sent      Counter = iota // what sources say they sent, from the positions in their frames
-	Accepted                 // counted
-	Shed                     // came and found no room
-	Lost                     // missing when a later frame of their source came
-	Found                    // were lost, and came after all; ledgers have what is lost less what is found, as lost
-	Damaged                  // sealed, and what became of them is not known: the log was damaged before it went to a store
-	Clamped                  // accepted with the arrival's minute in place of their own
-	Duplicate                // of frames that had been taken already
-	Stale                    // of frames too old to tell from duplicates; they stay lost
-	Reordered                // of frames that came after a later one of their source; each is in the sum, as what became of it
-	Saturated                // lost, and left out of Sent and Lost, whose sums have no room for them
-	Plain                    // how many they are
+	Sent        Counter = iota // what sources say they sent, from the positions in their frames
+	Accepted                   // counted
+	Shed                       // came and found no room
+	Lost                       // missing when a later frame of their source came
+	Found                      // were lost, and came after all; ledgers have what is lost less what is found, as lost
+	Damaged                    // sealed, and what became of them is not known: the log was damaged before it went to a store
+	Clamped                    // accepted with the arrival's minute in place of their own
+	Duplicate                  // of frames that had been taken already
+	Stale                      // of frames too old to tell from duplicates; they stay lost
+	Reordered                  // of frames that came after a later one of their source; each is in the sum, as what became of it
+	Saturated                  // lost, and left out of Sent and Lost, whose sums have no room for them
+	Userless                   // accepted in rows of a content and other users
+	Contentless                // accepted in rows of other contents and other users
+	Plain                      // how many they are
 )
 
 // counterOf has the word of each, and whether it is a share of what was sent: 1, or
@@ -34,17 +36,19 @@ var counterOf = [Plain]struct {
 	word  string
 	share int64
 }{
-	Sent:      {"sent", 0},
-	Accepted:  {"accepted", 1},
-	Shed:      {"shed", 1},
-	Lost:      {"lost", 1},
-	Found:     {"found", -1},
-	Damaged:   {"damaged", 1},
-	Clamped:   {"clamped", 0},
-	Duplicate: {"duplicate", 0},
-	Stale:     {"stale", 0},
-	Reordered: {"reordered", 0},
-	Saturated: {"saturated", 0},
+	Sent:        {"sent", 0},
+	Accepted:    {"accepted", 1},
+	Shed:        {"shed", 1},
+	Lost:        {"lost", 1},
+	Found:       {"found", -1},
+	Damaged:     {"damaged", 1},
+	Clamped:     {"clamped", 0},
+	Duplicate:   {"duplicate", 0},
+	Stale:       {"stale", 0},
+	Reordered:   {"reordered", 0},
+	Saturated:   {"saturated", 0},
+	Userless:    {"coarse_users", 0},
+	Contentless: {"coarse_contents", 0},
 }
 
 // Family is a group of counters, one for each reason.

@@ -44,6 +44,9 @@ What the columns count, in events:
   reordered        what came after a later frame of its source, in time to be
                    taken; each is in the sum, as what became of it
   saturated        lost beyond what sums hold, by forged numbers; beside the sum
+  coarse_users     accepted, and added up with other readers of the same content,
+                   since the stream wanted more room than its share
+  coarse_contents  accepted, and added up with other contents, likewise
 
 They add up when sent = accepted + refused + shed + lost + open + damaged, lost is
 not below zero, nothing is damaged, and stored = accepted. While the daemon stores a

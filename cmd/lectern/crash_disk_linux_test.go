@@ -220,7 +220,7 @@ func storeFull(t *testing.T) {
 
 // The spool's disk is full, and what it gives back for a moment somebody else
 // takes: it writes no run, and no new log. It acknowledges fewer events than it
-// is sent, counts failures, and sheds datagrams.
+// is sent, counts failures, and counts datagrams coarsely.
 func spoolFull(t *testing.T, lines string, events int, user uint64, failures string) {
 	h := home(t, crashWindow+"\nlisten.loops = 1\nlimits.keys_max = 65536\n"+lines)
 	smallDisk(t, h.spool, 280)
@@ -252,12 +252,12 @@ func spoolFull(t *testing.T, lines string, events int, user uint64, failures str
 		t.Fatal(err)
 	}
 	datagrams := uint64(0)
-	until(t, "datagrams are shed", func() bool {
+	until(t, "datagrams are counted coarsely", func() bool {
 		for range 5000 {
 			datagrams++
 			_ = u.Add(crashEvent(datagrams, time.Now().UnixMilli()))
 		}
-		return d.metrics()["lectern_events_shed_total"] > 0
+		return d.metrics()[`lectern_events_coarse_users_total`] > 0
 	})
 	m := d.metrics()
 	if m[failures] == 0 {
@@ -267,8 +267,8 @@ func spoolFull(t *testing.T, lines string, events int, user uint64, failures str
 	if !strings.Contains(said, "no space left on device") {
 		t.Error("the log does not name the reason")
 	}
-	t.Logf("full: %d of %d acknowledged, %.0f freezes failed, %.0f seals failed, %.0f cuts denied, %.0f events shed, %d lines logged", acked, s.sent,
-		m["lectern_block_write_failures_total"], m["lectern_seal_failures_total"], m["lectern_cuts_denied_total"], m["lectern_events_shed_total"], strings.Count(said, "\n"))
+	t.Logf("full: %d of %d acknowledged, %.0f freezes failed, %.0f seals failed, %.0f cuts denied, %.0f events coarse, %d lines logged", acked, s.sent,
+		m["lectern_block_write_failures_total"], m["lectern_seal_failures_total"], m["lectern_cuts_denied_total"], m[`lectern_events_coarse_users_total`], strings.Count(said, "\n"))
 
 	e.vomit()
 	until(t, "all is acknowledged", func() bool { return s.Stats().Acked == s.sent })

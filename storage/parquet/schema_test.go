@@ -49,6 +49,8 @@ const ledgerSchemaText = `message ledgerRow {
 	required int64 stale (INT(64,false));
 	required int64 reordered (INT(64,false));
 	required int64 saturated (INT(64,false));
+	required int64 coarse_users (INT(64,false));
+	required int64 coarse_contents (INT(64,false));
 	required int64 refused (INT(64,false));
 	required group refused_events (MAP) {
 		repeated group key_value {
@@ -81,7 +83,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		Coarse: storage.CoarseContents, Skipped: math.MaxUint32,
 	})
 	b.Books = []storage.Book{{
-		Stream: 65534, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 2, storage.Lost: 1, storage.Found: 4, storage.Damaged: 12, storage.Shed: 4, storage.Clamped: 5, storage.Duplicate: 6, storage.Stale: 7, storage.Reordered: 11, storage.Saturated: 14},
+		Stream: 65534, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 2, storage.Lost: 1, storage.Found: 4, storage.Damaged: 12, storage.Shed: 4, storage.Clamped: 5, storage.Duplicate: 6, storage.Stale: 7, storage.Reordered: 11, storage.Saturated: 14, storage.Userless: 15, storage.Contentless: 16},
 	}}
 	k := &b.Books[0].Counts
 	k[storage.RefusedEvents.Of(wire.RefusedSize)], k[storage.RefusedFrames.Of(wire.RefusedSize)] = 8, 9
@@ -110,8 +112,8 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 	line := rowsOf(t, filepath.Join(dir, "ledger", file), ledgerSchemaText, hex(s.Collector()))[0]
 	for i, c := range line {
 		switch {
-		case c.Column() >= 17 && c.Kind() == parquet.ByteArray:
-			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-17]
+		case c.Column() >= 19 && c.Kind() == parquet.ByteArray:
+			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-19]
 			for n := range line[i:] { // its number stands in the next column, behind the other words
 				if v := line[i+n]; v.Column() == c.Column()+1 {
 					refused[c.String()+of] = line[i+n+words[c.Column()]].Int64()
@@ -123,11 +125,11 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 			books = append(books, int64(c.Uint32()))
 		case c.Column() == 5:
 			class = c.String()
-		case c.Column() < 17:
+		case c.Column() < 19:
 			books = append(books, c.Int64())
 		}
 	}
-	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, 4, -3, 12, 5, 6, 7, 11, 14, 8}
+	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, 4, -3, 12, 5, 6, 7, 11, 14, 15, 16, 8}
 	if !reflect.DeepEqual(books, wantBooks) || class != "sealed" {
 		t.Errorf("%s books %v, want sealed %v", class, books, wantBooks)
 	}
