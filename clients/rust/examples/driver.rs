@@ -107,6 +107,21 @@ fn number(words: &HashMap<&str, &str>, key: &str) -> Result<Option<u64>, String>
     words.get(key).map(parse).transpose()
 }
 
+/// The options of `dial` that seal.
+#[cfg(feature = "seal")]
+fn seal<'a>(
+    words: &HashMap<&str, &'a str>,
+) -> Result<Option<(lectern_emit::Key, &'a str)>, String> {
+    match (words.get("key"), words.get("audience")) {
+        (None, None) => Ok(None),
+        (Some(key), Some(audience)) => {
+            let key = lectern_emit::Key::parse(key).ok_or("no invalid")?;
+            Ok(Some((key, audience)))
+        }
+        _ => Err("no invalid".into()),
+    }
+}
+
 impl Driver {
     fn answer(&mut self, line: &str) -> Answer {
         let words: Vec<&str> = line.split(' ').collect();
@@ -120,8 +135,13 @@ impl Driver {
         let integer = |i: usize| word(i)?.parse::<u64>().map_err(|_| format!("error {line}"));
         match words[0] {
             "hello" => Ok(format!(
-                "ok client=rust/{} has=udp,tcp,resolve,jam",
-                env!("CARGO_PKG_VERSION")
+                "ok client=rust/{} has=udp,tcp,resolve,jam{}",
+                env!("CARGO_PKG_VERSION"),
+                if cfg!(feature = "seal") {
+                    ",sealed"
+                } else {
+                    ""
+                }
             )),
             "resolve" => {
                 self.shared
@@ -163,6 +183,12 @@ impl Driver {
                     "ok closing"
                 }
                 .into())
+            }
+            #[cfg(feature = "seal")]
+            "key" => {
+                let key = lectern_emit::Key::parse(word(1)?).ok_or("no invalid")?;
+                self.open()?.key(&key);
+                Ok("ok".into())
             }
             "jam" => {
                 self.shared.0.jam.store(integer(1)?, Ordering::Relaxed);
@@ -217,6 +243,10 @@ impl Driver {
             o.flush_age = number(words, "flush")?.unwrap_or(o.flush_age);
             o.datagram_size = number(words, "datagram")?.map_or(o.datagram_size, |n| n as usize);
             o.socket_age = number(words, "age")?.unwrap_or(o.socket_age);
+            #[cfg(feature = "seal")]
+            if let Some((key, audience)) = seal(words)? {
+                o = o.sealed(key, audience);
+            }
             o.check().map_err(invalid)?;
             let first = shared
                 .resolve(address)
@@ -233,6 +263,10 @@ impl Driver {
             o.flush_age = number(words, "flush")?.unwrap_or(o.flush_age);
             o.frame_size = number(words, "frame")?.map_or(o.frame_size, |n| n as usize);
             o.buffer_size = number(words, "buffer")?.map_or(o.buffer_size, |n| n as usize);
+            #[cfg(feature = "seal")]
+            if let Some((key, audience)) = seal(words)? {
+                o = o.sealed(key, audience);
+            }
             let dial = Now {
                 shared: shared.clone(),
                 address: address.into(),

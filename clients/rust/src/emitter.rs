@@ -188,6 +188,13 @@ impl Emitter {
         self.shared.lock().source()
     }
 
+    /// Has what follows sealed with another key, in place of the one that the options
+    /// gave. False where they gave none.
+    #[cfg(feature = "seal")]
+    pub fn key(&self, key: &crate::Key) -> bool {
+        self.shared.with(|engine| engine.key(key))
+    }
+
     /// Why nothing can be sent at the moment, if so. It needs no action: trying goes on.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {

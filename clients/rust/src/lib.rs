@@ -16,6 +16,11 @@ mod emitter;
 pub mod engine;
 #[cfg(feature = "std")]
 mod random;
+#[cfg(feature = "seal")]
+mod seal;
+#[cfg(all(feature = "std", not(feature = "seal")))]
+#[path = "unsealed.rs"]
+mod seal;
 #[cfg(feature = "std")]
 mod stats;
 
@@ -27,5 +32,7 @@ pub use packer::{Numbers, Packer, Refused};
 pub use emitter::Emitter;
 #[cfg(feature = "std")]
 pub use engine::{AddError, TcpOptions, UdpOptions};
+#[cfg(feature = "seal")]
+pub use seal::Key;
 #[cfg(feature = "std")]
 pub use stats::Stats;

@@ -110,12 +110,15 @@ impl Header {
             sequence: word(24),
             position: word(32),
         };
-        let flags = if h.kind == TYPE_ACK { FLAG_FINAL } else { 0 };
+        let sealed = h.flags & FLAG_SEALED != 0;
+        let least = HEADER_SIZE + if sealed { TAG_SIZE } else { 0 };
+        let last = if h.kind == TYPE_ACK { FLAG_FINAL } else { 0 };
+        let flags = last | if sealed { FLAG_SEALED | 3 << 2 } else { 0 };
         let good = b[0..2] == *b"LE"
             && b[2] >> 4 == 1
             && matches!(h.kind, TYPE_ACK | TYPE_REFUSAL)
             && h.flags & !flags == 0
-            && (HEADER_SIZE..=ANSWER_SIZE_MAX).contains(&usize::from(h.size))
+            && (least..=ANSWER_SIZE_MAX).contains(&usize::from(h.size))
             && h.count == 0
             && h.stream != STREAM_RESERVED
             && h.sequence < NUMBER_MAX
@@ -199,12 +202,22 @@ impl Answer<'_> {
         if frame.len() != usize::from(h.size) {
             return Err(Foreign);
         }
+        // Who has the key looks at the tag, and at the random in front of it.
+        let sealed = h.flags & FLAG_SEALED != 0;
+        let body = if sealed {
+            &body[..body.len() - TAG_SIZE]
+        } else {
+            body
+        };
         if h.kind == TYPE_REFUSAL {
             return refusal(&h, body).ok_or(Foreign);
         }
-        let (durable, credit) = body.split_first_chunk::<8>().ok_or(Foreign)?;
+        if body.len() != if sealed { 32 } else { 16 } {
+            return Err(Foreign);
+        }
+        let (durable, rest) = body.split_first_chunk::<8>().ok_or(Foreign)?;
         let durable = u64::from_le_bytes(*durable);
-        let credit = u64::from_le_bytes(credit.try_into().map_err(|_| Foreign)?);
+        let credit = u64::from_le_bytes(*rest.first_chunk::<8>().ok_or(Foreign)?);
         if durable > NUMBER_MAX {
             return Err(Foreign);
         }

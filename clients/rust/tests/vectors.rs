@@ -104,6 +104,7 @@ fn event(f: &HashMap<String, String>) -> (Event, u64) {
 fn encodes_every_minimal_vector() {
     let mut done = 0;
     for v in vectors() {
+        // Of a sealed hello src/seal.rs makes the tag, and all of it.
         let answer = v.name.starts_with("control-") && v.name != "control-hello";
         if v.expect != "ok" || !v.minimal || answer {
             continue;
@@ -153,8 +154,7 @@ fn seal_place(got: &mut Vec<u8>, want: &[u8]) {
 fn reads_every_answer() {
     let (mut acks, mut refusals) = (0, 0);
     for v in vectors() {
-        let sealed = v.name.starts_with("control-sealed");
-        if !v.name.starts_with("control-") || v.name == "control-hello" || sealed {
+        if !v.name.starts_with("control-") || v.name.contains("hello") {
             continue;
         }
         let (_, frame, _) = &v.lines[0];
@@ -168,7 +168,7 @@ fn reads_every_answer() {
                     source: h.source,
                     durable: num(body, "durable"),
                     credit: num(body, "credit"),
-                    last: h.flags == wire::FLAG_FINAL,
+                    last: h.flags & wire::FLAG_FINAL != 0,
                     spool: h.position,
                 };
                 assert_eq!(ack, want, "{}", v.name);
@@ -196,7 +196,7 @@ fn reads_every_answer() {
         }
     }
     assert!(
-        acks >= 6 && refusals >= 14,
+        acks >= 8 && refusals >= 16,
         "{acks} acks, {refusals} refusals"
     );
 }

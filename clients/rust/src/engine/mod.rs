@@ -78,6 +78,11 @@ pub trait Engine: Send {
     /// The number under which the collector knows the emitter now.
     fn source(&self) -> u64;
 
+    /// Has what follows sealed with another key, in place of the one that the options
+    /// gave. False where they gave none.
+    #[cfg(feature = "seal")]
+    fn key(&mut self, key: &crate::Key) -> bool;
+
     /// Why nothing can be sent at the moment, if so. It needs no action.
     fn trouble(&self) -> Option<&str>;
 }

@@ -2,6 +2,7 @@ use std::io::{self, ErrorKind, Read};
 
 use super::queue::Queue;
 use super::{timed, AddError, Clock, Dial, Engine, Stream, BEAT_MAX, BEAT_MIN};
+use crate::seal::{self, Key, Seal, RANDOM_SIZE};
 use crate::wire::{self, Ack, Answer, Refusal, ANSWER_SIZE_MAX, HEADER_SIZE};
 use crate::{random, Event, Packer, Stats};
 
@@ -36,9 +37,21 @@ pub struct TcpOptions {
     /// How many bytes of frames are kept at most until they are acknowledged: default
     /// 16 MiB, four frames at least. What does not fit is dropped, numbered and counted.
     pub buffer_size: usize,
+    pub(crate) seal: Option<(Key, String)>,
 }
 
 impl TcpOptions {
+    /// The options, with what is sent sealed by a key of the stream, for an audience, as
+    /// the collector has both.
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn sealed(self, key: Key, audience: &str) -> Self {
+        Self {
+            seal: Some((key, audience.into())),
+            ..self
+        }
+    }
+
     /// The defaults, for this stream.
     #[must_use]
     pub fn new(stream: u16) -> Self {
@@ -47,6 +60,7 @@ impl TcpOptions {
             flush_age: 250,
             frame_size: 32 << 10,
             buffer_size: 16 << 20,
+            seal: None,
         }
     }
 
@@ -59,7 +73,20 @@ impl TcpOptions {
         if self.stream == wire::STREAM_RESERVED {
             return bad("stream 65535 is reserved; use 0 to 65534".into());
         }
-        if !(wire::SIZE_MIN..=wire::FRAME_SIZE_MAX).contains(&self.frame_size) {
+        if let Some(what) = self
+            .seal
+            .as_ref()
+            .and_then(|(_, audience)| Seal::check(audience))
+        {
+            return bad(what.into());
+        }
+        let most = wire::FRAME_SIZE_MAX
+            - if self.seal.is_some() {
+                wire::TAG_SIZE
+            } else {
+                0
+            };
+        if !(wire::SIZE_MIN..=most).contains(&self.frame_size) {
             return bad(format!(
                 "frames of {} bytes: use {} to 65535",
                 self.frame_size,
@@ -85,6 +112,9 @@ pub struct Tcp<D: Dial, C> {
     dial: D,
     clock: C,
     queue: Queue,
+    seal: Option<Seal>,
+    /// How often the key was changed.
+    keys: u64,
     /// Every frame that was ever sent under this source has a sequence below this.
     tried: u64,
     /// The largest durable of this source.
@@ -117,7 +147,14 @@ enum Link<S> {
 /// One connection, from its hello on.
 struct Session<S> {
     stream: S,
-    hello: [u8; HEADER_SIZE],
+    hello: Vec<u8>,
+    /// What seals the session, the emitter's random, and its keys from the first ack on.
+    seal: Option<(Seal, [u8; RANDOM_SIZE])>,
+    keys: Option<seal::Session>,
+    /// The engine's keys when the connection began.
+    generation: u64,
+    /// The frame that is being sent, where it is sealed.
+    sealed: Vec<u8>,
     /// What of the answers is here.
     input: [u8; ANSWER_SIZE_MAX],
     filled: usize,
@@ -153,6 +190,20 @@ enum End {
     Ahead,
     /// Another spool answered.
     Spool,
+    /// Another key is to seal what follows.
+    Rekeyed,
+}
+
+impl<S> Session<S> {
+    /// How many bytes a frame of the queue has on this connection.
+    fn size(&self, frame: &[u8]) -> u64 {
+        frame.len() as u64
+            + if self.seal.is_some() {
+                wire::TAG_SIZE as u64
+            } else {
+                0
+            }
+    }
 }
 
 impl End {
@@ -172,7 +223,13 @@ where
     pub fn new(options: TcpOptions, dial: D, clock: C) -> io::Result<Self> {
         options.check()?;
         let packer = Packer::new(vec![0; options.frame_size], options.stream, random::draw());
+        let seal = options
+            .seal
+            .as_ref()
+            .map(|(key, to)| Seal::new(key, options.stream, to));
         Ok(Tcp {
+            seal,
+            keys: 0,
             queue: Queue::new(packer, options.buffer_size),
             options,
             dial,
@@ -211,6 +268,7 @@ where
         true
     }
 
+    #[cfg_attr(not(feature = "seal"), allow(unreachable_code, unused_variables))]
     fn connect(&mut self, now: u64) {
         if matches!(self.link, Link::Down { until } if now >= until) {
             self.dial.start();
@@ -224,9 +282,24 @@ where
             Some(Err(e)) => self.lost(End::io("cannot connect", &e), now),
             Some(Ok(stream)) => {
                 let source = self.queue.numbers().source;
+                let wall = self.clock.wall();
+                let (hello, seal) = match &self.seal {
+                    None => (
+                        wire::hello(self.options.stream, source, wall).to_vec(),
+                        None,
+                    ),
+                    Some(seal) => {
+                        let (hello, random) = seal.hello(source, wall);
+                        (hello, Some((seal.clone(), random)))
+                    }
+                };
                 self.link = Link::Up(Box::new(Session {
                     stream,
-                    hello: wire::hello(self.options.stream, source, self.clock.wall()),
+                    hello,
+                    seal,
+                    keys: None,
+                    generation: self.keys,
+                    sealed: vec![],
                     input: [0; ANSWER_SIZE_MAX],
                     filled: 0,
                     greeted: false,
@@ -259,6 +332,18 @@ where
             if s.filled >= want && s.filled >= HEADER_SIZE {
                 let answer = Answer::parse(&s.input[..want]).map_err(foreign)?;
                 s.filled = 0;
+                let source = self.queue.numbers().source;
+                let ack = matches!(answer, Answer::Ack(_));
+                if !believed(
+                    &s.seal,
+                    &mut s.keys,
+                    s.greeted,
+                    &s.input[..want],
+                    ack,
+                    source,
+                ) {
+                    return Err(foreign(wire::Foreign));
+                }
                 match answer {
                     Answer::Ack(ack) if ack.source == self.queue.numbers().source => {
                         self.acknowledge(s, ack, now)?;
@@ -339,7 +424,7 @@ where
                 self.stats.acked += slot.events;
                 self.stats.buffered -= slot.events;
                 if s.cursor > 0 {
-                    s.in_flight -= slot.frame().len() as u64;
+                    s.in_flight -= s.size(slot.frame());
                 }
             }
             self.queue.pop();
@@ -363,8 +448,7 @@ where
                 s.cursor += 1;
                 continue;
             }
-            let frame = slot.frame();
-            let size = frame.len() as u64;
+            let size = s.size(slot.frame());
             if s.written == 0 {
                 // A single frame may go beyond the credit, so that a small one does not
                 // end all.
@@ -375,7 +459,15 @@ where
                     s.heard = now;
                 }
                 s.begin.get_or_insert(slot.sequence);
+                if let Some(keys) = &s.keys {
+                    s.sealed = keys.frame(slot.frame());
+                }
             }
+            let frame = if s.keys.is_some() {
+                &s.sealed
+            } else {
+                slot.frame()
+            };
             let before = s.written;
             let result = write(&mut s.stream, frame, &mut s.written);
             if before == 0 && s.written > 0 {
@@ -414,8 +506,19 @@ where
             }
             return Ok(now + ANSWER_POLL);
         }
+        let rekeyed = s.generation != self.keys;
+        if rekeyed && s.in_flight == 0 {
+            self.progress = true;
+            return Err(End::Rekeyed);
+        }
         self.beat(s, now);
-        let full = match self.send(s, now) {
+        // With another key nothing is sent until what is in flight is acknowledged.
+        let sent = if rekeyed && s.written == 0 {
+            Ok(false)
+        } else {
+            self.send(s, now)
+        };
+        let full = match sent {
             // The reason may be there.
             Err(e) => return Err(self.listen(s, now).err().unwrap_or(e)),
             Ok(full) => full,
@@ -428,7 +531,7 @@ where
         let more = self.queue.len() > s.cursor;
         Ok(match (more, full) {
             (true, true) => now + BUSY_POLL,
-            (true, false) if s.credit > 0 && s.in_flight < s.credit => now,
+            (true, false) if !rekeyed && s.credit > 0 && s.in_flight < s.credit => now,
             _ if more || s.in_flight > 0 || self.closing.is_some() => now + ANSWER_POLL,
             _ => s.last_sent + s.beat_wait,
         })
@@ -459,6 +562,7 @@ where
                 "the collector acknowledged what was never sent; a new source goes on".into()
             }
             End::Spool => "another spool answered; a new source goes on".into(),
+            End::Rekeyed => "another key seals what follows".into(),
             End::Refused {
                 word: Refusal::Unexpected,
                 ..
@@ -488,6 +592,8 @@ where
         let source = self.queue.numbers().source;
         let (sequence, word) = match *end {
             End::Lost(_) => return false,
+            // The next connection is made at once.
+            End::Rekeyed => return true,
             // What was never sent was not counted under these numbers, and the spool
             // before may have stored all that was.
             End::Ahead | End::Spool => return self.end_source(self.tried),
@@ -530,7 +636,7 @@ where
             {
                 slot.refused = true;
                 let events = slot.events;
-                s.in_flight = s.in_flight.saturating_sub(slot.frame().len() as u64);
+                s.in_flight = s.in_flight.saturating_sub(s.size(slot.frame()));
                 self.stats.refused += events;
                 self.stats.buffered -= events;
                 self.progress = true;
@@ -603,6 +709,29 @@ where
         if self.over {
             self.due = u64::MAX;
         }
+    }
+}
+
+/// Whether an answer is the collector's word. In a sealed session that is what its down
+/// key sealed; only a refusal before the first ack cannot be.
+fn believed(
+    seal: &Option<(Seal, [u8; RANDOM_SIZE])>,
+    keys: &mut Option<seal::Session>,
+    greeted: bool,
+    answer: &[u8],
+    ack: bool,
+    source: u64,
+) -> bool {
+    let tagged = answer[3] & wire::FLAG_SEALED != 0;
+    let Some((seal, random)) = seal else {
+        return !tagged;
+    };
+    if !greeted && ack && tagged {
+        *keys = seal.session(source, random, answer);
+    }
+    match keys {
+        Some(keys) => keys.proves(answer),
+        None => !ack,
     }
 }
 
@@ -711,6 +840,17 @@ where
 
     fn source(&self) -> u64 {
         self.queue.numbers().source
+    }
+
+    #[cfg(feature = "seal")]
+    fn key(&mut self, key: &Key) -> bool {
+        let Some(seal) = &self.seal else { return false };
+        if seal.key() != key {
+            self.seal = Some(seal.with(key));
+            self.keys += 1;
+            self.due = 0;
+        }
+        true
     }
 
     fn trouble(&self) -> Option<&str> {

@@ -1,6 +1,7 @@
 use std::io;
 
 use super::{timed, AddError, Clock, Datagrams, Dial, Engine, BEAT_MAX, BEAT_MIN};
+use crate::seal::{Key, Seal};
 use crate::{random, wire, Event, Numbers, Packer, Stats};
 
 /// How many beats a source sends when it begins and when it ends: one at least
@@ -30,9 +31,21 @@ pub struct UdpOptions {
     /// is resolved again and a new source begins on a new one: default 5 minutes, at
     /// least a second.
     pub socket_age: u64,
+    pub(crate) seal: Option<(Key, String)>,
 }
 
 impl UdpOptions {
+    /// The options, with what is sent sealed by a key of the stream, for an audience, as
+    /// the collector has both.
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn sealed(self, key: Key, audience: &str) -> Self {
+        Self {
+            seal: Some((key, audience.into())),
+            ..self
+        }
+    }
+
     /// The defaults, for this stream.
     #[must_use]
     pub fn new(stream: u16) -> Self {
@@ -41,6 +54,7 @@ impl UdpOptions {
             flush_age: 250,
             datagram_size: 1400,
             socket_age: 300_000,
+            seal: None,
         }
     }
 
@@ -53,7 +67,20 @@ impl UdpOptions {
         if self.stream == wire::STREAM_RESERVED {
             return bad("stream 65535 is reserved; use 0 to 65534".into());
         }
-        if !(wire::SIZE_MIN..=65507).contains(&self.datagram_size) {
+        if let Some(what) = self
+            .seal
+            .as_ref()
+            .and_then(|(_, audience)| Seal::check(audience))
+        {
+            return bad(what.into());
+        }
+        let least = wire::SIZE_MIN
+            + if self.seal.is_some() {
+                wire::TAG_SIZE
+            } else {
+                0
+            };
+        if !(least..=65507).contains(&self.datagram_size) {
             return bad(format!(
                 "datagrams of {} bytes: use {} to 65507",
                 self.datagram_size,
@@ -81,12 +108,17 @@ pub struct Udp<D: Dial, C> {
     dial: D,
     clock: C,
     packer: Packer<Vec<u8>>,
+    seal: Option<Seal>,
+    /// The frame that is being sent, where it is sealed.
+    sealed: Vec<u8>,
     socket: Flow<D::Socket>,
     old: Option<Ending<D::Socket>>,
     /// Of the first event of the unfinished datagram.
     began: u64,
     last_sent: u64,
     beat_wait: u64,
+    /// When the last beat was sent.
+    beaten: u64,
     /// Of the socket.
     born: u64,
     /// When the last attempt to replace it ended.
@@ -127,12 +159,16 @@ where
     pub fn new(options: UdpOptions, socket: D::Socket, dial: D, clock: C) -> io::Result<Self> {
         options.check()?;
         let now = clock.now();
+        let seal = options
+            .seal
+            .as_ref()
+            .map(|(key, to)| Seal::new(key, options.stream, to));
+        let room = options.datagram_size - if seal.is_some() { wire::TAG_SIZE } else { 0 };
         let mut u = Udp {
-            packer: Packer::new(
-                vec![0; options.datagram_size],
-                options.stream,
-                random::draw(),
-            ),
+            seal,
+            sealed: Vec::with_capacity(options.datagram_size),
+            beaten: now,
+            packer: Packer::new(vec![0; room], options.stream, random::draw()),
             options,
             dial,
             clock,
@@ -164,8 +200,10 @@ where
 
     fn beat(&mut self) {
         let frame = self.packer.numbers_mut().beat(self.clock.wall());
-        let sent = self.socket.send(&frame, 0, &mut self.stats);
+        let frame = sealed(self.seal.as_ref(), &mut self.sealed, &frame);
+        let sent = self.socket.send(frame, 0, &mut self.stats);
         self.sent(sent);
+        self.beaten = self.last_sent;
     }
 
     /// Sends the unfinished datagram. It is numbered before that is tried.
@@ -174,6 +212,7 @@ where
         if let Some(frame) = self.packer.finish() {
             self.stats.buffered -= events;
             self.beat_wait = BEAT_MIN;
+            let frame = sealed(self.seal.as_ref(), &mut self.sealed, frame);
             let sent = self.socket.send(frame, events, &mut self.stats);
             self.sent(sent);
         }
@@ -238,7 +277,8 @@ where
     fn retire(&mut self, now: u64) {
         if let Some(old) = self.old.as_mut().filter(|old| now >= old.due) {
             let frame = old.numbers.beat(self.clock.wall());
-            old.flow.send(&frame, 0, &mut self.stats);
+            let frame = sealed(self.seal.as_ref(), &mut self.sealed, &frame);
+            old.flow.send(frame, 0, &mut self.stats);
             (old.left, old.due) = (old.left - 1, now + BEAT_GAP);
         }
         self.old.take_if(|old| old.left == 0);
@@ -266,6 +306,8 @@ where
             self.dialling.then(|| self.clock.now() + DIAL_POLL),
         );
         soon(&mut self.due, self.old.as_ref().map(|old| old.due));
+        let beats = self.seal.is_some() && self.last.is_none();
+        soon(&mut self.due, beats.then(|| self.beaten + BEAT_MAX));
         match self.last {
             Some((0, _)) if self.old.is_none() => self.due = u64::MAX,
             Some((0, _)) => {}
@@ -273,6 +315,15 @@ where
             None => {}
         }
     }
+}
+
+/// A frame as it is sent.
+fn sealed<'a>(seal: Option<&Seal>, room: &'a mut Vec<u8>, frame: &'a [u8]) -> &'a [u8] {
+    let Some(seal) = seal else { return frame };
+    room.clear();
+    room.extend_from_slice(frame);
+    seal.frame(room);
+    room
 }
 
 /// What became of a datagram.
@@ -371,6 +422,10 @@ where
             self.beat();
             self.beat_wait = (2 * self.beat_wait).min(BEAT_MAX);
         }
+        // Its time opens a sealed source anywhere, where those of its events may be too old.
+        if self.last.is_none() && self.seal.is_some() && now - self.beaten >= BEAT_MAX {
+            self.beat();
+        }
         self.end(now);
         self.schedule();
     }
@@ -404,6 +459,12 @@ where
 
     fn source(&self) -> u64 {
         self.packer.numbers().source
+    }
+
+    #[cfg(feature = "seal")]
+    fn key(&mut self, key: &Key) -> bool {
+        self.seal = self.seal.as_ref().map(|seal| seal.with(key));
+        self.seal.is_some()
     }
 
     fn trouble(&self) -> Option<&str> {
