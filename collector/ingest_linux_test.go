@@ -62,7 +62,7 @@ func TestBenchIngest(t *testing.T) {
 			l.grow(t, os.Stdout, rounds)
 		}
 	}
-	fmt.Fprintf(os.Stdout, "\nCPU nanoseconds a byte, of streams; the first column is read(2) in a loop\n\n")
+	fmt.Fprintf(os.Stdout, "\nCPU nanoseconds a byte, of streams; the first column is read(2) in a loop, or over TLS a goroutine that reads crypto/tls\n\n")
 	for _, l := range tcpLoads {
 		if strings.Contains(l.name, only) {
 			l.run(t, os.Stdout, rounds)
@@ -405,13 +405,17 @@ func (nowhere) MakeRoom()                                  {}
 func (nowhere) Seal(_ *storage.Seal, durable func()) error { durable(); return nil }
 func (nowhere) Retry() error                               { return nil }
 
-func newHeldLectern(t *testing.T, l *ingestLoad, loops int) *heldLectern {
-	c := New(Options{
+func newHeldLectern(t *testing.T, l *ingestLoad, loops int, secure ...*TLS) *heldLectern {
+	o := Options{
 		Address: "127.0.0.1:0", Loops: loops, ReceiveBuffer: ingestBuffer, CutInterval: time.Hour, CreditMax: 4 * tcpRound,
 		KeysMax: 2 * l.shape.Keys * loops, SourcesMax: max(1000, 2*l.shape.Sources), ConnectionsMax: 10,
 		LateMax: 48 * time.Hour, FutureMax: 5 * time.Minute, Streams: l.streams,
 		Sink: nowhere{}, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, t := range secure {
+		o.TLS = t
+	}
+	c := New(o)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

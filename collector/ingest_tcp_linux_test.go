@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lectern/lectern/internal/load"
+	"github.com/lectern/lectern/internal/testca"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
@@ -28,13 +30,16 @@ type tcpLoad struct {
 	name string
 	keys int
 	acks bool
+	tls  bool // beside a reader of crypto/tls, in place of one that reads bytes
 }
 
 var tcpLoads = []tcpLoad{
-	{"tcp, 1k keys", 1000, false},
-	{"tcp, 1M keys", 1e6, false},
-	{"tcp with acks, 1k keys", 1000, true},
-	{"tcp with acks, 1M keys", 1e6, true},
+	{"tcp, 1k keys", 1000, false, false},
+	{"tcp, 1M keys", 1e6, false, false},
+	{"tcp with acks, 1k keys", 1000, true, false},
+	{"tcp with acks, 1M keys", 1e6, true, false},
+	{"tls with acks, 1k keys", 1000, true, true},
+	{"tls with acks, 1M keys", 1e6, true, true},
 }
 
 const (
@@ -50,13 +55,17 @@ type tcpTaker interface {
 }
 
 func (l *tcpLoad) run(t *testing.T, out io.Writer, rounds int) {
-	h := newHeldLectern(t, &ingestLoad{shape: load.Shape{Keys: l.keys}}, 1)
-	all := []tcpTaker{newBareReader(t), newBareStream(t), (*streamLectern)(h)}
+	var secure []*TLS
+	if l.tls {
+		secure = append(secure, &TLS{Address: "127.0.0.1:0", Config: sync.OnceValue(func() *tls.Config { return benchTLS(t) }), ConnectionsMax: 10})
+	}
+	h := newHeldLectern(t, &ingestLoad{shape: load.Shape{Keys: l.keys}}, 1, secure...)
+	all := []tcpTaker{newBareReader(t, l.tls), newBareStream(t), (*streamLectern)(h)}
 	cost := make([][]float64, len(all))
 	senders := make([]*tcpSender, len(all))
 	for i, r := range all {
 		defer r.stop()
-		senders[i] = newTCPSender(t, r.address(), l.keys, l.acks && i == 2)
+		senders[i] = newTCPSender(t, r.address(), l.keys, l.acks && i == 2, l.tls && i != 1) // gnet has no TLS
 		defer senders[i].close()
 	}
 	for round := range rounds + 2 {
@@ -91,7 +100,7 @@ type tcpSender struct {
 	sent     uint64
 }
 
-func newTCPSender(t *testing.T, address string, keys int, acks bool) *tcpSender {
+func newTCPSender(t *testing.T, address string, keys int, acks, secure bool) *tcpSender {
 	m, err := load.NewMaker(load.Shape{Stream: 1, Sources: tcpConnections, Keys: keys, Size: 32768, Seed: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +114,9 @@ func newTCPSender(t *testing.T, address string, keys int, acks bool) *tcpSender 
 		s.ids[i] = m.SourceID(i)
 		if s.conns[i], err = net.Dial("tcp", address); err != nil {
 			t.Fatal(err)
+		}
+		if secure {
+			s.conns[i] = tls.Client(s.conns[i], &tls.Config{InsecureSkipVerify: true})
 		}
 		if acks {
 			hello := wire.AppendHello(nil, 1, s.ids[i], time.Now().UnixMilli())
@@ -160,12 +172,16 @@ type bareReader struct {
 	reading  sync.WaitGroup
 }
 
-func newBareReader(t *testing.T) *bareReader {
+func newBareReader(t *testing.T, secure bool) *bareReader {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bareReader{listener: l.(*net.TCPListener)}
+	if secure {
+		go b.readTLS(benchTLS(t))
+		return b
+	}
 	go func() {
 		for {
 			c, err := b.listener.AcceptTCP()
@@ -195,6 +211,32 @@ func newBareReader(t *testing.T) *bareReader {
 		}
 	}()
 	return b
+}
+
+// readTLS decrypts in a goroutine for each connection, and throws everything away.
+func (b *bareReader) readTLS(config *tls.Config) {
+	for {
+		c, err := b.listener.AcceptTCP()
+		if err != nil {
+			return
+		}
+		b.reading.Go(func() {
+			conn := tls.Server(c, config)
+			defer conn.Close()
+			for buffer := make([]byte, tlsRead); ; {
+				n, err := conn.Read(buffer)
+				b.bytes.Add(uint64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// benchTLS is what servers speak TLS by here.
+func benchTLS(t *testing.T) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{testca.New(t).Certificate(t, "127.0.0.1")}}
 }
 
 func (b *bareReader) address() string { return b.listener.Addr().String() }
@@ -239,8 +281,14 @@ func (b *bareStream) stop()           { _ = b.engine.Stop(context.Background()) 
 // streamLectern is heldLectern for streams.
 type streamLectern heldLectern
 
-func (s *streamLectern) address() string { return s.Address() }
-func (s *streamLectern) stop()           { (*heldLectern)(s).stop() }
+func (s *streamLectern) address() string {
+	if s.options.TLS != nil {
+		return s.TLSAddress()
+	}
+	return s.Address()
+}
+
+func (s *streamLectern) stop() { (*heldLectern)(s).stop() }
 
 func (s *streamLectern) taken() uint64 {
 	sum := s.cuts.total()
@@ -250,5 +298,5 @@ func (s *streamLectern) taken() uint64 {
 	shard := s.shards[0]
 	shard.Lock()
 	defer shard.Unlock()
-	return shard.tally[bytesBy+meter(overTCP)]
+	return shard.tally[bytesBy+meter(overTCP)] + shard.tally[bytesBy+meter(overTLS)]
 }

@@ -233,11 +233,42 @@ func TestPods(t *testing.T) {
 	})
 }
 
+// The certificates' files are where the daemon looks for them, in a directory that
+// follows its Secret: nothing is mounted by subPath.
+func TestCertificatesFollowTheirSecret(t *testing.T) {
+	r := renderWith(t, "../components/tls")
+	d := one[*apps.DaemonSet](t, r, "lectern")
+	dir := ""
+	for _, m := range d.Spec.Template.Spec.Containers[0].VolumeMounts {
+		if m.SubPath != "" || m.SubPathExpr != "" {
+			t.Errorf("%s is mounted by a path of its volume, and never changes", m.MountPath)
+		}
+		if m.Name == "tls" {
+			dir = m.MountPath
+		}
+	}
+	files := map[string]string{"LECTERN_TLS_CERTIFICATE": "tls.crt", "LECTERN_TLS_KEY": "tls.key", "LECTERN_TLS_CLIENT_CA": "ca.crt"}
+	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+		if file, ok := files[e.Name]; ok && e.Value != dir+"/"+file {
+			t.Errorf("%s is %s, want %s/%s", e.Name, e.Value, dir, file)
+		}
+		delete(files, e.Name)
+	}
+	if v := volume(d, dir); len(files) > 0 || v.Secret == nil || v.Secret.SecretName != "lectern-tls" || v.Secret.Items != nil {
+		t.Errorf("not set: %v; the volume is %+v", files, v)
+	}
+}
+
 // Services and the network policy name the ports that the daemon listens on, and
 // select its pods.
 func TestServices(t *testing.T) {
 	eachCollector(t, func(t *testing.T, r rendered, d *apps.DaemonSet) {
 		listens := map[string]bool{"8420/UDP": true, "8420/TCP": true, "8421/TCP": true}
+		for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+			if e.Name == "LECTERN_TLS_ADDRESS" {
+				listens[strings.TrimPrefix(e.Value, ":")+"/TCP"] = true
+			}
+		}
 		for _, s := range all[*core.Service](r) {
 			if isEdge(s.Spec.Selector) {
 				continue // TestEdges
