@@ -239,6 +239,14 @@ class TestPacker(unittest.TestCase):
             )
             self.assertEqual(book.lost, skipped, f"seed {seed}")
 
+    def test_disorder(self) -> None:
+        """Events that come in another order than they happened share a frame, whose time is that of the oldest."""
+        packer = Packer(0, 1400)
+        events: List[Event] = [((INSTANT + ms) * 1000000, 0, 1, 1, 0, None) for ms in (5000, 0, 70_000, 300)]
+        frame, count = packer.pack(events, 0)
+        (got,) = oracle.frames(bytes(frame))
+        self.assertEqual((count, got.ms, [e.ms - INSTANT for e in got.events]), (4, INSTANT, [5000, 0, 70_000, 300]))
+
     def test_full(self) -> None:
         """Frames are full: no event of the largest size would fit behind them."""
         packer = Packer(0, 1400)
