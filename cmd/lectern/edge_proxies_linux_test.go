@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,8 @@ type proxy struct {
 	edge    []string // what the edge needs; %s is a directory
 	start   func(config, dir string) []string
 	replace []string // of its configuration: old, new; %s is a directory
+	// log is the program that writes the proxy's log, for lectern emit to read.
+	log []string
 	// counted is how many requests the proxy says it had, where it says so.
 	counted func(t *testing.T, url, said string) int
 }
@@ -48,6 +52,30 @@ var proxiesOfDocs = []proxy{
 		start:   func(config, _ string) []string { return []string{"-db", "-f", config} },
 		replace: []string{"127.0.0.1:5140", "SYSLOG", "bind :8080", "bind PORT"},
 	},
+	{
+		name: "apache", program: "apache2", config: "apache.conf",
+		start: func(config, _ string) []string { return []string{"-D", "FOREGROUND", "-f", config} },
+		replace: []string{
+			"/usr/bin/lectern", "LECTERN", "127.0.0.1:8420", "EVENTS", "/var/lib/lectern-apache", "%s/queue",
+			"/run/apache2/lectern.pid", "%s/pid", "/var/log/apache2/error.log", "%s/error.log", "Listen 8080", "Listen PORT",
+		},
+		counted: func(t *testing.T, url, _ string) int {
+			body := getPage(t, url+"/server-status?auto")
+			m := regexp.MustCompile(`Total Accesses: (\d+)`).FindStringSubmatch(body)
+			if m == nil {
+				t.Fatalf("Apache says %q of itself", body)
+			}
+			n, _ := strconv.Atoi(m[1])
+			return n
+		},
+	},
+	{
+		name: "varnish", program: "varnishd", config: "varnish.vcl",
+		start: func(config, dir string) []string {
+			return []string{"-F", "-f", config, "-a", "PORT", "-n", dir + "/varnish", "-j", "none"}
+		},
+		log: []string{"varnishncsa", "-n", "%s/varnish", "-F", `%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-agent}i"`},
+	},
 }
 
 // A thousand requests through each proxy, as the page has it configured, are a
@@ -65,15 +93,19 @@ func testProxy(t *testing.T, p *proxy) {
 			t.Skipf("DID NOT RUN: there is no %s here (Debian's package %s has it)", p.program, p.program)
 		}
 	}
+	lectern, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
+	h, _ := edgeHome(t)
 	syslogAt, at := loopback(t), loopback(t)
 	fill := func(s string) string {
 		if strings.Contains(s, "%s") {
 			s = fmt.Sprintf(s, dir)
 		}
-		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at).Replace(s)
+		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at, "EVENTS", h.address, "LECTERN", lectern).Replace(s)
 	}
-	h, _ := edgeHome(t)
 	appendTo(t, h.config, fill(strings.Join(p.edge, "\n"))+"\nstream.site.readers = \"daily\"\n")
 	d, e := serveOn(t, h.config), edgeOn(t, h.config)
 
@@ -92,7 +124,18 @@ func testProxy(t *testing.T, p *proxy) {
 	if err := os.WriteFile(own, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	said := startProxy(t, exec.Command(path, p.start(own, dir)...), "http://"+at+"/probe.css")
+	arguments := p.start(own, dir)
+	for i := range arguments {
+		arguments[i] = strings.ReplaceAll(arguments[i], "PORT", at)
+	}
+	said := startProxy(t, exec.Command(path, arguments...), "http://"+at+"/probe.css")
+	sent := func() {}
+	if p.log != nil {
+		log := exec.Command(p.log[0], p.log[1:]...)
+		log.Args[2] = fmt.Sprintf(log.Args[2], dir)
+		sent = startPipe(t, log, exec.Command(lectern, "emit", "--to", "tcp://"+h.address, "--stream", "7", "--log", "-", "--only", "/page/*"))
+		waitForLine(t, "http://"+at+"/page/first", d) // from here on it has every line
+	}
 
 	want := map[uint64]int{}
 	for i := range 1000 {
@@ -106,11 +149,22 @@ func testProxy(t *testing.T, p *proxy) {
 			t.Errorf("%s counts %d requests", p.name, n)
 		}
 	}
-	waitForMetric(t, e, `lectern_edge_requests_total{door="syslog",outcome="taken"}`, 1000)
+	for range 500 * min(1, len(p.log)) { // the writer keeps the last lines in its buffer, and loses them at its end
+		getPage(t, "http://"+at+"/page/first")
+	}
+	sent()
+	switch {
+	case p.log != nil: // all is acknowledged
+	case p.edge == nil:
+		waitForMetric(t, d, "lectern_events_accepted_total", 1000)
+	default:
+		waitForMetric(t, e, `lectern_edge_requests_total{door="syslog",outcome="taken"}`, 1000)
+	}
 	e.stop()
 	d.stop()
 	checkBooks(t, h.config, h.spool)
 	stored := storedEvents(t, h.parquet)[7]
+	delete(stored, emit.ID("/page/first"))
 	for id, n := range want {
 		if stored[id] != n {
 			t.Errorf("content %d was opened %d times, and %d are stored", id, n, stored[id])
@@ -170,6 +224,43 @@ func startProxy(t *testing.T, c *exec.Cmd, url string) (said func() string) {
 	}
 }
 
+// startPipe has one program read what another writes. end ends the writer, and waits
+// until the reader is done.
+func startPipe(t *testing.T, writer, reader *exec.Cmd) (end func()) {
+	t.Helper()
+	out, err := writer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Stdin = out
+	for _, c := range []*exec.Cmd{writer, reader} {
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Process.Kill() })
+	}
+	return func() {
+		_ = writer.Process.Signal(syscall.SIGTERM)
+		if err := reader.Wait(); err != nil {
+			t.Errorf("%v: %v", reader, err)
+		}
+		_ = writer.Wait()
+	}
+}
+
+// waitForLine asks for a page until a collector has heard of it.
+func waitForLine(t *testing.T, url string, d *served) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); metricOf(d, "lectern_events_accepted_total") == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the collector never hears of a page")
+		}
+		for range 50 { // what the writer keeps in its buffer
+			getPage(t, url)
+		}
+	}
+}
+
 // getPage reads a page as a browser does.
 func getPage(t *testing.T, url string) string {
 	t.Helper()
@@ -190,18 +281,25 @@ func getPage(t *testing.T, url string) string {
 	return string(body)
 }
 
-// waitForMetric waits until a metric has this value.
+// waitForMetric waits until a metric comes to this value.
 func waitForMetric(t *testing.T, d *served, name string, want int) {
 	t.Helper()
-	line := fmt.Sprintf("%s %d\n", name, want)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		_, body := d.get("/metrics")
-		if strings.Contains(body, line) {
-			return
-		}
+	for deadline := time.Now().Add(30 * time.Second); metricOf(d, name) != float64(want); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			i := strings.Index(body, name)
-			t.Fatalf("the metric does not come to %d: %.120s", want, body[max(0, i):])
+			t.Fatalf("%s is %v, and does not come to %d", name, metricOf(d, name), want)
 		}
 	}
+}
+
+// metricOf is the value of a metric, of all its labels where it is asked for without.
+func metricOf(d *served, name string) (sum float64) {
+	_, body := d.get("/metrics")
+	for line := range strings.Lines(body) {
+		of, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if plain, _, _ := strings.Cut(of, "{"); ok && (of == name || plain == name) {
+			n, _ := strconv.ParseFloat(value, 64)
+			sum += n
+		}
+	}
+	return sum
 }
