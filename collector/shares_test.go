@@ -303,3 +303,91 @@ func TestCoarseFrameDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a frame", n)
 	}
 }
+
+// A flood of strangers' frames, of new sources, of frames under honest numbers and of
+// invented keys comes from many addresses, while no cut can be made half of the time:
+// an honest session and an honest stream of datagrams beside it lose nothing, and the
+// books are exact.
+func TestFloodBesideTheHonest(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	b := newBench(1, func(o *Options) {
+		o.SourcesMax, o.AddressSourcesMax, o.CreditMax = 2000, 500, 1<<20
+		o.Streams.Known = []Stream{{Name: "honest", Number: 1, Share: 1}}
+		o.Streams.Unknown.Share = 1
+	})
+	honest := voice{stream: 1, id: 7}
+	b.at("192.0.2.1", 1)
+	for range 3 {
+		honest.say(b, b.now)
+	}
+	// Before anybody can have seen its number.
+	k := b.session("192.0.2.2", 8, frameOf(1, 8, 0, 0, b.now))
+	frames, in := uint64(1), uint64(0)
+	seen := map[sharedKey]uint64{}
+	for window := range 6 {
+		if window%2 == 1 {
+			b.room = 0
+		}
+		for i := range 10_000 {
+			b.at("198.51.100."+string('1'+rune(r.IntN(9))), 1+r.IntN(1000))
+			events := make([]wire.Event, 10)
+			for n := range events {
+				events[n] = wire.Event{Content: r.Uint64(), User: r.Uint64()}
+			}
+			switch r.IntN(3) {
+			case 0:
+				b.receive(0, frameOf(uint16(2+r.IntN(50)), r.Uint64(), 0, 0, b.now, events...))
+			case 1: // under an honest number, far ahead
+				b.receive(0, frameOf(1, 7+r.Uint64N(2), 1<<20+r.Uint64N(1<<20), r.Uint64N(1<<40), b.now, events...))
+			case 2:
+				b.receive(0, frameOf(uint16(2+r.IntN(50)), r.Uint64N(100)+100, r.Uint64N(1<<40), r.Uint64N(1<<40), b.now, events...))
+			}
+			if i%10 > 0 {
+				continue
+			}
+			e := wire.Event{Content: 1, User: uint64(i), Kind: wire.KindRead}
+			b.at("192.0.2.1", 1)
+			honest.say(b, b.now, e)
+			seen[sharedKey{1, uint32(b.now.Unix() / 60 * 60), 1, uint64(i)}]++
+			if b.room > 0 { // else it has no credit
+				b.stream(0, k, frameOf(1, 8, frames, in, b.now, e))
+				frames, in = frames+1, in+1
+				seen[sharedKey{1, uint32(b.now.Unix() / 60 * 60), 1, uint64(i)}]++
+			}
+		}
+		b.room = 1 << 30
+		if !b.cuts.cut(causeTime) {
+			t.Fatal("no cut")
+		}
+		b.pass(20 * time.Second)
+	}
+	book := b.book(1)
+	if all := honest.events + in; book.Counts[storage.Accepted] != all || book.Counts[storage.Sent] != all || !book.Balanced() {
+		t.Errorf("%+v, of %d honest events", book, all)
+	}
+	for _, row := range b.rows {
+		if row.Stream != 1 {
+			continue
+		}
+		key := sharedKey{1, row.Minute, row.Content, row.User}
+		if row.Coarse != storage.CoarseNot || seen[key] < uint64(row.Reads) {
+			t.Fatalf("%+v, of %d events", row, seen[key])
+		}
+		seen[key] -= uint64(row.Reads)
+	}
+	for key, n := range seen {
+		if n > 0 {
+			t.Fatalf("%d events of %+v are in no row", n, key)
+		}
+	}
+	for stream := uint16(2); stream < 52; stream++ {
+		if book := b.book(stream); !book.Balanced() || book.Counts[storage.Shed] > 0 {
+			t.Errorf("%+v", book)
+		}
+	}
+	if n := b.shards[0].sources.live.Load(); n > 2000 {
+		t.Errorf("%d sources are known, at most 2000 may be", n)
+	}
+}
