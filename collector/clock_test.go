@@ -45,7 +45,7 @@ func TestStepsAreNoSilence(t *testing.T) {
 			frame := frameOf(1, 7, 0, 0, b.now, opens(3)...)
 			lines := []*wireline{open(nil), open(frame[:wire.HeaderSize+1]), open(wire.AppendHello(nil, 1, 9, 0))}
 			b.receive(0, frameOf(1, 8, 0, 0, b.now, opens(3)...))
-			k := &connection{via: overTCP, shard: s, session: true, source: 6, stream: 1}
+			k := &connection{via: overTCP, shard: s, phase: phaseGreeted, source: 6, stream: 1}
 			sealed := frameOf(1, 6, 0, 0, b.now, opens(3)...)
 			b.stream(0, k, sealed)
 			b.lived(6)
@@ -67,7 +67,7 @@ func TestStepsAreNoSilence(t *testing.T) {
 			if ended, known := sweep(); ended != 0 || known != 2 {
 				t.Errorf("after the step %d of 3 connections have ended, and %d of 2 sources are known", ended, known)
 			}
-			b.stream(0, &connection{via: overTCP, shard: s, session: true, source: 6, stream: 1}, sealed) // its ack was lost
+			b.stream(0, &connection{via: overTCP, shard: s, phase: phaseGreeted, source: 6, stream: 1}, sealed) // its ack was lost
 			b.want(t, 1, storage.Book{Counts: storage.Counts{storage.Sent: 6, storage.Accepted: 6, storage.Duplicate: 3}}, 0)
 
 			b.steady += 2 * time.Minute
@@ -104,7 +104,7 @@ func TestSilenceOverARestart(t *testing.T) {
 	change := func(o *Options) { o.SourceIdleMax, o.SessionIdleMax = time.Hour, 168*time.Hour }
 	first := newBench(1, change)
 	session := func(b *bench, source uint64, sequence uint64) {
-		b.stream(0, &connection{via: overTCP, shard: b.shards[0], session: true, source: source, stream: 1}, frameOf(1, source, sequence, sequence, b.now, opens(1)...))
+		b.stream(0, &connection{via: overTCP, shard: b.shards[0], phase: phaseGreeted, source: source, stream: 1}, frameOf(1, source, sequence, sequence, b.now, opens(1)...))
 	}
 	first.shards[0].limits.CreditMax = 1 << 20
 	session(first, 1, 0)

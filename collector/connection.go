@@ -20,11 +20,8 @@ type connection struct {
 	names    []string     // what its certificate calls it, over TLS
 	source   uint64       // whose frames come here, once it has said so
 	next     uint64       // the sequence that must follow, or be the least
-	started  bool
-	refused  bool // it has been told why; what still comes is thrown away
-	lost     bool // it is of no more use: close it
-	leaving  bool // the collector ends: what still comes is thrown away
-	closed   bool
+	phase    phase
+	ending   ending
 	lastByte int64 // milliseconds of running time
 	frameAt  int64 // running time when the frame in partial began
 	at       int   // its place in the shard's list
@@ -32,8 +29,6 @@ type connection struct {
 	older, younger *connection // in the list of those that stopped inside a frame
 
 	// Of a session:
-	session    bool
-	waits      bool  // its hello is not answered yet
 	since      int64 // running time of the hello, while it waits
 	unknown    bool  // the source was not known when it began; an older connection may still bring it
 	stream     uint16
@@ -82,7 +77,7 @@ func (s *shard) open(k *connection, full bool) bool {
 	k.shard, k.lastByte, k.at = s, s.steady, len(s.conns.list)
 	s.conns.list = append(s.conns.list, k)
 	if s.leaving {
-		k.leaving = true
+		k.ending.reach(endingLeaving)
 		return false
 	}
 	if !full {
@@ -110,12 +105,13 @@ func (s *shard) forget(k *connection) {
 	s.Lock()
 	defer s.Unlock()
 	s.held.Add(-1)
-	k.closed = true
-	if k.session {
+	refused := k.ending == endingRefused
+	k.ending.reach(endingClosed)
+	if k.phase.session() {
 		s.cuts.sessions.leave(k)
 	}
 	s.cuts.connected.Add(-1)
-	if len(k.partial) > 0 && !k.refused {
+	if len(k.partial) > 0 && !refused {
 		s.refuse(wire.RefusedSize)
 	}
 	s.drop(k)
@@ -151,11 +147,11 @@ func (s *shard) take(k *connection, b []byte) bool {
 	s.tally[wakeups]++
 	s.tally[bytesBy+meter(k.via)] += uint64(len(b))
 	k.lastByte = s.steady
-	if k.refused || k.leaving {
+	if k.ending == endingRefused || k.ending == endingLeaving {
 		return true
 	}
 	h, why := s.stream(k, b)
-	if k.lost {
+	if k.ending == endingLost {
 		return false
 	}
 	if why == wire.Accepted {
@@ -200,7 +196,7 @@ func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal
 		if joined {
 			s.parted(frame)
 		}
-		if why != wire.Accepted || k.lost {
+		if why != wire.Accepted || k.ending == endingLost {
 			return h, why
 		}
 	}
@@ -213,8 +209,8 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 	if h.Type == wire.TypeHello {
 		return s.hello(k, h, frame)
 	}
-	if k.waits { // for an ack, and so does its client, if it keeps to the protocol
-		k.lost = true
+	if k.phase == phaseWaiting { // for an ack, and so does its client, if it keeps to the protocol
+		k.ending.reach(endingLost)
 		return wire.Accepted
 	}
 	if h.Type == wire.TypeEvents {
@@ -224,25 +220,27 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		if why := s.prove(h, frame, k); why != wire.Accepted {
 			return s.refuseUnplaced(h, why)
 		}
+		session, started := k.phase.session(), k.phase.started()
 		switch {
-		case (k.started || k.session) && h.Source != k.source, k.started && h.Sequence < k.next, k.started && h.Sequence > k.next && !k.session:
+		case k.phase != phaseFresh && h.Source != k.source, started && h.Sequence < k.next, k.phase == phasePlain && h.Sequence > k.next:
 			return s.refuseUnplaced(h, wire.RefusedSequence)
-		case k.session && k.unknown && k.durable == 0 && !k.started && h.Sequence > 0:
+		case k.phase == phaseGreeted && k.unknown && k.durable == 0 && h.Sequence > 0:
 			return s.refuseUnplaced(h, wire.RefusedForgotten)
-		case k.session && !s.inFlight(k, h.Sequence, h.Size):
+		case session && !s.inFlight(k, h.Sequence, h.Size):
 			return s.refuseUnplaced(h, wire.RefusedCredit)
-		case k.session && !s.makeRoom(h.Stream, h.Count, k.via) && (s.cuts.full.Load() || !s.shelters(h.Stream)):
+		case session && !s.makeRoom(h.Stream, h.Count, k.via) && (s.cuts.full.Load() || !s.shelters(h.Stream)):
 			// Nothing of it is acknowledged: the client sends it again, later.
 			s.tally[closedNoRoom]++
-			k.lost = true
+			k.ending.reach(endingLost)
 			return wire.Accepted
 		}
-		if k.keys != nil && !k.started {
+		if k.keys != nil && !started {
 			s.cuts.sessions.join(k) // its hello was no recording
 		}
-		k.started, k.source, k.next = true, h.Source, h.Sequence+1
+		k.source, k.next = h.Source, h.Sequence+1
+		k.phase.move(inputFrame)
 	}
-	why := s.frame(h, frame, k.via, k.session, k.from)
+	why := s.frame(h, frame, k.via, k.phase.session(), k.from)
 	s.yield()
 	return why
 }
@@ -252,7 +250,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 // connection, and the client would not learn the reason. It says whether the
 // connection stays open for that.
 func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text string) bool {
-	k.refused = true
+	k.ending.reach(endingRefused)
 	k.frameAt = s.steady
 	s.drop(k)
 	return k.peer.write(k.refusal(h, s.now, why, text)) == nil && k.peer.end() == nil
@@ -261,7 +259,7 @@ func (s *shard) hangUp(k *connection, h wire.Header, why wire.Refusal, text stri
 // dropOut is hangUp from another goroutine than the one that reads the connection,
 // where there is no frame to name.
 func (s *shard) dropOut(k *connection, why wire.Refusal, text string) {
-	k.refused = true
+	k.ending.reach(endingRefused)
 	k.frameAt = s.steady
 	s.drop(k)
 	k.peer.bye(k.refusal(wire.Header{}, s.now, why, text))
@@ -277,16 +275,16 @@ func (s *shard) sweep() {
 	idle := s.limits.ConnectionIdleMax.Milliseconds()
 	for _, k := range s.conns.list {
 		switch {
-		case k.refused:
+		case k.ending == endingRefused:
 			if s.steady-k.frameAt > lingerMax.Milliseconds() {
 				k.peer.hangUp()
 			}
-		case k.leaving:
+		case k.ending == endingLeaving:
 		case s.retired(k):
 			k.peer.hangUp() // its client comes back with a key that is live
-		case k.waits:
+		case k.phase == phaseWaiting:
 			s.welcome(k)
-		case k.session && k.total != k.acked:
+		case k.phase.session() && k.total != k.acked:
 			// It is the client that waits.
 		case idle > 0 && (s.steady-k.lastByte > idle || len(k.partial) > 0 && s.steady-k.frameAt > idle):
 			s.refuse(wire.RefusedIdle)
@@ -299,7 +297,7 @@ func (s *shard) sweep() {
 func (s *shard) hangUpOn(k *connection) {
 	s.Lock()
 	defer s.Unlock()
-	if !k.closed {
+	if k.ending != endingClosed {
 		k.peer.hangUp()
 	}
 }

@@ -21,7 +21,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		slots += s.table.most
 		buffered += s.conns.partials.bytes
 		for _, k := range s.conns.list {
-			if k.waits {
+			if k.phase == phaseWaiting {
 				waiting++
 			}
 		}

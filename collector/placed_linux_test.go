@@ -67,7 +67,7 @@ func (p *teller) connect() {
 	s.Lock()
 	defer s.Unlock()
 	if p.conn.at = len(s.conns.list); p.way == acknowledged {
-		p.conn.session, p.conn.source, p.conn.stream = true, p.id, 1
+		p.conn.phase, p.conn.source, p.conn.stream = phaseGreeted, p.id, 1
 		s.meet(p.conn)
 	}
 }
@@ -414,7 +414,7 @@ var all = []way{datagrams, plain, acknowledged}
 func (p *teller) gone() {
 	s, k := p.shards[0], p.conn
 	s.Lock()
-	if len(k.partial) > 0 && !k.refused {
+	if len(k.partial) > 0 && k.ending != endingRefused {
 		s.refuse(wire.RefusedSize)
 	}
 	s.drop(k)

@@ -18,7 +18,7 @@ func (b *bench) at(ip string, port int) {
 
 // session is the frames of a session, from an address.
 func (b *bench) session(ip string, source uint64, frames ...[]byte) *connection {
-	k := &connection{shard: b.shards[0], from: addressAt(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}), session: true, source: source, stream: 1}
+	k := &connection{shard: b.shards[0], from: addressAt(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}), phase: phaseGreeted, source: source, stream: 1}
 	for _, f := range frames {
 		b.stream(0, k, f)
 	}

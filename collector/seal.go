@@ -93,7 +93,7 @@ func (o *Options) fresh() int64 {
 // connection that it came on, nil for a datagram. Nothing else is looked at, and
 // nothing allocated.
 func (s *shard) prove(h *wire.Header, frame []byte, k *connection) wire.Refusal {
-	session := k != nil && k.session
+	session := k != nil && k.phase.session()
 	switch {
 	case h.Type != wire.TypeEvents:
 		return wire.Accepted // it is unexpected, whatever its tag
@@ -207,7 +207,7 @@ func (s *shard) retired(k *connection) bool {
 // refusal is what a client is told. Before its first ack a session has nothing to
 // seal it with.
 func (k *connection) refusal(h wire.Header, now int64, why wire.Refusal, text string) []byte {
-	if k.keys == nil || k.waits {
+	if k.keys == nil || k.phase == phaseWaiting {
 		return wire.AppendRefusal(nil, h, now, why, text)
 	}
 	return wire.AppendSealedRefusal(nil, h, now, why, text, k.keys.down)

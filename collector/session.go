@@ -84,7 +84,7 @@ func (s *sessions) takeReplaced() []*connection {
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
 	s.tally[framesBy+meter(k.via)]++
 	_, why := wire.ParseHello(h, h.Body(frame))
-	if why == wire.Accepted && (k.started || k.session) {
+	if why == wire.Accepted && !k.phase.takes(inputHello) {
 		why = wire.RefusedUnexpected
 	}
 	if why == wire.Accepted && !s.streams.takes(h.Stream, k.names) {
@@ -99,14 +99,16 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	if k.keys == nil && s.foreign(h.Source) {
 		return s.refuseUnplaced(h, wire.RefusedPosition)
 	}
-	k.session, k.source, k.stream = true, h.Source, h.Stream
+	k.source, k.stream = h.Source, h.Stream
 	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
 	if !s.meet(k) && company {
-		k.waits, k.since = true, s.steady
+		k.phase.move(inputWait)
+		k.since = s.steady
 		return wire.Accepted
 	}
+	k.phase.move(inputHello)
 	if k.peer.write(s.begin(k)) != nil {
-		k.lost = true
+		k.ending.reach(endingLost)
 	}
 	return wire.Accepted
 }
@@ -159,7 +161,7 @@ func (s *shard) welcome(k *connection) {
 	company := s.cuts.company.Load()
 	switch {
 	case s.meet(k) || !company:
-		k.waits = false
+		k.phase.move(inputAnswer)
 		k.peer.send(s.begin(k))
 	case s.steady-k.since > helloWaitMax.Milliseconds():
 		k.peer.hangUp() // its client comes back
@@ -232,12 +234,12 @@ func (k *connection) tell(durable, generation uint64) {
 	s := k.shard
 	s.Lock()
 	defer s.Unlock()
-	if k.closed || k.refused {
+	if k.ending == endingClosed || k.ending == endingRefused {
 		return
 	}
 	k.durable = max(k.durable, durable)
 	switch {
-	case k.generation <= generation, k.started && k.next <= k.durable:
+	case k.generation <= generation, k.phase.started() && k.next <= k.durable:
 		k.acked = k.total
 	default:
 		k.acked = max(k.acked, k.before)

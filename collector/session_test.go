@@ -278,7 +278,7 @@ func (r *running) sourceNext(id uint64) uint64 {
 func TestForgottenInTheMiddleOfASession(t *testing.T) {
 	b := newBench(1, func(o *Options) { o.CreditMax = 1 << 20 })
 	session := func() *connection {
-		return &connection{via: overTCP, shard: b.shards[0], session: true, source: 9, stream: 1}
+		return &connection{via: overTCP, shard: b.shards[0], phase: phaseGreeted, source: 9, stream: 1}
 	}
 	frame := func(i uint64) []byte { return frameOf(1, 9, i, i*3, b.now, opens(3)...) }
 	k := session()
@@ -400,11 +400,11 @@ func TestRefusedAndSentAgainIsBookedOnce(t *testing.T) {
 				}
 			})
 			s := b.shards[0]
-			if why := b.stream(0, &connection{via: overTCP, shard: s, session: true, unknown: true, source: 9, stream: 1}, c.first); why != c.why {
+			if why := b.stream(0, &connection{via: overTCP, shard: s, phase: phaseGreeted, unknown: true, source: 9, stream: 1}, c.first); why != c.why {
 				t.Fatalf("%v, want %v", why, c.why)
 			}
 			s.limits.CreditMax, s.sources.max = 1<<20, 1000
-			k := &connection{via: overTCP, shard: s, session: true, unknown: true, source: c.again, stream: 1}
+			k := &connection{via: overTCP, shard: s, phase: phaseGreeted, unknown: true, source: c.again, stream: 1}
 			if why := b.stream(0, k, frameOf(1, c.again, 0, 0, epoch, opens(10)...)); why != wire.Accepted {
 				t.Fatal(why)
 			}

@@ -171,8 +171,8 @@ func (s *shard) dismiss() uint64 {
 	defer s.Unlock()
 	s.leaving = true
 	for _, k := range s.conns.list {
-		if k.session || !k.started {
-			k.leaving = true
+		if k.phase != phasePlain {
+			k.ending.reach(endingLeaving)
 			s.drop(k)
 		}
 	}
@@ -186,11 +186,11 @@ func (s *shard) farewell(sealed bool) {
 	defer s.Unlock()
 	s.tick()
 	for _, k := range s.conns.list {
-		if k.refused {
+		if k.ending == endingRefused {
 			continue // it has been told
 		}
 		var last []byte
-		if sealed && k.session && !k.waits {
+		if sealed && k.phase >= phaseGreeted {
 			last = s.finalAck(k)
 		}
 		k.peer.bye(last)
