@@ -64,3 +64,34 @@ func TestSkip(t *testing.T) {
 		t.Errorf("the collector knows of %d events; 10 were numbered", end)
 	}
 }
+
+// A source that begins with what is skipped, alone or beside an event, tells of all.
+func TestSkipFirst(t *testing.T) {
+	for _, events := range []int{0, 1} {
+		fake := newFake(nil)
+		e, err := dialTCP(t.Context(), "fake", func(context.Context) (net.Conn, error) {
+			a, b := net.Pipe()
+			go fake.serve(fake.spools[0], b)
+			return a, nil
+		}, Options{Stream: 7, FlushAge: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range events {
+			if err := e.Add(Event{Time: instant, Content: 1, User: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := e.Skip(5); err != nil {
+			t.Fatal(err)
+		}
+		source := e.Source()
+		if err := e.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s := fake.spools[0].sealed[source]
+		if want := uint64(5 + events); s == nil || s.end != want {
+			t.Errorf("with %d events in front: the collector knows of %+v, and %d were numbered", events, s, want)
+		}
+	}
+}

@@ -233,8 +233,13 @@ func (t *TCP) Skip(events uint64) error {
 	return nil
 }
 
-// drop numbers events that are not kept.
+// drop numbers events that are not kept. A source cannot begin with them: its first
+// frame is what is there, or a beat.
 func (t *TCP) drop(events uint64) {
+	if q := t.queue; q.next.sequence == 0 && q.skipped() == 0 && q.finish(time.Now().UnixMilli()) {
+		t.stats.Frames++
+		t.signal()
+	}
 	t.queue.skip(events)
 	t.overdue = true
 	t.stats.Events += events
