@@ -278,11 +278,13 @@ func (l *Log) begin(f *File, end int64, write func(vfs.File) error) error {
 }
 
 // Remove removes the files of which no entry is above through, the written one
-// excepted; those that are damaged it sets aside. The caller has the lock of the place.
+// excepted; those that are damaged it sets aside. One goes for good before the next
+// does: it says where the one before it ended, behind which may stand what was never
+// promised. The caller has the lock of the place.
 func (l *Log) Remove(through uint64) {
 	left := l.files[:0]
 	for _, f := range l.files {
-		if f.ID >= l.file.ID || f.Newest > through || !l.remove(f) {
+		if len(left) > 0 || f.ID >= l.file.ID || f.Newest > through || l.o.Place.Sync() != nil || !l.remove(f) {
 			left = append(left, f)
 		}
 	}

@@ -241,3 +241,25 @@ func TestFull(t *testing.T) {
 		t.Errorf("%d files fill a place for two", n)
 	}
 }
+
+// A file stays as long as one before it does, whatever is in it: it says where that one
+// ended.
+func TestOlderFilesGoFirst(t *testing.T) {
+	disk := vfstest.New(1)
+	o, _, _ := open(t, disk)
+	for range 3 {
+		if err := o.append([]byte("entry")); err != nil {
+			t.Fatal(err)
+		}
+		o.log.NextFile()
+	}
+	o.log.files[1].Newest = 0 // as of one of which a start is sure of no record
+	o.log.o.Place.Lock()
+	defer o.log.o.Place.Unlock()
+	if o.log.Remove(0); len(disk.Names("log-")) != 3 {
+		t.Errorf("there are %v", disk.Names("log-"))
+	}
+	if o.log.Remove(1); len(disk.Names("log-")) != 1 {
+		t.Errorf("then there are %v", disk.Names("log-"))
+	}
+}
