@@ -129,10 +129,13 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 		if users := s.streams.find(h.Stream).Users; users != UsersStored {
 			s.disguise(h.Stream, users, f.events)
 		}
-		if room {
+		switch slow := s.streams.slow(h.Stream, h.Count, s.now); {
+		case !slow && s.shelters(h.Stream):
+			s.countCoarse(h, f.events, k, storage.CoarseUsers)
+		case !room:
+			s.countCoarse(h, f.events, k, storage.CoarseNot)
+		default:
 			k.Counts[storage.Clamped] += s.count(h, f.events)
-		} else {
-			s.countCoarse(h, f.events, k)
 		}
 	}
 	return f.why

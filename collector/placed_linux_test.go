@@ -14,18 +14,6 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// way is how a source sends: datagrams, a connection without acks, or sessions.
-type way uint8
-
-const (
-	datagrams way = iota
-	plain
-	acknowledged
-	ways
-)
-
-var wayWords = [ways]string{"datagrams", "plain connection", "session"}
-
 // fate is what becomes of the seven events that a source has in the frame which is
 // refused. It has sent ten before and sends five behind it.
 type fate uint8

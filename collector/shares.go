@@ -115,14 +115,15 @@ func (s *shard) shelters(stream uint16) bool {
 	return s.table.shares.coarse[storage.CoarseContents] > 0 || s.table.has(&wire.Event{}, s.whole(stream).period())
 }
 
-// countCoarse counts the events of a frame for all of whose keys there is no room:
-// each at its own key where that is known or the stream may hold it, else as coarse
-// as it must. The shard shelters the stream. It books what is clamped, and coarse.
-func (s *shard) countCoarse(h *wire.Header, events []wire.Event, k *storage.Book) {
+// countCoarse counts the events of a frame for all of whose keys there is no room, or
+// which are above their stream's rate: each as coarse as least, at its own key where
+// that is known or the stream may hold it, else as coarse as it must. The shard
+// shelters the stream. It books what is clamped, and coarse.
+func (s *shard) countCoarse(h *wire.Header, events []wire.Event, k *storage.Book, least storage.Coarse) {
 	s.flush()
 	for i := range events {
 		k.Counts[storage.Clamped] += s.when(s.moments[:1], h, events[i:i+1])
-		at, c := s.moments[0], storage.CoarseNot
+		at, c := s.moments[0], least
 		for c < storage.Coarses && !s.table.holds(&events[i], at, c) {
 			c++
 		}

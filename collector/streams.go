@@ -31,7 +31,7 @@ type Stream struct {
 	Secrets []*wire.Secret // those that are live, of one epoch each
 	Share   int            // its weight when room is short; 0 counts as 1
 	KeysMax int            // keys between two cuts, of all loops together; 0: no limit of its own
-	RateMax int            // events a second; 0: no limit
+	RateMax int            // events a second; those above it are counted without their users; 0: no limit
 	Users   Users          // what is kept of who read
 	// Clients are the names in certificates by which clients of TLS may send it, and
 	// nobody else may; nil: anybody.
@@ -66,6 +66,7 @@ type streamTable struct {
 	refuse bool                            // the unknown ones
 	keys   [][wire.Epochs]*streamKey       // of those in list
 	shares int                             // of those in list, together
+	rates  []*rate                         // of those in list
 }
 
 // anyStream takes every stream, and all share alike.
@@ -80,6 +81,7 @@ func newStreamTable(s *Streams, former *streamTable) *streamTable {
 	for i := range t.list {
 		t.list[i].Share = max(1, t.list[i].Share)
 		t.shares += t.list[i].Share
+		t.rates = append(t.rates, newRate(t.list[i].RateMax))
 	}
 	t.deriveKeys(s, former)
 	return t
@@ -87,6 +89,12 @@ func newStreamTable(s *Streams, former *streamTable) *streamTable {
 
 // find is what holds for a stream.
 func (t *streamTable) find(number uint16) *Stream { return &t.list[t.of[number]] }
+
+// slow says whether n more events of a stream are within its rate now, in Unix
+// milliseconds, and counts them if they are.
+func (t *streamTable) slow(number uint16, n int, now int64) bool {
+	return t.rates[t.of[number]].takes(n, now)
+}
 
 // known says whether there is such a stream here.
 func (t *streamTable) known(number uint16) bool { return !t.refuse || t.of[number] != 0 }
