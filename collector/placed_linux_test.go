@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/lectern/lectern/storage"
@@ -128,16 +127,6 @@ func (p *teller) settled() storage.BookTotal {
 	}
 	return t
 }
-
-// deaf is a connection on which nothing is heard.
-type deaf struct{ gnet.Conn }
-
-func (deaf) Write(b []byte) (int, error)                         { return len(b), nil }
-func (deaf) AsyncWrite(_ []byte, _ gnet.AsyncCallback) error     { return nil }
-func (deaf) CloseWithCallback(callback gnet.AsyncCallback) error { return nil }
-func (deaf) OutboundBuffered() int                               { return 0 }
-func (deaf) Fd() int                                             { return -1 }
-func (deaf) SetContext(any)                                      {}
 
 // over is the context of a newcomer that is one too many.
 type over struct{ deaf }

@@ -53,7 +53,7 @@ func scrape(t *testing.T) series {
 	for name, labels := range scrapeOf(t, "lectern_seal_seconds_bucket", "LECTERN_STORAGE_DRIVER=clickhouse", "LECTERN_CLICKHOUSE_ADDRESS=127.0.0.1:1") {
 		all[name] = append(all[name], labels...)
 	}
-	for name, labels := range scrapePage(t, startEdge(t), "lectern_edge_pages") {
+	for name, labels := range scrapePage(t, startEdge(t, "127.0.0.1:1"), "lectern_edge_pages") {
 		if strings.HasPrefix(name, "lectern_edge_") {
 			all[name] = append(all[name], labels...)
 		}
@@ -61,12 +61,12 @@ func scrape(t *testing.T) series {
 	return all
 }
 
-// startEdge starts an edge whose collector there is not, and returns where its
-// operations are.
-func startEdge(t *testing.T) (operations string) {
+// startEdge starts an edge in front of a collector, which need not be there, and
+// returns where its operations are.
+func startEdge(t *testing.T, collector string) (operations string) {
 	t.Helper()
 	_, operations = startProcess(t, exec.Command(binary, "edge"), "LECTERN_EDGE_ADDRESS=127.0.0.1:0", "LECTERN_EDGE_OPS_ADDRESS=127.0.0.1:0",
-		"LECTERN_EDGE_COLLECTOR=127.0.0.1:1", "LECTERN_EDGE_QUEUE_SIZE=1MiB")
+		"LECTERN_EDGE_COLLECTOR="+collector, "LECTERN_EDGE_QUEUE_SIZE=1MiB")
 	return operations
 }
 

@@ -22,7 +22,7 @@ func TestPrometheusAnswers(t *testing.T) {
 		absent(t, "prometheus", "it is in Debian's package prometheus")
 	}
 	events, operations := startCollector(t)
-	address := startPrometheus(t, operations)
+	address := startPrometheus(t, operations, startEdge(t, events))
 	send(t, "tcp://"+events)
 
 	// What the store of the test has not, and what only is when something is wrong.
@@ -60,8 +60,9 @@ func TestPrometheusAnswers(t *testing.T) {
 	}
 }
 
-// startPrometheus runs one on loopback that scrapes a collector every second.
-func startPrometheus(t *testing.T, target string) (address string) {
+// startPrometheus runs one on loopback that scrapes a collector and an edge every
+// second.
+func startPrometheus(t *testing.T, collector, edge string) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -73,7 +74,8 @@ func startPrometheus(t *testing.T, target string) (address string) {
 	}
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: lectern\n  static_configs:\n  - targets: [%q]\n", target)
+	text := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: lectern\n  static_configs:\n  - targets: [%q]\n"+
+		"- job_name: edge\n  static_configs:\n  - targets: [%q]\n", collector, edge)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

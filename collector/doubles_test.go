@@ -1,0 +1,25 @@
+package collector
+
+import "github.com/panjf2000/gnet/v2"
+
+// way is how a source sends: datagrams, a connection without acks, or sessions.
+type way uint8
+
+const (
+	datagrams way = iota
+	plain
+	acknowledged
+	ways
+)
+
+var wayWords = [ways]string{"datagrams", "plain connection", "session"}
+
+// deaf is a connection on which nothing is heard.
+type deaf struct{ gnet.Conn }
+
+func (deaf) Write(b []byte) (int, error)                         { return len(b), nil }
+func (deaf) AsyncWrite(_ []byte, _ gnet.AsyncCallback) error     { return nil }
+func (deaf) CloseWithCallback(callback gnet.AsyncCallback) error { return nil }
+func (deaf) OutboundBuffered() int                               { return 0 }
+func (deaf) Fd() int                                             { return -1 }
+func (deaf) SetContext(any)                                      {}
