@@ -1,8 +1,3 @@
-// Package collector receives frames over UDP and TCP, adds their events up in
-// one table a loop, and hands what was counted to its Sink at each cut.
-//
-// It is the only package that knows gnet. docs/ARCHITECTURE.md tells the life
-// of an event.
 package collector
 
 import (

@@ -10,7 +10,7 @@ import (
 
 // Whoever reaches the port may send under any number that it makes up, so a new
 // source is on probation: its address pays for it, and it is the first to go where
-// room is short. docs/ARCHITECTURE.md, "Strangers", says why it is as it is.
+// room is short. The package comment says why it is as it is.
 
 // livedAfter is for how long a source must have been heard to have lived.
 const livedAfter = time.Minute

@@ -7,7 +7,7 @@ import (
 
 // The keys of a table are shared out to streams. Each is sure of its share, as far
 // as it may want it, and takes what others leave; what is above that is counted more
-// coarsely and not thrown away. docs/ARCHITECTURE.md, "Overload", has the order.
+// coarsely and not thrown away. The package comment has the order.
 
 const (
 	// Of the keys of a table, so many are kept for rows of one content and all other

@@ -8,7 +8,7 @@ import (
 
 // Span is what one collector saw of one source, up to a moment: the events from
 // position Base up to End. Source and Met name it, within the collector; one of a
-// later seal by the same name replaces it. docs/ARCHITECTURE.md, "The books", says when
+// later seal by the same name replaces it. The package comment says when
 // a source leaves one and how those of several collectors are settled.
 type Span struct {
 	Source uint64

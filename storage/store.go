@@ -1,8 +1,3 @@
-// Package storage has what the packages below it speak of: rows and how they are added
-// up, books, seals, blocks, and what a store is. Package pipeline leads from the cuts of
-// the collector to a store; the stores are packages of their own.
-//
-// It knows neither the wire nor the collector.
 package storage
 
 import (

@@ -17,7 +17,7 @@ import (
 
 // heirs takes over what other processes left in places of spool.dir: their
 // sources, so that clients go on here, and their blocks, which go to the store
-// under the numbers they have. docs/ARCHITECTURE.md says why in this order.
+// under the numbers they have. doc.go says why in this order.
 type heirs struct {
 	d       *daemon
 	ctx     context.Context // ends with the shipping

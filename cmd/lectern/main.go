@@ -1,5 +1,3 @@
-// Command lectern receives read events, counts them, stores what was counted
-// and answers what was read most.
 package main
 
 import (

@@ -1,19 +1,3 @@
-// Package clickhouse keeps blocks in ClickHouse, through its native protocol.
-//
-// A block is one insert of one Native block into the table reads, of one
-// partition, and so one part; a part is there as a whole or not at all. One more
-// row of the same insert is its receipt:
-//
-//	stream 65535, content = collector id, user = block number, opens = 1,
-//	dwell_ms = the block's checksum, minute = the last one of the block's day,
-//	first and last = the block's window
-//
-// Where the receipt is, the block is. What ClickHouse answers to an insert is
-// believed in no other way, and a block is stored when its receipt was read. The
-// books go to the table ledger before, where writing twice changes nothing.
-//
-// docs/ARCHITECTURE.md says why, and what happens to an insert of which nobody
-// knows whether it arrived.
 package clickhouse
 
 import (

@@ -9,13 +9,13 @@ import (
 )
 
 // outcome is what an error says, of a connection, a question or an insert. The
-// table of docs/ARCHITECTURE.md has the errors of each.
+// table of docs/OPERATIONS.md has the errors of each.
 type outcome int
 
 const (
 	unsure   outcome = iota // nobody knows whether the insert is there
 	pressure                // it is not there, and will be taken later
-	barred                  // nothing of this collector is taken until somebody mends its account or the tables
+	barred                  // nothing of this collector is taken until somebody fixes its account or the tables
 	faulty                  // the server does not take what is in the block
 )
 

@@ -1,6 +1,17 @@
 // Package pages has what large tables want from the machine: memory beside Go's
 // heap, in large pages where the kernel has some, and lines of the processor's
 // cache that are fetched before they are needed.
+//
+// Tables beside the heap. Go lets garbage grow to the size of the live heap, so each byte
+// of a large table on the heap costs two. The tables of loops and of minutes hold no
+// pointers, so the large ones are mapped memory of their own, in large
+// pages where the kernel has some; they are given back when a minute leaves, or when
+// nothing refers to them. A loop's table grows with the keys of a window, and is halved
+// when few were used for 60 windows. A minute's table begins with four slots, since a
+// sender may bring events of thousands of minutes. The next minute of a stream begins at
+// the size of its last; a late event's minute does not. A table counts as three rows of
+// limits.rows_waiting_max beside those it has, so that memory stays within what lectern
+// check says.
 package pages
 
 import (

@@ -23,6 +23,16 @@
 // all blocks of a file are in other files too, as after a crash in the middle
 // of a merge, it is not read. Files with other names, and those of other
 // collectors, are read but never merged nor removed.
+//
+// No byte of a Parquet file is trusted unchecked. A footer says where everything is, how
+// long, and how compressed, and a library for Parquet takes its word: with one codec's
+// number changed to another's, ours allocated until the process was killed, which no
+// recover can catch. So a file has a footnote of 32 bytes before its footer, with
+// checksums of the footer and of the indexes before it; the pages have theirs in the
+// metadata. DuckDB, ClickHouse and the others find the footer from the file's end and
+// never look there. The footer is compared and handed to the library from memory; then the
+// codec and the place of each column are looked at. What is left is a library that panics,
+// which becomes an error. A file without a footnote is not one of ours and is not read.
 package parquet
 
 import (

@@ -1,7 +1,3 @@
-// Package pipeline leads from cuts to the store. A Gatherer owns a spool: it has each
-// cut sealed in its log, adds up the rows of all cuts by minute, has minutes that are
-// over flushed to its segments, and brings the blocks of these to the store, each until
-// it is there.
 package pipeline
 
 import (

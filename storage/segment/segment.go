@@ -2,6 +2,9 @@
 // change, in numbered blocks, with the books that go with them. A segment knows which
 // rows of the log are in it and those before it; it knows nothing of the log's files,
 // nor of what becomes of its blocks. FORMAT.md, beside package spool, draws one.
+//
+// The books are in the first block. Damage there takes them along: the counts of the
+// segment's other blocks are stored, and the books are off by as much.
 package segment
 
 import (

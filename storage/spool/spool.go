@@ -1,27 +1,3 @@
-// Package spool keeps what the collector accepted on disk until a store has it. It is
-// the line behind a cut:
-//
-//	cut ─► seal ─► log ─► flush ─► segment ─► block ─► store
-//
-// and owns both of its files: the log (package wal) and segments (package segment), in
-// a place (package place). FORMAT.md draws them and says in which order they are
-// written. The words, and there are no others:
-//
-//   - A seal is all that one cut brought: rows, books, and the sources that moved. It is
-//     an entry of the log, has the next number, and is durable when Seal says so. One
-//     that cannot be written is pending, until Retry has written it.
-//   - The log's snapshots, stamps and marks say what else a start must know: all
-//     sources, the total of events sent to each stream, and what is applied.
-//   - A flush writes rows, of many seals added up, to a segment. Applied is what of the
-//     log is in segments; a log file goes when all of it is.
-//   - A segment's blocks have numbers that never come back. They wait in the queue, in
-//     their order, until they are stored; one that the store will not take is parked.
-//   - A segment is tried when the store may have seen a block of it. Others are
-//     compacted, many into one, while the store is away.
-//   - Whatever nothing needs any more is tidied away; what is damaged is set aside.
-//   - A place is claimed by a daemon, and vacant when it holds nothing. Its block numbers
-//     are unchecked until the store was asked for the last one that it knows; its blocks
-//     go to one shard of the store.
 package spool
 
 import (

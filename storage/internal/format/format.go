@@ -10,6 +10,15 @@
 //	lectern-collector 1
 //	00000000000000a7
 //	1a2b3c4d
+//
+// A file of another version is not a damaged one. Every file on disk begins with a magic
+// number, then a version, and has a checksum, which are looked at in this order and have
+// an error each (in Parquet they are the footnote's). A daemon
+// that finds another version, in its spool, in one beside it or among the Parquet files,
+// ends before it has changed anything: otherwise an older program that is put back would
+// set aside as damaged what the newer one had acknowledged. A version that is itself a
+// flipped bit is refused as well, since nobody can tell; renaming the file to .bad is the
+// way on. Tests pin the bytes of all files.
 package format
 
 import (

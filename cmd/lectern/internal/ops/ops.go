@@ -2,6 +2,18 @@
 // /retry, for people, kubelets and Prometheus. Whoever reaches its port may ask, so
 // nothing that strangers do makes it take more memory and descriptors than its
 // connections may have at their limit, or fill the log.
+//
+// Who is alive. /healthz asks whether the loops release their shards: a disk that hangs is
+// not cured by a restart, which would lose what came over UDP since the last cut. /readyz
+// asks for sockets and a spool that is there and takes what comes, never for the store.
+//
+// The operations port is bounded. It holds 32 connections. One more closes the one that
+// was idle for longest, and one that is being answered only where all are, so strangers
+// cannot keep Prometheus out by holding connections. Two pages are made at a time, whole,
+// before they are sent: neither a client that does not read nor a loop that hangs lets
+// requests pile up. It answers to IP addresses, localhost and configured names only, since
+// otherwise a web page could have its own name resolve to this port. Requests that change
+// something are refused to other origins as well.
 package ops
 
 import (
