@@ -88,9 +88,8 @@ func TestPagesOverKills(t *testing.T) {
 // testPage is a page as its browser has it.
 type testPage struct {
 	id       uint64
-	events   int  // numbered so far
-	answered int  // below this number all were answered
-	gone     bool // it sends no more
+	events   int // numbered so far
+	answered int // below this number all were answered
 }
 
 func pagesOverKills(t *testing.T, seed uint64) {
