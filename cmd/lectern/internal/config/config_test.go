@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -575,4 +576,36 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestListsMayHaveBlanks(t *testing.T) {
+	c, problems := Load(write(t, `[ops]
+allowed_hosts = "lectern, lectern.example.org"
+[clickhouse]
+address = " a:9000 ,b:9000"
+[edge]
+syslog = "udp://:5140, unix:///run/log"
+syslog_skip = "*.css, *.js"
+trusted_proxies = "10.0.0.0/8, fd00::/8"
+[tls]
+address = ":8422"
+certificate = "a"
+key = "b"
+client_ca = "c"
+[stream.x]
+number = 1
+clients = "a, b"
+origins = "https://a.example, https://b.example"
+`), true, nil)
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	got := []string{c.Ops.AllowedHosts, c.ClickHouse.Address, c.Edge.Syslog, c.Edge.SyslogSkip, c.Edge.TrustedProxies, c.Named[0].Clients, c.Named[0].Origins}
+	want := []string{
+		"lectern,lectern.example.org", "a:9000,b:9000", "udp://:5140,unix:///run/log", "*.css,*.js", "10.0.0.0/8,fd00::/8",
+		"a,b", "https://a.example,https://b.example",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("read %q\nwant %q", got, want)
+	}
 }

@@ -43,7 +43,7 @@ func (c *Config) settings() []setting {
 		count("tls.connections_max", &c.TLS.ConnectionsMax, 1, 1_000_000),
 
 		address("ops.address", &c.Ops.Address),
-		hosts("ops.allowed_hosts", &c.Ops.AllowedHosts),
+		list(hosts("ops.allowed_hosts", &c.Ops.AllowedHosts)),
 
 		duration("stop.drain_time", &c.Stop.DrainTime, 0, time.Hour),
 		duration("stop.unready_time", &c.Stop.UnreadyTime, 0, time.Hour),
@@ -82,7 +82,7 @@ func (c *Config) settings() []setting {
 		path("parquet.dir", &c.Parquet.Dir),
 		duration("parquet.merge_interval", &c.Parquet.MergeInterval, time.Second, day),
 
-		addresses("clickhouse.address", &c.ClickHouse.Address),
+		list(addresses("clickhouse.address", &c.ClickHouse.Address)),
 		optional(name("clickhouse.cluster", &c.ClickHouse.Cluster), &c.ClickHouse.Cluster),
 		name("clickhouse.database", &c.ClickHouse.Database),
 		name("clickhouse.user", &c.ClickHouse.User),

@@ -73,9 +73,9 @@ func (s *Stream) settings() []setting {
 		count(key("keys_max"), &s.KeysMax, 0, 1<<28),
 		count(key("rate_max"), &s.RateMax, 0, rateMaxMax),
 		word(key("users"), &s.Users, usersWords...),
-		names(key("clients"), &s.Clients),
+		list(names(key("clients"), &s.Clients)),
 		word(key("readers"), &s.Readers, "account", "daily", "none"),
-		origins(key("origins"), &s.Origins),
+		list(origins(key("origins"), &s.Origins)),
 		file(key("key_file"), &s.KeyFile),
 	}
 }

@@ -309,6 +309,20 @@ func optional(s setting, to *string) setting {
 	return s
 }
 
+// list is a setting of several values with commas between them: blanks around a
+// value are no part of it.
+func list(s setting) setting {
+	set := s.set
+	s.set = func(text string) error {
+		parts := strings.Split(text, ",")
+		for i, part := range parts {
+			parts[i] = strings.TrimSpace(part)
+		}
+		return set(strings.Join(parts, ","))
+	}
+	return s
+}
+
 // level is the least that is logged.
 func level(key string, to *slog.Level) setting {
 	text := strings.ToLower(to.String())
