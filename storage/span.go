@@ -110,8 +110,14 @@ func Settle(spans []Span, now int64) Settlement {
 	}
 }
 
-// Settle brings a settlement into the books of the source's account.
+// Settle brings a settlement into the books of the source's account. Gaps end at
+// LostMax together, and what is beyond is Saturated: one frame can say that 2^48
+// events came before it.
 func (t *BookTotal) Settle(s Settlement) {
+	if over := t.Gap + s.Gap - LostMax; over > 0 {
+		t.Counts.Add(Saturated, uint64(over))
+		s.Gap, s.Missing = s.Gap-over, s.Missing-over
+	}
 	t.Gap += s.Gap
 	t.AddNet(Lost, s.Gap)
 	if s.Open {

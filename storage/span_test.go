@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"math/big"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -40,6 +41,30 @@ func TestSettle(t *testing.T) {
 		total := BookTotal{Book: Book{Counts: Counts{Sent: 1000, Accepted: 900, Lost: 100}}}
 		if total.Settle(test.want); !total.Balanced() || total.OpenSources > 0 != test.want.Open {
 			t.Errorf("%s: it brings the books to %+v", test.name, total)
+		}
+	}
+}
+
+// One frame of each of many sources says that 2^48 events came before it. The sums
+// end, what is beyond stands beside them, and the books go on to balance.
+func TestSettleEndsItsSums(t *testing.T) {
+	const sources, before = 80_000, 1 << 48
+	for _, open := range []bool{false, true} {
+		total := BookTotal{Book: Book{Counts: Counts{Sent: sources + 10, Accepted: sources + 3, Lost: 7}}}
+		for range sources {
+			total.Settle(Settlement{Gap: before, Missing: before, Open: open})
+		}
+		missing := total.Net(Lost) + total.Open
+		if !total.Balanced() || total.Gap != LostMax || missing != LostMax+7 || open != (total.Open == LostMax) {
+			t.Errorf("open %v: sent %d, lost %d, open %d, gap %d", open, total.Net(Sent), total.Net(Lost), total.Open, total.Gap)
+		}
+		wide := new(big.Int).Mul(big.NewInt(sources), big.NewInt(before))
+		wide.Sub(wide, big.NewInt(LostMax))
+		if !wide.IsUint64() {
+			wide.SetUint64(sumMax)
+		}
+		if want := min(wide.Uint64(), sumMax); total.Counts[Saturated] != want {
+			t.Errorf("open %v: saturated %d, want %d", open, total.Counts[Saturated], want)
 		}
 	}
 }

@@ -75,21 +75,28 @@ func (n *native) bookSpans(ctx context.Context, b *storage.Block) error {
 	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("spans"), in), Input: in, Settings: insertSettings})
 }
 
-// settle settles the spans in the books of their accounts.
+// settle settles the spans in the books of their accounts. Their sums are of 128
+// bits: what forged numbers say may be more than 64 hold. What is beyond gapMax goes,
+// since storage.LostMax is all that a total takes of it.
 func (c *connection) settle(ctx context.Context, o *Options, totals storage.BookTotals) error {
+	const gapMax = "toInt128(4611686018427387904)" // 2^62: with a total's own it is within 64 bits
 	var stream proto.ColUInt16
 	var class proto.ColStr
-	var gap, open proto.ColInt64
+	var open proto.ColUInt8
+	var gap, missing proto.ColInt64
 	var sources proto.ColUInt64
-	query := "SELECT stream, CAST(class, 'String') AS word, sum(gap), sumIf(missing, open), countIf(open) FROM " + o.name("settlements") + " GROUP BY stream, word"
-	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &class, &gap, &open, &sources), OnResult: func(context.Context, proto.Block) error {
+	query := "SELECT stream, CAST(class, 'String') AS word, open, toInt64(least(sum(toInt128(gap)) AS all, " + gapMax + ") AS some), " +
+		"toInt64(sum(toInt128(missing)) - all + some), count() FROM " + o.name("settlements") + " GROUP BY stream, word, open"
+	return c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &class, &open, &gap, &missing, &sources), OnResult: func(context.Context, proto.Block) error {
 		for i := range stream {
 			total, err := totalOf(totals, stream[i], class.Row(i))
 			if err != nil {
 				return err
 			}
-			total.Gap, total.Open, total.OpenSources = gap[i], open[i], sources[i]
-			total.AddNet(storage.Lost, gap[i]-open[i])
+			total.Settle(storage.Settlement{Gap: gap[i], Missing: missing[i], Open: open[i] != 0})
+			if open[i] != 0 {
+				total.OpenSources += sources[i] - 1
+			}
 		}
 		return nil
 	}})

@@ -115,6 +115,40 @@ func TestSpansAgainstMap(t *testing.T) {
 	}
 }
 
+// Spans of forged sources, each of which says that some 2^48 events came before its
+// only one, come to more than 64 bits hold. The books balance all the same, and end
+// where those of the other store end.
+func TestForgedSpans(t *testing.T) {
+	_, o := started(t, clickhousetest.Options{})
+	now := time.Now().UnixMilli()
+	begins := now - 2*time.Hour.Milliseconds()
+	const forged, before = 70_000, 1<<48 - 10
+	k := storage.Book{Stream: 1, Counts: storage.Counts{storage.Sent: forged, storage.Accepted: forged}}
+	want := storage.BookTotal{Book: k}
+	for source := range uint64(forged) {
+		s := storage.Span{Source: source, Met: begins + 5_000, Base: before, End: before + 1, Sent: 1, At: now, Seal: 1, Ended: storage.SpanEnded}
+		if source%2 == 0 {
+			s.Met, s.Ended = now, storage.SpanLive
+		}
+		k.Spans = append(k.Spans, s)
+	}
+	o.Collector = 1
+	stored(t, opened(t, o), &storage.Block{Collector: 1, Number: 1, Window: storage.Window{Start: begins, End: begins + 1000}, Books: []storage.Book{k}})
+	reader, err := OpenReader(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	books, err := reader.Books(t.Context())
+	if err != nil || len(books) != 1 {
+		t.Fatalf("%d books, %v", len(books), err)
+	}
+	got := books[0]
+	if missing := got.Net(storage.Lost) + got.Open; !got.Balanced() || got.Gap != storage.LostMax || missing != storage.LostMax ||
+		got.OpenSources != forged/2 || got.Counts[storage.Saturated] == 0 || got.Net(storage.Sent) != want.Net(storage.Sent)+storage.LostMax {
+		t.Errorf("%+v", got)
+	}
+}
+
 // randomSpan is a span of a meeting of which there are few, so that it replaces
 // others. Its times are far from where the settlement would turn while a test runs.
 func randomSpan(r *rand.Rand, source uint64, begins, now int64) storage.Span {
