@@ -122,7 +122,7 @@ func (c *Collector) KernelDrops() uint64 {
 	return n
 }
 
-// Failed gives the error of a loop that ended by itself. Nothing can mend that:
+// Failed gives the error of a loop that ended by itself. Nothing can fix that:
 // stop and start the process again.
 func (c *Collector) Failed() <-chan error { return c.failed }
 
@@ -133,7 +133,7 @@ func (c *Collector) SinceCut() time.Duration { return c.clocks.since(c.cuts.last
 // until one is, sessions have no credit and what the tables cannot hold is shed.
 func (c *Collector) Full() bool { return c.cuts.full.Load() }
 
-// SinceHeartbeat is how long ago each loop last let go of its shard when it was
+// SinceHeartbeat is how long ago each loop last released its shard when it was
 // asked to: about a second, unless one hangs. No disk and no sink has a part in
 // it, nor has a step of the wall clock.
 func (c *Collector) SinceHeartbeat() time.Duration { return c.clocks.since(c.beat.Load()) }

@@ -41,7 +41,7 @@ const (
 var causeWords = [causes]string{causeTime: "time", causeFull: "full", causeCredit: "credit", causeStop: "stop"}
 
 // cutter ends windows. A cut takes the mutex of every shard, swaps their tables
-// and books for empty ones, and lets go: one moment for all shards. The rows
+// and books for empty ones, and releases the shards: one moment for all shards. The rows
 // are then read on the cutter's own goroutine.
 type cutter struct {
 	shards  []*shard
@@ -56,7 +56,7 @@ type cutter struct {
 	untold    int          // sources that had to leave none then, for want of room
 	sessions  sessions
 
-	waiting atomic.Bool  // a cut wants the shards: loops let go between frames
+	waiting atomic.Bool  // a cut wants the shards: loops release them between frames
 	gate    sync.RWMutex // held by a cut from then until it has them all and is done
 
 	wanted chan cause

@@ -135,7 +135,7 @@ func (x *index) insert(entry uint64) {
 	atomic.StoreUint64(&x.entries[at], entry)
 }
 
-// remove lets go of a source that is known, and clears it.
+// remove forgets a source that is known, and clears it.
 func (d *directory) remove(src *source) {
 	x := d.index.Load()
 	mask := uint64(len(x.entries) - 1)

@@ -94,7 +94,7 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	if h.Type != wire.TypeEvents {
 		return s.refuseUnplaced(h, wire.RefusedUnexpected)
 	}
-	// Before the source's lock: waiting for a cut lets go of the shard, not of
+	// Before the source's lock: waiting for a cut releases the shard, not
 	// a stripe that other loops want.
 	room := s.makeRoom(h.Stream, h.Count, via)
 	st := s.sources.of(h.Source)
@@ -314,7 +314,7 @@ func (s *shard) countNear(h *wire.Header, events []wire.Event) int {
 }
 
 // flush counts the events that wait. Nothing may wait when the shard's mutex is
-// let go of.
+// released.
 func (s *shard) flush() {
 	if s.waiting > 0 {
 		s.table.count(s.events[:s.waiting], s.moments[:s.waiting])

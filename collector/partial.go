@@ -119,7 +119,7 @@ func (s *shard) makePartialRoom(but *connection) {
 }
 
 // joined is the frame of this size that was put aside, with the rest of it from
-// what came now. While it waits for room, the shard is let go of, and another
+// what came now. While it waits for room, the shard is released, and another
 // connection may join one: so nobody else has its memory before parted.
 func (s *shard) joined(k *connection, size int, b []byte) (frame, rest []byte) {
 	n := size - len(k.partial)
@@ -136,7 +136,7 @@ func (s *shard) joined(k *connection, size int, b []byte) (frame, rest []byte) {
 // parted takes back what joined gave.
 func (s *shard) parted(frame []byte) { s.conns.partials.whole = frame }
 
-// drop lets go of the frame that was put aside. Its memory goes to whoever needs
+// drop discards the frame that was put aside. Its memory goes to whoever needs
 // some next: a client would hold it for as long as it stays.
 func (s *shard) drop(k *connection) {
 	if len(k.partial) == 0 {

@@ -122,7 +122,7 @@ func (s *sources) turn(why turnedAway) bool {
 	return false
 }
 
-// makeWay lets go of a source of the stripe for the sake of another: of those of
+// makeWay forgets a source of the stripe for the sake of another: of those of
 // one payer, or of anybody, the one that has the least to show for itself of a few
 // that it looks at. Not one of which something is not sealed, nor one whose client
 // is connected or has not been acknowledged: its frames would be counted again.

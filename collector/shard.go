@@ -129,7 +129,7 @@ func (s *shard) tick() {
 }
 
 // makeRoom says whether the table may hold count more keys of a stream, and lets a
-// cut empty it where not. The shard's mutex is let go of while it waits, which no
+// cut empty it where not. The shard's mutex is released while it waits, which no
 // frame does where one has waited in vain since the last cut: what comes behind it,
 // of others, waits meanwhile.
 func (s *shard) makeRoom(stream uint16, count int, via transport) bool {

@@ -181,7 +181,7 @@ type sources struct {
 	stripe [stripes]stripe
 
 	mu        sync.Mutex // protects what follows
-	forgotten []uint64   // ids let go since the last cut
+	forgotten []uint64   // ids forgotten since the last cut
 	rested    spans      // of sources that have fallen silent since the last cut
 }
 
@@ -294,7 +294,7 @@ func (s *sources) collect(moved []uint64, generation uint64, now int64) ([]stora
 	return out, all
 }
 
-// takeForgotten returns the ids that were let go since the last call.
+// takeForgotten returns the ids that were forgotten since the last call.
 func (s *sources) takeForgotten() []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,13 +303,13 @@ func (s *sources) takeForgotten() []uint64 {
 	return ids
 }
 
-// forgetSilent lets go of the sources of one stripe that have been silent for
+// forgetSilent forgets the sources of one stripe that have been silent for
 // longer than the limits allow, now, in running time.
 func (s *sources) forgetSilent(n int, now int64, limits *Options) {
 	s.forget(n, before(now, limits.SourceIdleMax), before(now, limits.SessionIdleMax))
 }
 
-// forget lets go of the sources of one stripe that have been silent since
+// forget forgets the sources of one stripe that have been silent since
 // before, or since sessionBefore where they are acknowledged and no strangers, in
 // running time.
 func (s *sources) forget(n int, before, sessionBefore int64) {
@@ -331,7 +331,7 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 // letGo forgets a source, of which all is sealed. What it lost is booked already,
 // and it leaves its span. The stripe is locked.
 func (s *sources) letGo(st *stripe, src *source) {
-	// Before the stripe is let go of: whoever comes back now is in a seal with
+	// Before the stripe is released: whoever comes back now is in a seal with
 	// this or a later one, and not forgotten by one that follows.
 	s.mu.Lock()
 	if src.leavesSpan() {

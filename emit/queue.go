@@ -330,7 +330,7 @@ func (q *queue) behind(m mark) mark {
 func frameSequence(frame []byte) uint64 { return binary.LittleEndian.Uint64(frame[24:]) }
 func frameCount(frame []byte) int       { return int(binary.LittleEndian.Uint16(frame[6:])) }
 
-// release lets go of the oldest frame. It is not for good before saveHead.
+// release drops the oldest frame. It is not for good before saveHead.
 func (q *queue) release() {
 	q.head = q.behind(q.follow(q.head))
 	if q.empty() {

@@ -70,7 +70,7 @@ func openQueueFile(dir, address string, stream uint16, frameSize, ring int) (*qu
 	return &queueFile{q, lock}, nil
 }
 
-// close lets go of the file. The queue may not be used any more.
+// close releases the file. The queue may not be used any more.
 func (f *queueFile) close() error {
 	err := unmapFile(f.queue.mem)
 	return errors.Join(err, f.lock.Close())

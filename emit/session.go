@@ -406,7 +406,7 @@ func (t *TCP) acknowledge(a wire.Ack) error {
 	return nil
 }
 
-// releaseAcked lets go of the frames that are durable or refused, but for one
+// releaseAcked releases the frames that are durable or refused, but for one
 // that is still being read by the kernel.
 func (t *TCP) releaseAcked() {
 	q, k := t.queue, &t.link

@@ -355,7 +355,7 @@ func (t *TCP) Close(ctx context.Context) error {
 	return t.result
 }
 
-// end lets go of the queue. why is why the waiting for it ended, nil if it is
+// end releases the queue. why is why the waiting for it ended, nil if it is
 // empty.
 func (t *TCP) end(why error) error {
 	t.mu.Lock()

@@ -36,7 +36,7 @@ type Seal struct {
 	Rows      []Row
 	Books     []Book
 	Sources   []Source // those that moved
-	Forgotten []uint64 // ids of those that the collector let go
+	Forgotten []uint64 // ids of those that the collector forgot
 }
 
 // Span is what a collector that runs no more has seen of the source. seal is a

@@ -11,7 +11,7 @@ type Answer int
 
 // The answers.
 const (
-	Stored Answer = iota // the block is in its table, once; it may be let go
+	Stored Answer = iota // the block is in its table, once; it may be released
 	Retry                // not now, nor another block; the same one may be tried again at any time
 	Unsure               // nobody knows yet whether the block is there; it is asked again later, and others go on
 	Never                // not without a person's help: kept, shown, alarmed
@@ -31,14 +31,14 @@ type Store interface {
 	// that is ErrAway says that the store may answer later; any other, such as
 	// ErrBarred, needs a person.
 	LastNumber(ctx context.Context) (uint64, error)
-	// Close lets go of what the store holds. No call follows it.
+	// Close releases what the store holds. No call follows it.
 	Close() error
 }
 
 // ErrAway says that a store cannot be asked now.
 var ErrAway = errors.New("the store is away")
 
-// ErrBarred says that a store takes no block at all until somebody mends an
+// ErrBarred says that a store takes no block at all until somebody fixes an
 // account, a right or a table. No block is the cause: all are tried again, and go
 // on by themselves then.
 var ErrBarred = errors.New("the store takes nothing until this is fixed")

@@ -267,7 +267,7 @@ func (h *heirs) settle(s *spool.Spool, recovered *spool.Recovered, window uint64
 	}
 	if err != nil && h.ctx.Err() == nil {
 		// It stays in the list, so that it is not taken over again and again.
-		h.d.logger.Error("the spool of another process is not done with; it stays for the next start", "spool", s.Dir(), "error", err)
+		h.d.logger.Error("the spool of another process could not be emptied; it stays for the next start", "spool", s.Dir(), "error", err)
 		return
 	}
 	h.mu.Lock()

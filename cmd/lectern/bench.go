@@ -23,7 +23,7 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-const benchHelp = `Say what this node holds, and with what loss.
+const benchHelp = `Measure what load this node sustains, and what it loses.
 
 Usage:
 
@@ -32,8 +32,8 @@ Usage:
 
 Without --to it starts a daemon of its own on 127.0.0.1, with a spool and a store
 in a temporary directory, sends a load to it as fast as it goes, reads its
-counters and stops it. With --to it sends to a collector that runs, and there
-alone; its events are counted like all others, so give it a --stream.
+counters and stops it. With --to it starts nothing and sends to a collector that
+is running; its events are counted like all others, so give it a --stream.
 
   --to URL         the collector: udp:// or tcp://
   --ops URL        its operations server, for what became of the load
@@ -42,8 +42,8 @@ alone; its events are counted like all others, so give it a --stream.
                    is one source; with acks each frame is on disk at the end
   --acks           wait for acks, with --to tcp://
   --config FILE    limits of the daemon that is started (default: the built-in)
-  --dir DIR        where its spool and store go for the time (default: a
-                   temporary directory); its disk is part of what is measured
+  --dir DIR        where its spool and store are meanwhile (default: a temporary
+                   directory); its disk is part of what is measured
 
 The load:
 
@@ -54,7 +54,7 @@ The load:
   --size N         bytes of the largest datagram or frame (default 1400, and
                    32768 over TCP)
   --flows N        sockets, or connections (default 64, and 4 over TCP)
-  --sources N      numberings, in turn (default 1000; over TCP, --flows)
+  --sources N      sources, which take turns (default 1000; over TCP, --flows)
   --keys N         pairs of content and user (default 1000000)
   --zipf S         draw keys by a Zipf law with this exponent, above 1 (default:
                    all alike)
@@ -67,8 +67,8 @@ CPU time is that of the daemon, all of it: reading, counting, sealing, storing.
 Sender and daemon share this machine: for what a loop takes alone, see
 docs/PERFORMANCE.md.
 
-A collector that has no room closes its connections: bench comes again, and sends
-again what is not acknowledged. Lost is what was sent and is neither accepted,
+A collector that has no room closes its connections: bench connects again and
+resends what is not acknowledged. Lost is what was sent and is neither accepted,
 refused nor shed, whether the daemon knows of it or not.
 
 Exit status: 0 when the load was sent, whatever was lost; 1 when something failed,

@@ -32,9 +32,9 @@ What the columns count, in events:
   accepted         what was counted
   stored           what the stored rows hold, counted from the rows themselves
   lost             what never came to any collector; a late frame lowers it again
-  open             what is missing of sources that another collector may have too:
-                   lost, or accepted there, which settles within minutes
-  damaged          what had come and was taken from the spool by a damaged disk
+  open             what is missing here, but may have come to another collector;
+                   within minutes it turns out as lost, or as accepted there
+  damaged          what was counted, and destroyed in the spool by a damaged disk
                    before it was stored
   shed             what came and found no room: overload
   refused          what came and was not as wire/SPEC.md has it, by reason below
@@ -43,7 +43,8 @@ What the columns count, in events:
   stale            what came too late to tell from duplicates; beside the sum
   reordered        what came after a later frame of its source, in time to be
                    taken; each is in the sum, as what became of it
-  saturated        lost beyond what sums hold, by forged numbers; beside the sum
+  saturated        what forged numbers say is lost, beyond what sums can hold;
+                   beside the sum
   coarse_users     accepted, and added up with other readers of the same content,
                    since the stream wanted more room than its share
   coarse_contents  accepted, and added up with other contents, likewise
@@ -53,9 +54,9 @@ not below zero, nothing is damaged, and stored = accepted. While the daemon stor
 block, they may miss it for a moment: ask again. What waits in the spool is in none
 of them; standard error says how much that is, and for how long it has waited.
 
-The stream "-" is for frames of which nothing could be believed, not even the
-stream, and of those whose stream is refused (streams.unknown): there are frames
-refused, and no events.
+The stream "-" has the frames whose header could not be believed, not even its
+stream, and those whose stream is refused (streams.unknown). It counts refused
+frames, and no events.
 
 Exit status: 0 when they add up; 1 when they do not, or the store cannot be
 read; 2 when the arguments make no sense.

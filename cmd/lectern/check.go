@@ -18,10 +18,10 @@ Without --config it reads ./config.toml, and where there is none the built-in
 defaults. Variables LECTERN_SECTION_KEY of the environment override both, as in
 LECTERN_WINDOW_LATE_MAX=0s; they are checked too.
 
-Each problem is one line on standard error, FILE:LINE: KEY: what is wrong. Where
-there is none, the configuration in effect is printed, the streams with the part
-of the room that each is sure of, and what memory the daemon takes on this machine
-when it reaches all of its limits, and what disk.
+Each problem is one line on standard error, FILE:LINE: KEY: what is wrong. If there
+is none, it prints the configuration in effect, the part of the room that each
+stream is guaranteed, and the memory and disk that the daemon takes on this machine
+when it reaches all of its limits.
 
 Exit status: 0 when nothing is wrong; 1 when something is; 2 when the arguments
 make no sense.

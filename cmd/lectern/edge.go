@@ -31,8 +31,8 @@ serve" has. What it takes is kept in queues on disk until the collector has
 acknowledged it, each event once, whatever is killed.
 
 SIGTERM or SIGINT ends it: it takes no more, and sends what waits, for stop.grace
-at the longest; what that does not take stays in the queues for the next start. A
-second signal ends it at once, and loses nothing that was answered.
+at most; the rest stays in the queues for the next start. A second signal ends it
+at once, and loses nothing that was answered.
 
 Exit status: 0 when it ended as told; 1 when it could not start, or cannot go on; 2
 when the arguments make no sense.

@@ -152,7 +152,7 @@ func (o *emitLogOptions) check(given map[string]bool) (err error) {
 	case given["once"] && given["queue"]:
 		return errors.New("--once and --queue exclude each other: --once keeps a queue in its own directory")
 	case o.path == "-" && (o.follow || o.once != ""):
-		return errors.New("--follow and --once are for a file; standard input has no place to go on at, and ends when it ends")
+		return errors.New("--follow and --once are for a file; standard input cannot be resumed, and ends when it ends")
 	}
 	if len(o.clients.Trusted) == 0 {
 		o.clients.Trusted = accesslog.TrustedDefault

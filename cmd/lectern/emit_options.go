@@ -223,7 +223,7 @@ func checkSources(given map[string]bool, log string) error {
 	case !given["log"] && !given["events"]:
 		return errors.New("nothing to send: give --log FILE or --events N")
 	case given["readers"] && (given["users"] || given["rate"]):
-		return errors.New("--readers makes readers and a rate of its own: leave --users and --rate out")
+		return errors.New("--readers sets the readers and the rate itself: leave --users and --rate out")
 	case given["log"] && log == "":
 		return errors.New("--log names no file; \"-\" is standard input")
 	case given["log"]:

@@ -62,7 +62,7 @@ func (p *process) commands() []command {
 		{"keys", "make and look at the keys that frames are sealed with", keysHelp, p.runKeys},
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},
 		{"rmem", "say what receive buffers the kernel grants, or raise them", rmemHelp, p.runRmem},
-		{"bench", "say what this node holds, and with what loss", benchHelp, p.runBench},
+		{"bench", "measure what load this node sustains, and what it loses", benchHelp, p.runBench},
 		{"conform", "find out whether a client in any language keeps to the protocol", conformHelp, p.runConform},
 		{"completion", "print what a shell completes commands and flags by", completionHelp, p.runCompletion},
 		{"man", "print the manual page", manHelp, p.runMan},

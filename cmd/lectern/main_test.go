@@ -78,7 +78,7 @@ Commands:
   schema     print the tables in ClickHouse, or make them
   spool      look into the spool: what waits for the store
   rmem       say what receive buffers the kernel grants, or raise them
-  bench      say what this node holds, and with what loss
+  bench      measure what load this node sustains, and what it loses
   conform    find out whether a client in any language keeps to the protocol
   completion print what a shell completes commands and flags by
   man        print the manual page

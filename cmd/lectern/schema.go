@@ -32,8 +32,8 @@ Flags:
   --config FILE    the configuration that says where ClickHouse is (default
                    ./config.toml, and where there is none the built-in defaults)
 
-clickhouse.retention is how long rows are kept. With --apply, tables that are
-there get it too.
+clickhouse.retention is how long rows are kept. With --apply, existing tables get
+it too.
 
 Exit status: 0 when it is done; 1 when it could not be; 2 when the arguments make
 no sense.

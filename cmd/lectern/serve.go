@@ -35,7 +35,7 @@ reads its sockets dry, makes the last cut, and leaves when the last block is
 stored, at the latest after stop.grace. After SIGTERM it first goes on reading
 for stop.drain_time, of which the last stop.unready_time as not ready; a second
 signal ends that. Any other second signal ends it at once: what was acknowledged
-is safe. A standard error that nobody reads changes nothing.
+is safe. It goes on when nobody reads its standard error.
 
 SIGHUP has the configuration read again, and so has a change of its file, or of a
 file that it names, within seconds: streams and their shares, certificates, salts
@@ -320,7 +320,7 @@ func (d *daemon) stop() error {
 	err := d.collector.Stop(ctx)
 	if d.heirs.succeeded() {
 		// Another daemon stores what is sealed now, and clients wait there until
-		// this one lets go of it.
+		// this one releases it.
 		d.logger.Info("another daemon takes over")
 		cancel()
 	}

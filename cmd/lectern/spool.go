@@ -36,14 +36,14 @@ Usage:
            gives it, and all that is in it, to --owner: for an init container,
            as root with the capabilities CHOWN and FOWNER. It may run again
   renew    moves what the spool holds to a directory in it, renewed-1 or the
-           next: for a spool from which "lectern serve" says that nothing may be
-           stored. The next start begins a new one; clients over TCP that the old
-           one knew begin new sources. No daemon may have it meanwhile
-  resend   has a block sent again of which ClickHouse cannot say whether it has
-           it, or all that wait; it says what that risks, and does it with --yes
+           next: for a spool of which "lectern serve" says that nothing from it
+           may be stored. The next start begins a new one; clients over TCP that
+           the old one knew begin new sources. No daemon may have it meanwhile
+  resend   has a block sent again when ClickHouse cannot say whether it has it, or
+           all blocks that wait; it says what that risks, and does it with --yes
 
-Below the directory may be places of several daemons, which followed each other:
-ls, verify and export look into all of them, renew into the one of --dir.
+The directory may have places of several daemons that followed each other in it:
+ls, verify and export look into all of them, renew only into that of --dir.
 
 Flags:
 
@@ -54,8 +54,8 @@ Flags:
                    blocks and the damaged files of each; times are Unix
                    milliseconds, sizes bytes
 
-Nothing is changed but by init, renew and resend, so the others are safe beside a
-running daemon, and after a dead one; resend is for both.
+Only init, renew and resend change anything. The others, and resend, may run beside
+a running daemon or after it has ended.
 
 Exit status: 0 when all was read and nothing is damaged; 1 when something is, or
 cannot be read; 2 when the arguments make no sense.

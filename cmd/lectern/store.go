@@ -48,7 +48,7 @@ func (d *daemon) openClickHouse(s *spool.Spool) (storage.Store, error) {
 const storeStartMax = 5 * time.Second
 
 // checkStore refuses a spool that is an older copy, which never comes right by
-// itself. Where the store is away, or takes nothing before somebody mends a password,
+// itself. Where the store is away, or takes nothing before somebody fixes a password,
 // a grant or a table, the daemon counts and spools; whether the spool is a copy is
 // found out at the first contact then, before anything is stored.
 func (d *daemon) checkStore(ctx context.Context, s *spool.Spool, store storage.Store) error {

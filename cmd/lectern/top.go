@@ -46,12 +46,12 @@ How:
   --json           a JSON object a line. Ids and streams are strings, since many
                    readers of JSON have no 64-bit integers.
 
-Rows that are coarse (docs/QUERIES.md, "Whole streams") are no single user's: they
-count for their content, and not at all where there is none.
+Coarse rows (docs/QUERIES.md, "Whole streams") belong to no single user: they count
+for their content, or, if they have none, not at all.
 
-The daemon may run meanwhile. What it has not stored yet does not show: it stores
-a minute when it is over (window.flush_interval). Where nothing else shows, what
-waits in the spool is named. On a terminal it shows how far it is.
+The daemon may be running. What it has not stored yet does not show: it stores a
+minute when it is over (window.flush_interval). If there is nothing to show, top
+says what waits in the spool. On a terminal it shows its progress.
 
 Exit status: 0, also when nothing was found; 1 when the store cannot be read; 2
 when the arguments make no sense.

@@ -126,7 +126,7 @@ func (s *stream) make(m *Maker) {
 	s.pending = append(s.pending, frame{sequence, m.Append(b[:0], s.source)})
 }
 
-// release lets go of what is acknowledged.
+// release drops what is acknowledged.
 func (s *stream) release() {
 	durable := s.link.durable.Load()
 	for len(s.pending) > 0 && s.pending[0].sequence < durable {

@@ -112,7 +112,7 @@ func (n *native) identify(ctx context.Context, t *tables) error {
 	return nil
 }
 
-// check says what keeps the tables from keeping the promise, and what mends it.
+// check says what keeps the tables from keeping the promise, and what fixes it.
 func (t *tables) check(o *Options) error {
 	const apply = "run \"lectern schema --apply\""
 	again := func(table string) string {
@@ -234,7 +234,7 @@ var intervals = map[string]time.Duration{
 
 var simpleTTL = regexp.MustCompile(`^(?:minute|toDate\(minute\)) \+ toInterval([A-Z][a-z]+)\((\d+)\)$`)
 
-// checkTTL sees to it that no receipt goes before its block is surely let go of.
+// checkTTL sees to it that no receipt goes before its block is surely released.
 func (t *tables) checkTTL(o *Options) error {
 	ttl := ttlOf(t.full["reads"])
 	if ttl == "" {

@@ -101,7 +101,7 @@ func classify(err error) (o outcome, reason string) {
 }
 
 // problem is what is wrong with the tables, with what can be seen of them or with
-// the server that has them, the reason as a metric has it, and what mends it.
+// the server that has them, the reason as a metric has it, and what fixes it.
 type problem struct{ reason, what, mend string }
 
 func (p *problem) Error() string {

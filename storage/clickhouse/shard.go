@@ -22,7 +22,7 @@ type Journal interface {
 	// Resend says whether a person wants a block to be sent again, whatever is
 	// not known of it.
 	Resend(number uint64) (bool, error)
-	// Resent lets go of that wish, for good.
+	// Resent drops that wish, for good.
 	Resent(number uint64) error
 }
 
@@ -105,7 +105,7 @@ func (s *Store) belong() error {
 		s.o.Logger.Warn("clickhouse: blocks go to another shard from now on", "shard", shard, "before", s.shard)
 	}
 	s.shard = shard
-	for _, a := range s.attempts { // those that a person let go of
+	for _, a := range s.attempts { // those that a person released
 		*a = attempt{begun: a.begun, tried: a.tried, doubted: true, inherited: true, began: a.began, given: a.given}
 	}
 	return nil

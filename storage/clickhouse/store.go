@@ -43,7 +43,7 @@ func open(o Options, n server) (*Store, error) {
 
 // LastNumber implements storage.Store. An error is storage.ErrAway, or it is
 // storage.ErrBarred and says what is wrong with the tables or with the access to
-// them, and what mends it.
+// them, and what fixes it.
 func (s *Store) LastNumber(ctx context.Context) (uint64, error) {
 	err := s.prepare(ctx)
 	var last uint64
@@ -90,7 +90,7 @@ func (s *Store) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 	return answer, err
 }
 
-// settled lets go of a wish to send the block again that was not needed.
+// settled drops a wish to send the block again that was not needed.
 func (s *Store) settled(number uint64, a *attempt) error {
 	if !a.doubted {
 		return nil

@@ -174,7 +174,7 @@ func (s *scan) fill() error {
 	return nil
 }
 
-// close lets go of the current group.
+// close releases the current group.
 func (s *scan) close() {
 	for i := range s.columns {
 		s.columns[i].close()

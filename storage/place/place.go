@@ -142,5 +142,5 @@ func (p *Place) SetAside(name string) bool {
 	return true
 }
 
-// Close lets go of the reserve file, which keeps its bytes.
+// Close releases the reserve file, which keeps its bytes.
 func (p *Place) Close() error { return p.room.close() }

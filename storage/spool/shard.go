@@ -132,7 +132,7 @@ func (s *Spool) Resend(number uint64) (bool, error) {
 	return true, f.Close()
 }
 
-// Resent lets go of that wish, for good when no error is returned. Without one it
+// Resent drops that wish, for good when no error is returned. Without one it
 // does nothing.
 func (s *Spool) Resent(number uint64) error {
 	s.place.Lock()

@@ -264,7 +264,7 @@ func (s *Spool) Sources() []Source {
 	return slices.Collect(maps.Values(s.sources))
 }
 
-// Close lets go of the directory. What it holds stays for the next Open. The
+// Close releases the directory. What it holds stays for the next Open. The
 // error says that a seal is pending, which is then not in it. No other call may
 // follow, and Compact must have returned.
 func (s *Spool) Close() error {

@@ -52,7 +52,7 @@ func (s *Spool) noteUnchecked() error {
 	return nil
 }
 
-// passed lets go of the note, for good before anything is stored. The caller has
+// passed removes the note, for good before anything is stored. The caller has
 // the place.
 func (s *Spool) passed() error {
 	s.checked = s.checked || !s.noted

@@ -145,7 +145,7 @@ func (g *RowGroups) Encode(rows []storage.Row) {
 	}
 }
 
-// trim lets go of memory where it is far more than the rows of the last seal took:
+// trim releases memory where it is far more than the rows of the last seal took:
 // each of the encoders may have had a large period once.
 func (g *RowGroups) trim() {
 	const spare = 1 << 20

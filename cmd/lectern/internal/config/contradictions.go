@@ -64,7 +64,7 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// checkClickHouse sees to it that no receipt goes before its block is let go of.
+// checkClickHouse sees to it that no receipt goes before its block is released.
 func (l *loader) checkClickHouse() {
 	c := &l.config.ClickHouse
 	late := l.config.Window.LateMax

@@ -259,7 +259,7 @@ func (c *conn) close() {
 	}
 }
 
-// forget lets go of the connections that were closed from here.
+// forget drops the connections that were closed from here.
 func (s *sockets) forget() {
 	open := s.conns[:0]
 	for _, c := range s.conns {

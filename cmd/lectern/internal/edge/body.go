@@ -182,7 +182,7 @@ func (b *batch) number(page string, first uint64) (Reason, error) {
 	id, err := strconv.ParseUint(page, 16, 64)
 	switch {
 	case err != nil || len(page) != pageDigits || id == 0:
-		return Malformed, fmt.Errorf("a page has a number of %d hexadecimal digits, not all of them 0", pageDigits)
+		return Malformed, fmt.Errorf("the number of a page must be %d hexadecimal digits, not all of them 0", pageDigits)
 	case first >= numberMax:
 		return OutOfRange, fmt.Errorf("first %d is not below %d", first, uint64(numberMax))
 	}

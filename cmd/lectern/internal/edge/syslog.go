@@ -44,7 +44,7 @@ const (
 func (e *Edge) listenSyslog() (*syslogs, error) {
 	o := &e.options.Syslog
 	if e.stream(o.Stream) == nil {
-		return nil, fmt.Errorf("the lines of proxies are for stream %q, which there is not; check edge.syslog_stream", o.Stream)
+		return nil, fmt.Errorf("edge.syslog_stream names stream %q, which the configuration does not have", o.Stream)
 	}
 	s := &syslogs{edge: e, door: e.newDoor("syslog"), slots: make(chan struct{}, syslogConnectionsMax), conns: make(map[net.Conn]struct{})}
 	for _, address := range o.Listen {
@@ -184,7 +184,7 @@ func (s *syslogs) messages(c net.Conn) error {
 	}
 }
 
-var errFraming = fmt.Errorf("a message of syslog has no end within %d bytes, or a length that is none", syslogSizeMax)
+var errFraming = fmt.Errorf("a syslog message has no end within %d bytes, or an invalid length", syslogSizeMax)
 
 // nextMessage reads one message. A length in front of it has no zero at its
 // beginning, and a message begins with "<" otherwise: so each says what it is. The

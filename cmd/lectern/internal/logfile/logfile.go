@@ -103,7 +103,7 @@ func (f *File) Progress() float64 {
 	return float64(f.read.Load()) / float64(f.info.Size())
 }
 
-// Close lets go of the file.
+// Close releases the file.
 func (f *File) Close() error { return f.file.Close() }
 
 // Change is what became of a file that is followed.

@@ -120,7 +120,7 @@ func (s *Server) sources(b *bytes.Buffer, h http.Header, r *http.Request) error 
 	return json.NewEncoder(b).Encode(lines)
 }
 
-// HealthSilence is the least time after which a loop that did not let go of its
+// HealthSilence is the least time after which a loop that did not release its
 // shard is said to hang.
 const HealthSilence = 10 * time.Second
 
@@ -133,7 +133,7 @@ func (s *Server) Alive() error {
 }
 
 // health says whether the event loops turn. A disk or a store that hangs is
-// nothing that another start would mend, so they have no part in it.
+// nothing that another start would fix, so they have no part in it.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	if err := s.Alive(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -158,7 +158,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// retry gives parked blocks another try, once a person has mended what they
+// retry gives parked blocks another try, once a person has fixed what they
 // failed at.
 func (s *Server) retry(w http.ResponseWriter, _ *http.Request) {
 	n := s.daemon.Unpark()

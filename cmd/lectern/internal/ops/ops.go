@@ -50,7 +50,7 @@ type Daemon interface {
 	// WorstSources returns the at most n sources with the largest number of
 	// this order, a word of collector.SourceOrders.
 	WorstSources(n int, order string) []collector.SourceState
-	// SinceHeartbeat is how long ago all event loops had last let go of their shards.
+	// SinceHeartbeat is how long ago all event loops had last released their shards.
 	SinceHeartbeat() time.Duration
 	// Gone says that the spool's directory is not there any more, and what to do.
 	Gone() error
@@ -135,7 +135,7 @@ func (s *Server) Listen() error {
 // process has.
 const listenInterval = 250 * time.Millisecond
 
-// KeepListening binds Options.Address once another process has let go of it, or
+// KeepListening binds Options.Address once another process has released it, or
 // until ctx ends.
 func (s *Server) KeepListening(ctx context.Context) {
 	if s.Address() != "" {
