@@ -206,7 +206,7 @@ func newSources(o *Options) *sources {
 // of returns the stripe of a source.
 func (s *sources) of(id uint64) *stripe { return s.ofHash(hashSource(s.seed, id)) }
 
-// ofHash is of for who has hashed the id already.
+// ofHash does the same for an id whose hash is known.
 func (s *sources) ofHash(hash uint64) *stripe { return &s.stripe[hash>>58%stripes] }
 
 // find returns the source with this id, nil without one. The stripe is locked by

@@ -60,8 +60,8 @@ func (c *Collector) leaveSpans() {
 	}
 }
 
-// close lets nothing new come to the sockets. Datagrams still come where the port
-// is not shared: there is nobody else for them.
+// close keeps anything new from the sockets, except datagrams on a port that is not
+// shared, which nobody else would take.
 func (c *Collector) close() {
 	// All at once, and the last one first. The kernel puts the last socket of the
 	// group, another process's, in the place of the one that leaves, and gives

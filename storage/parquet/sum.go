@@ -31,7 +31,7 @@ func (s *summed) Write(b []byte) (int, error) {
 // many bytes that is.
 func (s *summed) String() string { return fmt.Sprintf("%08x of %d", s.sum, s.length) }
 
-// verify compares a file with its checksums, so that no byte of it is another than
+// verify compares a file with its checksums, so that every byte of it is as it
 // was written.
 func (o *opened) verify() error {
 	want, ok := o.parquet.Lookup(metaSum)
