@@ -51,7 +51,11 @@ func (e *Edge) count(d *door, why Reason, events int, err error) {
 	}
 	now := e.options.Now().Unix()
 	if last := d.last.Load(); now-last >= int64(tellEvery.Seconds()) && d.last.CompareAndSwap(last, now) {
-		e.options.Logger.Info("events are refused; the metric lectern_edge_requests_total has how many and why", "outcome", why.String(), "error", err)
+		said := []any{"outcome", why.String()}
+		if err != nil {
+			said = append(said, "error", err)
+		}
+		e.options.Logger.Info("events are refused; the metric lectern_edge_requests_total has how many and why", said...)
 	}
 }
 

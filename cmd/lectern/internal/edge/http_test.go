@@ -209,6 +209,24 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// What is refused is told with its reason, where there is more to say than the word.
+func TestRefusalsAreTold(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"stream":"site","page":"00000000000000ff","first":1001,"events":[{"kind":"open","content":"/a"}]}`: `outcome=out_of_range error="first 1001 is more than 1000 ahead of what the page numbered before, 0"`,
+		`{"stream":"nowhere","events":[{"kind":"open","content":"/a"}]}`:                                     "outcome=no_stream",
+	} {
+		var log strings.Builder
+		e := newTestEdge(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		_, text, _ := e.post(t, body)
+		if !strings.HasSuffix(log.String(), want+"\n") {
+			t.Errorf("%s: the log says %q, want %s", body, log.String(), want)
+		}
+		if _, why, _ := strings.Cut(want, "error="); !strings.Contains(text, strings.Trim(why, `"`)) {
+			t.Errorf("%s: the answer is %q", body, text)
+		}
+	}
+}
+
 func TestShadowRefusesNothing(t *testing.T) {
 	e := newTestEdge(t, func(o *Options) { o.Rules.Bot, o.Rules.Preview = Shadow, Off })
 	if status, text, _ := e.post(t, open, "User-Agent: curl/8.5", "Purpose: prefetch"); status != 204 {

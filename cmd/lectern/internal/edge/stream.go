@@ -43,7 +43,7 @@ type stream struct {
 }
 
 // take brings a batch to the queue, as a whole. The error says more where the
-// reason is Broken.
+// reason is Broken or OutOfRange.
 func (s *stream) take(b *batch, now time.Time) (Reason, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +55,7 @@ func (s *stream) take(b *batch, now time.Time) (Reason, error) {
 		before = *one
 	}
 	if b.first > before.end+numbersAhead {
-		return OutOfRange, nil
+		return OutOfRange, fmt.Errorf("first %d is more than %d ahead of what the page numbered before, %d", b.first, numbersAhead, before.end)
 	}
 	fresh := make([]int, 0, len(b.events))
 	after := before
