@@ -379,6 +379,8 @@ func TestProblems(t *testing.T) {
 		{"[edge]\nbots = \"on\"\n", `:2: edge.bots: "on" is not one of "refuse", "shadow", "off"`},
 		{"[stream.a]\nnumber = 1\norigins = \"news.example\"\n",
 			`:3: stream.a.origins: "news.example" is not an origin, such as "https://news.example": a scheme and a host, without a path`},
+		{"[edge]\nsyslog = \"udp://:514\"\nsyslog_stream = \"z\"\n", `:3: edge.syslog_stream: there is no stream "z": the lines can be for default`},
+		{"[edge]\nsyslog = \"udp://:514\"\n[stream.a]\nnumber = 1\n[stream.b]\nnumber = 2\n", `:2: edge.syslog: edge.syslog_stream is to say for which stream the lines are: a, b`},
 		{"[edge]\nops_address = \"127.0.0.1:8480\"\n", `:2: edge.ops_address: edge.ops_address 127.0.0.1:8480 and edge.address 127.0.0.1:8480 have the same port`},
 
 		// Keys that contradict each other.

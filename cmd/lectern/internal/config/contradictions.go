@@ -3,7 +3,9 @@ package config
 import (
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lectern/lectern/storage/spool"
@@ -45,6 +47,28 @@ func (l *loader) findContradictions() {
 	if sharePort(c.Edge.Address, c.Edge.OpsAddress) {
 		l.contradiction([]string{"edge.ops_address", "edge.address"},
 			"edge.ops_address %s and edge.address %s have the same port", c.Edge.OpsAddress, c.Edge.Address)
+	}
+	l.checkSyslogStream()
+}
+
+// checkSyslogStream sees to it that the lines of proxies are for a stream.
+func (l *loader) checkSyslogStream() {
+	of, names := l.config.Edge.SyslogStream, []string{"default"}
+	if named := l.config.Named; len(named) > 0 {
+		names = nil
+		for _, s := range named {
+			if of == strconv.Itoa(s.Number) {
+				return
+			}
+			names = append(names, s.Name)
+		}
+	}
+	switch {
+	case l.config.Edge.Syslog == "" || slices.Contains(names, of) || of == "" && len(names) == 1 || of == "0" && len(l.config.Named) == 0:
+	case of == "":
+		l.contradiction([]string{"edge.syslog", "edge.syslog_stream"}, "edge.syslog_stream is to say for which stream the lines are: %s", strings.Join(names, ", "))
+	default:
+		l.contradiction([]string{"edge.syslog_stream", "edge.syslog"}, "there is no stream %s: the lines can be for %s", quote(of), strings.Join(names, ", "))
 	}
 }
 
