@@ -284,6 +284,7 @@ func spoolFull(t *testing.T, lines string, events int, user uint64, failures str
 	if err := compare(stored[1], all(s.sent, counted)); err != nil {
 		t.Errorf("over TCP: %v", err)
 	}
+	delete(stored[2], 0) // those that were counted without their contents
 	if err := compare(stored[2], all(datagrams, maybe)); err != nil {
 		t.Errorf("over UDP: %v", err)
 	}

@@ -76,6 +76,7 @@ Commands:
   top        show what is read most
   books      show what became of every event, and whether it adds up
   schema     print the tables in ClickHouse, or make them
+  keys       make and look at the keys that frames are sealed with
   spool      look into the spool: what waits for the store
   rmem       say what receive buffers the kernel grants, or raise them
   bench      measure what load this node sustains, and what it loses
