@@ -160,7 +160,7 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 
 // nothing says what to do when nothing was found.
 func (o *topOptions) nothing(now time.Time) string {
-	if w := waiting(o.store.loaded); w.any() {
+	if w := waiting(o.store.loaded); w.rows+w.frozen > 0 {
 		return "nothing that was asked for is stored yet; " + w.say(now, o.store.loaded)
 	}
 	of := ""

@@ -64,7 +64,11 @@ func (w *waits) say(now time.Time, c *config.Config) string {
 	ago := func(at int64) time.Duration { return max(0, now.Sub(time.UnixMilli(at)).Round(time.Second)) }
 	var parts []string
 	if w.seals > 0 {
-		parts = append(parts, fmt.Sprintf("%d rows for their minute or block, the oldest for %v (window.flush_interval is %s)", w.rows, ago(w.sealed), config.FormatDuration(c.Window.FlushInterval)))
+		what := fmt.Sprintf("%d rows", w.rows)
+		if w.rows == 0 {
+			what = "books without rows"
+		}
+		parts = append(parts, fmt.Sprintf("%s for their minute or block, the oldest for %v (window.flush_interval is %s)", what, ago(w.sealed), config.FormatDuration(c.Window.FlushInterval)))
 	}
 	if w.blocks > 0 {
 		parts = append(parts, fmt.Sprintf("%d blocks with %d rows for the store, the oldest for %v (lectern spool ls shows them)", w.blocks, w.frozen, ago(w.received)))

@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
 )
 
 // In the first seconds, and while a store is away, top and books say what waits.
@@ -43,5 +46,16 @@ func TestWhatWaits(t *testing.T) {
 	stdout, stderr, _ := lectern(t, nil, "top", "--config", d.config)
 	if stderr != "" || !strings.HasPrefix(stdout, "STREAM") {
 		t.Errorf("once it is stored: %q, %q", stdout, stderr)
+	}
+}
+
+// A seal may bring to the books what has no rows, such as what was lost.
+func TestBooksWithoutRowsWait(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	c := config.Config{Window: config.Window{FlushInterval: time.Minute}, Spool: config.Spool{Dir: "s"}}
+	w := waits{seals: 1, sealed: now.Add(-14 * time.Second).UnixMilli()}
+	const want = `in the spool "s" wait books without rows for their minute or block, the oldest for 14s (window.flush_interval is 1m)`
+	if got := w.say(now, &c); got != want {
+		t.Errorf("it says %q, want %q", got, want)
 	}
 }
