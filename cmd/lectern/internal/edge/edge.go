@@ -187,9 +187,10 @@ func (e *Edge) Start() {
 	})
 }
 
-// tick forgets the pages that have gone.
+// tick forgets the pages that have gone, and says where the collector is away.
 func (e *Edge) tick(now time.Time) {
 	for _, s := range e.all {
+		s.tellAway(now, e.options.Logger)
 		if err := s.tick(now); err != nil {
 			e.fail(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -224,6 +225,33 @@ func TestRefusalsAreTold(t *testing.T) {
 		if _, why, _ := strings.Cut(want, "error="); !strings.Contains(text, strings.Trim(why, `"`)) {
 			t.Errorf("%s: the answer is %q", body, text)
 		}
+	}
+}
+
+// The log says why the collector is away, each minute and not each second, and when it
+// is there again.
+func TestAwayIsTold(t *testing.T) {
+	var log strings.Builder
+	e := newTestEdge(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	told := func(of string) int { return strings.Count(log.String(), of) }
+	const away, back = `level=WARN msg="no connection to the collector: events are taken, and wait on disk; it is tried again" stream=site error="nobody listens"`, `msg="the collector is there again" stream=site`
+	for second := range 130 {
+		if e.queues["site"].err = errors.New("nobody listens"); second >= 125 {
+			e.queues["site"].err = nil
+		}
+		e.tick(e.now.Add(time.Duration(second) * time.Second))
+	}
+	if told(away) != 3 || told(back) != 1 || told("\n") != 4 {
+		t.Errorf("told %d times, back %d times:\n%s", told(away), told(back), log.String())
+	}
+	for second := range 49 { // one that comes and goes
+		if e.queues["site"].err = nil; second%2 == 0 {
+			e.queues["site"].err = errors.New("nobody listens")
+		}
+		e.tick(e.now.Add(time.Duration(130+second) * time.Second))
+	}
+	if told("\n") != 4 {
+		t.Errorf("one that comes and goes fills the log:\n%s", log.String())
 	}
 }
 

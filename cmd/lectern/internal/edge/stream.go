@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ type Queue interface {
 	Skip(events uint64) error
 	Position() (p emit.Position, ok bool)
 	Stats() emit.Stats
+	// Err is why there is no connection now, nil while there is one.
+	Err() error
 	Close(context.Context) error
 }
 
@@ -32,6 +35,10 @@ type batch struct {
 // by several goroutines at once.
 type stream struct {
 	Stream
+
+	// For tellAway alone.
+	awayTold time.Time // when the log last said that there is no connection
+	away     bool      // it has not said since that there is one again
 
 	mu      sync.Mutex // protects all that follows
 	queue   Queue
@@ -149,6 +156,20 @@ func (s *stream) tick(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.forget(now)
+}
+
+// tellAway says why there is no connection to the collector, each tellEvery at the
+// most, and when there is one again.
+func (s *stream) tellAway(now time.Time, logger *slog.Logger) {
+	err := s.queue.Err()
+	switch {
+	case err == nil && s.away:
+		logger.Info("the collector is there again", "stream", s.Name)
+		s.away = false
+	case err != nil && now.Sub(s.awayTold) >= tellEvery:
+		logger.Warn("no connection to the collector: events are taken, and wait on disk; it is tried again", "stream", s.Name, "error", err)
+		s.awayTold, s.away = now, true
+	}
 }
 
 // close sends what waits, until ctx ends; the rest stays on disk.

@@ -19,6 +19,7 @@ type testQueue struct {
 	room    int // events that find room; below 0: any
 	kill    int // operations until the process is killed; below 0: never
 	added   int // events since kill was set
+	err     error
 }
 
 type killed struct{}
@@ -53,6 +54,7 @@ func (q *testQueue) Position() (emit.Position, bool) {
 	return emit.Position{Source: q.source, Events: uint64(len(q.events)) + q.skipped}, true
 }
 func (q *testQueue) Stats() emit.Stats           { return emit.Stats{} }
+func (q *testQueue) Err() error                  { return q.err }
 func (q *testQueue) Close(context.Context) error { return nil }
 
 func openTestStream(t *testing.T, dir string, q *testQueue, most int, idle time.Duration) *stream {
