@@ -181,6 +181,10 @@ test-clients: ## the clients of all languages: their tests, the dialogues, an ac
 	@$(REQUIREMENTS) for clients
 	LECTERN_TEST_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestClients(Relay)?$$' ./cmd/lectern
 
+.PHONY: test-conform
+test-conform: ## each of 31 ways to break a client is noticed by lectern conform; make test has six of them (2 min)
+	LECTERN_TEST_MISTAKES=all $(GO) test -count=1 -v -timeout 30m -run '^TestConformNoticesMistakes' ./cmd/lectern
+
 .PHONY: bench-clients
 bench-clients: ## events a second of each client, beside a plain statsd client in its language
 	LECTERN_BENCH_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestBenchClients$$' ./cmd/lectern

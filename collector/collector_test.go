@@ -388,7 +388,7 @@ func TestScrapeBalances(t *testing.T) {
 			}
 		})
 	}
-	for range 200 {
+	for range 60 {
 		var out bytes.Buffer
 		r.set.WritePrometheus(&out)
 		sent, rest := 0, 0

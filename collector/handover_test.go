@@ -377,7 +377,7 @@ func TestDaemonsFollowEachOther(t *testing.T) {
 	seed := testSeed(t)
 	counts := map[string]int{}
 	frames, acked := uint64(0), uint64(0)
-	for round := range uint64(150) {
+	for round := range uint64(50) {
 		s := &street{T: t, rand: rand.New(rand.NewPCG(seed, round)), now: epoch, events: make([]wire.Event, eventsPerFrameMax), counts: counts}
 		for i := range uint64(5) {
 			s.visitors = append(s.visitors, &visitor{source: round*100 + i + 1})

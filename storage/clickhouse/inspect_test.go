@@ -45,7 +45,7 @@ func TestTablesThatCannotKeepThePromise(t *testing.T) {
 		{name: "a long retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(3)\nSETTINGS", late: 48 * time.Hour},
 		{name: "books that add up twice", table: "ledger", old: "ENGINE = ReplacingMergeTree(attempt)", new: "ENGINE = MergeTree", says: "is a MergeTree", mends: "RENAME TABLE"},
 		{name: "books of any attempt", table: "ledger", old: "ReplacingMergeTree(attempt)", new: "ReplacingMergeTree", says: "of the last attempt", mends: "RENAME TABLE"},
-		{name: "books that replace others", table: "ledger", old: "ORDER BY (collector, block, stream)", new: "ORDER BY (collector, block)", says: "may replace each other", mends: "RENAME TABLE"},
+		{name: "books that replace others", table: "ledger", old: "ORDER BY (collector, block, stream, class)", new: "ORDER BY (collector, block)", says: "may replace each other", mends: "RENAME TABLE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for table, statement := range map[string]string{"reads": created, "ledger": ledger} {
@@ -119,7 +119,7 @@ func TestWindowsOfTokens(t *testing.T) {
 			engines:   map[string]string{"reads": c.engine, "ledger": "ReplicatedReplacingMergeTree", "spans": "ReplicatedReplacingMergeTree"},
 			full:      map[string]string{"reads": c.engine + "('/p', '{replica}') PARTITION BY toDate(minute) ORDER BY (stream, content, minute, user) SETTINGS " + c.settings, "ledger": "ReplicatedReplacingMergeTree('/q', '{replica}', attempt)", "spans": "ReplicatedReplacingMergeTree('/s', '{replica}', seal)"},
 			partition: map[string]string{"reads": "toDate(minute)"},
-			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream", "spans": "stream, source, collector, met"},
+			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream, class", "spans": "stream, class, source, collector, met"},
 			columns:   map[string]map[string]string{"reads": {}, "ledger": {}, "spans": {}},
 			defaults:  map[string]string{"non_replicated_deduplication_window": "0", "replicated_deduplication_window": c.count, "replicated_deduplication_window_seconds": c.seconds},
 		}
