@@ -145,7 +145,8 @@ type Options struct {
 	OnFull OnFull
 	// Queue is a directory, made where there is none, in which the buffer lies:
 	// what Add accepted outlives this process, and the next emitter with this
-	// directory, stream and collector goes on with the same source. It takes
+	// directory, stream and collector goes on with the same source; one of which no
+	// collector has answered may go to another. It takes
 	// BufferSize and some 4 FrameSize of disk at once. One emitter has it at a time.
 	// Put it where a restart finds it again; memory (tmpfs) does.
 	Queue string

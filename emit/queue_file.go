@@ -171,6 +171,13 @@ func loadQueue(dir, address string, stream uint16, frameSize int) (*queue, error
 		return nil, unmapFile(mem)
 	}
 	held := string(mem[addressAt : addressAt+binary.LittleEndian.Uint64(mem[32:])])
+	if held != address && q.spool == 0 && q.tried() == 0 && q.stream == stream && word(mem, bootAt).Load() == bootNumber() {
+		// Nobody has ever answered there, so nothing was sent: the address was wrong.
+		if err := moveQueue(dir, mem, address); err != nil {
+			return nil, err
+		}
+		return loadQueue(dir, address, stream, frameSize)
+	}
 	switch {
 	case held != address:
 		err = fmt.Errorf("emit: the queue in %s holds events for the collector at %s, which may have counted some already; send them there, or take another directory for %s", dir, held, address)
@@ -187,6 +194,28 @@ func loadQueue(dir, address string, stream uint16, frameSize int) (*queue, error
 	// twice: so they are given no more.
 	q.fenced = word(mem, bootAt).Load() != bootNumber()
 	return q, nil
+}
+
+// moveQueue puts a queue that was never sent from at another collector's disposal, in
+// one step, and unmaps it.
+func moveQueue(dir string, mem []byte, address string) error {
+	q := &queue{mapped: true}
+	err := q.load(append([]byte(nil), mem...))
+	if err == nil {
+		clear(q.mem[addressAt:fixedSumAt])
+		q.putFixed(address)
+		made := filepath.Join(dir, queueNewName)
+		if err = os.WriteFile(made, q.mem, 0o600); err == nil {
+			err = os.Rename(made, filepath.Join(dir, queueName))
+		}
+	}
+	if e := unmapFile(mem); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("emit: cannot give the queue in %s another address: %w", dir, err)
+	}
+	return nil
 }
 
 func setAside(dir string, why error) error {
