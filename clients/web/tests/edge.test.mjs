@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Visit, launch } from './browser.mjs';
 
-const lectern = process.env.LECTERN_BIN || new URL('../../../bin/lectern', import.meta.url).pathname;
+const lectern = process.env.LECTERN_TEST_BIN || new URL('../../../bin/lectern', import.meta.url).pathname;
 const visits = 50;
 
 /** freePort is one that nobody has just now. */
