@@ -99,6 +99,13 @@ export class Visit {
 
   move() { return this.page.evaluate(() => { window.dispatchEvent(new Event('pointermove')); }); }
   scroll(y) { return this.page.evaluate(y => new Promise(done => { window.addEventListener('scroll', () => done(), { once: true }); window.scrollTo(0, y); }), y); }
+  scrollAnywhere(y) {
+    return this.page.evaluate(y => new Promise(done => {
+      if (Math.round(scrollY) == y) return done();
+      addEventListener('scroll', () => done(), { once: true });
+      scrollTo(0, y);
+    }), y);
+  }
   call(word, ...values) { return this.page.evaluate(([word, values]) => { window.lectern[word](...values); }, [word, values]); }
 
   /** visibility is what switching tabs does; a browser without a window never hides a tab by itself. */

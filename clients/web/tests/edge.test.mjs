@@ -25,6 +25,7 @@ class Daemon {
     this.ended = new Promise(done => this.process.on('exit', done));
     return new Promise((done, fail) => {
       this.process.stderr.on('data', text => { this.said += text; if (text.includes('is ready')) done(); });
+      this.process.on('error', fail);
       this.process.on('exit', code => fail(new Error(`lectern ${this.command} ended with ${code}:\n${this.said}`)));
     });
   }
@@ -98,7 +99,8 @@ test(`${visits} visits, over kills of the edge and of the collector`, async t =>
         case 2: await v.call('share'); account.shares++; break;
         case 3: await v.call('finish'); account.finishes++; break;
         case 4: await v.context.setOffline(offline = !offline); break;
-        case 5: if (shown) { const y = random(3000); await v.page.evaluate(y => window.scrollTo(0, y), y); await v.move(); input = clock; } break;
+        // The browser tells of it when it draws: not before that may time go on.
+        case 5: if (shown) { await v.scrollAnywhere(random(3000)); await v.move(); input = clock; } break;
         default: if (shown) { await v.move(); input = clock; }
       }
       // Each way twice at the least.
