@@ -73,7 +73,7 @@ down: ## stop them; their data stays in volumes
 
 # Nothing outside the tree and the caches is changed by it, unless CI=true.
 .PHONY: test
-test: needed format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all checks and tests, with the race detector (6 min)
+test: needed format vet staticcheck vulnerabilities clickhouse-engine test-kube ## all checks and tests, with the race detector (13 min on two cores)
 	$(GO) test -race -shuffle=on -timeout 20m work
 	$(GO) test -count=1 -run '^TestSystem$$' ./collector # a million steps and more: seconds without the race detector
 
