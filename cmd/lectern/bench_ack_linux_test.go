@@ -170,9 +170,15 @@ func (c *client) finish() {
 }
 
 // cpu is the time that a daemon has used so far.
-func (d *served) cpu(b *testing.B) time.Duration {
+func (d *served) cpu(b testing.TB) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.command.Process.Pid))
+	return cpuOf(b, d.command.Process.Pid)
+}
+
+// cpuOf is the time that a process has used so far.
+func cpuOf(b testing.TB, pid int) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		b.Skip("the time of a process cannot be read here: ", err)
 	}

@@ -25,15 +25,8 @@ func TestBenchEdge(t *testing.T) {
 		t.Skip("LECTERN_TEST_BENCH_EDGE says for how many seconds: make bench-edge")
 	}
 	h, url := edgeHome(t)
-	text, err := os.ReadFile(h.config)
-	if err != nil {
-		t.Fatal(err)
-	}
 	// The readers of a benchmark have one address.
-	text = append(text, "edge.budget_rate = 1000000\nedge.budget_burst = 10000000\n"...)
-	if err := os.WriteFile(h.config, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	appendTo(t, h.config, "edge.budget_rate = 1000000\nedge.budget_burst = 10000000\n")
 	serveOn(t, h.config)
 	e := edgeOn(t, h.config)
 	plain, plainAddress := startPlainHandler(t)
@@ -49,7 +42,7 @@ func TestBenchEdge(t *testing.T) {
 // CPU-seconds of one, and how many there were.
 func beaconCost(t *testing.T, pid int, address string, d time.Duration, round int) (cost float64, n int) {
 	t.Helper()
-	before := cpuSeconds(t, pid)
+	before := cpuOf(t, pid)
 	var all sync.WaitGroup
 	counts := make([]int, 64)
 	end := time.Now().Add(d)
@@ -65,7 +58,7 @@ func beaconCost(t *testing.T, pid int, address string, d time.Duration, round in
 	for _, c := range counts {
 		n += c
 	}
-	return (cpuSeconds(t, pid) - before) / float64(n), n
+	return (cpuOf(t, pid) - before).Seconds() / float64(n), n
 }
 
 func sendBeacons(address string, page uint64, end time.Time) (n int, err error) {
@@ -98,25 +91,6 @@ func sendBeacons(address string, page uint64, end time.Time) (n int, err error) 
 		n++
 	}
 	return n, nil
-}
-
-// cpuSeconds is what a process has used.
-func cpuSeconds(t *testing.T, pid int) float64 {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+2:]))
-	ticks := 0
-	for _, field := range fields[11:13] { // utime and stime, in hundredths
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ticks += n
-	}
-	return float64(ticks) / 100
 }
 
 // startPlainHandler starts this test's binary as a server that reads and answers.

@@ -293,12 +293,9 @@ func waitForMetric(t *testing.T, d *served, name string, want int) {
 
 // metricOf is the value of a metric, of all its labels where it is asked for without.
 func metricOf(d *served, name string) (sum float64) {
-	_, body := d.get("/metrics")
-	for line := range strings.Lines(body) {
-		of, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if plain, _, _ := strings.Cut(of, "{"); ok && (of == name || plain == name) {
-			n, _ := strconv.ParseFloat(value, 64)
-			sum += n
+	for of, value := range d.metrics() {
+		if plain, _, _ := strings.Cut(of, "{"); of == name || plain == name {
+			sum += value
 		}
 	}
 	return sum

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -62,6 +61,10 @@ func (e *Edge) count(d *door, why Reason, events int, err error) {
 // register makes the metrics of what is asked for.
 func (e *Edge) register() {
 	e.options.Metrics.RegisterMetricsWriter(func(w io.Writer) {
+		counts := make([]streamCounts, len(e.all))
+		for i, s := range e.all {
+			counts[i] = s.counts()
+		}
 		for _, m := range []struct {
 			name  string
 			write func(w io.Writer, name string, v uint64)
@@ -76,9 +79,8 @@ func (e *Edge) register() {
 			{"lectern_edge_events_refused_total", metrics.WriteCounterUint64, func(c *streamCounts) uint64 { return c.queue.Refused }},
 			{"lectern_edge_events_unsure_total", metrics.WriteCounterUint64, func(c *streamCounts) uint64 { return c.queue.Unsure }},
 		} {
-			for _, s := range e.all {
-				c := s.counts()
-				m.write(w, fmt.Sprintf("%s{stream=%q}", m.name, s.Name), m.of(&c))
+			for i, s := range e.all {
+				m.write(w, fmt.Sprintf("%s{stream=%q}", m.name, s.Name), m.of(&counts[i]))
 			}
 		}
 	})
@@ -97,15 +99,4 @@ func (s *stream) counts() streamCounts {
 }
 
 // quietLog keeps what net/http says of its clients out of the log, but for debugging.
-func quietLog(l *slog.Logger) *log.Logger {
-	return slog.NewLogLogger(quiet{l.Handler()}, slog.LevelDebug)
-}
-
-type quiet struct{ slog.Handler }
-
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
-	if !q.Enabled(ctx, slog.LevelDebug) {
-		return nil
-	}
-	return q.Handler.Handle(ctx, r)
-}
+func quietLog(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }

@@ -238,16 +238,3 @@ func (e *Edge) Close(ctx context.Context) error {
 
 // stream is the one of this name or number, nil where there is none.
 func (e *Edge) stream(name string) *stream { return e.streams[name] }
-
-// spend takes events off the budget of who sends them.
-func (e *Edge) spend(d *door, from *sender, events int, now time.Time) Reason {
-	mode := e.options.Rules.Budget
-	if mode == Off || e.budgets.spend(from.address, events, now) {
-		return Taken
-	}
-	if mode == Shadow {
-		d.shadows[Budget].Inc()
-		return Taken
-	}
-	return Budget
-}

@@ -89,20 +89,19 @@ func (e *Edge) post(w http.ResponseWriter, r *http.Request) {
 	buffer := bodies.Get().(*[bodySizeMax + 1]byte)
 	defer bodies.Put(buffer)
 	n, err := io.ReadFull(r.Body, buffer[:])
-	why := TooLarge
+	text := buffer[:n]
 	switch {
-	case r.ContentLength > bodySizeMax || err == nil:
-		err = nil
-		e.count(e.http, why, 0, nil)
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && (r.ContentLength < 0 || int64(n) == r.ContentLength):
-		parse := parseJSON
-		if r.Header.Get("Content-Type") == binaryType {
-			parse = parseBinary
-		}
-		why, err = e.read(e.http, r, buffer[:n], parse)
+	case r.ContentLength > bodySizeMax:
+		text = buffer[:] // too large, however much of it came
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && (r.ContentLength < 0 || int64(n) == r.ContentLength):
 	default:
 		return // who stopped in the middle hears no answer
 	}
+	parse := parseJSON
+	if r.Header.Get("Content-Type") == binaryType {
+		parse = parseBinary
+	}
+	why, err := e.read(e.http, r, text, parse)
 	e.answer(w, why, err)
 }
 
@@ -128,17 +127,10 @@ func (e *Edge) answer(w http.ResponseWriter, why Reason, err error) {
 // gif is an image of one pixel that cannot be seen.
 var gif, _ = base64.StdEncoding.DecodeString("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 
-// pixel is GET /v1/read.gif: it always answers with the image, since nobody looks
-// at anything else.
+// pixel is GET /v1/read.gif. What was taken is answered with the image.
 func (e *Edge) pixel(w http.ResponseWriter, r *http.Request) {
 	common(w, r)
-	text := r.URL.Query().Get("b")
-	why, err := TooLarge, error(nil)
-	if len(text) <= bodySizeMax {
-		why, err = e.read(e.http, r, []byte(text), parseJSON)
-	} else {
-		e.count(e.http, why, 0, nil)
-	}
+	why, err := e.read(e.http, r, []byte(r.URL.Query().Get("b")), parseJSON)
 	if why != Taken {
 		e.answer(w, why, err)
 		return
@@ -161,6 +153,9 @@ type posted struct {
 func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Request, []byte) (posted, Reason, error)) (why Reason, err error) {
 	var p posted
 	defer func() { e.count(d, why, p.events, err) }()
+	if len(text) > bodySizeMax {
+		return TooLarge, nil
+	}
 	now := e.options.Now()
 	if p, why, err = parse(r, text); why != Taken {
 		return why, err
@@ -173,8 +168,8 @@ func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Requ
 	if why = e.judge(d, &s.Stream, r, &from); why != Taken {
 		return why, nil
 	}
-	if why = e.spend(d, &from, p.events, now); why != Taken {
-		return why, nil
+	if d.against(e.options.Rules.Budget, Budget, func() bool { return !e.budgets.spend(from.address, p.events, now) }) {
+		return Budget, nil
 	}
 	one, why, err := p.batch(e.readers.of(&s.Stream, &from, p.user, now), s.Identity == Account && !from.private, now)
 	if why != Taken {

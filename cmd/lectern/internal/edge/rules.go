@@ -30,27 +30,29 @@ type Rules struct {
 	DataCenters []netip.Prefix
 }
 
+// against says whether a rule refuses what matches. A shadow only counts it.
+func (d *door) against(mode Mode, why Reason, matches func() bool) bool {
+	if mode == Off || !matches() {
+		return false
+	}
+	if mode == Shadow {
+		d.shadows[why].Inc()
+	}
+	return mode == Refuse
+}
+
 // judge calls each rule that has something against a request, until one refuses.
 // What comes by another way than HTTP has none.
 func (e *Edge) judge(d *door, s *Stream, r *http.Request, from *sender) Reason {
 	rules := &e.options.Rules
-	against := func(mode Mode, why Reason, matches func() bool) bool {
-		if mode == Off || !matches() {
-			return false
-		}
-		if mode == Shadow {
-			d.shadows[why].Inc()
-		}
-		return mode == Refuse
-	}
 	switch {
-	case against(rules.Origin, Origin, func() bool { return r != nil && !s.allows(r.Header.Get("Origin")) }):
+	case d.against(rules.Origin, Origin, func() bool { return r != nil && !s.allows(r.Header.Get("Origin")) }):
 		return Origin
-	case against(rules.Preview, Preview, func() bool { return r != nil && ahead(r.Header) }):
+	case d.against(rules.Preview, Preview, func() bool { return r != nil && ahead(r.Header) }):
 		return Preview
-	case against(rules.Bot, Bot, func() bool { return accesslog.IsBot([]byte(from.agent)) }):
+	case d.against(rules.Bot, Bot, func() bool { return accesslog.IsBot([]byte(from.agent)) }):
 		return Bot
-	case against(rules.DataCenter, DataCenter, func() bool { return proxies(rules.DataCenters).trusted(from.address) }):
+	case d.against(rules.DataCenter, DataCenter, func() bool { return proxies(rules.DataCenters).trusted(from.address) }):
 		return DataCenter
 	}
 	return Taken
