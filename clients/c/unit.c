@@ -181,6 +181,8 @@ static void collect_say(collector *c, uint64_t credit, int final) {
 static void collect_take(collector *c, const uint8_t *b) {
 	uint64_t sequence = lectern_i_get(b + 24, 8), position = lectern_i_get(b + 32, 8), count = lectern_i_get(b + 6, 2);
 	if ((b[2] & 15) == 2) {
+		/* What a stranger says can end a source: the next one is numbered from 0. */
+		if (c->source != lectern_i_get(b + 16, 8)) c->next = c->placed = 0;
 		c->source = lectern_i_get(b + 16, 8);
 		collect_say(c, 100000, 0);
 		return;
