@@ -126,7 +126,7 @@
 //
 // # Overload
 //
-// Nothing is sampled, and nothing is discarded that can be added up. The steps come in
+// Nothing is sampled here, and nothing is discarded that can be added up. The steps come in
 // this order, each only when the one before is not enough.
 //
 //  1. A table is three quarters full, or a stream may hold no more of it: an early cut.
@@ -142,7 +142,8 @@
 //  4. It invents contents, too: (stream, minute, other contents, other users). What was
 //     read is lost, the stream stays exact: lectern_events_coarse_contents_total.
 //  5. And minutes, too: those of step 4, in the minute of arrival. When it was read is
-//     lost: lectern_events_clamped_total{reason="room"}.
+//     lost, and for how many others it stands, where a sender samples:
+//     lectern_events_clamped_total{reason="room"}.
 //  6. There is no room for a row of the whole stream: its datagrams are shed. That takes
 //     more streams in one window than a 128th of a table has rows, so it hits those that
 //     come last, whatever their sources: lectern_events_shed_total.

@@ -131,9 +131,9 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 		}
 		switch slow := s.streams.slow(h.Stream, h.Count, s.now); {
 		case !slow && s.shelters(h.Stream):
-			s.countCoarse(h, f.events, k, storage.CoarseUsers)
-		case !room:
-			s.countCoarse(h, f.events, k, storage.CoarseNot)
+			s.countEach(h, f.events, h.Skipped(frame), k, storage.CoarseUsers)
+		case !room || h.Sampled():
+			s.countEach(h, f.events, h.Skipped(frame), k, storage.CoarseNot)
 		default:
 			k.Counts[storage.Clamped] += s.count(h, f.events)
 		}

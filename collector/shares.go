@@ -106,7 +106,7 @@ func (s *shares) take(p period) {
 // whole is where the events of a stream are counted for which there is no room
 // otherwise: the row of the whole stream, in the minute of their arrival.
 func (s *shard) whole(stream uint16) moment {
-	return periodOf(uint32(s.now/millisPerMinute), stream).at(uint16(s.now % millisPerMinute)).coarsened(storage.CoarseContents)
+	return periodOf(uint32(s.now/millisPerMinute), stream).coarsened(storage.CoarseContents).at(uint16(s.now % millisPerMinute))
 }
 
 // shelters says whether any number of events of a stream can be counted at least
@@ -115,27 +115,28 @@ func (s *shard) shelters(stream uint16) bool {
 	return s.table.shares.coarse[storage.CoarseContents] > 0 || s.table.has(&wire.Event{}, s.whole(stream).period())
 }
 
-// countCoarse counts the events of a frame for all of whose keys there is no room, or
-// which are above their stream's rate: each as coarse as least, at its own key where
-// that is known or the stream may hold it, else as coarse as it must. The shard
-// shelters the stream. It books what is clamped, and coarse.
-func (s *shard) countCoarse(h *wire.Header, events []wire.Event, k *storage.Book, least storage.Coarse) {
+// countEach counts the events of a frame for all of whose keys there may be no room,
+// which are above their stream's rate, or of which some were left out: each as coarse as
+// least, at its own key where that is known or the stream may hold it, else as coarse as
+// it must. Where there is no room the shard shelters the stream. It books what is
+// clamped, and coarse.
+func (s *shard) countEach(h *wire.Header, events []wire.Event, skipped uint16, k *storage.Book, least storage.Coarse) {
 	s.flush()
 	for i := range events {
 		k.Counts[storage.Clamped] += s.when(s.moments[:1], h, events[i:i+1])
-		at, c := s.moments[0], least
-		for c < storage.Coarses && !s.table.holds(&events[i], at, c) {
+		p, offset, c := s.moments[0].period().sampled(skipped), s.moments[0].offset(), least
+		for c < storage.Coarses && !s.table.holds(&events[i], p, c) {
 			c++
 		}
-		if c == storage.Coarses { // no room for another minute
+		if c == storage.Coarses { // no room for another minute, or another number left out
 			c = storage.CoarseContents
-			if whole := s.whole(h.Stream); at.coarsened(c).period() != whole.period() {
-				at = whole
+			if whole := s.whole(h.Stream); p.coarsened(c) != whole.period() {
+				p, offset = whole.period(), whole.offset()
 				k.Counts[storage.Clamped]++
 				s.tally[clampedRoom]++
 			}
 		}
-		s.table.add(&events[i], at, c)
+		s.table.add(&events[i], p, offset, c)
 		switch c {
 		case storage.CoarseUsers:
 			k.Counts[storage.Userless]++
@@ -158,12 +159,12 @@ func coarsened(e *wire.Event, c storage.Coarse) wire.Event {
 }
 
 // holds says whether the table has the key of an event, so coarse, or may take it.
-func (t *table) holds(e *wire.Event, m moment, c storage.Coarse) bool {
-	x, m := coarsened(e, c), m.coarsened(c)
-	if t.has(&x, m.period()) {
+func (t *table) holds(e *wire.Event, p period, c storage.Coarse) bool {
+	x := coarsened(e, c)
+	if t.has(&x, p.coarsened(c)) {
 		return true
 	}
-	a := t.shares.of(m.period().stream())
+	a := t.shares.of(p.stream())
 	if c == storage.CoarseNot {
 		return t.shares.may(a, 1)
 	}
@@ -171,8 +172,8 @@ func (t *table) holds(e *wire.Event, m moment, c storage.Coarse) bool {
 }
 
 // add counts an event so coarse; holds has said yes.
-func (t *table) add(e *wire.Event, m moment, c storage.Coarse) {
-	x, m := coarsened(e, c), m.coarsened(c)
+func (t *table) add(e *wire.Event, p period, offset uint16, c storage.Coarse) {
+	x, p := coarsened(e, c), p.coarsened(c)
 	t.reserve(1)
-	t.slot(t.hash(&x, m.period()), &x, m).add(&x, m.offset())
+	t.slot(t.hash(&x, p), &x, p, offset).add(&x, offset)
 }

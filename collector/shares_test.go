@@ -298,7 +298,7 @@ func TestCoarseFrameDoesNotAllocate(t *testing.T) {
 		for i := range events {
 			events[i].User++
 		}
-		s.countCoarse(&h, events, new(storage.Book), storage.CoarseNot)
+		s.countEach(&h, events, 0, new(storage.Book), storage.CoarseNot)
 	}); n != 0 {
 		t.Errorf("%v allocations a frame", n)
 	}

@@ -25,7 +25,8 @@ type slot struct {
 
 const millisPerMinute = 60_000
 
-// table counts events by (stream, minute, content, user): open addressing, no
+// table counts events by (stream, minute, content, user), and by how many others each
+// stands for: open addressing, no
 // pointers. It is as large as the keys of one window need, up to a fixed number of
 // slots: the smaller it is, the more of it stands in the processor's cache. It
 // belongs to one goroutine at a time.
@@ -157,26 +158,32 @@ func (t *table) shrink(used int) {
 	}
 }
 
-// period is a minute of a stream: two bits that say how coarse the key is, 27 of
-// minutes since 1970, until 2106, then 16 bits of the stream. It is what a key has
-// beside the two ids.
+// period is a minute of a stream: 16 bits that say how many events the sender left out
+// for each, two how coarse the key is, 27 of minutes since 1970, until 2106, then 16
+// bits of the stream. It is what a key has beside the two ids.
 type period uint64
 
-const minuteBits = 27
+const (
+	minuteBits = 27
+	coarseAt   = 16 + minuteBits
+	skippedAt  = coarseAt + 2
+)
 
 func periodOf(minute uint32, stream uint16) period { return period(minute)<<16 | period(stream) }
 
 func (p period) minute() uint32         { return uint32(p>>16) & (1<<minuteBits - 1) }
 func (p period) stream() uint16         { return uint16(p) }
-func (p period) coarse() storage.Coarse { return storage.Coarse(p >> (16 + minuteBits)) }
+func (p period) coarse() storage.Coarse { return storage.Coarse(p >> coarseAt & 3) }
+func (p period) skipped() uint16        { return uint16(p >> skippedAt) }
 
-// moment is when an event happened: a period, then 16 bits of milliseconds into
-// its minute.
+func (p period) coarsened(c storage.Coarse) period { return p | period(c)<<coarseAt }
+func (p period) sampled(skipped uint16) period     { return p | period(skipped)<<skippedAt }
+
+// moment is when an event happened: a period of events of which none was left out, then
+// 16 bits of milliseconds into its minute.
 type moment uint64
 
 func (p period) at(offset uint16) moment { return moment(p)<<16 | moment(offset) }
-
-func (m moment) coarsened(c storage.Coarse) moment { return m | moment(c)<<(32+minuteBits) }
 
 func (m moment) period() period { return period(m >> 16) }
 func (m moment) offset() uint16 { return uint16(m) }
@@ -234,7 +241,7 @@ func (t *table) countSome(events []wire.Event, moments []moment) {
 	for i := range events {
 		e, m, s := &events[i], moments[i], a.slots[i%lookahead]
 		if s.content != e.Content || s.user != e.User || s.period != m.period() {
-			s = t.slot(a.hashes[i%lookahead], e, m)
+			s = t.slot(a.hashes[i%lookahead], e, m.period(), m.offset())
 		}
 		s.add(e, m.offset())
 	}
@@ -309,12 +316,12 @@ func matches(tags, tag uint64) uint64 {
 func empties(tags uint64) uint64 { return ^tags & (everyByte * 0x80) }
 
 // slot is the slot of an event's key, an empty one taken for it if it had none.
-func (t *table) slot(hash uint64, e *wire.Event, m moment) *slot {
+func (t *table) slot(hash uint64, e *wire.Event, p period, offset uint16) *slot {
 	for g := group(hash) & t.mask; ; g = (g + 1) & t.mask {
 		tags := t.tags[g]
 		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
 			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
-			if s.content == e.Content && s.user == e.User && s.period == m.period() {
+			if s.content == e.Content && s.user == e.User && s.period == p {
 				return s
 			}
 		}
@@ -322,9 +329,9 @@ func (t *table) slot(hash uint64, e *wire.Event, m moment) *slot {
 			at := uint64(bits.TrailingZeros64(empty) / 8)
 			t.tags[g] |= tag(hash) << (8 * at)
 			t.used++
-			t.shares.take(m.period())
+			t.shares.take(p)
 			s := &t.slots[g*groupSlots+at]
-			*s = slot{content: e.Content, user: e.User, period: m.period(), first: m.offset(), last: m.offset()}
+			*s = slot{content: e.Content, user: e.User, period: p, first: offset, last: offset}
 			return s
 		}
 	}
@@ -371,7 +378,7 @@ func (t *table) appendRows(dst []storage.Row) []storage.Row {
 func (s *slot) row() storage.Row {
 	start := int64(s.period.minute()) * millisPerMinute
 	return storage.Row{
-		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user, Coarse: s.period.coarse(),
+		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user, Coarse: s.period.coarse(), Skipped: uint32(s.period.skipped()),
 		Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
 		Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
 		Dwell: s.dwell, Progress: s.progress,

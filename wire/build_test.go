@@ -107,6 +107,18 @@ func (h head) events(events ...ev) piece {
 	return h.frameOf(1, len(events), body, lines...)
 }
 
+// sampled builds a frame of events for each of which some were left out.
+func (h head) sampled(skipped uint64, events ...ev) piece {
+	h.flags |= 16
+	body := le(skipped, 2)
+	lines := []string{fmt.Sprintf("sampled: skipped=%d", skipped)}
+	for _, e := range events {
+		body = append(body, e.bytes()...)
+		lines = append(lines, e.line())
+	}
+	return h.frameOf(1, len(events), body, lines...)
+}
+
 // sealing is what a tag is made with.
 type sealing struct {
 	secret             []byte
@@ -135,7 +147,7 @@ func (s sealing) marked(p piece) piece {
 	p.bytes[3] |= 1 | s.epoch<<2
 	copy(p.bytes[4:], le(uint64(len(p.bytes)+16), 2))
 	p.lines = slices.Clone(p.lines)
-	p.lines[0] = strings.Replace(p.lines[0], fmt.Sprintf("flags=%d size=%d", p.bytes[3]&2, len(p.bytes)),
+	p.lines[0] = strings.Replace(p.lines[0], fmt.Sprintf("flags=%d size=%d", p.bytes[3]&(2|16), len(p.bytes)),
 		fmt.Sprintf("flags=%d size=%d", p.bytes[3], len(p.bytes)+16), 1)
 	return p
 }
@@ -157,7 +169,12 @@ func (s sealing) tagged(p piece, key, nonce, tag []byte) piece {
 
 // sealed builds a sealed events frame: of a session, where there are random bytes.
 func (h head) sealed(s sealing, events ...ev) piece {
-	p := s.marked(h.events(events...))
+	return h.sealEvents(s, h.events(events...))
+}
+
+// sealEvents seals a frame of events.
+func (h head) sealEvents(s sealing, p piece) piece {
+	p = s.marked(p)
 	label := byte(1)
 	if s.emitter != nil {
 		label = 3

@@ -121,10 +121,26 @@ func foreignCases() []vector {
 		ok("foreign-wide-zeros", "zeros written out", usual.events(ev{c: 8, u: 8, a: 3, d: 3, progress: 0})),
 		ok("foreign-repeated-ids", "ids written again where they could be inherited", usual.events(plain, plain)),
 	}
+	list = append(list, sampledCases()...)
 	for i := range list {
 		list[i].foreign = true
 	}
 	return list
+}
+
+// sampledCases are what only an emitter that samples writes.
+func sampledCases() []vector {
+	second := usual
+	second.sequence, second.position = 4, 122
+	return []vector{
+		ok("foreign-sampled", "for each of these events nine were left out", usual.sampled(9, plain, again)),
+		ok("foreign-sampled-least", "sampled, and nothing left out", usual.sampled(0, plain)),
+		ok("foreign-sampled-most", "the most that can be left out", usual.sampled(65535, longest)),
+		ok("foreign-sampled-beat", "a beat that says it is sampled", usual.sampled(9)),
+		ok("foreign-sampled-sealed", "sampled and sealed: the two bytes are part of what is sealed", usual.sealEvents(keyed, usual.sampled(9, plain, again))),
+		ok("foreign-sampled-then-not", "a sampled frame, and one that is not: the events of the second stand for themselves",
+			usual.sampled(9, plain, again), second.events(plain)),
+	}
 }
 
 func frameCases() []vector {
@@ -272,7 +288,7 @@ func headerRefusals() []vector {
 		no("flags", "flags-all", "all flags", with(good, 3, 0xFF)),
 		no("flags", "flags-sealed-and-1", "a reserved flag beside the sealed one", with(sealed, 3, 3)),
 		no("flags", "flags-epoch", "a key epoch without a tag", with(good, 3, 4)),
-		no("flags", "flags-sealed-and-4", "a reserved flag beside the sealed one and an epoch", with(sealed, 3, 0x1D)),
+		no("flags", "flags-sealed-and-5", "a reserved flag beside the sealed one and an epoch", with(sealed, 3, 0x2D)),
 		no("flags", "flags-final-events", "a sealed frame of events with the flag of a final ack", with(sealed, 3, 7)),
 		no("size", "size-0", "size 0", with(good, 4, 0, 0)),
 		no("size", "size-39", "size smaller than a header", with(good, 4, 39, 0)),
@@ -293,10 +309,16 @@ func headerRefusals() []vector {
 		no("number", "number-wraps", "position and count add up to 2^64", wraps.events(plain).bytes),
 		no("number", "number-top", "both numbers have all bits set", top.events(plain).bytes),
 	}
-	for bit := 1; bit <= 7; bit++ {
+	for _, bit := range []int{1, 2, 3, 5, 6, 7} {
 		list = append(list, no("flags", fmt.Sprintf("flags-bit-%d", bit), fmt.Sprintf("reserved flag %d", bit), with(good, 3, 1<<bit)))
 	}
-	return list
+	return append(list,
+		no("flags", "flags-sampled-hello", "a hello has no events of which it could be a sample", with(usual.hello().bytes, 3, 16)),
+		no("flags", "flags-sampled-ack", "nor has an ack", with(usual.ack(120, 1<<20).bytes, 3, 16)),
+		no("size", "size-sampled", "sampled, and without the two bytes that say how", with(usual.events().bytes, 3, 16)),
+		no("count", "count-sampled", "the two bytes of a sampled frame are none of an event's: two events do not fit", with(usual.sampled(9, plain).bytes, 6, 3)),
+		no("count", "count-sampled-inside", "a second event would lie partly in the two bytes", with(usual.sampled(0x2a00, ev{c: 1, u: 0, progress: -1}).bytes, 6, 2)),
+	)
 }
 
 // odd is a frame of one event that is written with this lengths byte and this

@@ -15,8 +15,9 @@ const (
 
 // The flags of a frame.
 const (
-	FlagSealed = 1 // a 16-byte tag follows the body
-	FlagFinal  = 2 // of an ack: it is the last one; see Ack
+	FlagSealed  = 1  // a 16-byte tag follows the body
+	FlagFinal   = 2  // of an ack: it is the last one; see Ack
+	FlagSampled = 16 // of events: the sender leaves events out; see Header.Skipped
 
 	flagsEpoch = 3 << epochShift // of a sealed frame: which of the stream's secrets
 	epochShift = 2
@@ -36,7 +37,9 @@ type Header struct {
 }
 
 // AppendHeader appends the 40 bytes of h to dst and returns the result. Size
-// and Count are written as they are; the caller keeps them in range.
+// and Count are written as they are; the caller keeps them in range. Behind the header
+// of a sampled frame it puts the SkippedSize bytes that Header.Skipped reads, before
+// the events.
 //
 //	 0       2   3   4       6       8      10              16
 //	+-------+---+---+-------+-------+-------+---------------+
@@ -85,7 +88,10 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 	if flags&FlagSealed != 0 {
 		known |= flagsEpoch
 	}
-	if t == TypeAck {
+	switch t {
+	case TypeEvents:
+		known |= FlagSampled
+	case TypeAck:
 		known |= FlagFinal
 	}
 	if flags&^known != 0 {
@@ -95,6 +101,9 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 	least := HeaderSize
 	if flags&FlagSealed != 0 {
 		least += TagSize
+	}
+	if flags&FlagSampled != 0 {
+		least += SkippedSize
 	}
 	if size < least {
 		return h, RefusedSize
@@ -136,12 +145,27 @@ func Peek(b *[HeaderSize]byte) (source, sequence uint64) {
 	return binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
 }
 
+// Sampled says whether the events are a sample of those that there were.
+func (h *Header) Sampled() bool { return h.Flags&FlagSampled != 0 }
+
+// Skipped is how many events the sender of the whole frame b, whose header is h, left
+// out for each that is in it: 0 where it does not sample.
+func (h *Header) Skipped(b []byte) uint16 {
+	if !h.Sampled() {
+		return 0
+	}
+	return binary.LittleEndian.Uint16(b[HeaderSize:])
+}
+
 // Body returns the body of the whole frame b, whose header is h: without the
-// header and, in a sealed frame, without the tag.
+// header, without the tag of a sealed frame, and without what Skipped reads.
 func (h *Header) Body(b []byte) []byte {
-	end := h.Size
+	start, end := HeaderSize, h.Size
+	if h.Sampled() {
+		start += SkippedSize
+	}
 	if h.Sealed() {
 		end -= TagSize
 	}
-	return b[HeaderSize:end]
+	return b[start:end]
 }

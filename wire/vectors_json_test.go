@@ -43,6 +43,7 @@ type jsonFrame struct {
 	Source   string            `json:"source"`
 	Sequence string            `json:"sequence"`
 	Position string            `json:"position"`
+	Skipped  *int              `json:"skipped,omitempty"`
 	Events   []jsonEvent       `json:"events,omitempty"`
 	Hello    map[string]string `json:"hello,omitempty"`
 	Ack      map[string]string `json:"ack,omitempty"`
@@ -95,6 +96,9 @@ func (v *vector) json(t *testing.T) jsonVector {
 				Type: f["type"], Flags: number(f["flags"]), Size: number(f["size"]), Count: number(f["count"]), Stream: number(f["stream"]),
 				Time: int64(number(f["time"])), Source: f["source"], Sequence: f["sequence"], Position: f["position"],
 			})
+		case "sampled":
+			skipped := number(f["skipped"])
+			j.Frames[last].Skipped = &skipped
 		case "event":
 			e := jsonEvent{Content: f["content"], User: f["user"], At: number(f["at"]), Dwell: number(f["dwell"]), Kind: f["kind"]}
 			if f["progress"] != "-" {

@@ -53,7 +53,7 @@ func parseVector(name, text string) (vector, error) {
 			v.expect = value
 		case "minimal":
 			v.foreign = value == "no"
-		case "frame", "event", "hello", "ack", "refusal", "rest", "seal":
+		case "frame", "sampled", "event", "hello", "ack", "refusal", "rest", "seal":
 			v.lines = append(v.lines, line)
 		default:
 			return v, fmt.Errorf("%s: a line of no known kind: %q", name, line)
@@ -116,12 +116,13 @@ func TestVectorFiles(t *testing.T) {
 
 // taken is one frame as the package reads it.
 type taken struct {
-	header wire.Header
-	events []wire.Event
-	random [wire.RandomSize]byte // of a sealed hello
-	ack    wire.Ack
-	reason wire.Refusal // of a refusal frame
-	text   []byte
+	header  wire.Header
+	skipped uint16 // of a sampled frame
+	events  []wire.Event
+	random  [wire.RandomSize]byte // of a sealed hello
+	ack     wire.Ack
+	reason  wire.Refusal // of a refusal frame
+	text    []byte
 }
 
 // takeFrame reads the frame at the start of b. bodyRead says that its header
@@ -137,6 +138,7 @@ func takeFrame(b []byte) (f taken, bodyRead bool, why wire.Refusal) {
 	body := f.header.Body(b)
 	switch f.header.Type {
 	case wire.TypeEvents:
+		f.skipped = f.header.Skipped(b)
 		f.events, why = wire.DecodeEvents(make([]wire.Event, f.header.Count), body, f.header.Count)
 	case wire.TypeHello:
 		f.random, why = wire.ParseHello(&f.header, body)
@@ -192,6 +194,9 @@ func (f *taken) lines() []string {
 		}
 		list = append(list, line)
 	}
+	if h.Sampled() {
+		list = append(list, fmt.Sprintf("sampled: skipped=%d", f.skipped))
+	}
 	for _, e := range f.events {
 		progress := "-"
 		if e.HasProgress {
@@ -218,6 +223,9 @@ func (f *taken) encode(original []byte) []byte {
 		return wire.AppendRefusal(nil, h, h.Time, f.reason, string(f.text))
 	}
 	b := wire.AppendHeader(nil, h)
+	if h.Sampled() {
+		b = append(b, le(uint64(f.skipped), wire.SkippedSize)...)
+	}
 	var prev *wire.Event
 	for i := range f.events {
 		b = wire.AppendEvent(b, &f.events[i], prev)
@@ -278,7 +286,7 @@ func TestVectorsEncode(t *testing.T) {
 			for i := range frames {
 				got = append(got, frames[i].encode(v.bytes[len(got):])...)
 			}
-			if !v.foreign {
+			if !v.foreign || frames[0].header.Sampled() {
 				if !bytes.Equal(got, v.bytes) {
 					t.Errorf("encoded\n%x\nwant\n%x", got, v.bytes)
 				}

@@ -19,6 +19,9 @@ const (
 	HeaderSize = 40
 	// TagSize is the size of the tag that follows the body of a sealed frame.
 	TagSize = 16
+	// SkippedSize is the size of what stands between the header and the events of a
+	// sampled frame.
+	SkippedSize = 2
 	// FrameSizeMax is the largest whole frame: what the header's 16-bit size can say.
 	FrameSizeMax = 65535
 	// DatagramSizeDefault is the largest datagram an emitter sends unless it is
@@ -43,6 +46,8 @@ const (
 	// DwellMax the longest dwell, both in milliseconds (24 bits; 4 h 39 min).
 	AtMax    = 1<<24 - 1
 	DwellMax = 1<<24 - 1
+	// SkippedMax is how many events a sender may leave out for each that it sends.
+	SkippedMax = 1<<16 - 1
 	// ProgressMax is the largest progress, in percent.
 	ProgressMax = 100
 )
