@@ -50,7 +50,7 @@ const (
 	FrameSizeMax = wire.FrameSizeMax - wire.TagSize
 	// SizeMin is the smallest datagram or frame: it holds any one event. A sealed one
 	// takes wire.TagSize more.
-	SizeMin         = wire.HeaderSize + wire.EventSizeMax
+	SizeMin         = wire.HeaderSize + wire.SkippedSize + wire.EventSizeMax
 	FlushAgeDefault = 100 * time.Millisecond
 	// BufferSizeDefault is the buffer of a TCP emitter, in bytes.
 	BufferSizeDefault = 16 << 20

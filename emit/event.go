@@ -35,6 +35,11 @@ type Event struct {
 	// Progress is how far the reader got: Percent(0) to Percent(100). The zero
 	// value says that it is not known.
 	Progress Progress
+	// Skipped is how many events the caller left out for this one, where it has only a
+	// sample of them: 9 where it adds one of ten. Estimates multiply by one more than
+	// that; positions, books and acknowledgements know only what was added. Events of
+	// another number go into another frame.
+	Skipped uint16
 }
 
 // Progress is how far a reader got, if that is known. The zero value is not

@@ -1,6 +1,7 @@
 package emit
 
 import (
+	"encoding/binary"
 	"math/bits"
 
 	"github.com/lectern/lectern/wire"
@@ -9,15 +10,23 @@ import (
 // extent is how large the frame gets that is being packed.
 type extent struct {
 	count          int    // events
-	body           int    // their bytes without their at
+	body           int    // their bytes without their at, and those in front of them
 	oldest, newest int64  // times, in Unix milliseconds
 	content, user  uint64 // of the last event
+	skipped        uint16 // of all events
 }
 
-// grow makes room for e, or reports that the frame would be larger than size.
+// grow makes room for e, or reports that the frame would be larger than size, or is of
+// events that stand for another number.
 func (x *extent) grow(e *Event, size int) bool {
 	oldest, newest := e.Time, e.Time
 	body := x.body + 2 + numberSize(uint64(min(e.Dwell, wire.DwellMax)))
+	switch {
+	case x.count > 0 && e.Skipped != x.skipped:
+		return false
+	case x.count == 0 && e.Skipped > 0:
+		body += wire.SkippedSize
+	}
 	if x.count > 0 {
 		oldest, newest = min(x.oldest, e.Time), max(x.newest, e.Time)
 	}
@@ -35,8 +44,24 @@ func (x *extent) grow(e *Event, size int) bool {
 	if span > wire.AtMax || frameBound(x.count+1, body, span) > size {
 		return false
 	}
-	*x = extent{x.count + 1, body, oldest, newest, e.Content, e.User}
+	*x = extent{x.count + 1, body, oldest, newest, e.Content, e.User, e.Skipped}
 	return true
+}
+
+// flags are those of the frame.
+func (x *extent) flags() uint8 {
+	if x.skipped > 0 {
+		return wire.FlagSampled
+	}
+	return 0
+}
+
+// begin appends to a header what stands between it and the events.
+func (x *extent) begin(dst []byte) []byte {
+	if x.skipped > 0 {
+		dst = binary.LittleEndian.AppendUint16(dst, x.skipped)
+	}
+	return dst
 }
 
 // bound is the most bytes that the frame takes.

@@ -125,6 +125,7 @@ func (p *Packer) Finish(dst []byte) []byte {
 	}
 	start := len(dst)
 	dst = wire.AppendHeader(dst, wire.Header{}) // its place; the size is known at the end
+	dst = p.extent.begin(dst)
 	early := uint32(p.extent.oldest - p.origin)
 	var prev *wire.Event
 	for i := range p.events {
@@ -133,7 +134,7 @@ func (p *Packer) Finish(dst []byte) []byte {
 		dst = wire.AppendEvent(dst, e, prev)
 		prev = e
 	}
-	p.header(dst[:start], len(dst)-start, len(p.events), p.extent.oldest)
+	p.header(dst[:start], p.extent.flags(), len(dst)-start, len(p.events), p.extent.oldest)
 	p.events, p.extent = p.events[:0], extent{}
 	return p.sealed(dst, start)
 }
@@ -143,7 +144,7 @@ func (p *Packer) Finish(dst []byte) []byte {
 // Unix milliseconds. The unfinished frame stays as it is.
 func (p *Packer) Beat(dst []byte, timeMS int64) []byte {
 	start := len(dst)
-	return p.sealed(p.header(dst, wire.HeaderSize, 0, timeMS), start)
+	return p.sealed(p.header(dst, 0, wire.HeaderSize, 0, timeMS), start)
 }
 
 // sealed appends the tag of the frame that begins at start, if there is a key.
@@ -155,9 +156,9 @@ func (p *Packer) sealed(dst []byte, start int) []byte {
 }
 
 // header appends the next frame's header and consumes its numbers.
-func (p *Packer) header(dst []byte, size, count int, timeMS int64) []byte {
+func (p *Packer) header(dst []byte, flags uint8, size, count int, timeMS int64) []byte {
 	dst = wire.AppendHeader(dst, wire.Header{
-		Type: wire.TypeEvents, Size: size, Count: count, Stream: p.stream, Time: timeMS,
+		Type: wire.TypeEvents, Flags: flags, Size: size, Count: count, Stream: p.stream, Time: timeMS,
 		Source: p.source, Sequence: p.sequence, Position: p.position,
 	})
 	p.sequence++

@@ -27,12 +27,12 @@ func unpack(t testing.TB, b []byte) (headers []wire.Header, events []Event) {
 		if why != wire.Accepted {
 			t.Fatalf("frame %d: body refused: %v", len(headers), why)
 		}
-		oldest := false
+		oldest, skipped := false, h.Skipped(b)
 		for _, e := range part {
 			oldest = oldest || e.At == 0
 			events = append(events, Event{
 				Time: h.Time + int64(e.At), Content: e.Content, User: e.User,
-				Dwell: e.Dwell, Kind: e.Kind, Progress: Progress{e.Progress, e.HasProgress},
+				Dwell: e.Dwell, Kind: e.Kind, Progress: Progress{e.Progress, e.HasProgress}, Skipped: skipped,
 			})
 		}
 		if h.Count > 0 && !oldest {
@@ -68,6 +68,9 @@ func randomEvent(r *rand.Rand, now int64) Event {
 		User:    ids[r.IntN(len(ids))],
 		Dwell:   uint32(r.Uint64N(1<<24) >> r.Uint64N(25)),
 		Kind:    Kind(r.IntN(wire.Kinds)),
+	}
+	if r.IntN(4) == 0 {
+		e.Skipped = []uint16{1, 9, 65535}[r.IntN(3)]
 	}
 	e.Time = min(max(e.Time, secondsMax), wire.TimeMax)
 	if r.IntN(2) == 0 {

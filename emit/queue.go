@@ -19,7 +19,8 @@ import (
 //	   0  what never changes: see queue_file.go
 //	 512  words: boot (of the machine), tried
 //	1024  where the ring begins: two places, written in turn
-//	4096  the open frame: count, serial, skip; then a record for each event
+//	4096  the open frame: count, serial, skip, and how many events each stands for beside
+//	      itself; then a record for each event
 //	   …  the ring
 //
 // It is not safe for concurrent use.
@@ -56,6 +57,7 @@ const (
 	openAt      = 4096
 	serialAt    = openAt + 8
 	skipAt      = openAt + 16
+	sampledAt   = openAt + 24
 	recordsAt   = openAt + 64
 	recordSize  = 32
 	pageSize    = 4096
@@ -146,6 +148,9 @@ func (q *queue) add(e *Event) bool {
 	if n*recordSize == len(q.records) || !q.extent.grow(e, q.frameSize) {
 		return false
 	}
+	if n == 0 {
+		word(q.mem, sampledAt).Store(uint64(e.Skipped))
+	}
 	q.putRecord(n, e)
 	word(q.mem, openAt).Store(uint64(n + 1))
 	return true
@@ -175,6 +180,7 @@ func (q *queue) record(n int, e *Event) bool {
 	*e = Event{
 		Time: int64(first & wire.TimeMax), Kind: Kind(first >> 48 & 255),
 		Content: binary.LittleEndian.Uint64(b[8:]), User: binary.LittleEndian.Uint64(b[16:]), Dwell: dwell,
+		Skipped: uint16(word(q.mem, sampledAt).Load()),
 	}
 	if progress := uint8(first >> 56); progress != 255 {
 		e.Progress = Percent(progress)
@@ -212,6 +218,7 @@ func (q *queue) finish(timeMS int64) bool {
 	slot := q.ring[offset:]
 	frame := slot[slotHeader:slotHeader]
 	frame = wire.AppendHeader(frame, wire.Header{}) // its place; the size is known at the end
+	frame = q.extent.begin(frame)
 	var a, b wire.Event
 	e, prev := &a, (*wire.Event)(nil)
 	for i := range count {
@@ -226,7 +233,7 @@ func (q *queue) finish(timeMS int64) bool {
 	binary.LittleEndian.PutUint64(slot[slotRefusedAt:], 0)
 	binary.LittleEndian.PutUint64(slot[slotSkipAt:], q.skipped())
 	wire.AppendHeader(frame[:0], wire.Header{
-		Type: wire.TypeEvents, Size: len(frame), Count: count, Stream: q.stream, Time: timeMS,
+		Type: wire.TypeEvents, Flags: q.extent.flags(), Size: len(frame), Count: count, Stream: q.stream, Time: timeMS,
 	})
 	if q.mapped {
 		binary.LittleEndian.PutUint32(slot[slotSumAt:], slotSum(slot))

@@ -169,7 +169,7 @@ func TestSealingOptions(t *testing.T) {
 		{Options{Key: key}, "audience"}, {Options{Audience: "a"}, "no key"}, {Options{Key: key, Audience: "a b"}, "audience"},
 		{Options{Key: key, KeyFile: bad, Audience: "a"}, "both"}, {Options{KeyFile: bad, Audience: "a"}, "not a key"},
 		{Options{KeyFile: bad + "er", Audience: "a"}, "no such file"},
-		{Options{Key: key, Audience: "a", DatagramSize: SizeMin + wire.TagSize - 1, FrameSize: SizeMin + wire.TagSize - 1}, "size 80"},
+		{Options{Key: key, Audience: "a", DatagramSize: SizeMin + wire.TagSize - 1, FrameSize: SizeMin + wire.TagSize - 1}, "size 82"},
 	} {
 		udp, tcp := c.o, c.o
 		udp.FrameSize, tcp.DatagramSize = 0, 0

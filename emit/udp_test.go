@@ -319,9 +319,9 @@ func TestDialRefusesOptions(t *testing.T) {
 		{udp, Options{Stream: wire.StreamReserved}, "stream 65535"},
 		{tcp, Options{Stream: wire.StreamReserved}, "stream 65535"},
 		{udp, Options{FlushAge: -1}, "flush age"}, {tcp, Options{FlushAge: -1}, "flush age"},
-		{udp, Options{DatagramSize: SizeMin - 1}, "datagram size 64"}, {udp, Options{DatagramSize: DatagramSizeMax + 1}, "datagram size 65508"},
+		{udp, Options{DatagramSize: SizeMin - 1}, "datagram size 66"}, {udp, Options{DatagramSize: DatagramSizeMax + 1}, "datagram size 65508"},
 		{udp, Options{SocketAge: -1}, "socket age"}, {udp, Options{SocketAge: 1}, "socket age"},
-		{tcp, Options{FrameSize: SizeMin - 1}, "frame size 64"}, {tcp, Options{FrameSize: FrameSizeMax + 1}, "frame size 65520"},
+		{tcp, Options{FrameSize: SizeMin - 1}, "frame size 66"}, {tcp, Options{FrameSize: FrameSizeMax + 1}, "frame size 65520"},
 		{tcp, Options{BufferSize: 1}, "buffer size 1"}, {tcp, Options{OnFull: Drop + 1}, "OnFull 3"},
 		// What the other way takes.
 		{udp, Options{FrameSize: 1000}, "Options.FrameSize"}, {udp, Options{BufferSize: 1 << 20}, "Options.BufferSize"},
