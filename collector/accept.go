@@ -121,11 +121,12 @@ func (c *Collector) acceptFrom(l net.Listener, take func(net.Conn)) {
 
 // turnAway closes a connection without a word: there are so many that its client
 // cannot even be told.
-func (c *Collector) turnAway(conn net.Conn) {
+func (c *Collector) turnAway(conn net.Conn, via transport) {
 	s := c.shards[0]
 	s.Lock()
 	s.tally[opened]++
 	s.refuse(wire.RefusedConnections)
+	s.remember(wire.RefusedConnections, nil, via, addressAt(conn.RemoteAddr()), false)
 	s.Unlock()
 	_ = conn.Close()
 	c.cuts.connected.Add(-1)
@@ -147,7 +148,7 @@ func (c *Collector) leastHeld() *shard {
 func (c *Collector) give(conn net.Conn, done func()) {
 	connected, most := c.cuts.connected.Add(1), int64(c.options.ConnectionsMax)
 	if connected > most+int64(c.reserve/4) {
-		c.turnAway(conn)
+		c.turnAway(conn, overTCP)
 		done()
 		return
 	}

@@ -84,6 +84,7 @@ func (s *shard) open(k *connection, full bool) bool {
 		return true
 	}
 	s.refuse(wire.RefusedConnections)
+	s.remember(wire.RefusedConnections, nil, k.via, k.from, false)
 	key, most := "limits.connections_max", s.limits.ConnectionsMax
 	if k.via == overTLS {
 		key, most = "tls.connections_max", s.limits.TLS.ConnectionsMax
@@ -113,6 +114,7 @@ func (s *shard) forget(k *connection) {
 	s.cuts.connected.Add(-1)
 	if len(k.partial) > 0 && !refused {
 		s.refuse(wire.RefusedSize)
+		s.remember(wire.RefusedSize, k.partial, k.via, k.from, k.phase != phaseFresh)
 	}
 	s.drop(k)
 	last := len(s.conns.list) - 1
@@ -179,6 +181,7 @@ func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal
 		}
 		if h, why = wire.ParseHeader(front); why != wire.Accepted {
 			s.refuse(why)
+			s.remember(why, front, k.via, k.from, k.phase != phaseFresh)
 			return h, why
 		}
 		var frame []byte
@@ -192,7 +195,9 @@ func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal
 		default:
 			frame, b = b[:h.Size], b[h.Size:]
 		}
-		why = s.streamFrame(k, &h, frame)
+		if why = s.streamFrame(k, &h, frame); why != wire.Accepted {
+			s.remember(why, frame, k.via, k.from, false)
+		}
 		if joined {
 			s.parted(frame)
 		}
@@ -288,6 +293,7 @@ func (s *shard) sweep() {
 			// It is the client that waits.
 		case idle > 0 && (s.steady-k.lastByte > idle || len(k.partial) > 0 && s.steady-k.frameAt > idle):
 			s.refuse(wire.RefusedIdle)
+			s.remember(wire.RefusedIdle, k.partial, k.via, k.from, k.phase != phaseFresh)
 			s.dropOut(k, wire.RefusedIdle, fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax))
 		}
 	}

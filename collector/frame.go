@@ -26,6 +26,7 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 	s.tally[bytesBy+meter(via)] += uint64(len(b))
 	if len(b) == 0 {
 		s.refuse(wire.RefusedShort)
+		s.remember(wire.RefusedShort, b, via, from, false)
 		return wire.RefusedShort
 	}
 	for len(b) > 0 {
@@ -35,6 +36,7 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 		}
 		if why != wire.Accepted {
 			s.refuse(why)
+			s.remember(why, b, via, from, false)
 			return why // where the next frame begins is not known
 		}
 		why = s.prove(&h, b[:h.Size], nil)
@@ -48,10 +50,13 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 		default:
 			why = s.frame(&h, b[:h.Size], via, false, from)
 		}
+		frame := b[:h.Size]
 		b = b[h.Size:]
 		if why != wire.Accepted {
+			s.remember(why, frame, via, from, false)
 			if len(b) > 0 {
 				s.refuse(wire.RefusedRest)
+				s.remember(wire.RefusedRest, b, via, from, false)
 			}
 			return why
 		}

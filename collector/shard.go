@@ -29,7 +29,8 @@ type shard struct {
 
 	recent *storage.Book // the book that was wanted last, nil without one: most frames are of one account
 
-	tally tally
+	tally   tally
+	refused refusals
 
 	generation uint64 // of the running window, the same on all shards
 	leaving    bool   // the collector ends: no more connections, nothing more of sessions

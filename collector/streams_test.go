@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -227,5 +228,19 @@ func TestStreamsAreCountedByName(t *testing.T) {
 	}
 	if got := r.metric(`lectern_stream_events_total{stream="100",name="",counter="accepted"}`); got != "" {
 		t.Errorf("a number that somebody made up has a label: %s", got)
+	}
+	var books []string
+	for _, b := range r.StreamBooks() {
+		c := b.Book.Counts
+		books = append(books, fmt.Sprintf("%s %d %s: sent %d accepted %d lost %d refused %d", b.Name, b.Book.Stream, b.Book.Class,
+			c[storage.Sent], c[storage.Accepted], c[storage.Lost], b.Book.RefusedEvents()))
+	}
+	if want := []string{"news 7 unsealed: sent 10 accepted 7 lost 2 refused 1", " 65535 unsealed: sent 20 accepted 20 lost 0 refused 0"}; !slices.Equal(books, want) {
+		t.Errorf("the books by stream are %q, want %q", books, want)
+	}
+	for i, l := range r.Loops() {
+		if l.Slots == 0 || l.Keys != 0 || i >= r.options.Loops {
+			t.Errorf("loop %d has %+v after the last cut", i, l)
+		}
 	}
 }

@@ -98,7 +98,7 @@ func (c *Collector) serveTLS(t *secure) {
 		// Those above the limit are told so, as far as there are descriptors.
 		if t.held.Load() > t.most+t.most/8+1 || c.connected() > int64(c.options.ConnectionsMax+c.reserve/4) || !t.enter(conn) {
 			t.held.Add(-1)
-			c.turnAway(conn)
+			c.turnAway(conn, overTLS)
 			return
 		}
 		go t.serve(conn)
