@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"github.com/lectern/lectern/internal/poll"
 	"net"
 	"testing"
 
@@ -34,14 +35,14 @@ func TestConnectionsAreSpread(t *testing.T) {
 			write(t, c, frame[:30]) // may be there before the connection is passed on
 			write(t, c, frame[30:])
 		}
-		eventually(t, "all connections are held, as many by each loop", func() bool { return held() == [loops]int{each, each, each} })
+		poll.Until(t, "all connections are held, as many by each loop", func() bool { return held() == [loops]int{each, each, each} })
 		for _, c := range conns {
 			halfClose(t, c)
 			if _, why, text := answer(t, c); why != wire.Accepted {
 				t.Errorf("refused: %v %s", why, text)
 			}
 		}
-		eventually(t, "all connections are gone", func() bool { return held() == [loops]int{} && r.connected() == 0 })
+		poll.Until(t, "all connections are gone", func() bool { return held() == [loops]int{} && r.connected() == 0 })
 	}
 	for i, s := range r.shards {
 		if n := s.held.Load(); n != 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"io"
 	"log/slog"
 	"net"
@@ -67,18 +68,6 @@ func (r *running) metric(name string) string {
 func (r *running) count(name string) uint64 {
 	n, _ := strconv.ParseUint(r.metric(name), 10, 64)
 	return n
-}
-
-// eventually waits for a condition that network and scheduler bring about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 3000 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("did not come about: %s", what)
 }
 
 func dial(t *testing.T, network, address string) net.Conn {
@@ -201,7 +190,7 @@ func TestRefusalReachesTheClient(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "every connection closed", func() bool { return r.metric("lectern_connections") == "0" })
+	poll.Until(t, "every connection closed", func() bool { return r.metric("lectern_connections") == "0" })
 }
 
 func TestConnectionsMax(t *testing.T) {
@@ -212,7 +201,7 @@ func TestConnectionsMax(t *testing.T) {
 		write(t, c, frameOf(1, uint64(i), 0, 0, epoch, opens(1)...))
 		inside = append(inside, c)
 	}
-	eventually(t, "three inside", func() bool { return r.metric("lectern_connections") == "3" })
+	poll.Until(t, "three inside", func() bool { return r.metric("lectern_connections") == "3" })
 	for range 5 {
 		if _, why, text := answer(t, dial(t, "tcp", r.Address())); why != wire.RefusedConnections || !strings.Contains(text, "limits.connections_max") {
 			t.Errorf("%v %q", why, text)
@@ -225,7 +214,7 @@ func TestConnectionsMax(t *testing.T) {
 			t.Errorf("a client inside was refused: %v", why)
 		}
 	}
-	eventually(t, "room again", func() bool { return r.metric("lectern_connections") == "0" })
+	poll.Until(t, "room again", func() bool { return r.metric("lectern_connections") == "0" })
 	c := dial(t, "tcp", r.Address())
 	write(t, c, frameOf(1, 50, 0, 0, epoch, opens(1)...))
 	halfClose(t, c)

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"github.com/lectern/lectern/internal/poll"
 	"io"
 	"net"
 	"sync"
@@ -161,7 +162,7 @@ func TestFinalAck(t *testing.T) {
 	newer, _ := hello(t, r, 1, 9)
 	write(t, older, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	write(t, older, frameOf(1, 9, 1, 3, epoch, opens(3)...))
-	eventually(t, "it is counted", func() bool { return r.sourceNext(9) == 2 })
+	poll.Until(t, "it is counted", func() bool { return r.sourceNext(9) == 2 })
 	go r.stop()
 	if a := silent.final(); a != (wire.Ack{Final: true}) {
 		t.Errorf("who sent nothing is told %+v", a)

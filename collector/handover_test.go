@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"github.com/lectern/lectern/internal/poll"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -107,7 +108,7 @@ type street struct {
 	counts   map[string]int
 }
 
-// be begins a daemon, as spool.Claim and the heirs of the command do.
+// be begins a daemon, as spool.Claim and package takeover do.
 func (s *street) be() {
 	k := &keeper{adopted: map[*berth]uint64{}}
 	for _, b := range s.berths {
@@ -431,7 +432,7 @@ func TestHelloWaitsForOthers(t *testing.T) {
 		write(t, c, wire.AppendHello(nil, 1, source, 0))
 		waiting = append(waiting, c)
 	}
-	eventually(t, "both wait", func() bool { return r.metric("lectern_sessions_waiting") == "2" })
+	poll.Until(t, "both wait", func() bool { return r.metric("lectern_sessions_waiting") == "2" })
 	r.Adopt([]storage.Source{{ID: 8, Stream: 1, Next: 20, End: 40, Newest: 38, Session: true}})
 	if a := waiting[0].ack(); a.Durable != 20 {
 		t.Errorf("an adopted source is told %d", a.Durable)
@@ -512,22 +513,22 @@ func TestHeartbeat(t *testing.T) {
 	c := dial(t, "udp", r.Address())
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(1)...))
 	cut := r.cuts.last.Load()
-	eventually(t, "the cutter hangs", func() bool {
+	poll.Until(t, "the cutter hangs", func() bool {
 		before := cut
 		cut = r.cuts.last.Load()
 		return before == cut && r.SinceCut() > 200*time.Millisecond
 	})
 	before := r.beat.Load()
-	eventually(t, "the heart beats", func() bool { return r.beat.Load() > before })
+	poll.Until(t, "the heart beats", func() bool { return r.beat.Load() > before })
 	goOn()
 
 	s := r.shards[1]
 	goOn = sync.OnceFunc(s.Unlock)
 	s.Lock() // as a loop that does not come back
-	eventually(t, "it stops", func() bool { return r.SinceHeartbeat() > 2*sweepInterval })
+	poll.Until(t, "it stops", func() bool { return r.SinceHeartbeat() > 2*sweepInterval })
 	goOn()
 	before = r.beat.Load()
-	eventually(t, "it goes on", func() bool { return r.beat.Load() > before })
+	poll.Until(t, "it goes on", func() bool { return r.beat.Load() > before })
 }
 
 // A collector that stops acknowledges what came, ends the streams without a
@@ -540,7 +541,7 @@ func TestClientsAreToldOfTheEnd(t *testing.T) {
 		write(t, c, frameOf(1, 9, i, i, epoch, opens(1)...))
 		write(t, plain, frameOf(2, 8, i, i, epoch, opens(1)...))
 	}
-	eventually(t, "all of it came", func() bool { return r.metric("lectern_events_accepted_total") == "20" })
+	poll.Until(t, "all of it came", func() bool { return r.metric("lectern_events_accepted_total") == "20" })
 	stopped := make(chan error)
 	go func() { stopped <- r.Stop(context.Background()) }()
 	if a := c.ack(); a.Credit != 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -272,7 +273,7 @@ func lossyRun(t *testing.T, there *elsewhere, a *arrivals, seed uint64) (sent, m
 	}
 	// All that arrived has been read when nothing is on its way any more.
 	still := 0
-	eventually(t, "everything that arrived was read", func() bool {
+	poll.Until(t, "everything that arrived was read", func() bool {
 		if strconv.Itoa(a.count()) == r.metric("lectern_udp_datagrams_total") {
 			still++
 		} else {

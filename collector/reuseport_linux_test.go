@@ -2,6 +2,7 @@ package collector
 
 import (
 	"errors"
+	"github.com/lectern/lectern/internal/poll"
 	"log/slog"
 	"net"
 	"slices"
@@ -56,21 +57,21 @@ func TestSharedPort(t *testing.T) {
 				}
 			}
 			send(100)
-			eventually(t, "all came", func() bool { return count(old)+count(young) == 40 })
+			poll.Until(t, "all came", func() bool { return count(old)+count(young) == 40 })
 			if count(old) == 0 || count(young) == 0 {
 				t.Logf("the kernel gave one %d and the other %d", count(old), count(young))
 			}
 			before := count(old)
 			old.close()
 			send(200)
-			eventually(t, "all came again", func() bool { return count(old)+count(young) == 80 })
+			poll.Until(t, "all came again", func() bool { return count(old)+count(young) == 80 })
 			if count(old) != before {
 				t.Errorf("the one that left got %d datagrams", count(old)-before)
 			}
 			for range 20 {
 				write(t, dial(t, "tcp", to), frameOf(1, 1, 0, 0, epoch))
 			}
-			eventually(t, "all connections came", func() bool { return young.metric("lectern_connections_opened_total") == "20" })
+			poll.Until(t, "all connections came", func() bool { return young.metric("lectern_connections_opened_total") == "20" })
 		})
 	}
 }
@@ -104,7 +105,7 @@ func TestNoFlowComesBack(t *testing.T) {
 			write(t, c, frameOf(1, uint64(i+1), next, next, epoch, opens(1)...))
 		}
 		next++
-		eventually(t, "all came", func() bool { return count(old)+count(young) == next*uint64(len(flows)) })
+		poll.Until(t, "all came", func() bool { return count(old)+count(young) == next*uint64(len(flows)) })
 		here = map[uint64]bool{}
 		for i := range flows {
 			id := uint64(i + 1)

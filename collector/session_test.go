@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"github.com/lectern/lectern/internal/poll"
 	"io"
 	"net"
 	"testing"
@@ -241,7 +242,7 @@ func TestWhatIsDurableCostsNoCredit(t *testing.T) {
 	older, _ := hello(t, r, 1, 9)
 	first, n := frames(0, 180_000)
 	write(t, older, first)
-	eventually(t, "the frames are counted", func() bool { return r.sourceNext(9) == n })
+	poll.Until(t, "the frames are counted", func() bool { return r.sourceNext(9) == n })
 	c, a := hello(t, r, 1, 9)
 	if a.Durable != 0 {
 		t.Fatalf("%+v, and no cut was made", a)
@@ -252,7 +253,7 @@ func TestWhatIsDurableCostsNoCredit(t *testing.T) {
 	r.fail(true)       // or an ack may come in between
 	second, end := frames(int(n), 380_000)
 	write(t, c, second)
-	eventually(t, "the frames are counted", func() bool { return r.sourceNext(9) == end })
+	poll.Until(t, "the frames are counted", func() bool { return r.sourceNext(9) == end })
 	r.fail(false)
 	r.cuts.request(causeTime)
 	c.until(end)
@@ -365,7 +366,7 @@ func TestDatagramOfASession(t *testing.T) {
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	c.until(1)
 	write(t, dial(t, "udp", r.Address()), frameOf(1, 9, 1000, 3000, epoch, opens(3)...))
-	eventually(t, "it is refused", func() bool {
+	poll.Until(t, "it is refused", func() bool {
 		return r.metric(`lectern_frames_refused_total{reason="unexpected"}`) == "1"
 	})
 	write(t, c, frameOf(1, 9, 1, 3, epoch, opens(3)...))

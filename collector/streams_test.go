@@ -3,6 +3,7 @@ package collector
 import (
 	"bytes"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"log/slog"
 	"slices"
 	"strings"
@@ -73,7 +74,7 @@ func TestUnknownStreamIsTold(t *testing.T) {
 			t.Errorf("%s: %v %q", name, why, said)
 		}
 	}
-	eventually(t, "the log says which stream it was", func() bool {
+	poll.Until(t, "the log says which stream it was", func() bool {
 		log.mu.Lock()
 		defer log.mu.Unlock()
 		return strings.Contains(log.Buffer.String(), "streams.unknown")

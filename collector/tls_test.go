@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"io"
 	"net"
 	"strings"
@@ -143,7 +144,7 @@ func TestTLSClientsAreProved(t *testing.T) {
 		if err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		eventually(t, c.name+" is counted", func() bool { return s.count(metric) == before+1 })
+		poll.Until(t, c.name+" is counted", func() bool { return s.count(metric) == before+1 })
 	}
 	// Nor does a client believe a server of another authority.
 	if _, err := tls.Dial("tcp", s.TLSAddress(), &tls.Config{RootCAs: other.Pool()}); err == nil {
@@ -152,11 +153,11 @@ func TestTLSClientsAreProved(t *testing.T) {
 	// Something that is no TLS at all.
 	c := dial(t, "tcp", s.TLSAddress())
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
-	eventually(t, "frames without TLS are none", func() bool { return s.count(`lectern_tls_handshake_failures_total{reason="protocol"}`) == 3 })
+	poll.Until(t, "frames without TLS are none", func() bool { return s.count(`lectern_tls_handshake_failures_total{reason="protocol"}`) == 3 })
 	if n := s.count("lectern_tls_handshakes_total"); n != 0 {
 		t.Errorf("%d handshakes were made", n)
 	}
-	eventually(t, "none of them is there", func() bool { return s.connected() == 0 })
+	poll.Until(t, "none of them is there", func() bool { return s.connected() == 0 })
 }
 
 // A stream that is bound to names is taken from nobody else, over no transport.
@@ -221,11 +222,11 @@ func TestTLSHandshakesAreBounded(t *testing.T) {
 	if b, err := io.ReadAll(silent[0]); len(b) > 0 || err == nil && len(b) > 0 {
 		t.Errorf("the first one is told %x, %v", b, err)
 	}
-	eventually(t, "it is counted", func() bool { return s.count(`lectern_tls_handshake_failures_total{reason="time"}`) >= 2 })
+	poll.Until(t, "it is counted", func() bool { return s.count(`lectern_tls_handshake_failures_total{reason="time"}`) >= 2 })
 	for _, c := range silent[2:6] {
 		c.Close()
 	}
-	eventually(t, "there is room", func() bool { return s.secure.held.Load() <= 14 })
+	poll.Until(t, "there is room", func() bool { return s.secure.held.Load() <= 14 })
 	c, _ := s.hello(t, 1, 9)
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	c.until(1)
@@ -319,7 +320,7 @@ func TestTLSStop(t *testing.T) {
 	s := startTLS(t, func(o *Options) { o.CutInterval = time.Hour })
 	c, _ := s.hello(t, 1, 9)
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
-	eventually(t, "the frame is there", func() bool { return s.count("lectern_events_accepted_total") == 3 })
+	poll.Until(t, "the frame is there", func() bool { return s.count("lectern_events_accepted_total") == 3 })
 	stopped := make(chan struct{})
 	go func() { s.stop(); close(stopped) }()
 	var last wire.Ack

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"net/http"
 	"os"
 	"os/exec"
@@ -173,16 +174,6 @@ func (s *sender) finish(t *testing.T) {
 	}
 }
 
-// until waits for something that must happen.
-func until(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !happened(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("within a minute it does not come to: %s", what)
-		}
-	}
-}
-
 // The store's disk is full: acknowledged is as before, and the spool holds it.
 func storeFull(t *testing.T) {
 	h := home(t, crashWindow)
@@ -190,11 +181,11 @@ func storeFull(t *testing.T) {
 	d := serveOn(t, h.config)
 	s := newSender(t, h.address)
 	s.send(t, 5000)
-	until(t, "a block is stored", func() bool { return d.metrics()["lectern_blocks_stored_total"] > 0 })
+	poll.Until(t, "a block is stored", func() bool { return d.metrics()["lectern_blocks_stored_total"] > 0 })
 	e := eat(t, h.parquet)
 	s.send(t, 5000)
-	until(t, "all is acknowledged while the store is full", func() bool { return s.Stats().Acked == s.sent })
-	until(t, "a block is tried again", func() bool { return d.metrics()["lectern_block_retries_total"] > 1 })
+	poll.Until(t, "all is acknowledged while the store is full", func() bool { return s.Stats().Acked == s.sent })
+	poll.Until(t, "a block is tried again", func() bool { return d.metrics()["lectern_block_retries_total"] > 1 })
 	if m := d.metrics(); m["lectern_spool_blocks"] == 0 {
 		t.Error("no block waits in the spool")
 	}
@@ -205,9 +196,9 @@ func storeFull(t *testing.T) {
 	d.kill()
 	d = serveOn(t, h.config)
 	s.send(t, 5000)
-	until(t, "all is acknowledged after a restart", func() bool { return s.Stats().Acked == s.sent })
+	poll.Until(t, "all is acknowledged after a restart", func() bool { return s.Stats().Acked == s.sent })
 	e.vomit()
-	until(t, "everything is stored", func() bool { return d.metrics()["lectern_spool_blocks"] == 0 })
+	poll.Until(t, "everything is stored", func() bool { return d.metrics()["lectern_spool_blocks"] == 0 })
 	s.send(t, 1000)
 	s.finish(t)
 	d.stop()
@@ -228,13 +219,13 @@ func spoolFull(t *testing.T, lines string, events int, user uint64, failures str
 	s := newSender(t, h.address)
 	s.user = user
 	s.send(t, 2000)
-	until(t, "the first are acknowledged", func() bool { return s.Stats().Acked == s.sent })
+	poll.Until(t, "the first are acknowledged", func() bool { return s.Stats().Acked == s.sent })
 
 	e := eat(t, h.spool)
 	s.send(t, events)
-	until(t, "there is no room", func() bool { return d.metrics()["lectern_cuts_denied_total"] > 0 })
+	poll.Until(t, "there is no room", func() bool { return d.metrics()["lectern_cuts_denied_total"] > 0 })
 	var acked uint64
-	until(t, "nothing more is acknowledged", func() bool {
+	poll.Until(t, "nothing more is acknowledged", func() bool {
 		// A loop may wait for room for a while before it says the last ack.
 		before := acked
 		time.Sleep(1500 * time.Millisecond)
@@ -252,7 +243,7 @@ func spoolFull(t *testing.T, lines string, events int, user uint64, failures str
 		t.Fatal(err)
 	}
 	datagrams := uint64(0)
-	until(t, "datagrams are counted coarsely", func() bool {
+	poll.Until(t, "datagrams are counted coarsely", func() bool {
 		for range 5000 {
 			datagrams++
 			_ = u.Add(crashEvent(datagrams, time.Now().UnixMilli()))
@@ -271,7 +262,7 @@ func spoolFull(t *testing.T, lines string, events int, user uint64, failures str
 		m["lectern_block_write_failures_total"], m["lectern_seal_failures_total"], m["lectern_cuts_denied_total"], m[`lectern_events_coarse_users_total`], strings.Count(said, "\n"))
 
 	e.vomit()
-	until(t, "all is acknowledged", func() bool { return s.Stats().Acked == s.sent })
+	poll.Until(t, "all is acknowledged", func() bool { return s.Stats().Acked == s.sent })
 	s.send(t, 1000)
 	s.finish(t)
 	_ = u.Close(context.Background())

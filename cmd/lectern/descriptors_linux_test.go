@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/lectern/lectern/internal/poll"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +30,7 @@ func TestBurstsOfConnections(t *testing.T) {
 		for _, c := range burst {
 			_ = c.Close()
 		}
-		eventually(t, "they are gone", func() bool { return d.metrics()["lectern_connections"] == 0 })
+		poll.Until(t, "they are gone", func() bool { return d.metrics()["lectern_connections"] == 0 })
 		d.emit("tcp", "--events", "1000")
 	}
 	m := d.metrics()

@@ -44,49 +44,7 @@
 // (net.ipv4.tcp_migrate_req=1 has the kernel give these to the newcomer instead.) A daemon
 // cannot keep another from joining the group; it can only refuse to join itself.
 //
-// The spool (spool.share). Each daemon locks a place: spool.dir itself, or a directory
-// below it, 1, 2, …, each an ordinary spool with a collector id and spool.size_max of its
-// own. A start looks at all locks behind a door that one process at a time passes. If none
-// is held, it takes spool.dir, whatever is in it. Otherwise it is a newcomer, the holders
-// are its elders, and it takes a place that is vacant, or makes one. When all elders'
-// locks are free it adopts their places and every other free one that is not vacant; from
-// then on it adopts whatever becomes free. There is always exactly one eldest: of several
-// newcomers, the later waits for the earlier.
-//
-// To adopt is, in this order: lock and recover the place; merge its sources into those
-// that live here; bring its seals and blocks to the store under its own collector id and
-// numbers, since some may be stored already; wait until a cut with the merged sources is
-// sealed here; have the place forget its sources, give back its reserve, mark it vacant.
-// The process may end after any step, and the next start adopts the place again. A source
-// that is found in several places is taken from the one that knows more.
-//
-// Exactly once, meanwhile. What must not happen: a client sends frames to the elder, which
-// seals them and dies before the ack; the client comes to the newcomer, which does not
-// know the source and counts them again. It cannot be seen whether a source is new or the
-// elder's, not even by its first sequence: the frames of a source that starts at 0 may
-// just have been sealed by the elder. So while an elder runs, a newcomer does not answer
-// the hello of a source that it does not know. The client waits, sends nothing, and keeps
-// its events; the ack follows within a tenth of a second of the adoption, and says what
-// the elder had sealed. After 8 s the connection is closed without a word, before the
-// client's own patience ends, and it comes again. The elder answers everybody: no newcomer
-// has a source that it does not know, since a newcomer begins with a vacant place. An
-// elder that sees a newcomer does not wait for the store at its end, since the newcomer
-// can do that, and clients wait.
-//
-// Disk: each place has spool.size_max, so during a hand-over there may be twice as much. A
-// vacant place keeps its last log file (64 MiB) and its collector id, so that ids do not
-// multiply.
-//
-// The price: clients that begin while two daemons are there, and come to the newcomer,
-// wait until the elder has gone. So two daemons on one spool are for a hand-over, not for
-// good; after a minute the newcomer says so. A daemon with spool.share = false does not
-// start where another is.
-//
-// Datagrams are counted by both without asking. When a source is merged, what lies between
-// the two parts is booked as sent and lost: a datagram that neither has seen; where they
-// overlap, the spans settle it. If a place is adopted a second time (the first adopter
-// died before it was done), its sources' parts lie within those known here, and nothing is
-// booked again.
+// The spool goes from one to the other by package takeover.
 //
 // Two on one Parquet directory. With spool.share the lock of parquet.dir is shared. Each
 // file's name has the collector's id, each process writes, merges and removes its own

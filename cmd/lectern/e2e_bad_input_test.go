@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"io"
 	"net"
 	"net/http"
@@ -92,24 +93,13 @@ func (d *served) badInput(stream int) {
 		if c.word == wire.Accepted {
 			continue
 		}
-		waitFor(t, c.name+": "+metric+" grows", func() bool { return d.metrics()[metric] > was })
+		poll.Until(t, c.name+": "+metric+" grows", func() bool { return d.metrics()[metric] > was })
 	}
 	good.Wait()
-	waitFor(t, "connections are closed and sources forgotten", func() bool {
+	poll.Until(t, "connections are closed and sources forgotten", func() bool {
 		m := d.metrics()
 		return m["lectern_connections"] == 0 && m["lectern_sources"] == 0
 	})
-}
-
-// waitFor waits for something that the network brings about.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Errorf("did not come about: %s", what)
 }
 
 // heapMiB is the daemon's heap in use. (Resident memory goes on growing for a

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"maps"
 	"net"
 	"net/http"
@@ -457,7 +458,7 @@ func TestLeftoversUntilMended(t *testing.T) {
 	elder.emit("tcp", "--events", "1000", "--seed", "1")
 	_ = elder.command.Process.Kill()
 	<-elder.finished
-	eventually(t, "the new one tries", func() bool { return strings.Contains(newcomer.said(), "there is no table") })
+	poll.Until(t, "the new one tries", func() bool { return strings.Contains(newcomer.said(), "there is no table") })
 	if err := s.Exec("RENAME TABLE lectern.elsewhere TO lectern.reads"); err != nil {
 		t.Fatal(err)
 	}
@@ -526,7 +527,7 @@ func TestFailingStartsLeaveNothing(t *testing.T) {
 		if _, stderr, code := lectern(t, nil, "serve", "--config", failing); code != 1 || !strings.Contains(stderr, taken.Addr().String()) {
 			t.Fatalf("exit %d: %s", code, stderr)
 		}
-		eventually(t, "the place is vacant", func() bool {
+		poll.Until(t, "the place is vacant", func() bool {
 			locked, lockErr := vfs.OS{}.Locked(filepath.Join(place, "lock"))
 			_, err := os.Stat(filepath.Join(place, "vacant"))
 			return err == nil && lockErr == nil && !locked // whoever emptied it may still have it
@@ -591,12 +592,12 @@ func TestStartWhileClickHouseRefuses(t *testing.T) {
 				t.Errorf("%v events are stored, %v accepted", m["lectern_events_stored_total"], m["lectern_events_accepted_total"])
 			}
 			if c.reason != "" {
-				eventually(t, "it is shown as barred by "+c.reason, func() bool {
+				poll.Until(t, "it is shown as barred by "+c.reason, func() bool {
 					return d.metrics()[fmt.Sprintf("lectern_clickhouse_barred_total{reason=%q}", c.reason)] >= 2
 				})
 			}
 			c.mend(s)
-			eventually(t, "all is stored", func() bool { return d.metrics()["lectern_events_stored_total"] == 1000 })
+			poll.Until(t, "all is stored", func() bool { return d.metrics()["lectern_events_stored_total"] == 1000 })
 			d.stop()
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,7 +51,7 @@ func TestShardGoneForGood(t *testing.T) {
 	}
 	d := serveOn(t, config)
 	d.emit("tcp", "--events", "1000", "--seed", "1")
-	eventually(t, "1000 are stored", func() bool { return d.metrics()["lectern_events_stored_total"] == 1000 })
+	poll.Until(t, "1000 are stored", func() bool { return d.metrics()["lectern_events_stored_total"] == 1000 })
 	out := succeed(t, "check", "--config", config)
 	mine, other := addresses[0], addresses[1]
 	if strings.Contains(out, "go to shard 2 of 2 ("+other+")") {
@@ -64,7 +65,7 @@ func TestShardGoneForGood(t *testing.T) {
 	}
 	servers[mine].Fault(clickhousetest.Fault{Kind: clickhousetest.CutBefore, Table: "reads", Times: 1_000_000})
 	d.emit("tcp", "--events", "1000", "--seed", "2")
-	eventually(t, "a block is in doubt", func() bool { return d.metrics()["lectern_blocks_unsure"] > 0 })
+	poll.Until(t, "a block is in doubt", func() bool { return d.metrics()["lectern_blocks_unsure"] > 0 })
 	d.stop()
 	servers[mine].Kill()
 	servers[other].Configure(shardsXML(other))
@@ -72,7 +73,7 @@ func TestShardGoneForGood(t *testing.T) {
 	servers[other].Restart()
 
 	d = serveOn(t, config)
-	eventually(t, "the other shard is refused", func() bool { return d.metrics()[`lectern_clickhouse_barred_total{reason="shard"}`] >= 2 })
+	poll.Until(t, "the other shard is refused", func() bool { return d.metrics()[`lectern_clickhouse_barred_total{reason="shard"}`] >= 2 })
 	if n := servers[other].Query(count)[0][0]; n != "0" {
 		t.Errorf("%s events are on the other shard", n)
 	}
@@ -82,8 +83,8 @@ func TestShardGoneForGood(t *testing.T) {
 	if out := succeed(t, "spool", "resend", "--all", "--yes", "--config", config); !strings.Contains(out, "are sent again, each once") {
 		t.Errorf("resend says %s", out)
 	}
-	eventually(t, "all is on the other shard", func() bool { return servers[other].Query(count)[0][0] == "1000" })
-	eventually(t, "nothing is in doubt", func() bool {
+	poll.Until(t, "all is on the other shard", func() bool { return servers[other].Query(count)[0][0] == "1000" })
+	poll.Until(t, "nothing is in doubt", func() bool {
 		m := d.metrics()
 		return m["lectern_blocks_unsure"] == 0 && m["lectern_spool_blocks"] == 0
 	})

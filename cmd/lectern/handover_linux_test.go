@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -261,7 +262,7 @@ func handOverSpool(t *testing.T, how syscall.Signal) {
 	}
 	acked := func(c *emit.TCP) func() bool { return func() bool { return c.Stats().Acked > 500 } }
 	for _, c := range clients {
-		eventually(t, "the old daemon acknowledges", acked(c))
+		poll.Until(t, "the old daemon acknowledges", acked(c))
 	}
 	young := serveOn(t, config)
 	// One that begins while there are two, and may come to either.
@@ -280,7 +281,7 @@ func handOverSpool(t *testing.T, how syscall.Signal) {
 	}
 	for _, c := range clients {
 		before := c.Stats().Acked
-		eventually(t, "the new daemon acknowledges", func() bool { return c.Stats().Acked > before+500 })
+		poll.Until(t, "the new daemon acknowledges", func() bool { return c.Stats().Acked > before+500 })
 	}
 	close(stop)
 	adding.Wait()
@@ -297,7 +298,7 @@ func handOverSpool(t *testing.T, how syscall.Signal) {
 			t.Errorf("client %d added %d events: %+v", i, added[i], s)
 		}
 	}
-	eventually(t, "the old spool is empty", func() bool {
+	poll.Until(t, "the old spool is empty", func() bool {
 		_, err := os.Stat(filepath.Join(spool, "vacant"))
 		return err == nil
 	})

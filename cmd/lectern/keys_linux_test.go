@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"net"
 	"os"
 	"path/filepath"
@@ -117,18 +118,18 @@ func TestKeysAreReplacedUnderLoad(t *testing.T) {
 		return fmt.Sprintf(`lectern_key_last_used_timestamp_seconds{stream="%d",name="%c",epoch="%d"}`, stream, 'a'+stream-1, epoch)
 	}
 	mounted(t, keys, map[string]string{"first": texts[0], "second": texts[1]})
-	waitFor(t, "the collector knows the new key", func() bool { _, ok := d.metrics()[used(1, 1)]; return ok })
+	poll.Until(t, "the collector knows the new key", func() bool { _, ok := d.metrics()[used(1, 1)]; return ok })
 	give(texts[1])
-	waitFor(t, "both seal with the new key", func() bool { m := d.metrics(); return m[used(1, 1)] > 0 && m[used(2, 1)] > 0 })
-	waitFor(t, "nobody seals with the old one", func() bool {
+	poll.Until(t, "both seal with the new key", func() bool { m := d.metrics(); return m[used(1, 1)] > 0 && m[used(2, 1)] > 0 })
+	poll.Until(t, "nobody seals with the old one", func() bool {
 		m := d.metrics()
 		return m[used(1, 0)] < m[used(1, 1)]-2 && m[used(2, 0)] < m[used(2, 1)]-2
 	})
 	mounted(t, keys, map[string]string{"second": texts[1]})
-	waitFor(t, "the collector has forgotten the old key", func() bool { _, ok := d.metrics()[used(1, 0)]; return !ok })
+	poll.Until(t, "the collector has forgotten the old key", func() bool { _, ok := d.metrics()[used(1, 0)]; return !ok })
 	// A broken directory changes nothing.
 	mounted(t, keys, map[string]string{"second": texts[1], "third": "nonsense"})
-	waitFor(t, "the broken directory is seen", func() bool { return d.metrics()["lectern_key_directories_unreadable"] == 1 })
+	poll.Until(t, "the broken directory is seen", func() bool { return d.metrics()["lectern_key_directories_unreadable"] == 1 })
 	time.Sleep(200 * time.Millisecond) // some more events
 	close(stop)
 	sending.Wait()
@@ -293,7 +294,7 @@ func TestEdgeSeals(t *testing.T) {
 	var answered int
 	var page sync.WaitGroup
 	page.Go(func() { answered = readPage(url, 1, over.Load) })
-	waitFor(t, "events are counted", func() bool { return d.metrics()["lectern_events_accepted_total"] > 0 })
+	poll.Until(t, "events are counted", func() bool { return d.metrics()["lectern_events_accepted_total"] > 0 })
 	over.Store(true)
 	page.Wait()
 	e.stop()

@@ -171,13 +171,3 @@ func TestAnswerThatCannotBeWritten(t *testing.T) {
 		}
 	}
 }
-
-// eventually waits for what other processes bring about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came to this: %s", what)
-		}
-	}
-}

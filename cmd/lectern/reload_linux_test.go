@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func (d *served) rewrite(lines string) {
 // told waits until the log says something.
 func (d *served) told(what string) {
 	d.t.Helper()
-	eventually(d.t.(*testing.T), "the log says "+what, func() bool { return strings.Contains(d.said(), what) })
+	poll.Until(d.t.(*testing.T), "the log says "+what, func() bool { return strings.Contains(d.said(), what) })
 }
 
 // hash is that of the configuration in force.
@@ -142,7 +143,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		until := time.Now().Add(time.Duration(n+2) * time.Hour).Truncate(time.Second)
 		ca.Replace(t, certificates, until, host, "edge.example")
 		d.signal(syscall.SIGHUP)
-		eventually(t, "the new certificate is used", func() bool {
+		poll.Until(t, "the new certificate is used", func() bool {
 			return d.metrics()["lectern_tls_certificate_expiry_timestamp_seconds"] == float64(until.Unix())
 		})
 		if _, stderr, code := by(100, shown...); code != 0 {
@@ -163,7 +164,7 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	}
 	// From here on another authority signs.
 	good.Replace(t, certificates, time.Now().Add(time.Hour), host, "edge.example")
-	eventually(t, "the new files are found", func() bool { return d.metrics()["lectern_tls_files_bad"] == 0 })
+	poll.Until(t, "the new files are found", func() bool { return d.metrics()["lectern_tls_files_bad"] == 0 })
 	if _, stderr, code := by(100, shown...); code != 0 {
 		t.Errorf("with another authority: exit %d, %s", code, stderr)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/certs"
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/ops"
+	"github.com/lectern/lectern/cmd/lectern/internal/takeover"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
@@ -90,7 +91,7 @@ type daemon struct {
 	files     *parquet.Store // the same, where it is that one
 	gatherer  *pipeline.Gatherer
 	collector *collector.Collector
-	heirs     *heirs
+	heir      *takeover.Heir
 	salts     salts
 	keys      streamKeys
 	certs     *certs.Store // nil without TLS
@@ -141,13 +142,13 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
 		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
-	d.heirs = newHeirs(d, elders)
-	alone := d.heirs.takeOver()
-	if alone {
-		d.collector.Alone()
-	}
+	d.heir = takeover.New(takeover.Options{
+		Dir: c.Spool.Dir, Spool: d.spool, SizeMax: int64(c.Spool.SizeMax), Elders: elders,
+		Collector: d.collector, Open: d.openStoreBeside, Metrics: d.set, Logger: logger,
+	})
+	alone := d.heir.TakeOver()
 	if err := d.collector.Start(); err != nil {
-		d.heirs.close()
+		d.heir.Close()
 		return errors.Join(err, d.closeStorage(ctx))
 	}
 	d.ops.Start(told{d.collector, d})
@@ -162,7 +163,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 
 	d.manager.ready()
 	defer d.watched()()
-	err = d.work(ctx, alone, hangups)
+	err = d.work(ctx, hangups)
 	d.manager.stopping(c.Stop.Grace)
 	if err == nil {
 		err = d.drain(ctx)
@@ -185,7 +186,7 @@ type told struct {
 func (t told) Gone() error { return t.d.spool.Present() }
 
 // Unpark is part of ops.Daemon.
-func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heirs.sum((*spool.Spool).Unpark) }
+func (t told) Unpark() int { return t.d.spool.Unpark() + t.d.heir.Sum((*spool.Spool).Unpark) }
 
 // openStorage opens the spool and the store, and begins to bring to the store
 // what the spool holds.
@@ -228,13 +229,13 @@ func (d *daemon) closeStorage(ctx context.Context) error {
 
 // work merges what was stored, takes over what others leave, and reads the
 // configuration again when it changes, until ctx ends or the collector fails.
-func (d *daemon) work(ctx context.Context, alone bool, hangups <-chan os.Signal) error {
+func (d *daemon) work(ctx context.Context, hangups <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	if d.files != nil {
 		working.Go(func() { d.merge(ctx) })
 	}
-	working.Go(func() { d.heirs.watch(ctx, alone) })
+	working.Go(func() { d.heir.Watch(ctx) })
 	working.Go(func() { d.ops.KeepListening(ctx) })
 	working.Go(func() { d.reloader.watch(ctx, hangups) })
 	defer working.Wait()
@@ -318,13 +319,13 @@ func (d *daemon) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.Stop.Grace-d.config.Stop.DrainTime)
 	defer cancel()
 	err := d.collector.Stop(ctx)
-	if d.heirs.succeeded() {
+	if d.heir.Succeeded() {
 		// Another daemon stores what is sealed now, and clients wait there until
 		// this one releases it.
 		d.logger.Info("another daemon takes over")
 		cancel()
 	}
-	d.heirs.close()
+	d.heir.Close()
 	err = errors.Join(err, d.closeStorage(ctx))
 	if err == nil {
 		d.logger.Info("lectern has stopped: everything that was counted is stored, or in the spool", "kernel_drops", d.collector.KernelDrops())

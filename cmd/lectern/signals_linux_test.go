@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"github.com/lectern/lectern/internal/poll"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,7 @@ func TestHangUp(t *testing.T) {
 	for range 3 {
 		d.signal(syscall.SIGHUP)
 	}
-	eventually(t, "it is told", func() bool {
+	poll.Until(t, "it is told", func() bool {
 		return strings.Contains(d.said(), "the configuration was read again\" why=SIGHUP changed=\"\"")
 	})
 	d.emit("udp", "--events", "500", "--rate", "100000")
@@ -62,7 +63,7 @@ func TestLogWithoutReader(t *testing.T) {
 	_ = read.Close()
 	for n := range 3 { // each is a line of the log
 		d.signal(syscall.SIGHUP)
-		eventually(t, "the lines are counted", func() bool { return d.metrics()["lectern_log_lines_lost_total"] == float64(n+1) })
+		poll.Until(t, "the lines are counted", func() bool { return d.metrics()["lectern_log_lines_lost_total"] == float64(n+1) })
 	}
 	d.emit("udp", "--events", "500", "--rate", "100000")
 	d.signal(syscall.SIGTERM)

@@ -10,14 +10,23 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/spool"
 )
 
 // What was put into a spool stands in the list for machines, of each place, and
 // the files that were set aside.
 func TestSpoolListJSON(t *testing.T) {
 	dir := t.TempDir()
-	first, _ := claimPlace(t, dir, dir)
-	second, _ := claimPlace(t, dir, filepath.Join(dir, "1"))
+	var places [2]*spool.Spool
+	for i := range places {
+		s, _, _, err := spool.Claim(spool.Options{Dir: dir, SizeMax: 256 << 20}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		places[i] = s
+	}
+	first, second := places[0], places[1]
 	const day = 20_513 // 2026-03-01
 	rows := []storage.Row{
 		{Stream: 1, Minute: day * 86400, Content: 7, User: 1, Opens: 1}, {Stream: 1, Minute: day*86400 + 60, Content: 7, User: 1, Opens: 2},
@@ -31,7 +40,9 @@ func TestSpoolListJSON(t *testing.T) {
 		return number
 	}
 	number := seal(1000)
-	if err := first.Flush(minutesOf(rows), nil, storage.Window{Start: 1000, End: 2000}, storage.Mark{Through: number, Before: storage.All}); err != nil {
+	minutes := storage.NewMinutes()
+	minutes.Add(rows)
+	if err := first.Flush(minutes, nil, storage.Window{Start: 1000, End: 2000}, storage.Mark{Through: number, Before: storage.All}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "segment-00000000000000ff.bad"), make([]byte, 12), 0o600); err != nil {

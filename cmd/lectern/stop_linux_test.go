@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/lectern/lectern/internal/poll"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func TestDrain(t *testing.T) {
 	for round, second := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		d := serveOn(t, config)
 		d.signal(syscall.SIGTERM)
-		eventually(t, "it drains", d.drains)
+		poll.Until(t, "it drains", d.drains)
 		for _, page := range []string{"/readyz", "/healthz"} {
 			if status, body := d.get(page); status != http.StatusOK {
 				t.Errorf("%s while it drains: %d %s", page, status, body)
@@ -70,7 +71,7 @@ func TestDrainUnready(t *testing.T) {
 			t.Errorf("before: %d %s", status, body)
 		}
 		d.signal(syscall.SIGTERM)
-		eventually(t, "it is not ready", func() bool {
+		poll.Until(t, "it is not ready", func() bool {
 			status, body := d.get("/readyz")
 			return status == http.StatusServiceUnavailable && strings.HasPrefix(body, "draining")
 		})
@@ -142,7 +143,7 @@ func TestTwoPlaces(t *testing.T) {
 	fourth.signal(syscall.SIGCONT)
 	third.stop()
 	fourth.emit("tcp", "--events", "1000")
-	eventually(t, "all is taken over", func() bool {
+	poll.Until(t, "all is taken over", func() bool {
 		return fourth.metrics()["lectern_spools_adopted_total"] > 0 && fourth.metrics()["lectern_spool_adopted_blocks"] == 0
 	})
 	fourth.stop()

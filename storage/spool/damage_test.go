@@ -37,7 +37,7 @@ func TestTornTailIsCutAndCounted(t *testing.T) {
 	if r.Torn < 100-7 || r.Torn > 600 || len(r.SetAside) != 0 || r.Last != 3 || len(rowsOf(r)) != 3 {
 		t.Errorf("recovered %+v", r)
 	}
-	if got := s.meters.torn.Get(); got != uint64(r.Torn) {
+	if got := s.meters.damage.torn.Get(); got != uint64(r.Torn) {
 		t.Errorf("the metric says %d", got)
 	}
 	m.Kill()
@@ -81,7 +81,7 @@ func TestBadRecordInTheMiddle(t *testing.T) {
 		if !strings.Contains(d.String(), wal.FileName(1)) || !strings.Contains(d.String(), "first=3 last=3") {
 			t.Errorf("the log says\n%s", d)
 		}
-		if got := s.meters.setAside.Get(); got != 1 {
+		if got := s.meters.damage.setAside.Get(); got != 1 {
 			t.Errorf("the metric says %d", got)
 		}
 		rows := rowsOf(r)
@@ -198,7 +198,7 @@ func TestDamagedBlock(t *testing.T) {
 	if names := m.Names("segment-"); !slices.Equal(names, []string{run + badSuffix}) {
 		t.Errorf("there is %v", names)
 	}
-	if s.meters.setAside.Get() != 1 {
+	if s.meters.damage.setAside.Get() != 1 {
 		t.Error("it was not counted")
 	}
 	c, err := inspect(m, "/spool")
@@ -682,8 +682,8 @@ func TestUnreadableBlock(t *testing.T) {
 		t.Errorf("inspected %+v, %v", c, err)
 	}
 	m.Unread = nil
-	if b, ok, err = s.Oldest(); err != nil || !ok || b.Number != 1 || s.meters.setAside.Get() != 0 {
-		t.Errorf("then block %+v, %v, and %d files are set aside", b, err, s.meters.setAside.Get())
+	if b, ok, err = s.Oldest(); err != nil || !ok || b.Number != 1 || s.meters.damage.setAside.Get() != 0 {
+		t.Errorf("then block %+v, %v, and %d files are set aside", b, err, s.meters.damage.setAside.Get())
 	}
 }
 

@@ -16,12 +16,29 @@ type meters struct {
 	seals       *metrics.Counter             // lectern_seals_total: seals that became durable
 	failures    *metrics.Counter             // lectern_seal_failures_total: seals that could not be written when they came
 	seconds     *metrics.PrometheusHistogram // lectern_seal_seconds: from the call to the record's being durable
-	torn        *metrics.Counter             // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
-	setAside    *metrics.Counter             // lectern_spool_files_set_aside_total: damaged files
-	damaged     *metrics.Counter             // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
 	compactions *metrics.Counter             // lectern_spool_compactions_total: compactions that replaced segments
 	set         *metrics.Set
+	damage      *Damage
 }
+
+// Damage counts what was found damaged. Spools of one process may share one: an alarm
+// asks what is damaged, not whose it was.
+type Damage struct {
+	torn     *metrics.Counter // lectern_spool_torn_bytes_total: bytes that crashes cut off, found at the start
+	setAside *metrics.Counter // lectern_spool_files_set_aside_total: damaged files
+	events   *metrics.Counter // lectern_events_damaged_total: events of seals that are missing from the log, found at the start
+}
+
+func newDamage(set *metrics.Set) *Damage {
+	return &Damage{
+		torn:     set.NewCounter("lectern_spool_torn_bytes_total"),
+		setAside: set.NewCounter("lectern_spool_files_set_aside_total"),
+		events:   set.NewCounter("lectern_events_damaged_total"),
+	}
+}
+
+// Damage is what counts the damage that is found here.
+func (s *Spool) Damage() *Damage { return s.meters.damage }
 
 // sealBuckets are the bounds of lectern_seal_seconds: a write and an fdatasync take
 // 3 to 4 ms on a good disk, and more than a second is an alert.
@@ -32,11 +49,12 @@ func (s *Spool) register(set *metrics.Set) {
 		seals:       set.NewCounter("lectern_seals_total"),
 		failures:    set.NewCounter("lectern_seal_failures_total"),
 		seconds:     set.NewPrometheusHistogramExt("lectern_seal_seconds", sealBuckets),
-		torn:        set.NewCounter("lectern_spool_torn_bytes_total"),
-		setAside:    set.NewCounter("lectern_spool_files_set_aside_total"),
-		damaged:     set.NewCounter("lectern_events_damaged_total"),
 		compactions: set.NewCounter("lectern_spool_compactions_total"),
 		set:         set,
+		damage:      s.o.Damage,
+	}
+	if s.meters.damage == nil {
+		s.meters.damage = newDamage(set)
 	}
 	// Bytes of all files that hold something, and the bound of them.
 	set.NewGauge("lectern_spool_bytes", func() float64 { return float64(s.place.Bytes()) })

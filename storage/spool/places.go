@@ -19,8 +19,8 @@ import (
 // Several daemons of one machine can keep their spools below one directory, for
 // as long as it takes that one follows another. Each has a place of its own: the
 // directory itself, or one below it whose name is a number. A place is an
-// ordinary spool directory, locked by its process. The comment of cmd/lectern says who takes
-// over from whom, and when.
+// ordinary spool directory, locked by its process. Package takeover says who takes over
+// from whom, and when.
 
 const (
 	lockName   = "lock"   // locked by the process that has the place

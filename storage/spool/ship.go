@@ -59,7 +59,7 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 		done := r.done()
 		s.mu.Unlock()
 		if first {
-			s.meters.setAside.Inc()
+			s.meters.damage.setAside.Inc()
 		}
 		if done {
 			s.tidy()

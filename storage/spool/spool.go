@@ -29,6 +29,7 @@ type Options struct {
 	Files   vfs.FS       // nil: the operating system's
 	Logger  *slog.Logger // nil: the default one
 	Metrics *metrics.Set // nil: one that nobody sees
+	Damage  *Damage      // another spool's, which counts the damage found here as well; nil: one of its own, in Metrics
 	Clock   func() time.Time
 
 	LockWait time.Duration // how long to wait for another process that has the directory
@@ -162,9 +163,9 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	}
 	s.opened, s.root = s.last, s.collector
 	s.register(o.Metrics)
-	s.meters.torn.Add(int(recovered.Torn))
-	s.meters.setAside.Add(len(recovered.SetAside))
-	s.meters.damaged.AddInt64(int64(recovered.Damaged))
+	s.meters.damage.torn.Add(int(recovered.Torn))
+	s.meters.damage.setAside.Add(len(recovered.SetAside))
+	s.meters.damage.events.AddInt64(int64(recovered.Damaged))
 	s.token()
 	return s, recovered, nil
 }

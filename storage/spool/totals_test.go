@@ -100,8 +100,8 @@ func TestBooksSayWhatDamageTook(t *testing.T) {
 			for _, n := range sealed {
 				sent += n
 			}
-			if all != sent || sum != taken || r.Damaged != taken || s.meters.damaged.Get() != taken {
-				t.Errorf("seed %d, life %d: the books say %d sent, %d damaged (%d, %d), want %d and %d", seed, life, all, sum, r.Damaged, s.meters.damaged.Get(), sent, taken)
+			if all != sent || sum != taken || r.Damaged != taken || s.meters.damage.events.Get() != taken {
+				t.Errorf("seed %d, life %d: the books say %d sent, %d damaged (%d, %d), want %d and %d", seed, life, all, sum, r.Damaged, s.meters.damage.events.Get(), sent, taken)
 			}
 			if damaged[unknown.Stream] > 0 {
 				vague++

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"github.com/lectern/lectern/internal/poll"
 	"net"
 	"path/filepath"
 	"strings"
@@ -18,15 +19,6 @@ const (
 	nginx3164   = `<190>Nov 29 05:00:00 web nginx: 203.0.113.7 - - [29/Nov/2026:05:00:00 +0000] "GET %s HTTP/1.1" 200 512 "-" "` + browser + `"`
 	haproxy5424 = `<134>1 2026-11-29T05:00:00.000000+00:00 web haproxy 7 - - 203.0.113.8 - - [29/Nov/2026:05:00:00 +0000] "GET %s HTTP/1.1" 200 512 "" "` + browser + `"`
 )
-
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still no %s", what)
-		}
-	}
-}
 
 // Proxies send lines by each way, and each GET that was answered is an open.
 func TestSyslog(t *testing.T) {
@@ -65,8 +57,8 @@ func TestSyslog(t *testing.T) {
 	fmt.Fprintf(lined, strings.Replace(nginx3164, browser, "curl/8.5", 1)+"\n", "/a")
 	fmt.Fprintf(lined, "<190>Nov 29 05:00:00 web nginx: nonsense\n")
 	d := e.syslogs.door
-	waitFor(t, "line of nonsense", func() bool { return d.things[Malformed].Get() == 1 })
-	waitFor(t, "400 lines", func() bool { return d.things[Taken].Get() == 400 })
+	poll.Until(t, "line of nonsense", func() bool { return d.things[Malformed].Get() == 1 })
+	poll.Until(t, "400 lines", func() bool { return d.things[Taken].Get() == 400 })
 	if d.things[NotRead].Get() != 2 || d.things[Bot].Get() != 1 {
 		t.Errorf("%d stand for no reading, %d are of bots", d.things[NotRead].Get(), d.things[Bot].Get())
 	}
@@ -132,16 +124,16 @@ func TestSyslogConnectionsAreBounded(t *testing.T) {
 		defer c.Close()
 		all = append(all, c)
 	}
-	waitFor(t, "refusal", func() bool { return e.syslogs.door.things[Budget].Get() == 10 })
+	poll.Until(t, "refusal", func() bool { return e.syslogs.door.things[Budget].Get() == 10 })
 	for _, c := range all {
 		_ = c.Close()
 	}
-	waitFor(t, "room", func() bool { return len(e.syslogs.slots) == 0 })
+	poll.Until(t, "room", func() bool { return len(e.syslogs.slots) == 0 })
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	fmt.Fprintf(c, nginx3164+"\n", "/a")
-	waitFor(t, "line", func() bool { return e.syslogs.door.things[Taken].Get() == 1 })
+	poll.Until(t, "line", func() bool { return e.syslogs.door.things[Taken].Get() == 1 })
 }

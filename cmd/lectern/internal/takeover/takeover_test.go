@@ -1,4 +1,4 @@
-package main
+package takeover
 
 import (
 	"log/slog"
@@ -13,17 +13,17 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
-	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/collector"
+	"github.com/lectern/lectern/internal/poll"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/parquet"
 	"github.com/lectern/lectern/storage/spool"
 )
 
 // claimPlace opens a place below dir, as a daemon that starts does.
-func claimPlace(t *testing.T, dir, place string) (s *spool.Spool, elders []string) {
+func claimPlace(t *testing.T, dir, place string, set *metrics.Set) (s *spool.Spool, elders []string) {
 	t.Helper()
-	s, _, elders, err := spool.Claim(spool.Options{Dir: dir, SizeMax: 256 << 20, Metrics: metrics.NewSet(), Clock: time.Now}, true)
+	s, _, elders, err := spool.Claim(spool.Options{Dir: dir, SizeMax: 256 << 20, Metrics: set, Clock: time.Now}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,42 +34,43 @@ func claimPlace(t *testing.T, dir, place string) (s *spool.Spool, elders []strin
 	return s, elders
 }
 
-// testHeirs are those of a daemon that has s.
-func testHeirs(t *testing.T, dir string, s *spool.Spool, elders []string) *heirs {
+// testHeir is that of a daemon that has s. files is its store.
+func testHeir(t *testing.T, dir string, s *spool.Spool, elders []string) (h *Heir, files *parquet.Store) {
 	t.Helper()
-	d := &daemon{
-		config: &config.Config{}, logger: slog.New(slog.DiscardHandler), set: metrics.NewSet(), spool: s,
-		collector: collector.New(collector.Options{Loops: 1, KeysMax: 1 << 10, SourcesMax: 1 << 10, Company: true, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler)}),
-	}
-	d.config.Spool.Dir, d.config.Spool.SizeMax = dir, 256<<20
-	var err error
-	if d.files, err = parquet.Open(parquet.Options{Dir: t.TempDir(), Collector: s.Collector(), Shared: true}); err != nil {
+	files, err := parquet.Open(parquet.Options{Dir: t.TempDir(), Collector: s.Collector(), Shared: true})
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.files.Close() })
-	h := newHeirs(d, elders)
-	t.Cleanup(h.close)
-	return h
+	t.Cleanup(func() { _ = files.Close() })
+	logger := slog.New(slog.DiscardHandler)
+	h = New(Options{
+		Dir: dir, Spool: s, SizeMax: 256 << 20, Elders: elders,
+		Collector: collector.New(collector.Options{Loops: 1, KeysMax: 1 << 10, SourcesMax: 1 << 10, Company: true, Metrics: metrics.NewSet(), Logger: logger}),
+		Open:      func(s *spool.Spool) (storage.Store, error) { return files.Beside(s.Collector()) },
+		Metrics:   metrics.NewSet(), Logger: logger,
+	})
+	t.Cleanup(h.Close)
+	return h, files
 }
 
 // A place that an elder adopted and is done with may go to a fourth, which waits
 // for the third: the third does not wait for it.
 func TestElderPlaceGoesToYounger(t *testing.T) {
 	dir := t.TempDir()
-	first, _ := claimPlace(t, dir, dir)
-	second, _ := claimPlace(t, dir, filepath.Join(dir, "1"))
-	third, elders := claimPlace(t, dir, filepath.Join(dir, "2"))
+	first, _ := claimPlace(t, dir, dir, nil)
+	second, _ := claimPlace(t, dir, filepath.Join(dir, "1"), nil)
+	third, elders := claimPlace(t, dir, filepath.Join(dir, "2"), nil)
 	if !slices.Equal(elders, []string{dir, second.Dir()}) {
 		t.Fatalf("the elders are %v", elders)
 	}
-	h := testHeirs(t, dir, third, elders)
+	h, _ := testHeir(t, dir, third, elders)
 	seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Sources: []storage.Source{{ID: 9, Next: 5, End: 7, Session: true}}}
 	if err := first.Seal(seal, func(uint64) {}); err != nil {
 		t.Fatal(err)
 	}
 	alone := func(want bool, when string) {
 		t.Helper()
-		if got := h.takeOver(); got != want {
+		if got := h.TakeOver(); got != want {
 			t.Fatalf("%s, it is alone: %t", when, got)
 		}
 	}
@@ -87,7 +88,7 @@ func TestElderPlaceGoesToYounger(t *testing.T) {
 		t.Fatal(err)
 	}
 	alone(false, "with one elder, which has adopted")
-	fourth, elders := claimPlace(t, dir, dir)
+	fourth, elders := claimPlace(t, dir, dir, nil)
 	if !slices.Equal(elders, []string{second.Dir(), third.Dir()}) {
 		t.Fatalf("the fourth's elders are %v", elders)
 	}
@@ -103,9 +104,10 @@ func TestElderPlaceGoesToYounger(t *testing.T) {
 // What is damaged in an adopted spool shows in the metrics that alarms look at.
 func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	dir := t.TempDir()
-	elder, _ := claimPlace(t, dir, dir)
-	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"))
-	h := testHeirs(t, dir, mine, elders)
+	elder, _ := claimPlace(t, dir, dir, nil)
+	set := metrics.NewSet() // of the process
+	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"), set)
+	h, _ := testHeir(t, dir, mine, elders)
 	for i := range 3 {
 		seal := &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Stream: 1, Content: 7, Opens: 1}}}
 		var number uint64
@@ -139,11 +141,10 @@ func TestDamageInAdoptedSpoolIsShown(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !h.takeOver() {
+	if !h.TakeOver() {
 		t.Fatal("it is not alone")
 	}
-	shown := h.d.set.GetOrCreateCounter("lectern_spool_files_set_aside_total")
-	eventually(t, "both files are found out", func() bool { return shown.Get() == 2 })
+	poll.Until(t, "both files are found out", func() bool { return shown(t, set, "lectern_spool_files_set_aside_total") == 2 })
 }
 
 // shown is the value of a metric, as a scrape has it; NaN where it has none.
@@ -167,9 +168,9 @@ func shown(t *testing.T, set *metrics.Set, name string) float64 {
 // it, shows in the metrics that alarms look at.
 func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 	dir := t.TempDir()
-	elder, _ := claimPlace(t, dir, dir)
-	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"))
-	h := testHeirs(t, dir, mine, elders)
+	elder, _ := claimPlace(t, dir, dir, nil)
+	mine, elders := claimPlace(t, dir, filepath.Join(dir, "1"), nil)
+	h, files := testHeir(t, dir, mine, elders)
 	since := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
 	seal := &storage.Seal{
 		Window: storage.Window{Start: since.UnixMilli(), End: since.UnixMilli() + 1000},
@@ -184,7 +185,7 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The store has a later block of the elder's: its spool is an older copy.
-	store, err := h.d.files.Beside(elder.Collector())
+	store, err := files.Beside(elder.Collector())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,42 +195,42 @@ func TestWaitInAdoptedSpoolIsShown(t *testing.T) {
 		t.Fatal(answer, err)
 	}
 	for _, name := range []string{"lectern_spool_blocks", "lectern_spool_rows", "lectern_spool_oldest_block_age_seconds"} {
-		if got := shown(t, h.d.set, name); got != 0 {
+		if got := shown(t, h.o.Metrics, name); got != 0 {
 			t.Errorf("before, %s is %v", name, got)
 		}
 	}
 	if err := elder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !h.takeOver() {
+	if !h.TakeOver() {
 		t.Fatal("it is not alone")
 	}
-	eventually(t, "the spool is refused", func() bool { return shown(t, h.d.set, "lectern_spools_behind_store") == 1 })
-	eventually(t, "a person can have it", func() bool {
+	poll.Until(t, "the spool is refused", func() bool { return shown(t, h.o.Metrics, "lectern_spools_behind_store") == 1 })
+	poll.Until(t, "a person can have it", func() bool {
 		running, err := spool.Running(dir)
 		return !running && err == nil
 	})
-	if !h.takeOver() {
+	if !h.TakeOver() {
 		t.Error("it is taken over again")
 	}
-	if got := shown(t, h.d.set, "lectern_spool_rows"); got != 1 {
+	if got := shown(t, h.o.Metrics, "lectern_spool_rows"); got != 1 {
 		t.Errorf("%v rows wait, as it is shown", got)
 	}
-	if got := shown(t, h.d.set, "lectern_spool_blocks"); got != 1 {
+	if got := shown(t, h.o.Metrics, "lectern_spool_blocks"); got != 1 {
 		t.Errorf("%v blocks wait, as it is shown", got)
 	}
-	if got := shown(t, h.d.set, "lectern_spool_oldest_block_age_seconds"); got < 3600 || got > time.Since(since).Seconds() {
+	if got := shown(t, h.o.Metrics, "lectern_spool_oldest_block_age_seconds"); got < 3600 || got > time.Since(since).Seconds() {
 		t.Errorf("the oldest waits for %v s, as it is shown", got)
 	}
-	moved := filepath.Join(dir, "renewed-1")
-	if out := succeed(t, "spool", "renew", "--dir", dir); !strings.Contains(out, moved) {
-		t.Errorf("renew says %s", out)
+	moved, _, err := spool.Renew(dir)
+	if err != nil || moved != filepath.Join(dir, "renewed-1") {
+		t.Errorf("it is moved to %s, %v", moved, err)
 	}
 	if !spool.Vacant(dir) {
 		t.Error("the place is not vacant")
 	}
-	if out := succeed(t, "spool", "export", "--dir", moved, "--to", t.TempDir()); !strings.HasPrefix(out, "1 blocks with 1 rows") {
-		t.Errorf("export says %s", out)
+	if block, err := spool.ReadBlock(moved, 1); err != nil || block.Rows.Len() != 1 {
+		t.Errorf("its block is %+v, %v", block, err)
 	}
 }
 
