@@ -31,6 +31,7 @@ What the columns count, in events:
   sent             what the sources said they sent
   accepted         what was counted
   stored           what the stored rows hold, counted from the rows themselves
+  forgotten        what was stored, and taken out on demand (lectern forget)
   lost             what never came to any collector; a late frame lowers it again
   open             what is missing here, but may have come to another collector;
                    within minutes it turns out as lost, or as accepted there
@@ -50,9 +51,10 @@ What the columns count, in events:
   coarse_contents  accepted, and added up with other contents, likewise
 
 They add up when sent = accepted + refused + shed + lost + open + damaged, lost is
-not below zero, nothing is damaged, and stored = accepted. While the daemon stores a
-block, they may miss it for a moment: ask again. What waits in the spool is in none
-of them; standard error says how much that is, and for how long it has waited.
+not below zero, nothing is damaged, and accepted = stored + forgotten. While the
+daemon stores a block, they may miss it for a moment: ask again. What waits in the
+spool is in none of them; standard error says how much that is, and for how long it
+has waited.
 
 The stream "-" has the frames whose header could not be believed, not even its
 stream, and those whose stream is refused (streams.unknown). It counts refused
@@ -134,11 +136,11 @@ func discrepancies(t *storage.BookTotal) (all []string) {
 	if t.Counts[storage.Damaged] > 0 {
 		all = append(all, fmt.Sprintf("%d of the %d events sent had come, and a damaged spool lost what was counted of them", t.Counts[storage.Damaged], t.Net(storage.Sent)))
 	}
-	switch {
-	case t.Counts[storage.Accepted] > t.Stored:
-		all = append(all, fmt.Sprintf("%d of the %d events accepted are not stored", t.Counts[storage.Accepted]-t.Stored, t.Counts[storage.Accepted]))
-	case t.Counts[storage.Accepted] < t.Stored:
-		all = append(all, fmt.Sprintf("%d events more are stored than the %d accepted", t.Stored-t.Counts[storage.Accepted], t.Counts[storage.Accepted]))
+	switch accepted, there := t.Counts[storage.Accepted], t.Stored+t.Forgotten; {
+	case accepted > there:
+		all = append(all, fmt.Sprintf("%d of the %d events accepted are neither stored nor forgotten", accepted-there, accepted))
+	case accepted < there:
+		all = append(all, fmt.Sprintf("%d events more are stored, or forgotten, than the %d accepted", there-accepted, accepted))
 	}
 	return all
 }
@@ -151,6 +153,7 @@ func bookColumns(b *storage.BookTotal) (all members) {
 		switch c {
 		case storage.Accepted:
 			all.add("stored", b.Stored)
+			all.add("forgotten", b.Forgotten)
 		case storage.Shed:
 			all.add("refused", b.RefusedEvents())
 		case storage.Lost:

@@ -24,7 +24,7 @@ Flags:
                    several may do this at the same time
   --cluster NAME   tables for a cluster of remote_servers: replicated, and
                    Distributed ones beside them for reading (reads_all,
-                   ledger_all, spans_all); by default that of
+                   ledger_all, spans_all, forgotten_all); by default that of
                    clickhouse.cluster. Each collector writes to one shard: with
                    clickhouse.cluster to one that it chooses, else
                    clickhouse.address names the replicas of one. The macros

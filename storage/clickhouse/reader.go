@@ -122,7 +122,7 @@ func (r *Reader) Books(ctx context.Context) (books []storage.BookTotal, err erro
 		if err != nil {
 			return err
 		}
-		stored, err := c.stored(ctx, &r.o, reads)
+		stored, marked, err := c.stored(ctx, &r.o, reads)
 		totals := make(storage.BookTotals)
 		if err == nil {
 			err = c.books(ctx, &r.o, ledger, totals)
@@ -133,25 +133,35 @@ func (r *Reader) Books(ctx context.Context) (books []storage.BookTotal, err erro
 		if err == nil {
 			err = c.settle(ctx, &r.o, totals)
 		}
-		books = totals.List(stored)
+		if err == nil {
+			err = r.noted(ctx, c, marked)
+		}
+		books = totals.List(stored, marked.events())
 		return err
 	})
 	return books, err
 }
 
-// stored is the number of events in the rows, by stream.
-func (c *connection) stored(ctx context.Context, o *Options, reads string) (map[uint16]uint64, error) {
+// stored is the number of events in the rows, by stream, and beside them what of the
+// rows is to be forgotten.
+func (c *connection) stored(ctx context.Context, o *Options, reads string) (map[uint16]uint64, forgettings, error) {
 	var stream proto.ColUInt16
-	var events proto.ColUInt64
-	stored := make(map[uint16]uint64)
-	query := fmt.Sprintf("SELECT stream, sum(opens) + sum(reads) + sum(finishes) + sum(saves) + sum(shares) FROM %s WHERE stream != %d GROUP BY stream", reads, streamReserved)
-	err := c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &events), OnResult: func(context.Context, proto.Block) error {
+	var gone proto.ColUInt8
+	var number, at, rows, events proto.ColUInt64
+	stored, marked := make(map[uint16]uint64), make(forgettings)
+	query := fmt.Sprintf("SELECT stream, coarse = %d AS gone, toUInt64(if(gone, toUnixTimestamp64Milli(first), 0)) AS number, toUInt64(if(gone, toUnixTimestamp64Milli(last), 0)) AS at, count(), sum(%s) "+
+		"FROM %s WHERE stream != %d GROUP BY stream, gone, number, at", coarseForgotten, eventsOfRow, reads, streamReserved)
+	err := c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &gone, &number, &at, &rows, &events), OnResult: func(context.Context, proto.Block) error {
 		for i := range stream {
-			stored[stream[i]] = events[i]
+			if gone[i] == 0 {
+				stored[stream[i]] = events[i]
+				continue
+			}
+			marked.add(number[i], storage.Forgetting{At: int64(at[i]), Stream: stream[i], Rows: rows[i], Events: events[i]})
 		}
 		return nil
 	}})
-	return stored, err
+	return stored, marked, err
 }
 
 // books adds up the ledger's columns.

@@ -69,12 +69,17 @@ func makeDir(d disk, dir string) error {
 }
 
 // writeTemp writes a file with a temporary name, in the same directory, so that
-// a rename will make it visible whole. After a failure nothing of it is left.
+// a rename will make it visible whole.
 func writeTemp(d disk, path string, write func(io.Writer) error) (temp string, err error) {
 	temp = filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path))
-	f, err := d.Create(temp)
+	return temp, writeFile(d, temp, write)
+}
+
+// writeFile writes a durable file. After a failure nothing of it is left.
+func writeFile(d disk, path string, write func(io.Writer) error) error {
+	f, err := d.Create(path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	err = write(f)
 	if err == nil {
@@ -84,8 +89,7 @@ func writeTemp(d disk, path string, write func(io.Writer) error) (temp string, e
 		err = closed
 	}
 	if err != nil {
-		_ = d.Remove(temp) // else the next start does it
-		return "", err
+		_ = d.Remove(path) // else the next start does it
 	}
-	return temp, nil
+	return err
 }

@@ -11,11 +11,14 @@ import (
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/lectern/lectern/storage"
 )
 
 const (
 	metaCollector = "lectern.collector"
 	metaBlocks    = "lectern.blocks"
+	metaForgotten = "lectern.forgotten" // in files that something was taken out of
 )
 
 // entry is one file of a table, as its metadata tells.
@@ -25,6 +28,7 @@ type entry struct {
 	collector uint64
 	blocks    spans
 	rows      int64
+	forgotten []storage.Forgetting // what was taken out of it, in order
 	info      fs.FileInfo
 }
 
@@ -95,6 +99,10 @@ func (o *opened) readMetadata(t table) (err error) {
 	blocks, _ := o.parquet.Lookup(metaBlocks)
 	if o.blocks, err = parseSpans(blocks); err != nil {
 		return damaged(o.path, metaBlocks+": "+err.Error())
+	}
+	forgotten, _ := o.parquet.Lookup(metaForgotten)
+	if o.forgotten, err = parseForgotten(forgotten); err != nil {
+		return damaged(o.path, metaForgotten+": "+err.Error())
 	}
 	o.name, _ = parseName(filepath.Base(o.path))
 	o.rows = o.parquet.NumRows()

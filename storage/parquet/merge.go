@@ -30,6 +30,11 @@ func (s *Store) Merge(ctx context.Context) error {
 	if err := s.Present(); err != nil {
 		return err
 	}
+	release, err := rewriting(ctx, s.dir, false)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var errs []error
 	for _, t := range tables {
 		days, err := folders(s.disk, s.dir, t)
@@ -166,7 +171,7 @@ func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans
 	}
 	return encode(w, s.collector, blocks, func(put func([]readRow) error) error {
 		return mergeReads(ctx, files, put)
-	})
+	}, forgottenMetadata(allForgotten(parts))...)
 }
 
 // mergeReads adds up rows of the same key, as long as their counters fit.

@@ -260,7 +260,18 @@ func (r *Reader) books(ctx context.Context) ([]storage.BookTotal, error) {
 			stored[uint16(v[colStream][i])] += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]
 		}
 	})
-	return totals.List(stored), err
+	return totals.List(stored, forgottenIn(rows)), err
+}
+
+// forgottenIn adds up what was taken out of files, by stream.
+func forgottenIn(files []entry) map[uint16]uint64 {
+	events := make(map[uint16]uint64)
+	for i := range files {
+		for _, f := range files[i].forgotten {
+			events[f.Stream] += f.Events
+		}
+	}
+	return events
 }
 
 // visit calls f with each row of a file of a table with rows of type T.

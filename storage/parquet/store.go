@@ -351,8 +351,16 @@ func (s *Store) putFile(t table, folder, path string, number uint64, write func(
 	if err := s.makeFolder(folder); err != nil {
 		return err
 	}
-	if e, err := readEntry(s.disk, t, path); err == nil && e.collector != s.collector {
-		return errForeign
+	// A block that is there is not written again: something may have been taken out of
+	// its file since. One that cannot be read is.
+	if o, err := openEntry(s.disk, t, path); err == nil {
+		defer o.Close()
+		if o.collector != s.collector {
+			return errForeign
+		}
+		if o.blocks.covers(one(number)) && o.verify() == nil {
+			return s.disk.SyncDir(folder)
+		}
 	}
 	temp, err := writeTemp(s.disk, path, write)
 	if err != nil {

@@ -25,13 +25,13 @@ const (
 var codec = &zstd.Codec{Level: zstd.SpeedDefault}
 
 // encode writes a whole Parquet file. fill gives it the rows.
-func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error) error {
+func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error, more ...parquet.WriterOption) error {
 	return encodeFile(w, collector, blocks, func(out *parquet.GenericWriter[T]) error {
 		return fill(func(rows []T) error {
 			_, err := out.Write(rows)
 			return err
 		})
-	})
+	}, more...)
 }
 
 // encodeBooks writes a file of the ledger.

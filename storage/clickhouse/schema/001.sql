@@ -139,6 +139,25 @@ ORDER BY (stream, class, source, collector, met)
 SETTINGS
     fsync_after_insert = 1,
     fsync_part_directory = 1;
+
+-- What was taken out of reads on demand (`lectern forget`), and not of whom. Its rows
+-- were marked before, with coarse = 255, so that they could be counted; those that are
+-- marked and still there are among the numbers here, or will be. Of two rows with one
+-- key the larger counts.
+CREATE TABLE IF NOT EXISTS {{.Local "forgotten"}}{{.OnCluster}}
+(
+    number         UInt64 CODEC(ZSTD(1)),
+    -- When it was asked for.
+    at             DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+    stream         UInt16 CODEC(ZSTD(1)),
+    rows           UInt64 CODEC(ZSTD(1)),
+    events         UInt64 CODEC(ZSTD(1))
+)
+ENGINE = {{.Engine "ReplacingMergeTree" "forgotten" "rows"}}
+ORDER BY (number, stream)
+SETTINGS
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
 {{if .Cluster}}
 -- For reading over all shards. Collectors write to {{.Local "reads"}} of their own shard:
 -- through these, an insert would be several, and no longer exactly once.
@@ -150,4 +169,7 @@ ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'ledger');
 
 CREATE TABLE IF NOT EXISTS {{.Name "spans_all"}}{{.OnCluster}} AS {{.Local "spans"}}
 ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'spans');
+
+CREATE TABLE IF NOT EXISTS {{.Name "forgotten_all"}}{{.OnCluster}} AS {{.Local "forgotten"}}
+ENGINE = Distributed({{.ClusterText}}, {{.DatabaseText}}, 'forgotten');
 {{end}}

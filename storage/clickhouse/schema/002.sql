@@ -13,7 +13,7 @@ SELECT
     max(r.progress) AS progress,
     sumIf((toUInt64(r.opens) + r.reads + r.finishes + r.saves + r.shares) * (1 + r.skipped), r.coarse > 0) AS coarse
 FROM {{.Reads}} AS r
-WHERE stream != 65535
+WHERE stream != 65535 AND r.coarse < 255
 GROUP BY stream, minute;
 
 -- Contents by minute. Readers are those of the minute who have a row of their own.
