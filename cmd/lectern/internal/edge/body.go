@@ -1,9 +1,11 @@
 package edge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -61,7 +63,7 @@ var parsers fastjson.ParserPool
 // parse reads a body, strictly: an unknown field is a mistyped one. The error says
 // what is wrong with it.
 func (b *body) parse(text []byte) (Reason, error) {
-	if !utf8.Valid(text) {
+	if !utf8.Valid(text) || loneSurrogate(text) {
 		return Malformed, errors.New("the body is not UTF-8")
 	}
 	p := parsers.Get()
@@ -86,20 +88,63 @@ func (b *body) parse(text []byte) (Reason, error) {
 	return Taken, nil
 }
 
-// visit calls f with every field of an object, until one is wrong.
+// visit calls f with every field of an object, until one is wrong. One that is there
+// twice is: readers of JSON differ about which of them holds.
 func visit(o *fastjson.Object, f func(name string, v *fastjson.Value) error) (err error) {
+	seen := make([]string, 0, 8)
 	o.Visit(func(key []byte, v *fastjson.Value) {
 		if err != nil {
 			return
 		}
-		if err = f(string(key), v); err != nil {
-			err = fmt.Errorf("field %.40q: %w", key, err)
+		name := string(key)
+		if err = f(name, v); err == nil && slices.Contains(seen, name) {
+			err = errTwice
 		}
+		if err != nil {
+			err = fmt.Errorf("field %.40q: %w", key, err)
+			return
+		}
+		seen = append(seen, name)
 	})
 	return err
 }
 
-var errUnknown = errors.New("there is no such field")
+var (
+	errUnknown = errors.New("there is no such field")
+	errTwice   = errors.New("it is there twice")
+)
+
+// loneSurrogate says whether a text of JSON has an escape that is half a character:
+// no text in UTF-8 can be meant by it.
+func loneSurrogate(text []byte) bool {
+	half := false // the first half of a character is in front
+	for i := bytes.IndexByte(text, '\\'); i >= 0 && i+1 < len(text); {
+		r := rune(-1)
+		if next := i + len(`\u0000`); text[i+1] == 'u' && next <= len(text) {
+			if n, err := strconv.ParseUint(string(text[i+2:next]), 16, 16); err == nil {
+				r = rune(n)
+			}
+		}
+		second := r >= 0xDC00 && r <= 0xDFFF
+		if half != second {
+			return true
+		}
+		half = r >= 0xD800 && r <= 0xDBFF
+		i += 2
+		if r >= 0 {
+			i += 4
+		}
+		next := bytes.IndexByte(text[i:], '\\')
+		if half && next != 0 {
+			return true
+		}
+		if next < 0 {
+			return false
+		}
+		i += next
+	}
+	return half
+}
 
 // field takes one field of a body. What it keeps it copies: the parser goes on with
 // another body.

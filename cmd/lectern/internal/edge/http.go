@@ -88,11 +88,13 @@ func (e *Edge) post(w http.ResponseWriter, r *http.Request) {
 	common(w, r)
 	buffer := bodies.Get().(*[bodySizeMax + 1]byte)
 	defer bodies.Put(buffer)
-	n, err := io.ReadFull(r.Body, buffer[:])
+	var n int
+	var err error
+	if n = len(buffer); r.ContentLength <= bodySizeMax { // what says that it is larger is not waited for
+		n, err = io.ReadFull(r.Body, buffer[:])
+	}
 	text := buffer[:n]
 	switch {
-	case r.ContentLength > bodySizeMax:
-		text = buffer[:] // too large, however much of it came
 	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && (r.ContentLength < 0 || int64(n) == r.ContentLength):
 	default:
 		return // who stopped in the middle hears no answer

@@ -172,6 +172,15 @@ func TestRefusals(t *testing.T) {
 		{Malformed, 400, event(`{"kind":"open","content":"/a","dwell":1.5}`), nil},
 		{Malformed, 400, event(`{"kind":"open","content":"/a","dwell":1e30}`), nil},
 		{Malformed, 400, event(`{"kind":"open","content":"/a"}`) + `{}`, nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/a","content":"/b"}`), nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/a","dwell":1,"dwell":1}`), nil},
+		{Malformed, 400, `{"stream":"site","stream":"quiet","events":[{"kind":"open","content":"/a"}]}`, nil},
+		{Malformed, 400, `{"stream":"site","events":[{"kind":"open","content":"/a"}],"events":[{"kind":"open","content":"/a"}]}`, nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/\ud83d"}`), nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/\ude00"}`), nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/\ud83d\ud83d\ude00"}`), nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/\ud83dx\ude00"}`), nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/\ud83d\n\ude00"}`), nil},
 		{Malformed, 400, event("{\"kind\":\"open\",\"content\":\"/\xff\"}"), nil},
 		{Malformed, 400, `{"stream":"site","page":"00000000000000ff","events":[{"kind":"open","content":"/a"}]}`, nil},
 		{Malformed, 400, `{"stream":"site","page":"ff","first":0,"events":[{"kind":"open","content":"/a"}]}`, nil},
@@ -443,5 +452,37 @@ func TestHostileBodies(t *testing.T) {
 	}
 	if counted != 1000 || e.http.things[Taken].Get() != taken {
 		t.Errorf("%d of 1000 are counted, %d as taken of %d", counted, e.http.things[Taken].Get(), taken)
+	}
+}
+
+// What is no half of a character is taken as it is meant.
+func TestEscapesInBodies(t *testing.T) {
+	for text, want := range map[string]string{
+		`/\ud83d\ude00`: "/😀", `/\\ud83d`: `/\ud83d`, `/\u0041\"\ud83d\ude00\ud83d\ude00`: `/A"😀😀`, `/\\\ud83d\ude00`: `/\😀`, `/😀`: "/😀",
+	} {
+		e := newTestEdge(t, nil)
+		status, said, _ := e.post(t, `{"stream":"site","events":[{"kind":"open","content":"`+text+`"}]}`)
+		if status != 204 || len(e.queues["site"].events) != 1 || e.queues["site"].events[0].Content != emit.ID(want) {
+			t.Errorf("%s: %d %s, %v", text, status, said, e.queues["site"].events)
+		}
+	}
+}
+
+// A body that says it is larger than any is refused before anything of it is read.
+func TestLargeBodyIsRefusedAtOnce(t *testing.T) {
+	e := newTestEdge(t, nil)
+	c, err := net.Dial("tcp", e.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /v1/read HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nContent-Length: 1000000000000000000\r\n\r\n", browser)
+	_ = c.SetReadDeadline(time.Now().Add(bodyWait / 2))
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != 413 || e.http.things[TooLarge].Get() != 1 {
+		t.Errorf("%s, %d counted", answer.Status, e.http.things[TooLarge].Get())
 	}
 }
