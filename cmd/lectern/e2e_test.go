@@ -234,6 +234,7 @@ type stored struct {
 	Finishes uint32    `parquet:"finishes"`
 	Saves    uint32    `parquet:"saves"`
 	Shares   uint32    `parquet:"shares"`
+	Skipped  uint32    `parquet:"skipped"`
 }
 
 // storedRows reads every file of reads with the Parquet library alone.

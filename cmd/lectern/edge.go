@@ -109,8 +109,12 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 	if err != nil {
 		return edge.Options{}, err
 	}
+	pushes, err := edgePushes(&c.Edge, logger)
+	if err != nil {
+		return edge.Options{}, err
+	}
 	return edge.Options{
-		Address: c.Edge.Address, Demo: c.Edge.Demo, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
+		Address: c.Edge.Address, Demo: c.Edge.Demo, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Pushes: pushes, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,
@@ -151,9 +155,7 @@ func edgeStreams(c *config.Config) []edge.Stream {
 	var all []edge.Stream
 	for _, s := range c.Named {
 		one := edge.Stream{Name: s.Name, Number: uint16(s.Number), Identity: identities[s.Readers]}
-		if s.Origins != "" {
-			one.Origins = strings.Split(s.Origins, ",")
-		}
+		one.Origins = splitList(s.Origins)
 		all = append(all, one)
 	}
 	return all
@@ -170,10 +172,17 @@ func edgeSyslog(c *config.Config) edge.Syslog {
 		o.Stream = streams[0].Name
 	}
 	o.Format, _ = accesslog.ParseFormat(c.Edge.SyslogFormat) // one of its words
-	if c.Edge.SyslogSkip != "" {
-		o.Paths.Skip = strings.Split(c.Edge.SyslogSkip, ",")
-	}
+	o.Paths.Skip = splitList(c.Edge.SyslogSkip)
 	return o
+}
+
+// splitList are the parts of a list with commas between them, of which the
+// configuration has seen to it that there are no blanks; none of an empty one.
+func splitList(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
 }
 
 func edgeRules(c *config.Edge) (edge.Rules, error) {

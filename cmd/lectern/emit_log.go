@@ -260,6 +260,7 @@ func (l *emitLog) judge(entry *accesslog.Line) (e emit.Event, left *int64) {
 		Content: xxhash.Sum64(content),
 		User:    xxhash.Sum64(l.options.clients.Of(entry)),
 		Kind:    emit.Open,
+		Skipped: entry.Skipped(),
 	}
 	if l.downloads.Further(e.Content, e.User, entry.Status, entry.Time) {
 		return e, &l.counts.ranges

@@ -26,10 +26,10 @@ const emitLogHelp = `An access log:
   --format NAME      common, combined, vhost_combined or json; auto (the default)
                      takes each line for what it is
   --field WHAT=NAME  where a JSON line has its time, client, forwarded, request,
-                     method, target, status or agent: the name of a member, or
-                     names with points between them. May be given for each of
-                     them. The names that nginx, Caddy, Traefik and Envoy use are
-                     known.
+                     method, target, status, agent or sampled (one line of so
+                     many is there): the name of a member, or names with points
+                     between them. May be given for each of them. The names that
+                     nginx, Caddy, Traefik, Envoy and Cloudflare use are known.
   --client-from peer|forwarded
                      who the client is: the address that connected, or what
                      X-Forwarded-For says (in JSON, or behind the agent), counted

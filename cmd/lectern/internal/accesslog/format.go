@@ -55,6 +55,7 @@ const (
 	NoClient                 // no field with the client
 	NoRequest                // no fields with the request, or method and target
 	NoStatus                 // no field with the status
+	BadSampled               // a field with how the log is sampled, which it cannot be
 	NotJSON                  // text where JSON was asked for
 	Reasons                  // how many there are
 )
@@ -64,7 +65,7 @@ var reasonTexts = [Reasons]string{
 	"has no readable time in brackets", "has not just HOST IDENT USER before its time", "has neither an address nor a name for its client",
 	"has no request in quotes behind its time", "has no status and size behind its request", "has no referer and agent in quotes",
 	"is not one JSON object", "has no readable time (--field time=NAME)", "has no readable client (--field client=NAME)",
-	"has no request (--field request=NAME, or method and target)", "has no readable status (--field status=NAME)", "is text and not JSON",
+	"has no request (--field request=NAME, or method and target)", "has no readable status (--field status=NAME)", "has no readable rate of sampling (--field sampled=NAME)", "is text and not JSON",
 }
 
 // String is what the line did not have, as words that follow "the line".
@@ -90,6 +91,7 @@ func NewParser(format Format, named map[string]string) (*Parser, error) {
 // Parse reads one line, without its line ending. Whatever the client sent as its
 // request is in the format, sense or not. A line of text costs no allocation.
 func (p *Parser) Parse(line []byte) (l Line, why Reason) {
+	l.OneOf = 1
 	line, why = cutPrefix(line)
 	switch {
 	case why != Read:

@@ -100,6 +100,15 @@ func TestJSON(t *testing.T) {
 			t.Errorf("%s: %v, %+v of %s, target %s, agent %s", name, why, l, client, l.Target, l.Agent)
 		}
 	}
+	for text, want := range map[string]float64{
+		"": 1, `,"sample_interval":10`: 10, `,"sample_rate":0.25`: 4, `,"SampleInterval":"1"`: 1, `,"sample_rate":2.5`: 2.5,
+		`,"sample_rate":0`: 0, `,"sample_rate":-1`: 0, `,"sample_rate":"all"`: 0, `,"sample_interval":65537`: 0, `,"sample_rate":"NaN"`: 0, `,"sample_rate":1e-9`: 0,
+	} {
+		l, why := parse(t, Auto, `{"EdgeStartTimestamp":1792267201123000000,"ClientIP":"192.0.2.10","ClientRequestMethod":"GET","ClientRequestURI":"/a","EdgeResponseStatus":200`+text+`}`)
+		if (why == Read) != (want > 0) || want == 0 && why != BadSampled || want > 0 && (l.OneOf != want || l.Time != ms) {
+			t.Errorf("%s: %v, one of %v, %d", text, why, l.OneOf, l.Time)
+		}
+	}
 	for _, named := range []map[string]string{{"clock": "x"}, {"time": ""}} {
 		if _, err := NewParser(Auto, named); err == nil {
 			t.Errorf("%v is taken", named)

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/valyala/fastjson"
+
+	"github.com/lectern/lectern/wire"
 )
 
 // field is what a member of a JSON line means.
@@ -21,11 +24,12 @@ const (
 	fieldTarget
 	fieldStatus
 	fieldAgent
+	fieldSampled
 	fieldCount
 )
 
 // FieldNames are the meanings that a field of JSON lines can have.
-var FieldNames = []string{"time", "client", "forwarded", "request", "method", "target", "status", "agent"}
+var FieldNames = []string{"time", "client", "forwarded", "request", "method", "target", "status", "agent", "sampled"}
 
 // fields are, by meaning, the members to look for, the first that is there.
 type fields [fieldCount][]member
@@ -37,16 +41,17 @@ type member struct {
 }
 
 // knownFields are the names that nginx (by the variables that its documentation
-// uses), Caddy, Traefik and Envoy (also as Istio sets it up) give.
+// uses), Caddy, Traefik, Envoy (also as Istio sets it up) and Cloudflare give.
 var knownFields = [fieldCount]string{
-	fieldTime:      "time time_iso8601 time_local msec timestamp @timestamp ts StartUTC start_time StartLocal",
-	fieldClient:    "remote_addr request.client_ip request.remote_ip ClientHost ClientAddr downstream_remote_address downstream_direct_remote_address client_ip remote_ip client",
+	fieldTime:      "time time_iso8601 time_local msec timestamp @timestamp ts StartUTC start_time StartLocal EdgeStartTimestamp",
+	fieldClient:    "remote_addr request.client_ip request.remote_ip ClientHost ClientAddr downstream_remote_address downstream_direct_remote_address client_ip remote_ip client ClientIP",
 	fieldForwarded: "http_x_forwarded_for x_forwarded_for x-forwarded-for request.headers.X-Forwarded-For request_X-Forwarded-For",
 	fieldRequest:   "request request_line",
-	fieldMethod:    "request_method request.method RequestMethod method",
-	fieldTarget:    "request_uri request.uri RequestPath x-envoy-original-path x_envoy_original_path path uri url",
-	fieldStatus:    "status DownstreamStatus OriginStatus response_code status_code",
-	fieldAgent:     "http_user_agent request.headers.User-Agent request_User-Agent user_agent user-agent agent",
+	fieldMethod:    "request_method request.method RequestMethod method ClientRequestMethod",
+	fieldTarget:    "request_uri request.uri RequestPath x-envoy-original-path x_envoy_original_path path uri url ClientRequestURI",
+	fieldStatus:    "status DownstreamStatus OriginStatus response_code status_code EdgeResponseStatus",
+	fieldAgent:     "http_user_agent request.headers.User-Agent request_User-Agent user_agent user-agent agent ClientRequestUserAgent",
+	fieldSampled:   "sample_interval SampleInterval sample_rate SampleRate",
 }
 
 var known = func() (f fields) {
@@ -114,8 +119,30 @@ func (p *Parser) parseJSON(l *Line, line []byte) Reason {
 	if forwarded := p.fields.get(o, fieldForwarded, &p.text[2]); len(forwarded) > 0 && string(forwarded) != "-" {
 		l.Forwarded = forwarded
 	}
+	if l.OneOf, ok = ParseSampled(p.fields.get(o, fieldSampled, &p.text[2])); !ok {
+		return BadSampled
+	}
 	return Read
 }
+
+// ParseSampled reads how a log is sampled: one line of so many ("10"), or the part of
+// all lines that it has ("0.1"). No text is all of them.
+func ParseSampled(text []byte) (oneOf float64, ok bool) {
+	if text == nil {
+		return 1, true
+	}
+	n, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(n > 0) {
+		return 0, false
+	}
+	if n < 1 {
+		n = 1 / n
+	}
+	return n, n <= sampledMax
+}
+
+// sampledMax is what an event can stand for.
+const sampledMax = 1 + wire.SkippedMax
 
 // parseInner reads a line that a container runtime has put into JSON.
 func (p *Parser) parseInner(l *Line, text []byte) Reason {

@@ -10,6 +10,8 @@ package accesslog
 
 import (
 	"bytes"
+	"math"
+	"math/rand/v2"
 )
 
 // Line is what one line says. Its slices point into the line that was parsed, or
@@ -23,7 +25,19 @@ type Line struct {
 	Target    []byte // the request's target as the log has it, with its query
 	Escaped   bool   // Target is escaped as text logs do: \x22, \"
 	Status    int
-	Agent     []byte // the user agent; nil where the line has none
+	Agent     []byte  // the user agent; nil where the line has none
+	OneOf     float64 // the log has one of so many lines, at least 1
+}
+
+// Skipped is how many lines that the log does not have stand behind this one. Where
+// that is no whole number it is rounded up as often as it takes for the sum to be
+// right: of two lines in three, every second is one that stands for two.
+func (l *Line) Skipped() uint16 {
+	whole, part := math.Modf(l.OneOf - 1)
+	if part > rand.Float64() {
+		whole++
+	}
+	return uint16(whole)
 }
 
 // Opened reports whether the line stands for someone who got a piece of

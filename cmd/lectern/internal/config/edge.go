@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
 )
 
 // Edge is for `lectern edge`.
@@ -18,6 +21,10 @@ type Edge struct {
 	SyslogStream   string // whose they are, by name or number; empty: that of the only stream
 	SyslogFormat   string
 	SyslogSkip     string // patterns of paths that count nothing, with commas between them
+	LogsTokenFile  string // tokens of those who push logs, one a line; empty: nobody may
+	LogsFields     string // "what=name" of their lines' fields, with commas between them
+	LogsSkip       string // as SyslogSkip
+	FastlyServices string // numbers of services, with commas between them, or "*"; empty: none
 	OpsAddress     string // host:port of its health and metrics
 	Collector      string // "host:port" of the collector's TCP socket, or "tls://host:port" of that of its TLS
 	TLSCA          string // file of those who may have signed its certificate; empty: the system's
@@ -39,9 +46,12 @@ type Edge struct {
 	DataCenterFile string // networks, one a line; empty: none
 }
 
+// noPages are paths of what pages are made of.
+const noPages = "*.css,*.js,*.ico,*.png,*.jpg,*.gif,*.svg,*.webp,*.woff,*.woff2"
+
 var edgeDefaults = Edge{
 	Address: "127.0.0.1:8480", OpsAddress: "127.0.0.1:8481", Collector: "127.0.0.1:8420", Dir: "data/edge", QueueSize: 64 << 20,
-	SyslogFormat: "auto", SyslogSkip: "*.css,*.js,*.ico,*.png,*.jpg,*.gif,*.svg,*.webp,*.woff,*.woff2",
+	SyslogFormat: "auto", SyslogSkip: noPages, LogsSkip: noPages,
 	PagesMax: 200_000, PageIdleMax: 45 * time.Minute, BudgetRate: 200, BudgetBurst: 2000,
 	Origins: "refuse", Bots: "refuse", Previews: "refuse", DataCenters: "refuse", Budgets: "refuse",
 }
@@ -63,6 +73,10 @@ func (e *Edge) settings() []setting {
 		optional(name("edge.syslog_stream", &e.SyslogStream), &e.SyslogStream),
 		word("edge.syslog_format", &e.SyslogFormat, "auto", "common", "combined", "vhost_combined", "json"),
 		list(optional(name("edge.syslog_skip", &e.SyslogSkip), &e.SyslogSkip)),
+		file("edge.logs_token_file", &e.LogsTokenFile),
+		list(logsFields("edge.logs_fields", &e.LogsFields)),
+		list(optional(name("edge.logs_skip", &e.LogsSkip), &e.LogsSkip)),
+		list(optional(name("edge.fastly_services", &e.FastlyServices), &e.FastlyServices)),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
 		file("edge.tls_ca", &e.TLSCA),
@@ -83,6 +97,46 @@ func (e *Edge) settings() []setting {
 		rule("edge.budgets", &e.Budgets),
 		file("edge.data_center_file", &e.DataCenterFile),
 	}
+}
+
+// LogsNamed are the names of LogsFields, by what they mean.
+func (e *Edge) LogsNamed() map[string]string {
+	named, _ := parseFields(e.LogsFields) // checked when it was set
+	return named
+}
+
+// logsFields is a list of names of fields.
+func logsFields(key string, to *string) setting {
+	return setting{
+		key: key, wants: `a string, such as "client=ip" or "client=ip,time=at"`, takes: asString,
+		set: func(text string) error {
+			named, err := parseFields(text)
+			if err == nil {
+				_, err = accesslog.NewParser(accesslog.JSON, named)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", quote(text), err)
+			}
+			*to = text
+			return nil
+		},
+		show: func() string { return strconv.Quote(*to) },
+	}
+}
+
+func parseFields(text string) (map[string]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	named := make(map[string]string)
+	for _, part := range strings.Split(text, ",") {
+		what, name, ok := strings.Cut(part, "=")
+		if _, twice := named[what]; !ok || twice {
+			return nil, errors.New("it is not a list of WHAT=NAME, each WHAT once")
+		}
+		named[what] = name
+	}
+	return named, nil
 }
 
 // syslog is a list of places where datagrams and connections come in.

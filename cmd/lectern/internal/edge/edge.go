@@ -33,6 +33,7 @@ type Options struct {
 	Demo    bool     // there is a page to read at /
 	Relay   string   // path of a Unix datagram socket for short-lived processes; empty: none
 	Syslog  Syslog   // the lines of proxies
+	Pushes  Pushes   // the logs of CDNs
 	Dir     string   // of the queues, one for each stream
 	Streams []Stream // those that are taken; every other is refused
 	// Proxies are networks that are believed when they say for whom they ask.
@@ -78,6 +79,7 @@ type Edge struct {
 	serving  *http.Server
 	relay    *relay   // nil without
 	syslogs  *syslogs // nil without
+	pushes   *pushes  // nil without
 	ticking  sync.WaitGroup
 	stop     context.CancelFunc
 	broken   atomic.Pointer[error]
@@ -110,6 +112,11 @@ func Open(o Options) (*Edge, error) {
 	}
 	if len(o.Syslog.Listen) > 0 {
 		if e.syslogs, err = e.listenSyslog(); err != nil {
+			return nil, errors.Join(err, e.abandon())
+		}
+	}
+	if o.Pushes.Tokens != nil {
+		if e.pushes, err = e.newPushes(&o.Pushes); err != nil {
 			return nil, errors.Join(err, e.abandon())
 		}
 	}

@@ -36,6 +36,12 @@ func (e *Edge) server() *http.Server {
 	script := newScript()
 	mux.HandleFunc("GET /lectern.js", script.serve)
 	mux.HandleFunc("GET /lectern.js.sri", script.serveHash)
+	if e.pushes != nil {
+		mux.HandleFunc("POST /v1/logs", e.pushes.post)
+	}
+	if len(e.options.Pushes.Fastly) > 0 {
+		mux.HandleFunc("GET /.well-known/fastly/logging/challenge", challenge(e.options.Pushes.Fastly))
+	}
 	if e.options.Demo {
 		mux.HandleFunc("GET /{$}", e.demo)
 	}
@@ -52,7 +58,7 @@ var answers = [reasons]int{
 	Taken: http.StatusNoContent, TooLarge: http.StatusRequestEntityTooLarge, Malformed: http.StatusBadRequest, OutOfRange: http.StatusBadRequest,
 	NoStream: http.StatusNotFound, Origin: http.StatusForbidden, Budget: http.StatusTooManyRequests, Bot: http.StatusForbidden,
 	Preview: http.StatusForbidden, DataCenter: http.StatusForbidden, Full: http.StatusServiceUnavailable, Broken: http.StatusServiceUnavailable,
-	NotRead: http.StatusBadRequest,
+	NotRead: http.StatusBadRequest, Token: http.StatusUnauthorized,
 }
 
 // common are the headers of every answer. A page may see also why it was refused:

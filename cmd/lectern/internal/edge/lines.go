@@ -24,17 +24,17 @@ type lines struct {
 	downloads accesslog.Downloads
 }
 
-func (e *Edge) newLines(d *door) *lines {
-	parser, _ := accesslog.NewParser(e.options.Syslog.Format, nil) // only names of fields can be wrong
+func (e *Edge) newLines(d *door, s *stream, parser *accesslog.Parser, paths accesslog.Paths) *lines {
 	return &lines{
-		edge: e, door: d, stream: e.stream(e.options.Syslog.Stream), paths: e.options.Syslog.Paths, parser: parser,
+		edge: e, door: d, stream: s, paths: paths, parser: parser,
 		clients: accesslog.Clients{Trusted: append(accesslog.TrustedDefault, e.proxies...)},
 	}
 }
 
-// take brings what a line stands for to its queue.
-func (l *lines) take(line []byte, now time.Time) {
-	event, why, err := l.event(line, now)
+// take brings what a line stands for to its queue, and counts it. One of so many
+// lines is there, unless the line itself says otherwise.
+func (l *lines) take(line []byte, oneOf float64, now time.Time) (Reason, error) {
+	event, why, err := l.event(line, oneOf, now)
 	events := 0
 	if why == Taken {
 		events = 1
@@ -43,13 +43,17 @@ func (l *lines) take(line []byte, now time.Time) {
 		l.stream.mu.Unlock()
 	}
 	l.edge.count(l.door, why, events, err)
+	return why, err
 }
 
 // event is what a line stands for.
-func (l *lines) event(line []byte, now time.Time) (e emit.Event, why Reason, err error) {
+func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, why Reason, err error) {
 	entry, unread := l.parser.Parse(line)
 	if unread != accesslog.Read {
 		return e, Malformed, fmt.Errorf("the line %v", unread)
+	}
+	if entry.OneOf == 1 {
+		entry.OneOf = oneOf
 	}
 	if !entry.Opened() {
 		return e, NotRead, nil
@@ -64,7 +68,7 @@ func (l *lines) event(line []byte, now time.Time) (e emit.Event, why Reason, err
 	if why = l.edge.judge(l.door, &l.stream.Stream, nil, &from); why != Taken {
 		return e, why, nil
 	}
-	e = emit.Event{Time: entry.Time, Content: emit.ID(string(content)), Kind: emit.Open}
+	e = emit.Event{Time: entry.Time, Content: emit.ID(string(content)), Kind: emit.Open, Skipped: entry.Skipped()}
 	e.User = l.edge.readers.ofLine(&l.stream.Stream, string(client), from.agent, now)
 	reader := e.User
 	if reader == 0 {

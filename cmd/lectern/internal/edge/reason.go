@@ -19,11 +19,12 @@ const (
 	Full                     // the queue on disk has no room, since the collector is away
 	Broken                   // the edge cannot write to its disk
 	NotRead                  // a line that stands for no reading: not a GET, not answered well, not one of the paths
+	Token                    // a push of logs that does not show a token
 	reasons
 )
 
 var reasonWords = [reasons]string{
-	"taken", "too_large", "malformed", "out_of_range", "no_stream", "origin", "budget", "bot", "preview", "data_center", "full", "broken", "not_read",
+	"taken", "too_large", "malformed", "out_of_range", "no_stream", "origin", "budget", "bot", "preview", "data_center", "full", "broken", "not_read", "token",
 }
 
 // String returns the reason's word.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
 )
 
 // syslogs are the doors for the access logs that proxies send as syslog, RFC 3164
@@ -95,8 +97,15 @@ func (s *syslogs) serve() {
 	}
 }
 
+// lines takes those of one socket.
+func (s *syslogs) lines() *lines {
+	o := &s.edge.options.Syslog
+	parser, _ := accesslog.NewParser(o.Format, nil) // only names of fields can be wrong
+	return s.edge.newLines(s.door, s.edge.stream(o.Stream), parser, o.Paths)
+}
+
 func (s *syslogs) datagrams(c net.PacketConn) {
-	take := s.edge.newLines(s.door)
+	take := s.lines()
 	b := make([]byte, syslogSizeMax)
 	for {
 		n, _, err := c.ReadFrom(b)
@@ -107,7 +116,7 @@ func (s *syslogs) datagrams(c net.PacketConn) {
 			s.edge.fail(fmt.Errorf("read the lines of proxies from %s: %w", c.LocalAddr(), err))
 			return
 		}
-		take.take(trimMessage(b[:n]), s.edge.options.Now())
+		_, _ = take.take(trimMessage(b[:n]), 1, s.edge.options.Now()) // syslog has no answer
 	}
 }
 
@@ -165,7 +174,7 @@ func (s *syslogs) drop(c net.Conn) {
 // messages takes those of a connection until its end. The error says why it is
 // closed here.
 func (s *syslogs) messages(c net.Conn) error {
-	take := s.edge.newLines(s.door)
+	take := s.lines()
 	in := bufio.NewReaderSize(c, syslogSizeMax)
 	for {
 		if err := c.SetReadDeadline(time.Now().Add(syslogIdle)); err != nil {
@@ -179,7 +188,7 @@ func (s *syslogs) messages(c net.Conn) error {
 			return nil // its end, or silence
 		}
 		if len(message) > 0 {
-			take.take(trimMessage(message), s.edge.options.Now())
+			_, _ = take.take(trimMessage(message), 1, s.edge.options.Now())
 		}
 	}
 }

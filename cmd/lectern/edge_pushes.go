@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/cmd/lectern/internal/edge"
+)
+
+// edgePushes says how logs are pushed to an edge.
+func edgePushes(c *config.Edge, logger *slog.Logger) (edge.Pushes, error) {
+	o := edge.Pushes{Fields: c.LogsNamed(), Paths: accesslog.Paths{Skip: splitList(c.LogsSkip)}, Fastly: splitList(c.FastlyServices)}
+	if c.LogsTokenFile == "" {
+		return o, nil
+	}
+	t := &tokens{path: c.LogsTokenFile, logger: logger}
+	var err error
+	if t.list, err = readTokens(t.path); err != nil {
+		return o, fmt.Errorf("the tokens of those who push logs; check edge.logs_token_file: %w", err)
+	}
+	o.Tokens = t.all
+	return o, nil
+}
+
+// tokens are those of a file, as it is when they are asked for.
+type tokens struct {
+	path   string
+	logger *slog.Logger
+
+	mu   sync.Mutex // protects the fields below
+	list []string   // as the file was when it could be read
+	told time.Time  // when the log last said that it cannot be
+}
+
+// tokensTold is how often the log says at the most that the file cannot be read.
+const tokensTold = time.Minute
+
+func (t *tokens) all() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list, err := readTokens(t.path)
+	if err == nil {
+		t.list = list
+		return list
+	}
+	if now := time.Now(); now.Sub(t.told) >= tokensTold {
+		t.logger.Error("the tokens of those who push logs cannot be read; those from before hold", "error", err)
+		t.told = now
+	}
+	return t.list
+}
+
+const (
+	tokenFileMax  = 16 << 10
+	tokenShortest = 16
+)
+
+// readTokens reads a file of tokens, one in each line.
+func readTokens(path string) (list []string, err error) {
+	text, err := readShort(path, tokenFileMax)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+		case len(line) < tokenShortest:
+			return nil, fmt.Errorf("%s has a token of less than %d characters: anybody may guess it", path, tokenShortest)
+		default:
+			list = append(list, line)
+		}
+	}
+	if len(list) == 0 {
+		return nil, errors.New(path + " has no token: one in each line is wanted")
+	}
+	return list, nil
+}
