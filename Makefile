@@ -198,9 +198,10 @@ test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min
 	GO=$(GO) mutants/run
 
 .PHONY: fuzz
-fuzz: ## any bytes, and events to bytes and back, 5 minutes each
+fuzz: ## any bytes, events to bytes and back, and names, 5 minutes each
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 5m ./wire
 	$(GO) test -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime 5m ./wire
+	$(GO) test -run '^$$' -fuzz '^FuzzNames$$' -fuzztime 5m ./wire
 
 # What is published of a version: the commit's own time is that of every file, and the tag has to be there, so that nobody
 # publishes what the repository does not have. The manifests name the version, too.

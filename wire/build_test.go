@@ -41,7 +41,7 @@ type head struct {
 // usual is the header of vectors in which the header is not the point.
 var usual = head{stream: 7, time: 1767225600000, source: 0x1122334455667788, sequence: 3, position: 120}
 
-var typeWords = map[byte]string{1: "events", 2: "hello", 3: "ack", 4: "refusal"}
+var typeWords = map[byte]string{1: "events", 2: "hello", 3: "ack", 4: "refusal", 5: "names"}
 
 // frameOf puts a header of this type in front of a body.
 func (h head) frameOf(typ byte, count int, body []byte, lines ...string) piece {
@@ -119,6 +119,30 @@ func (h head) sampled(skipped uint64, events ...ev) piece {
 	return h.frameOf(1, len(events), body, lines...)
 }
 
+// nm is a name.
+type nm struct {
+	attribute byte
+	content   uint64
+	text      string
+}
+
+var attributeWords = []string{"name", "title", "section", "author", "published", "words"}
+
+func (n nm) bytes() []byte {
+	return slices.Concat([]byte{n.attribute}, le(uint64(len(n.text)), 2), le(n.content, 8), []byte(n.text))
+}
+
+// names builds a names frame.
+func (h head) names(names ...nm) piece {
+	var body []byte
+	var lines []string
+	for _, n := range names {
+		body = append(body, n.bytes()...)
+		lines = append(lines, fmt.Sprintf("name: content=%d attribute=%s text=%s", n.content, attributeWords[n.attribute], n.text))
+	}
+	return h.frameOf(5, 0, body, lines...)
+}
+
 // sealing is what a tag is made with.
 type sealing struct {
 	secret             []byte
@@ -169,11 +193,11 @@ func (s sealing) tagged(p piece, key, nonce, tag []byte) piece {
 
 // sealed builds a sealed events frame: of a session, where there are random bytes.
 func (h head) sealed(s sealing, events ...ev) piece {
-	return h.sealEvents(s, h.events(events...))
+	return h.sealedNumbered(s, h.events(events...))
 }
 
-// sealEvents seals a frame of events.
-func (h head) sealEvents(s sealing, p piece) piece {
+// sealedNumbered seals a frame of events or names.
+func (h head) sealedNumbered(s sealing, p piece) piece {
 	p = s.marked(p)
 	label := byte(1)
 	if s.emitter != nil {

@@ -22,8 +22,8 @@ type vector struct {
 // cases returns all vectors.
 func cases() []vector {
 	return slices.Concat(
-		eventCases(), foreignCases(), frameCases(), controlCases(),
-		headerRefusals(), bodyRefusals(), controlRefusals(), restCases(), orderCases(),
+		eventCases(), foreignCases(), frameCases(), namesCases(), controlCases(),
+		headerRefusals(), bodyRefusals(), namesRefusals(), controlRefusals(), restCases(), orderCases(),
 	)
 }
 
@@ -137,7 +137,7 @@ func sampledCases() []vector {
 		ok("foreign-sampled-least", "sampled, and nothing left out", usual.sampled(0, plain)),
 		ok("foreign-sampled-most", "the most that can be left out", usual.sampled(65535, longest)),
 		ok("foreign-sampled-beat", "a beat that says it is sampled", usual.sampled(9)),
-		ok("foreign-sampled-sealed", "sampled and sealed: the two bytes are part of what is sealed", usual.sealEvents(keyed, usual.sampled(9, plain, again))),
+		ok("foreign-sampled-sealed", "sampled and sealed: the two bytes are part of what is sealed", usual.sealedNumbered(keyed, usual.sampled(9, plain, again))),
 		ok("foreign-sampled-then-not", "a sampled frame, and one that is not: the events of the second stand for themselves",
 			usual.sampled(9, plain, again), second.events(plain)),
 	}
@@ -230,6 +230,59 @@ func crowd(size int) []ev {
 	return list
 }
 
+// Hashes that xxhsum gives, of the texts of vectors.
+const (
+	slug        = 0xb94f8cd2a8a97aa2 // of "/2026/01/étoile"
+	longestName = 0x8a8bc4817d4e0290 // of 512 times "x"
+)
+
+func namesCases() []vector {
+	after := usual
+	after.sequence = 4
+	return []vector{
+		ok("names-one", "what a content is called: the text that its id is the hash of", usual.names(nm{0, article, "a"})),
+		ok("names-all", "all that is said of a content, in one frame", usual.names(
+			nm{0, slug, "/2026/01/étoile"}, nm{1, slug, "L’étoile & <b>"}, nm{2, slug, "Sciences"}, nm{3, slug, "محمد"},
+			nm{4, slug, "1767225600000"}, nm{5, slug, "1200"})),
+		ok("names-two", "two contents in one frame", usual.names(nm{0, article, "a"}, nm{0, reader, "abc"})),
+		ok("names-number", "a content that has a number and no text may have a title all the same", usual.names(nm{1, 42, "Answers"})),
+		ok("names-empty", "empty texts take back what was said before", usual.names(
+			nm{1, 42, ""}, nm{2, 42, ""}, nm{3, 42, ""}, nm{4, 42, ""}, nm{5, 42, ""})),
+		ok("names-longest", "the longest text", usual.names(nm{0, longestName, strings.Repeat("x", 512)})),
+		ok("names-largest-numbers", "the largest numbers, and zero", usual.names(
+			nm{4, 42, "281474976710655"}, nm{5, 42, "281474976710655"}, nm{5, 43, "0"})),
+		ok("names-behind-events", "names behind events in one datagram", usual.events(), after.names(nm{0, article, "a"})),
+		ok("names-sealed", "a sealed frame of names", usual.sealedNumbered(keyed, usual.names(nm{0, article, "a"}))),
+		ok("names-sealed-session", "a frame of names in a sealed session", usual.sealedNumbered(session, usual.names(nm{0, article, "a"}))),
+	}
+}
+
+func namesRefusals() []vector {
+	good := nm{0, article, "a"}
+	body := func(parts ...[]byte) []byte { return usual.frameOf(5, 0, slices.Concat(parts...)).bytes }
+	of := func(attribute byte, text string) []byte { return body(nm{attribute, 42, text}.bytes()) }
+	return []vector{
+		no("name", "name-none", "a frame of names without one", body()),
+		no("name", "name-forged", "the text of another id", body(nm{0, reader, "a"}.bytes())),
+		no("name", "name-forged-last", "the last of two names is forged: none is taken", body(good.bytes(), nm{0, article, "b"}.bytes())),
+		no("name", "name-empty", "a name without text, with the hash of none", body(nm{0, 0xef46db3751d8e999, ""}.bytes())),
+		no("name", "name-long", "a name of 513 bytes", body(nm{0, 0x0477b499ddcdfed3, strings.Repeat("x", 513)}.bytes())),
+		no("name", "name-title-long", "a title of 513 bytes", of(1, strings.Repeat("x", 513))),
+		no("name", "name-cut-head", "the body ends inside of a name's head", body(good.bytes()[:10])),
+		no("name", "name-cut-text", "the body ends inside of a text", body(with(good.bytes(), 1, 2))),
+		no("name", "name-goes-on", "the body goes on behind the last name", body(good.bytes(), []byte{0})),
+		no("name", "name-attribute-6", "the first attribute without a word", of(6, "a")),
+		no("name", "name-attribute-255", "the last attribute", of(255, "a")),
+		no("name", "name-utf8", "a name that is no UTF-8, with its own hash", body(nm{0, 0x4cfe52ce3d05b213, "caf\xe9"}.bytes())),
+		no("name", "name-title-utf8", "a title that is no UTF-8: half of a surrogate", of(1, "\xed\xa0\x80")),
+		no("name", "name-published-text", "a time that is no number", of(4, "2026-01-01")),
+		no("name", "name-published-zero", "a number with a leading zero", of(4, "01")),
+		no("name", "name-published-sign", "a number with a sign", of(4, "-1")),
+		no("name", "name-words-largest", "the first number that is too large", of(5, "281474976710656")),
+		no("name", "name-words-longest", "a number of 16 digits", of(5, "1000000000000000")),
+	}
+}
+
 func controlCases() []vector {
 	client := head{stream: 7, time: usual.time, source: usual.source}
 	named := client
@@ -281,7 +334,7 @@ func headerRefusals() []vector {
 		no("version", "version-2", "the next version", with(good, 2, 0x21)),
 		no("version", "version-15", "the last version", with(good, 2, 0xF1)),
 		no("type", "type-0", "type 0", with(good, 2, 0x10)),
-		no("type", "type-5", "the first type without a name", with(good, 2, 0x15)),
+		no("type", "type-6", "the first type without a name", with(good, 2, 0x16)),
 		no("type", "type-15", "the last type", with(good, 2, 0x1F)),
 		no("flags", "flags-of-ack", "a reserved flag of an ack", with(usual.ack(120, 0).bytes, 3, 4)),
 		no("flags", "flags-of-hello", "a hello with the flag of a final ack", with(usual.hello().bytes, 3, 2)),
@@ -299,6 +352,7 @@ func headerRefusals() []vector {
 		no("count", "count-0-with-body", "no events, and bytes for one", with(good, 6, 0)),
 		no("count", "count-above-body", "more events than the body has room for at 2 bytes each", with(good, 6, 3)),
 		no("count", "count-below-body", "a body longer than one event can be", usual.frameOf(1, 1, append(longest.bytes(), 0)).bytes),
+		no("count", "count-of-names", "names that count an event", usual.frameOf(5, 1, nm{0, article, "a"}.bytes()).bytes),
 		no("count", "count-of-hello", "a hello that counts an event", usual.frameOf(2, 1, nil).bytes),
 		no("count", "count-of-ack", "an ack that counts an event", usual.frameOf(3, 1, make([]byte, 16)).bytes),
 		no("count", "count-of-refusal", "a refusal that counts an event", usual.frameOf(4, 1, refusalBody("kind", "")).bytes),

@@ -121,6 +121,8 @@ func TestDecodingAllocatesNothing(t *testing.T) {
 				switch h.Type {
 				case wire.TypeEvents:
 					_, _ = wire.DecodeEvents(dst, body, h.Count)
+				case wire.TypeNames:
+					_ = wire.CheckNames(body)
 				case wire.TypeAck:
 					_, _ = wire.ParseAck(&h, body)
 				case wire.TypeRefusal:
@@ -163,5 +165,46 @@ func TestEncodingAllocatesNothing(t *testing.T) {
 				t.Errorf("%s: %v allocations", v.name, n)
 			}
 		}
+	}
+}
+
+// Reading and writing names allocates nothing, whatever they are.
+func TestNamesAllocateNothing(t *testing.T) {
+	var body []byte
+	for _, n := range []wire.Name{
+		{Content: article, Text: []byte("a")}, {Content: 42, Attribute: wire.AttributeTitle, Text: bytes.Repeat([]byte("é"), 256)},
+		{Content: 42, Attribute: wire.AttributeWords, Text: []byte("1200")},
+	} {
+		body = wire.AppendName(body, &n)
+	}
+	room := make([]byte, 0, len(body))
+	allocations := testing.AllocsPerRun(100, func() {
+		if why := wire.CheckNames(body); why != wire.Accepted {
+			t.Fatal(why)
+		}
+		again := room
+		for rest := body; len(rest) > 0; {
+			var n wire.Name
+			n, rest, _ = wire.ReadName(rest)
+			again = wire.AppendName(again, &n)
+		}
+		if !bytes.Equal(again, body) {
+			t.Fatalf("% x became % x", body, again)
+		}
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations", allocations)
+	}
+}
+
+// The words of the attributes are a closed list.
+func TestAttributes(t *testing.T) {
+	for a := range wire.Attribute(wire.Attributes) {
+		if same, ok := wire.AttributeNamed(a.String()); !ok || same != a || a.String() != attributeWords[a] {
+			t.Errorf("attribute %d is %q, and that is %d (%v)", a, a, same, ok)
+		}
+	}
+	if _, ok := wire.AttributeNamed("unknown"); ok || wire.Attribute(wire.Attributes).String() != "unknown" {
+		t.Error("an attribute is known that is none")
 	}
 }

@@ -5,7 +5,10 @@ package wire_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/lectern/lectern/wire"
@@ -34,6 +37,14 @@ func FuzzDecode(f *testing.F) {
 			if len(frame.events) != h.Count {
 				t.Fatalf("%d events in a frame of %d", len(frame.events), h.Count)
 			}
+			if (len(frame.names) > 0) != (h.Type == wire.TypeNames) {
+				t.Fatalf("%d names in a frame of type %d", len(frame.names), h.Type)
+			}
+			for i := range frame.names {
+				if n := &frame.names[i]; !n.Good() {
+					t.Fatalf("a name was taken that is none: %+v", n)
+				}
+			}
 			for _, e := range frame.events {
 				if e.At > wire.AtMax || e.Dwell > wire.DwellMax || e.Kind >= wire.Kinds || e.Progress > wire.ProgressMax || !e.HasProgress && e.Progress != 0 {
 					t.Fatalf("an event out of range: %+v", e)
@@ -49,6 +60,76 @@ func FuzzDecode(f *testing.F) {
 			checkBody(t, b[wire.HeaderSize:])
 		}
 	})
+}
+
+// FuzzNames feeds any bytes to the reader of names, and compares with section 16 of
+// SPEC.md, word for word, at the same bytes with a good hash, too: chance finds none.
+func FuzzNames(f *testing.F) {
+	for _, v := range readVectors(f) {
+		if len(v.bytes) > wire.HeaderSize && v.bytes[2] == 0x15 {
+			f.Add(v.bytes[wire.HeaderSize:])
+		}
+	}
+	guarded := newGuarded(f, 1<<16)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 1<<15 {
+			return
+		}
+		for _, b := range [][]byte{b, certified(b)} {
+			b = guarded.place(b)
+			var got []string
+			why := wire.CheckNames(b)
+			for rest := b; why == wire.Accepted && len(rest) > 0; {
+				var n wire.Name
+				if n, rest, why = wire.ReadName(rest); why == wire.Accepted {
+					got = append(got, fmt.Sprintln(n.Attribute, n.Content, string(n.Text)))
+				}
+			}
+			want, good := slowNames(b)
+			if good != (why == wire.Accepted) || good && !slices.Equal(got, want) {
+				t.Fatalf("names of % x: %q (%v), want %q (%v)", b, got, why, want, good)
+			}
+		}
+	})
+}
+
+// certified is b with the right id in each record of a name that is whole.
+func certified(b []byte) []byte {
+	b = bytes.Clone(b)
+	for rest := b; len(rest) >= 11; {
+		n := int(rest[1]) | int(rest[2])<<8
+		if len(rest) < 11+n {
+			break
+		}
+		if rest[0] == 0 {
+			binary.LittleEndian.PutUint64(rest[3:], wire.ID(rest[11:11+n]))
+		}
+		rest = rest[11+n:]
+	}
+	return b
+}
+
+// slowNames is section 16 of SPEC.md.
+func slowNames(b []byte) (list []string, good bool) {
+	for len(b) > 0 {
+		if len(b) < 11 {
+			return nil, false
+		}
+		attribute, n, id := b[0], int(b[1])+256*int(b[2]), binary.LittleEndian.Uint64(b[3:])
+		if b = b[11:]; n > 512 || n > len(b) {
+			return nil, false
+		}
+		text := string(b[:n])
+		b = b[n:]
+		number, err := strconv.ParseUint(text, 10, 64)
+		switch {
+		case attribute == 0 && (n == 0 || wire.ID(text) != id), attribute > 5, strings.ToValidUTF8(text, "") != text,
+			attribute >= 4 && n > 0 && (err != nil || number >= 1<<48 || strconv.FormatUint(number, 10) != text):
+			return nil, false
+		}
+		list = append(list, fmt.Sprintln(attributeWords[attribute], id, text))
+	}
+	return list, len(list) > 0
 }
 
 // checkAgain writes a frame that was taken, and reads it again.

@@ -11,7 +11,11 @@ const (
 	TypeHello   Type = 2 // client → server, on a stream: "I am this source"
 	TypeAck     Type = 3 // server → client: what is durable, and the credit
 	TypeRefusal Type = 4 // server → client: why the connection closes
+	TypeNames   Type = 5 // client → server: what contents are called
 )
+
+// Numbered says whether frames of the type are numbered by their source.
+func (t Type) Numbered() bool { return t == TypeEvents || t == TypeNames }
 
 // The flags of a frame.
 const (
@@ -80,7 +84,7 @@ func ParseHeader(b []byte) (h Header, why Refusal) {
 		return h, RefusedVersion
 	}
 	t := Type(b[2] & 15)
-	if t < TypeEvents || t > TypeRefusal {
+	if t < TypeEvents || t > TypeNames {
 		return h, RefusedType
 	}
 	flags := b[3]

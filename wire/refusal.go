@@ -25,6 +25,7 @@ const (
 	RefusedInherit  // the first event of a frame inherits an id
 	RefusedKind     // a kind that has no name yet
 	RefusedProgress // progress above 100
+	RefusedName     // a name that is cut short, of no known attribute, no such text, or another's id
 	RefusedBody     // the body of a hello, ack or refusal frame is not as its type demands
 
 	RefusedSealed      // sealed, and the receiver holds no secret for it, or the tag is wrong
@@ -63,6 +64,7 @@ var refusalWords = [Refusals]string{
 	RefusedInherit:     "inherit",
 	RefusedKind:        "kind",
 	RefusedProgress:    "progress",
+	RefusedName:        "name",
 	RefusedBody:        "body",
 	RefusedSealed:      "sealed",
 	RefusedUnsealed:    "unsealed",

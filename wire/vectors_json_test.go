@@ -45,6 +45,7 @@ type jsonFrame struct {
 	Position string            `json:"position"`
 	Skipped  *int              `json:"skipped,omitempty"`
 	Events   []jsonEvent       `json:"events,omitempty"`
+	Names    []jsonName        `json:"names,omitempty"`
 	Hello    map[string]string `json:"hello,omitempty"`
 	Ack      map[string]string `json:"ack,omitempty"`
 	Refusal  map[string]string `json:"refusal,omitempty"`
@@ -58,6 +59,12 @@ type jsonEvent struct {
 	Dwell    int    `json:"dwell"`
 	Kind     string `json:"kind"`
 	Progress *int   `json:"progress"`
+}
+
+type jsonName struct {
+	Content   string `json:"content"`
+	Attribute string `json:"attribute"`
+	Text      string `json:"text"`
 }
 
 // fields are the key=value words of a line. The last may be text with spaces.
@@ -106,6 +113,8 @@ func (v *vector) json(t *testing.T) jsonVector {
 				e.Progress = &progress
 			}
 			j.Frames[last].Events = append(j.Frames[last].Events, e)
+		case "name":
+			j.Frames[last].Names = append(j.Frames[last].Names, jsonName{f["content"], f["attribute"], f["text"]})
 		case "hello":
 			j.Frames[last].Hello = f
 		case "ack":

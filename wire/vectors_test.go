@@ -53,7 +53,7 @@ func parseVector(name, text string) (vector, error) {
 			v.expect = value
 		case "minimal":
 			v.foreign = value == "no"
-		case "frame", "sampled", "event", "hello", "ack", "refusal", "rest", "seal":
+		case "frame", "sampled", "event", "name", "hello", "ack", "refusal", "rest", "seal":
 			v.lines = append(v.lines, line)
 		default:
 			return v, fmt.Errorf("%s: a line of no known kind: %q", name, line)
@@ -119,6 +119,7 @@ type taken struct {
 	header  wire.Header
 	skipped uint16 // of a sampled frame
 	events  []wire.Event
+	names   []wire.Name
 	random  [wire.RandomSize]byte // of a sealed hello
 	ack     wire.Ack
 	reason  wire.Refusal // of a refusal frame
@@ -140,6 +141,13 @@ func takeFrame(b []byte) (f taken, bodyRead bool, why wire.Refusal) {
 	case wire.TypeEvents:
 		f.skipped = f.header.Skipped(b)
 		f.events, why = wire.DecodeEvents(make([]wire.Event, f.header.Count), body, f.header.Count)
+	case wire.TypeNames:
+		why = wire.CheckNames(body)
+		for rest := body; why == wire.Accepted && len(rest) > 0; {
+			var n wire.Name
+			n, rest, why = wire.ReadName(rest)
+			f.names = append(f.names, n)
+		}
 	case wire.TypeHello:
 		f.random, why = wire.ParseHello(&f.header, body)
 	case wire.TypeAck:
@@ -168,7 +176,7 @@ func take(b []byte) (frames []taken, why wire.Refusal, rest int) {
 }
 
 var typeNames = map[wire.Type]string{
-	wire.TypeEvents: "events", wire.TypeHello: "hello", wire.TypeAck: "ack", wire.TypeRefusal: "refusal",
+	wire.TypeEvents: "events", wire.TypeHello: "hello", wire.TypeAck: "ack", wire.TypeRefusal: "refusal", wire.TypeNames: "names",
 }
 
 // lines says what the frame holds, in the words of the vectors.
@@ -197,6 +205,9 @@ func (f *taken) lines() []string {
 	if h.Sampled() {
 		list = append(list, fmt.Sprintf("sampled: skipped=%d", f.skipped))
 	}
+	for _, n := range f.names {
+		list = append(list, fmt.Sprintf("name: content=%d attribute=%s text=%s", n.Content, n.Attribute, n.Text))
+	}
 	for _, e := range f.events {
 		progress := "-"
 		if e.HasProgress {
@@ -212,7 +223,7 @@ func (f *taken) lines() []string {
 func (f *taken) encode(original []byte) []byte {
 	h := f.header
 	switch {
-	case h.Type != wire.TypeEvents && h.Sealed():
+	case !h.Type.Numbered() && h.Sealed():
 		b := f.sealControl(wire.NewSecret(h.Epoch(), [wire.SecretSize]byte{}).DownKey(&wire.Session{}, "a"))
 		return append(b[:len(b)-wire.TagSize], original[h.Size-wire.TagSize:h.Size]...)
 	case h.Type == wire.TypeHello:
@@ -225,6 +236,9 @@ func (f *taken) encode(original []byte) []byte {
 	b := wire.AppendHeader(nil, h)
 	if h.Sampled() {
 		b = append(b, le(uint64(f.skipped), wire.SkippedSize)...)
+	}
+	for i := range f.names {
+		b = wire.AppendName(b, &f.names[i])
 	}
 	var prev *wire.Event
 	for i := range f.events {
