@@ -57,6 +57,7 @@ func New(o Options) *Collector {
 	c.sources.restore(o.Sources)
 	c.rules = newRules(&o)
 	c.cuts = newCutter(o.Sink, c.sources, c.clocks, o.Metrics)
+	c.cuts.boundNames(&o)
 	c.cuts.company.Store(o.Company)
 	for range o.Loops {
 		c.shards = append(c.shards, newShard(&c.options, c.rules, c.sources, c.cuts, c.clocks))

@@ -218,7 +218,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		k.ending.reach(endingLost)
 		return wire.Accepted
 	}
-	if h.Type == wire.TypeEvents {
+	if h.Type.Numbered() {
 		if !s.streams.takes(h.Stream, k.names) {
 			return s.refuseStream(h)
 		}

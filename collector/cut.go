@@ -67,7 +67,9 @@ type cutter struct {
 	rows   []storage.Row
 	closed closed
 
-	byStream streamSums
+	byStream   streamSums
+	names      *nameCache
+	nameLimits *nameLimits
 
 	full atomic.Bool // the sink has no room: sessions get no credit
 
@@ -86,6 +88,7 @@ func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutte
 		held: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
 		took: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
+	c.boundNames(new(Options))
 	src.connected = func(id uint64) bool { return c.sessions.find(id) != nil }
 	return c
 }
@@ -134,6 +137,9 @@ func (c *cutter) run(interval time.Duration, stop <-chan struct{}) {
 	}
 }
 
+// rowCost is less than a row takes in a sink, in bytes.
+const rowCost = 64
+
 // roomRetry is how long the cutter waits before it asks a full sink again.
 const roomRetry = 20 * time.Millisecond
 
@@ -159,9 +165,11 @@ func (c *cutter) cut(why cause) bool {
 	c.start = end
 	c.rows = c.rows[:0]
 	var moved []uint64
+	var named []freshName
 	for _, p := range parts {
 		c.rows = p.table.appendRows(c.rows)
 		moved = append(moved, p.moved...)
+		named = append(named, p.names...)
 	}
 	generation := c.shards[0].generation - 1 // only this goroutine changes it
 	if c.final {
@@ -171,7 +179,8 @@ func (c *cutter) cut(why cause) bool {
 	seal.Forgotten = c.sources.takeForgotten()
 	sources, left := c.sources.collect(moved, generation, end)
 	c.sources.spans.Add(left.count())
-	seal.Rows, seal.Books, seal.Sources = c.rows, left.enter(books), sources
+	seal.Rows, seal.Books, seal.Sources = c.rows, enterNames(left.enter(books), named), sources
+	c.names.learn(seal.Books)
 	c.took.Update(time.Since(begin).Seconds())
 
 	err := c.sink.Seal(&seal, func() {
@@ -231,11 +240,11 @@ func (c *cutter) pass() {
 	defer c.gate.RUnlock()
 }
 
-// keys is how many rows a cut would bring now.
+// keys is how many rows a cut would bring now, or what takes as much.
 func (c *cutter) keys() (n int) {
 	for _, s := range c.shards {
 		s.Lock()
-		n += s.table.used
+		n += s.table.used + (s.names.cost+rowCost-1)/rowCost
 		s.Unlock()
 	}
 	return n

@@ -220,6 +220,21 @@
 // each class, so that they are exact as Prometheus' floats. More is counted as saturated,
 // beside the sum, and the log says so once.
 //
+// # Names
+//
+// A frame of names costs a lookup for each that was kept within a day, which is nearly
+// all: in groups of four slots, one line of the cache, of the loop's own. What the table
+// forgets is kept once more, and replaces itself in the store. A new name is text, so it
+// is allocated, and bounded three ways: a source that proved nothing may bring a quarter
+// of limits.names_a_minute, a stream's sealed frames and its others all of it each, so
+// that strangers take nothing from who has the key; and between two cuts a loop keeps a
+// mebibyte. What is above that is left out, and counted by the reason: a frame is not
+// refused for it, since its sender could do nothing better, and the name comes again.
+// From the cut on a name is in the book of its account (package storage).
+//
+// NameOf answers from memory: two generations of texts, of which the older goes when the
+// younger has half of the room, and what is asked for becomes young again.
+//
 // # Clocks and days
 //
 // An event's own time decides its minute. For an event further ahead than future_max or

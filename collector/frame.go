@@ -96,7 +96,7 @@ func (s *shard) refuseUnplaced(h *wire.Header, why wire.Refusal) wire.Refusal {
 // afterwards. Its tag is checked already.
 func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool, from address) wire.Refusal {
 	s.tally[framesBy+meter(via)]++
-	if h.Type != wire.TypeEvents {
+	if !h.Type.Numbered() {
 		return s.refuseUnplaced(h, wire.RefusedUnexpected)
 	}
 	// Before the source's lock: waiting for a cut releases the shard, not
@@ -125,6 +125,8 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	case f.why != wire.Accepted:
 		k.Counts[storage.RefusedFrames.Of(f.why)]++
 		k.Counts[storage.RefusedEvents.Of(f.why)] += n
+	case h.Type == wire.TypeNames:
+		s.takeNames(f.account, h.Source, h.Body(frame))
 	case n == 0:
 		s.tally[beatFrames]++
 	case !room && !s.shelters(h.Stream):
@@ -196,7 +198,11 @@ func (s *shard) judge(st *stripe, h *wire.Header, frame []byte, session bool, fr
 	if len(s.events)-s.waiting < h.Count {
 		s.flush()
 	}
-	f.events, f.why = wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
+	if h.Type == wire.TypeNames {
+		f.why = wire.CheckNames(h.Body(frame))
+	} else {
+		f.events, f.why = wire.DecodeEvents(s.events[s.waiting:], h.Body(frame), h.Count)
+	}
 	if h.Stream != src.stream {
 		f.why = wire.RefusedStream
 	}
@@ -257,7 +263,7 @@ func (s *shard) place(src *source, h *wire.Header, f *judgement) {
 	met := src.base
 	f.grown = src.place(h.Sequence, h.Position, n)
 	if h.Sequence+1 == src.next {
-		src.hear(n, h.Time)
+		src.hear(h.Type == wire.TypeEvents && n == 0, h.Time)
 	}
 	if met > 0 && src.base == 0 {
 		s.sources.middle.Add(-1)

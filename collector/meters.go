@@ -37,6 +37,12 @@ const (
 	opened
 	acksSent
 	closedNoRoom
+	nameFrames
+	namesTaken
+	namesKnown
+	namesOfSource
+	namesOfStream
+	namesNoRoom
 	meters
 )
 
@@ -53,6 +59,12 @@ var meterOf = func() [meters]struct{ metric, label string } {
 		opened:        {"lectern_connections_opened_total", ""},
 		acksSent:      {"lectern_acks_sent_total", ""},
 		closedNoRoom:  {"lectern_sessions_closed_no_room_total", ""},
+		nameFrames:    {"lectern_name_frames_total", ""},
+		namesTaken:    {"lectern_names_taken_total", ""},
+		namesKnown:    {"lectern_names_known_total", ""},
+		namesOfSource: {"lectern_names_left_out_total", `{reason="source"}`},
+		namesOfStream: {"lectern_names_left_out_total", `{reason="stream"}`},
+		namesNoRoom:   {"lectern_names_left_out_total", `{reason="room"}`},
 	}
 	for t, word := range transportWords {
 		label := fmt.Sprintf("{transport=%q}", word)

@@ -56,6 +56,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 		fmt.Fprintf(w, "lectern_sources_turned_away_total{reason=%q} %d\n", turnedWords[why], c.sources.turned[why].Load())
 	}
 	counter(w, "lectern_spans_total", c.sources.spans.Load())
+	gauge(w, "lectern_contents_named", c.cuts.names.held.Load())
 	gauge(w, "lectern_table_keys", int64(keys))
 	gauge(w, "lectern_table_slots", int64(slots))
 

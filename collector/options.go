@@ -27,6 +27,8 @@ type Options struct {
 	SourceIdleMax     time.Duration // a source silent for this long is forgotten; 0: never
 	SessionIdleMax    time.Duration // the same for one that was acknowledged for some time: what its client still holds could be counted again; 0: never
 	ConnectionsMax    int           // TCP clients
+	NamesAMinute      int           // new names of contents that a stream's frames of one class may bring a minute, and a quarter of it one source that proved nothing; 0: none is kept
+	NamesMemory       int           // bytes for which names are remembered, of all loops together
 	CreditMax         int           // bytes that a session may send and not yet have acknowledged
 	ConnectionIdleMax time.Duration // a TCP client that sends nothing whole for this long is refused; 0: never
 

@@ -95,7 +95,7 @@ func (o *Options) fresh() int64 {
 func (s *shard) prove(h *wire.Header, frame []byte, k *connection) wire.Refusal {
 	session := k != nil && k.phase.session()
 	switch {
-	case h.Type != wire.TypeEvents:
+	case !h.Type.Numbered():
 		return wire.Accepted // it is unexpected, whatever its tag
 	case !h.Sealed():
 		if s.streams.find(h.Stream).Seal == SealRequire || session && k.keys != nil {

@@ -40,6 +40,7 @@ type shard struct {
 	moments [waitingMax]moment
 	waiting int // of events and moments
 	conns   connections
+	names   names
 
 	// The clocks, read once a wake-up: Unix milliseconds, and the bounds between
 	// which an event's own time is believed; and milliseconds of running time.
@@ -93,6 +94,7 @@ func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources,
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
 		rules: r, streams: r.streams.Load(), unknownStream: nameless, badSeal: nameless, fresh: o.fresh(),
 		udp:     receiver{socket: -1},
+		names:   names{known: newKnownNames(o.NamesMemory / 4 / max(1, o.Loops)), limits: cuts.nameLimits},
 		turning: make(chan struct{}), booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	s.table.shares.begin(s.table.limit, s.streams, o.Loops, &s.spare.shares)
@@ -186,6 +188,7 @@ type part struct {
 	table *table
 	books books
 	moved []uint64
+	names []freshName
 }
 
 // book is the running window's book of an account.
@@ -199,7 +202,7 @@ func (s *shard) book(a storage.Account) *storage.Book {
 // swap takes what the loop has counted since the last cut and leaves it an
 // empty table. The mutex is held; the spare is empty.
 func (s *shard) swap() part {
-	p := part{s.table, s.books, s.moved}
+	p := part{s.table, s.books, s.moved, s.names.take()}
 	s.table, s.spare = s.spare, s.table
 	s.table.shares.begin(s.table.limit, s.streams, s.limits.Loops, &p.table.shares)
 	s.books = make(books, len(p.books))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
@@ -153,6 +154,7 @@ func newBench(loops int, change func(*Options)) *bench {
 	clocks := newClocks(&o, 0)
 	src, rules := newSources(&o), newRules(&o)
 	b.cuts = newCutter(b.ear, src, clocks, metrics.NewSet())
+	b.cuts.boundNames(&o)
 	b.cuts.start = epoch.UnixMilli()
 	for range loops {
 		s := newShard(&o, rules, src, b.cuts, clocks)
@@ -196,6 +198,23 @@ func frameOf(stream uint16, source, sequence, position uint64, at time.Time, eve
 	}
 	b[4], b[5] = byte(len(b)), byte(len(b)>>8)
 	return b
+}
+
+// namesFrame makes a frame of names.
+func namesFrame(stream uint16, source, sequence, position uint64, at time.Time, all ...wire.Name) []byte {
+	b := wire.AppendHeader(nil, wire.Header{
+		Type: wire.TypeNames, Stream: stream, Time: at.UnixMilli(), Source: source, Sequence: sequence, Position: position,
+	})
+	for i := range all {
+		b = wire.AppendName(b, &all[i])
+	}
+	b[4], b[5] = byte(len(b)), byte(len(b)>>8)
+	return b
+}
+
+// named is the name of a content that is called so.
+func named(text string) wire.Name {
+	return wire.Name{Content: xxhash.Sum64String(text), Text: []byte(text)}
 }
 
 func opens(n int) []wire.Event {

@@ -44,11 +44,11 @@ func (c closing) end() storage.SpanEnd {
 	return storage.SpanLeft
 }
 
-// hear takes the newest frame of a source: how many events it has, and its time
-// by the source's own clock. Frames may have waited for their reader together, so
-// their arrival says nothing.
-func (s *source) hear(events uint64, time int64) {
-	if events > 0 {
+// hear takes the newest frame of a source: whether it is a beat, and its time by the
+// source's own clock. Frames may have waited for their reader together, so their
+// arrival says nothing.
+func (s *source) hear(beat bool, time int64) {
+	if !beat {
 		s.closing = closingNot
 		return
 	}

@@ -571,7 +571,7 @@ func TestWhatCountsAsAnEnd(t *testing.T) {
 	} {
 		var s source
 		for _, f := range test.frames {
-			s.hear(f.events, epoch.UnixMilli()+f.at)
+			s.hear(f.events == 0, epoch.UnixMilli()+f.at)
 		}
 		if got := s.closing.end(); got != test.want {
 			t.Errorf("%s: %d, want %d", test.name, got, test.want)

@@ -67,6 +67,7 @@ type streamTable struct {
 	keys   [][wire.Epochs]*streamKey       // of those in list
 	shares int                             // of those in list, together
 	rates  []*rate                         // of those in list
+	names  []namePaces                     // of those in list
 }
 
 // anyStream takes every stream, and all share alike.
@@ -83,6 +84,7 @@ func newStreamTable(s *Streams, former *streamTable) *streamTable {
 		t.shares += t.list[i].Share
 		t.rates = append(t.rates, newRate(t.list[i].RateMax))
 	}
+	t.names = make([]namePaces, len(t.list))
 	t.deriveKeys(s, former)
 	return t
 }

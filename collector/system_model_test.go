@@ -45,6 +45,7 @@ func (s *system) start() {
 	src := newSources(&s.limits)
 	src.restore(r.Sources)
 	s.cuts = newCutter(s, src, clocks, s.set)
+	s.cuts.boundNames(&s.limits)
 	s.shards = nil
 	slots := 16 << s.rand.IntN(5)
 	for range 1 + s.rand.IntN(2) {
@@ -140,6 +141,9 @@ func (s *system) checkTotals(got totals) {
 				continue
 			}
 			last = max(last, p.position+p.events)
+			if p.name != "" {
+				b.Names = append(b.Names, storage.Name{Content: named(p.name).Content, Text: p.name})
+			}
 			switch {
 			case p.wrong:
 				refused += p.events
@@ -170,10 +174,21 @@ func (s *system) checkTotals(got totals) {
 	}
 	for stream := range uint16(3) {
 		w, g := want.books[stream], got.books[stream]
+		if !slices.Equal(texts(w.Names), texts(g.Names)) {
+			s.Errorf("the names of stream %d are %q, want %q", stream, texts(g.Names), texts(w.Names))
+		}
 		if g.Counts[storage.Sent] != w.Counts[storage.Sent] || g.Counts[storage.Accepted] != w.Counts[storage.Accepted] || g.Counts[storage.Shed] != w.Counts[storage.Shed] || g.Net(storage.Lost) != w.Net(storage.Lost) || g.RefusedEvents() != w.RefusedEvents() || !g.Balanced() {
 			s.Errorf("the book of stream %d is\n%+v, want\n%+v", stream, g, w)
 		}
 	}
+}
+
+// texts are those of names, each once, in order.
+func texts(names []storage.Name) (all []string) {
+	for _, n := range storage.CompactNames(slices.Clone(names)) {
+		all = append(all, n.Text)
+	}
+	return all
 }
 
 // span is the position where what was sealed of a numbering begins.

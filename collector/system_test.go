@@ -48,7 +48,7 @@ func TestSystem(t *testing.T) {
 	for _, what := range []string{
 		"kill", "power loss", "died", "died at the start", "stop", "retried", "pending kept", "pending gone", "torn", "denied", "cut failed",
 		"frame again", "frame came during a seal", "takeover", "no room", "shed", "stored again", "stored late", "parked", "merged", "forgotten",
-		"some minutes frozen", "clock stepped", "wrong clock at a start",
+		"some minutes frozen", "named", "clock stepped", "wrong clock at a start",
 		"refused and placed", "refused as position", "refused as sources", "refused as unexpected", "refused as sequence", "refused as forgotten",
 	} {
 		if counts[what] == 0 {
@@ -69,7 +69,8 @@ type parcel struct {
 	heard              time.Duration // when it was taken, by the time in which a collector ran
 	sealed             bool
 	shed               bool
-	wrong              bool // it is refused for its body
+	wrong              bool   // it is refused for its body
+	name               string // of a frame of names: its only one
 }
 
 // origin is one numbering.
@@ -222,6 +223,7 @@ func newSystem(t *testing.T, r *rand.Rand, counts map[string]int) *system {
 	s := &system{
 		T: t, rand: r, counts: counts, now: epoch, disk: vfstest.New(r.Uint64()), events: make([]wire.Event, 256),
 		limits: Options{
+			NamesAMinute: 1 << 30, NamesMemory: 1 << 16,
 			SourcesMax: 1000, ConnectionsMax: 1000, CreditMax: 200 << r.IntN(6),
 			ConnectionIdleMax: longerThanARound, SourceIdleMax: longerThanARound, SessionIdleMax: longerThanARound,
 		},
@@ -315,10 +317,16 @@ func (s *system) newParcel(o *origin) *parcel {
 		for i := range 1 + s.rand.Uint64N(5) {
 			events = append(events, wire.Event{Content: p.serial, User: i})
 		}
+	} else if s.rand.IntN(2) == 0 {
+		p.name = fmt.Sprint("/", p.serial)
+		s.counts["named"]++
 	}
 	p.events = uint64(len(events))
 	at := s.now.AddDate(0, 0, -s.rand.IntN(2)*s.rand.IntN(2))
 	p.bytes = frameOf(o.stream, o.id, o.sequence, o.position, at, events...)
+	if p.name != "" {
+		p.bytes = namesFrame(o.stream, o.id, o.sequence, o.position, at, named(p.name))
+	}
 	o.sequence++
 	o.position += p.events
 	o.parcels = append(o.parcels, p)
@@ -402,12 +410,12 @@ func (s *system) makeRoom(shard *shard) bool {
 
 // taking notes what a loop does with a frame.
 func (s *system) taking(shard *shard, p *parcel, do func()) {
-	before, beats := s.cuts.total(), shard.tally[beatFrames]
+	before, beats := s.cuts.total(), shard.tally[beatFrames]+shard.tally[nameFrames]
 	do()
 	after := s.cuts.total()
 	more := func(c storage.Counter) uint64 { return after.Counts[c] - before.Counts[c] }
 	accepted, shed, refused := more(storage.Accepted), more(storage.Shed), more(storage.RefusedEvents.Of(wire.RefusedKind))
-	beats = shard.tally[beatFrames] - beats
+	beats = shard.tally[beatFrames] + shard.tally[nameFrames] - beats
 	if refused > 0 != (p.wrong && accepted+shed+beats+refused > 0) {
 		s.Errorf("frame %d of source %x, wrong: %v: %d events are refused", p.sequence, p.from.id, p.wrong, refused)
 	}

@@ -37,6 +37,7 @@ type Book struct {
 	Class  Class
 	Counts Counts
 	Spans  []Span // of sources, where other collectors may have seen more of them; beside the sum
+	Names  []Name // of contents; beside the sum
 }
 
 // Account is the name of the book's account.
@@ -105,8 +106,11 @@ func (b *Book) Accounted() int64 {
 // Balanced says whether every event sent is accounted for.
 func (b *Book) Balanced() bool { return b.Net(Sent) == b.Accounted() }
 
+// Compact leaves one of each span, and of each name.
+func (b *Book) Compact() { b.Spans, b.Names = CompactSpans(b.Spans), CompactNames(b.Names) }
+
 // IsZero says that nothing is in it.
-func (b *Book) IsZero() bool { return b.Counts == Counts{} && len(b.Spans) == 0 }
+func (b *Book) IsZero() bool { return b.Counts == Counts{} && len(b.Spans)+len(b.Names) == 0 }
 
 // Add adds another book of the same account.
 func (b *Book) Add(o *Book) {
@@ -114,4 +118,5 @@ func (b *Book) Add(o *Book) {
 		b.Counts[c] = add(b.Counts[c], o.Counts[c])
 	}
 	b.addSpans(o.Spans)
+	b.addNames(o.Names)
 }

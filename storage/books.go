@@ -26,7 +26,7 @@ func (w Window) With(o Window) Window {
 // Clone returns a copy that shares nothing with b.
 func (b *Book) Clone() Book {
 	c := *b
-	c.Spans = slices.Clone(b.Spans)
+	c.Spans, c.Names = slices.Clone(b.Spans), slices.Clone(b.Names)
 	return c
 }
 

@@ -2,7 +2,8 @@
 // up, books, seals, blocks, and what a store is. Package pipeline leads from the cuts of
 // the collector to a store; the stores are packages of their own.
 //
-// It knows neither the wire nor the collector.
+// Of the wire it knows the words of refusals and what a name is; of the collector
+// nothing.
 //
 // # Books
 //
@@ -135,4 +136,12 @@
 // last ten minutes looks like a gap then; and stores that are apart settle nothing: each
 // calls lost what the other has. A source that was met before the ledger begins
 // (retention) is not settled.
+//
+// # Names
+//
+// A name says what a content is called, or another attribute of it. It travels as a span
+// does, in the book of its account, so it is durable with the frame that brought it, and
+// writing it twice is harmless: stores replace it by stream, class, content and attribute.
+// Of what an id is the hash of the first text stays, of other attributes the last. The
+// book's sums know nothing of names, and no receipt does.
 package storage

@@ -55,6 +55,8 @@ const checked = ` is good. In effect:
   limits.connection_idle_max  "1m"
   limits.credit_max           "64MiB"
   limits.rows_waiting_max     3000000
+  limits.names_a_minute       60000
+  limits.names_memory         "16MiB"
   streams.unknown             "take"
   streams.unknown_share       1
   streams.unknown_keys_max    0
@@ -125,13 +127,14 @@ Memory at the limits, with loops = 2:
   rows waiting        286.1 MiB   limits.rows_waiting_max
   a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              65.8 MiB   limits.sources_max, and what addresses may bring
+  names                38.0 MiB   limits.names_memory, and new names on their way to the store
   connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
   seals                32.0 MiB   keys of sealed sessions: limits.connections_max
-  together            976.2 MiB
+  together           1014.2 MiB
 
 Disk:
 

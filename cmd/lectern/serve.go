@@ -138,6 +138,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer, TLS: secure,
 		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
 		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax, AddressSourcesMax: c.Limits.AddressSourcesMax,
+		NamesAMinute: c.Limits.NamesAMinute, NamesMemory: c.Limits.NamesMemory,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
 		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,

@@ -175,12 +175,12 @@ func (g *Gatherer) splitBooks() []storage.Book {
 	}
 	taken := make([]storage.Book, 0, len(g.books))
 	for _, b := range g.books {
-		b.Spans = storage.CompactSpans(b.Spans)
+		b.Compact()
 		if !b.IsZero() {
 			taken = append(taken, *b)
 		}
 	}
-	g.books = stay
+	g.books, g.named = stay, 0
 	slices.SortFunc(taken, func(a, b storage.Book) int { return a.Compare(&b) })
 	return taken
 }

@@ -35,6 +35,7 @@ type Gatherer struct {
 	mu      sync.Mutex // protects the fields below
 	rows    *storage.Minutes
 	books   map[storage.Account]*storage.Book
+	named   int // what the names of books cost
 	window  storage.Window
 	flushed storage.Window // of the flush before
 	days    days           // of rows
@@ -116,10 +117,14 @@ func (g *Gatherer) sum(of func(*storage.Minutes) int) int {
 	return n
 }
 
+// namesWaitingMax is how many bytes of names may wait for the end of a minute, by
+// storage.NameCost.
+const namesWaitingMax = 4 << 20
+
 // crowded says that rows are not to wait for the end of their minute. The caller
 // has mu, or is alone.
 func (g *Gatherer) crowded() bool {
-	return g.rows.Footprint() >= g.o.RowsWaitingMax/4*3 || g.o.Spool.Crowded()
+	return g.rows.Footprint() >= g.o.RowsWaitingMax/4*3 || g.named >= namesWaitingMax || g.o.Spool.Crowded()
 }
 
 // wake has what waits flushed soon.
@@ -190,6 +195,7 @@ func (g *Gatherer) add(seal *storage.Seal, number uint64) {
 
 // addBooks adds books to those that wait. The caller has mu, or is alone.
 func (g *Gatherer) addBooks(books []storage.Book) {
+	g.named += storage.NamesCost(books)
 	for i := range books {
 		b := &books[i]
 		if mine, ok := g.books[b.Account()]; ok {

@@ -16,6 +16,12 @@ import (
 // after the first times; and each time is a copy.
 const compactBytesMax = 256 << 20
 
+// compactNamesMax is how many bytes of names a segment may have to be compacted: they
+// are in memory together, and go to the store with one block.
+const compactNamesMax = 4 << 20
+
+var errManyNames = errors.New("a segment has many names")
+
 // Compact adds up waiting segments that no store has seen, as long as there are eight
 // of about the same size, so that an outage costs disk by distinct keys. It may
 // run beside everything else, and meanwhile Oldest passes over the runs in
@@ -36,7 +42,7 @@ func (s *Spool) Compact(ctx context.Context) error {
 		}
 		s.mu.Unlock()
 		s.token()
-		if unread {
+		if unread || errors.Is(err, errManyNames) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -96,13 +102,19 @@ func (s *Spool) compact(ctx context.Context, from []*queued) error {
 		if err != nil {
 			return err
 		}
+		if storage.NamesCost(more) > compactNamesMax {
+			s.mu.Lock()
+			q.tried = true // not again
+			s.mu.Unlock()
+			return errManyNames
+		}
 		cursors, books = append(cursors, c), storage.AddBooks(books, more)
 		size += q.Size
 		applied = applied.With(q.Name.Applied)
 		window = window.With(q.Window)
 	}
 	for i := range books {
-		books[i].Spans = storage.CompactSpans(books[i].Spans)
+		books[i].Compact()
 	}
 	w, err := s.newSegment(books, size+codec.BooksSize(books))
 	if err != nil {

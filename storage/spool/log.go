@@ -112,7 +112,7 @@ func (s *Spool) writeSeal(seal *Seal) error {
 	s.sealed = number
 	s.note = s.markBody(s.note[:0], account)
 	s.log.Confirm(number, s.note)
-	s.sealedRows(sealRows{number, len(seal.Rows), s.rows.Size(), s.rows.Newest})
+	s.sealedRows(sealRows{number, len(seal.Rows), s.rows.Size() + storage.NamesCost(seal.Books), s.rows.Newest})
 	s.meters.seals.Inc()
 	return nil
 }

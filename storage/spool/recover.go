@@ -371,7 +371,7 @@ func (r *recovery) release() {
 	body.apply(s.sources)
 	s.sealed, r.begun = number, true
 	newest, _ := codec.RowsIn(body.rows, body.count)
-	s.sealedRows(sealRows{number, body.count, len(body.rows), newest})
+	s.sealedRows(sealRows{number, body.count, len(body.rows) + len(body.rest), newest})
 }
 
 // keep keeps what a seal brought that is in no segment.

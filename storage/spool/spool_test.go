@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -76,6 +77,10 @@ func testSeal(content uint64) *Seal {
 				{Source: 3, Met: 8, Base: 1, End: content, Sent: 9, Lost: 2, At: 77},
 				{Source: content << 60, Met: 4, Base: 5, End: 6, Sent: 7, Lost: 8, At: -9, Ended: storage.SpanEnded},
 			},
+			Names: []storage.Name{
+				{Content: 0xd24ec4f1a98c6e5b, Attribute: wire.AttributeName, Text: "a", At: 70 + int64(content)},
+				{Content: 4, Attribute: wire.AttributeTitle, Text: fmt.Sprint("Ein Titel, ", content), At: 70 + int64(content)},
+			},
 		}},
 		Sources: []Source{{ID: content, Base: 1, End: 2, Newest: 3, Lost: 4, Next: 5, Apart: 8, Met: 9, LastSeen: 6, Stream: 7, Session: true, Standing: storage.Proved}},
 	}
@@ -118,8 +123,12 @@ func TestCycle(t *testing.T) {
 	for i := range uint64(5) {
 		wantBook.Spans = append(wantBook.Spans, storage.Span{Source: (i + 1) << 60, Met: 4, Base: 5, End: 6, Sent: 7, Lost: 8, At: -9, Seal: i + 1, Ended: storage.SpanEnded})
 	}
+	wantBook.Names = []storage.Name{ // of titles the last one stays, of what the id is the hash of the first
+		{Content: 4, Attribute: wire.AttributeTitle, Text: "Ein Titel, 5", At: 75},
+		{Content: 0xd24ec4f1a98c6e5b, Attribute: wire.AttributeName, Text: "a", At: 71},
+	}
 	for i := range r.Books {
-		r.Books[i].Spans = storage.CompactSpans(r.Books[i].Spans)
+		r.Books[i].Compact()
 	}
 	if len(r.Books) != 1 || !reflect.DeepEqual(r.Books[0], wantBook) {
 		t.Errorf("books are %+v", r.Books)

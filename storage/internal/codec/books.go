@@ -4,16 +4,18 @@ import (
 	"encoding/binary"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
 )
 
 var le = binary.LittleEndian
 
-// BookSize is the bytes of a book without its numbers and spans.
-const BookSize = 12
+// BookSize is the bytes of a book without its numbers, spans and names.
+const BookSize = 16
 
 const (
 	spanSize   = 65
-	numberSize = 9 // without its word
+	numberSize = 9  // without its word
+	nameSize   = 19 // without its text
 )
 
 func appendSpan(b []byte, s *storage.Span) []byte {
@@ -31,11 +33,29 @@ func getSpan(b []byte) storage.Span {
 	}
 }
 
+func appendName(b []byte, n *storage.Name) []byte {
+	b = le.AppendUint64(le.AppendUint64(b, n.Content), uint64(n.At))
+	b = le.AppendUint16(append(b, byte(n.Attribute)), uint16(len(n.Text)))
+	return append(b, n.Text...)
+}
+
+// getName reads a name, which must be one that a collector takes.
+func getName(b []byte, n *storage.Name) (rest []byte, ok bool) {
+	if len(b) < nameSize || len(b) < nameSize+int(le.Uint16(b[17:])) {
+		return nil, false
+	}
+	end := nameSize + int(le.Uint16(b[17:]))
+	w := wire.Name{Content: le.Uint64(b), Attribute: wire.Attribute(b[16]), Text: b[nameSize:end]}
+	*n = storage.Name{Content: w.Content, Attribute: w.Attribute, Text: string(w.Text), At: int64(le.Uint64(b[8:]))}
+	return b[end:], w.Good()
+}
+
 // AppendBook appends a book.
 func AppendBook(b []byte, k *storage.Book) []byte {
 	b = append(le.AppendUint16(b, k.Stream), byte(k.Class), 0)
 	at := len(b)
 	b = le.AppendUint32(le.AppendUint32(b, 0), uint32(len(k.Spans)))
+	b = le.AppendUint32(b, uint32(len(k.Names)))
 	numbers := uint32(0)
 	for c, n := range k.Counts {
 		if n == 0 {
@@ -49,6 +69,9 @@ func AppendBook(b []byte, k *storage.Book) []byte {
 	le.PutUint32(b[at:], numbers)
 	for i := range k.Spans {
 		b = appendSpan(b, &k.Spans[i])
+	}
+	for i := range k.Names {
+		b = appendName(b, &k.Names[i])
 	}
 	return b
 }
@@ -73,9 +96,9 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 		return nil, false
 	}
 	k.Stream, k.Class = le.Uint16(b), storage.Class(b[2])
-	numbers, spans := le.Uint32(b[4:]), int(le.Uint32(b[8:]))
+	numbers, spans, names := le.Uint32(b[4:]), int(le.Uint32(b[8:])), int(le.Uint32(b[12:]))
 	b = b[BookSize:]
-	if k.Class >= storage.Classes || uint64(len(b)) < uint64(numbers)*numberSize+uint64(spans)*spanSize {
+	if k.Class >= storage.Classes || uint64(len(b)) < uint64(numbers)*numberSize+uint64(spans)*spanSize+uint64(names)*nameSize {
 		return nil, false
 	}
 	for range numbers {
@@ -100,6 +123,14 @@ func getBook(b []byte, k *storage.Book) (rest []byte, ok bool) {
 		k.Spans[i] = getSpan(b)
 		b = b[spanSize:]
 	}
+	if names > 0 {
+		k.Names = make([]storage.Name, names)
+	}
+	for i := range k.Names {
+		if b, ok = getName(b, &k.Names[i]); !ok {
+			return nil, false
+		}
+	}
 	return b, true
 }
 
@@ -113,6 +144,9 @@ func BooksSize(books []storage.Book) (n int64) {
 			}
 		}
 		n += spanSize * int64(len(books[i].Spans))
+		for k := range books[i].Names {
+			n += nameSize + int64(len(books[i].Names[k].Text))
+		}
 	}
 	return n
 }

@@ -13,7 +13,7 @@ func TestBookKeepsEveryCounter(t *testing.T) {
 	books := []storage.Book{{Stream: 1}}
 	for c := range all.Counts {
 		all.Counts[c] = uint64(c) + 1<<40
-		one := storage.Book{Stream: uint16(c), Spans: []storage.Span{{Source: uint64(c)}}}
+		one := storage.Book{Stream: uint16(c), Spans: []storage.Span{{Source: uint64(c)}}, Names: []storage.Name{{Content: 0xd24ec4f1a98c6e5b, Text: "a", At: -1}, {Content: uint64(c), Attribute: 1, At: 1}}}
 		one.Counts[c] = 1
 		books = append(books, one)
 	}

@@ -104,6 +104,8 @@ type Limits struct {
 	ConnectionIdleMax time.Duration // 0: never
 	CreditMax         int           // bytes
 	RowsWaitingMax    int
+	NamesAMinute      int // of one stream and class; 0: none is kept
+	NamesMemory       int // bytes
 }
 
 // Spool is where everything stands until the store has it.
@@ -165,6 +167,7 @@ func Defaults() Config {
 			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
 			CreditMax:      64 << 20,
 			RowsWaitingMax: 3_000_000,
+			NamesAMinute:   60_000, NamesMemory: 16 << 20,
 		},
 		Streams: Streams{Unknown: "take", UnknownShare: 1, UnknownUsers: "stored"},
 		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},

@@ -117,6 +117,8 @@ connections_max = 8
 connection_idle_max = "0s"
 credit_max = "1MiB"
 rows_waiting_max = 3_000_000
+names_a_minute = 5000
+names_memory = "2MiB"
 [streams]
 unknown = "refuse"
 unknown_share = 20
@@ -213,7 +215,7 @@ func TestLoad(t *testing.T) {
 		Ops:     Ops{":9001", "lectern,a.example"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
-		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000},
+		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000, 5000, 2 << 20},
 		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
 		Named: []Stream{
 			{"a", 0, "", "off", 1, 0, 0, "stored", "", "account", "", ""},
@@ -524,6 +526,7 @@ func TestMemory(t *testing.T) {
 		"a block":         80_000_000,
 		"rows waiting":    300_000_000,
 		"sources":         68_000_000 + 1<<20,
+		"names":           16<<20 + 3*3<<20 + 4*4<<20,
 		"connections":     16384*4096 + 3*(35<<20),
 		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),

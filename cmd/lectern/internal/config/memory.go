@@ -21,6 +21,8 @@ const (
 	waitingBytes    = 100       // storage's slot of a row, 32, in a table that is a third full at the least
 	sourceBytes     = 680       // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
 	budgetBytes     = 1 << 20   // collector's budgets of addresses
+	namesWindow     = 1 << 20   // collector's new names of a cut, a loop: in it, in the cut, and in its seal
+	namesWaiting    = 4 << 20   // pipeline's names that wait for the end of a minute, those before in a flush, in a block, and encoded
 	connectionBytes = 4 << 10   // gnet's connection and ours
 	sealBytes       = 2 << 10   // the keys of a sealed session
 	tlsBytes        = 64 << 10  // a connection of TLS: its goroutine, its buffers, and those of crypto/tls
@@ -60,6 +62,7 @@ func (c *Config) Memory() []Memory {
 		{"rows waiting", int64(c.Limits.RowsWaitingMax) * waitingBytes, "limits.rows_waiting_max"},
 		{"a block", c.blockCopies() * storage.BlockRowsMax * rowBytes, "a block and its encoded form, and for ClickHouse its compressed one"},
 		{"sources", int64(c.Limits.SourcesMax)*sourceBytes + budgetBytes, "limits.sources_max, and what addresses may bring"},
+		{"names", int64(c.Limits.NamesMemory) + 3*loops*namesWindow + 4*namesWaiting, "limits.names_memory, and new names on their way to the store"},
 		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax) + loops*partialSpare, "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},

@@ -65,6 +65,8 @@ func (c *Config) settings() []setting {
 		limit("limits.connection_idle_max", &c.Limits.ConnectionIdleMax, time.Second, day),
 		size("limits.credit_max", &c.Limits.CreditMax, 64<<10, 1<<30),
 		count("limits.rows_waiting_max", &c.Limits.RowsWaitingMax, slotsMin, 1_000_000_000),
+		count("limits.names_a_minute", &c.Limits.NamesAMinute, 0, 100_000_000),
+		size("limits.names_memory", &c.Limits.NamesMemory, 64<<10, 64<<30),
 
 		word("streams.unknown", &c.Streams.Unknown, "take", "refuse"),
 		count("streams.unknown_share", &c.Streams.UnknownShare, 1, shareMax),

@@ -1,0 +1,328 @@
+package collector
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
+)
+
+// Names are no events: a name that comes again is looked up, in what its loop
+// remembers of the last day, and nothing else is done. One that is new is kept for
+// the next cut, as far as its source and its stream may bring new ones and the loop
+// has room. The package comment says why it is so.
+
+// names are what one loop has to do with names. Its shard's mutex protects it.
+type names struct {
+	known  knownNames
+	fresh  []freshName // since the last cut
+	cost   int         // of these, in bytes
+	limits *nameLimits
+}
+
+// freshName is a name on its way into the book of its account.
+type freshName struct {
+	account storage.Account
+	storage.Name
+}
+
+// namesWindowMax is how many bytes of new names a loop takes between two cuts, by
+// storage.NameCost. With half of them a cut is asked for.
+const namesWindowMax = 1 << 20
+
+// names takes the names of a frame that was placed. The stripe is locked no more.
+func (s *shard) takeNames(account storage.Account, source uint64, body []byte) {
+	s.tally[nameFrames]++
+	for len(body) > 0 {
+		var n wire.Name
+		n, body, _ = wire.ReadName(body) // it was checked when the frame was judged
+		s.tally[s.name(account, source, &n)]++
+	}
+	if s.names.cost > namesWindowMax/2 {
+		s.cuts.request(causeFull)
+	}
+}
+
+// name takes one name, and says as what it is counted.
+func (s *shard) name(account storage.Account, source uint64, n *wire.Name) meter {
+	k := &s.names
+	key, text := k.known.key(account, n), k.known.text(n)
+	hour := hourOf(s.steady)
+	if k.known.has(key, text, hour) {
+		return namesKnown
+	}
+	cost := storage.NameCost(len(n.Text))
+	if k.cost+cost > namesWindowMax {
+		return namesNoRoom
+	}
+	if why, ok := k.limits.take(account, s.streams, source, s.steady); !ok {
+		return why
+	}
+	k.known.add(key, text, hour)
+	k.cost += cost
+	k.fresh = append(k.fresh, freshName{account, storage.Name{Content: n.Content, Attribute: n.Attribute, Text: string(n.Text), At: s.now}})
+	return namesTaken
+}
+
+// take returns what is new since the last cut.
+func (k *names) take() []freshName {
+	all := k.fresh
+	k.fresh, k.cost = make([]freshName, 0, len(all)), 0
+	return all
+}
+
+// enterNames puts names into the books of their accounts.
+func enterNames(books []storage.Book, all []freshName) []storage.Book {
+	if len(all) == 0 {
+		return books
+	}
+	of := make(map[storage.Account][]storage.Name)
+	for i := range all {
+		of[all[i].account] = append(of[all[i].account], all[i].Name)
+	}
+	for i := range books {
+		a := books[i].Account()
+		books[i].Names = of[a]
+		delete(of, a)
+	}
+	for a, names := range of {
+		books = append(books, storage.Book{Stream: a.Stream, Class: a.Class, Names: names})
+	}
+	return books
+}
+
+// knownNames remembers which names were kept: in groups of four, a line of the cache
+// each, of which the oldest goes for a new one. What it forgets is kept once more,
+// which does no harm.
+type knownNames struct {
+	seed   [2]uint64 // of the hash, so that nobody can choose names that collide
+	texts  maphash.Seed
+	groups [][knownGroup]knownName
+}
+
+type knownName struct {
+	key  uint64 // 0: the slot is free
+	text uint32 // of its hash; 0 of what a content is called
+	hour uint32 // of running time, when it was kept
+}
+
+const knownGroup = 4
+
+const knownBytes = 16 // a knownName
+
+// knownFor is for how many hours a name that was kept is not kept again.
+const knownFor = 24
+
+// millisPerHour is the unit in which names are remembered.
+const millisPerHour = 60 * 60 * 1000
+
+// hourOf counts from 1.
+func hourOf(steady int64) uint32 { return uint32(max(0, steady)/millisPerHour) + 1 }
+
+func newKnownNames(bytes int) knownNames {
+	groups := max(1, bytes/knownBytes/knownGroup)
+	return knownNames{
+		seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}, texts: maphash.MakeSeed(),
+		groups: make([][knownGroup]knownName, 1<<(bits.Len(uint(groups))-1)),
+	}
+}
+
+// key is that of a name's account, content and attribute, and never 0.
+func (k *knownNames) key(a storage.Account, n *wire.Name) uint64 {
+	account := uint64(a.Stream)<<16 | uint64(a.Class)<<8 | uint64(n.Attribute)
+	hi, lo := bits.Mul64(n.Content^k.seed[0], k.seed[1])
+	hi, lo = bits.Mul64(hi^lo^account*0x9E3779B97F4A7C15, k.seed[1])
+	return hi ^ lo | 1
+}
+
+// text tells the texts of an attribute apart that may change.
+func (k *knownNames) text(n *wire.Name) uint32 {
+	if n.Attribute == wire.AttributeName {
+		return 0
+	}
+	return uint32(maphash.Bytes(k.texts, n.Text))
+}
+
+func (k *knownNames) group(key uint64) *[knownGroup]knownName {
+	return &k.groups[key>>1&uint64(len(k.groups)-1)]
+}
+
+// has says whether a name was kept within a day.
+func (k *knownNames) has(key uint64, text, hour uint32) bool {
+	for _, o := range k.group(key) {
+		if o.key == key {
+			return o.text == text && hour-o.hour < knownFor
+		}
+	}
+	return false
+}
+
+// add remembers a name.
+func (k *knownNames) add(key uint64, text, hour uint32) {
+	group := k.group(key)
+	at := &group[0]
+	for i := range group {
+		o := &group[i]
+		if o.key == key {
+			at = o
+			break
+		}
+		if o.hour < at.hour { // of free ones it is 0
+			at = o
+		}
+	}
+	*at = knownName{key, text, hour}
+}
+
+// nameLimits bound what may be new, for all loops together.
+type nameLimits struct {
+	aMinute int64
+	seed    uint64
+	sources [budgetRows][nameCells]pace
+}
+
+const nameCells = 1 << 12
+
+// sourceShare is the part of a stream's new names that one source may bring which
+// proves nothing.
+const sourceShare = 4
+
+func newNameLimits(aMinute int) *nameLimits {
+	return &nameLimits{aMinute: int64(aMinute), seed: rand.Uint64()}
+}
+
+// boundNames has as many names kept as the options say, in shards that are made from
+// now on: a quarter of the memory is for what is known, the rest for texts.
+func (c *cutter) boundNames(o *Options) {
+	c.names, c.nameLimits = newNameCache(o.NamesMemory/4*3), newNameLimits(o.NamesAMinute)
+}
+
+// take says whether one more name may come of an account and a source, and as what it
+// is counted otherwise. What strangers bring takes nothing from those whose frames are
+// sealed.
+func (l *nameLimits) take(a storage.Account, streams *streamTable, source uint64, now int64) (meter, bool) {
+	if l.aMinute == 0 {
+		return namesOfStream, false
+	}
+	if a.Class == storage.Unsealed {
+		hi, lo := bits.Mul64(source^l.seed, 0x9E3779B97F4A7C15)
+		h, share := hi^lo, max(1, l.aMinute/sourceShare)
+		first, second := l.sources[0][h%nameCells].take(now, share), l.sources[1][h>>32%nameCells].take(now, share)
+		if !first && !second {
+			return namesOfSource, false
+		}
+	}
+	if !streams.names[streams.of[a.Stream]][a.Class].take(now, l.aMinute) {
+		return namesOfStream, false
+	}
+	return 0, true
+}
+
+// namePaces are what the accounts of one stream may bring of new names.
+type namePaces [storage.Classes]pace
+
+// nameCache is what contents are called, of as many as it has room for: those that
+// came, or were asked for, last.
+type nameCache struct {
+	max  int // bytes
+	held atomic.Int64
+
+	mu         sync.Mutex // protects what follows
+	young, old map[contentKey]called
+	cost       int // of young
+}
+
+type contentKey struct {
+	stream  uint16
+	content uint64
+}
+
+// called is what a content is called by names, and by titles; of both what was sealed
+// stays.
+type called [2]struct {
+	text   string
+	sealed bool
+}
+
+// calledCost is what an entry takes beside its texts.
+const calledCost = 160
+
+func newNameCache(bytes int) *nameCache {
+	return &nameCache{max: bytes, young: make(map[contentKey]called), old: make(map[contentKey]called)}
+}
+
+// learn takes what the books of a cut bring.
+func (c *nameCache) learn(books []storage.Book) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range books {
+		for _, n := range books[i].Names {
+			c.add(books[i].Account(), &n)
+		}
+	}
+}
+
+// add takes one. The cache is locked.
+func (c *nameCache) add(a storage.Account, n *storage.Name) {
+	if n.Attribute > wire.AttributeTitle {
+		return
+	}
+	key, sealed := contentKey{a.Stream, n.Content}, a.Class == storage.Sealed
+	all := c.of(key)
+	one := &all[n.Attribute]
+	if one.text != "" && (one.sealed && !sealed || one.sealed == sealed && n.Attribute == wire.AttributeName) {
+		return
+	}
+	one.text, one.sealed = n.Text, sealed
+	c.put(key, all)
+}
+
+// of finds an entry, which is among the young ones then. The cache is locked.
+func (c *nameCache) of(key contentKey) called {
+	all, ok := c.young[key]
+	if ok {
+		return all
+	}
+	if all, ok = c.old[key]; ok {
+		c.put(key, all)
+	}
+	return all
+}
+
+// put writes an entry. Where half of the room is taken, those that were not wanted
+// since it last was are forgotten. The cache is locked.
+func (c *nameCache) put(key contentKey, all called) {
+	if before, ok := c.young[key]; ok {
+		c.cost -= before.cost()
+	}
+	c.young[key] = all
+	if c.cost += all.cost(); c.cost > c.max/2 {
+		c.old, c.young, c.cost = c.young, make(map[contentKey]called), 0
+	}
+	c.held.Store(int64(len(c.young) + len(c.old)))
+}
+
+func (c *called) cost() int { return calledCost + len(c[0].text) + len(c[1].text) }
+
+// NameOf is what a content is called: the text that its id is the hash of, or where
+// nobody said that, its title. It knows what came lately, of as many contents as
+// Options.NamesMemory holds. Any goroutine may call it.
+func (c *Collector) NameOf(stream uint16, content uint64) (string, bool) {
+	n := c.cuts.names
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := n.of(contentKey{stream, content})
+	for _, one := range all {
+		if one.text != "" {
+			return one.text, true
+		}
+	}
+	return "", false
+}
+
+// Learn has NameOf know names that a store has, of a stream.
+func (c *Collector) Learn(books []storage.Book) { c.cuts.names.learn(books) }
