@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -101,17 +102,8 @@ func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 	for i := range rows {
 		r := &rows[i]
 		t.events += r.Events()
-		s, fits := t.pack(r)
-		if !fits {
-			t.beside = append(t.beside, *r)
-			continue
-		}
-		at := t.find(ahead.hashes[i%addAhead], s.content, s.user)
-		switch {
-		case at.first == 0:
-			*at = s
-			t.used++
-		case !at.add(&s):
+		at := t.find(ahead.hashes[i%addAhead], r.Content, r.User)
+		if !t.count(at, r) {
 			t.beside = append(t.beside, *r)
 		}
 	}
@@ -124,10 +116,11 @@ func (t *minuteTable) hash(content, user uint64) uint64 {
 	return (hi ^ lo) * 0xD6E8FEB86659FD93
 }
 
-// home is where a hash is looked for first.
+// home is where a hash is looked for first: the former slot of a line of the cache, so
+// that the latter one is nearly always the last that is looked at.
 func (t *minuteTable) home(hash uint64) int {
 	hi, _ := bits.Mul64(hash, uint64(len(t.slots)))
-	return int(hi)
+	return int(hi) &^ 1
 }
 
 // find returns the slot of a key, an empty one where it has none.
@@ -155,22 +148,29 @@ func (t *minuteTable) grow() {
 	old.Free()
 }
 
-// pack puts a row into the form of a slot, and says whether it fits.
-func (t *minuteTable) pack(r *Row) (s minuteSlot, fits bool) {
+// count adds a row to its slot, which may be empty, and says whether it fits.
+func (t *minuteTable) count(s *minuteSlot, r *Row) bool {
 	start := int64(t.minute) * 1000
 	first, last := uint64(r.First-start), uint64(r.Last-start)
-	large := r.Dwell>>32 | uint64((r.Opens|r.Reads)>>16) | uint64((r.Finishes|r.Saves|r.Shares)>>8)
+	dwell := uint64(s.dwell) + r.Dwell
+	opens, reads := uint64(s.opens)+uint64(r.Opens), uint64(s.reads)+uint64(r.Reads)
+	finishes, saves, shares := uint64(s.finishes)+uint64(r.Finishes), uint64(s.saves)+uint64(r.Saves), uint64(s.shares)+uint64(r.Shares)
+	large := (dwell|r.Dwell)>>32 | (opens|reads)>>16 | (finishes|saves|shares)>>8
 	if large != 0 || first >= millisOfMinute || last >= millisOfMinute {
-		return s, false
+		return false
 	}
-	return minuteSlot{
-		content: r.Content, user: r.User, dwell: uint32(r.Dwell), first: uint16(first) + 1, last: uint16(last) + 1,
-		opens: uint16(r.Opens), reads: uint16(r.Reads),
-		finishes: uint8(r.Finishes), saves: uint8(r.Saves), shares: uint8(r.Shares), progress: r.Progress,
-	}, true
+	if s.first == 0 {
+		t.used++
+		s.content, s.user, s.first = r.Content, r.User, math.MaxUint16
+	}
+	s.dwell, s.opens, s.reads = uint32(dwell), uint16(opens), uint16(reads)
+	s.finishes, s.saves, s.shares = uint8(finishes), uint8(saves), uint8(shares)
+	s.progress = max(s.progress, r.Progress)
+	s.first, s.last = min(s.first, uint16(first)+1), max(s.last, uint16(last)+1)
+	return true
 }
 
-// row is the opposite of pack.
+// row is what a slot has counted.
 func (t *minuteTable) row(s *minuteSlot) Row {
 	start := int64(t.minute)*1000 - 1
 	return Row{
@@ -179,21 +179,6 @@ func (t *minuteTable) row(s *minuteSlot) Row {
 		Finishes: uint32(s.finishes), Saves: uint32(s.saves), Shares: uint32(s.shares), Progress: s.progress,
 		Coarse: t.coarse, Skipped: t.skipped,
 	}
-}
-
-// add adds a slot of the same key, where the sums fit.
-func (s *minuteSlot) add(o *minuteSlot) bool {
-	dwell := uint64(s.dwell) + uint64(o.dwell)
-	opens, reads := uint32(s.opens)+uint32(o.opens), uint32(s.reads)+uint32(o.reads)
-	finishes, saves, shares := uint16(s.finishes)+uint16(o.finishes), uint16(s.saves)+uint16(o.saves), uint16(s.shares)+uint16(o.shares)
-	if dwell>>32|uint64((opens|reads)>>16)|uint64((finishes|saves|shares)>>8) != 0 {
-		return false
-	}
-	s.dwell, s.opens, s.reads = uint32(dwell), uint16(opens), uint16(reads)
-	s.finishes, s.saves, s.shares = uint8(finishes), uint8(saves), uint8(shares)
-	s.progress = max(s.progress, o.progress)
-	s.first, s.last = min(s.first, o.first), max(s.last, o.last)
-	return true
 }
 
 // sort moves the rows to the front and orders them by content and user. Nothing
