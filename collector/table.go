@@ -3,6 +3,7 @@ package collector
 import (
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"unsafe"
 
 	"github.com/lectern/lectern/storage"
@@ -364,9 +365,11 @@ func (s *slot) add(e *wire.Event, offset uint16) {
 
 // appendRows appends the table's rows to dst and empties the table.
 func (t *table) appendRows(dst []storage.Row) []storage.Row {
+	dst = slices.Grow(dst, t.used)
 	for g, tags := range t.tags {
 		for used := tags & (everyByte * 0x80); used != 0; used &= used - 1 {
-			dst = append(dst, t.slots[g*groupSlots+bits.TrailingZeros64(used)/8].row())
+			dst = dst[:len(dst)+1]
+			t.slots[g*groupSlots+bits.TrailingZeros64(used)/8].row(&dst[len(dst)-1])
 		}
 	}
 	clear(t.tags)
@@ -375,9 +378,9 @@ func (t *table) appendRows(dst []storage.Row) []storage.Row {
 	return dst
 }
 
-func (s *slot) row() storage.Row {
+func (s *slot) row(r *storage.Row) {
 	start := int64(s.period.minute()) * millisPerMinute
-	return storage.Row{
+	*r = storage.Row{
 		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user, Coarse: s.period.coarse(), Skipped: uint32(s.period.skipped()),
 		Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
 		Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
