@@ -186,6 +186,7 @@ func (c *Collector) prepare(s *shard, e gnet.Engine) error {
 		s.udp.close()
 		return fmt.Errorf("set the UDP socket's receive buffer to %d bytes: %w", c.options.ReceiveBuffer, err)
 	}
+	s.rest.most = restFor(granted)
 	if c.granted.Swap(int64(granted)) == 0 && granted < c.options.ReceiveBuffer {
 		c.options.Logger.Warn("the kernel gave the UDP sockets a smaller receive buffer than asked for: bursts may be lost (they are counted). "+
 			"Raise it with `sysctl -w net.core.rmem_max=N`, give the process CAP_NET_ADMIN, or lower listen.receive_buffer",

@@ -129,14 +129,18 @@ func (s *shard) forget(k *connection) {
 func (s *shard) OnTraffic(c gnet.Conn) gnet.Action {
 	b, _ := c.Next(-1) // always all of it: gnet's own buffer has no bound
 	if k, ok := c.Context().(*connection); ok {
-		return stays(s.take(k, b))
+		open := s.take(k, b)
+		s.Lock()
+		s.pace(c, len(b) < readBuffer/4)
+		s.Unlock()
+		return stays(open)
 	}
 	s.Lock()
 	defer s.Unlock()
 	s.tick()
 	s.tally[wakeups]++
 	s.datagram(b, addressAt(c.RemoteAddr()))
-	s.drain(c.Fd(), batchesMax)
+	s.pace(c, s.drain(c.Fd(), batchesMax))
 	return gnet.None
 }
 

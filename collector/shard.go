@@ -68,6 +68,7 @@ type shard struct {
 	disguised     disguise
 
 	udp     receiver
+	rest    rest
 	engine  gnet.Engine
 	onBoot  func(gnet.Engine) error
 	booted  chan error    // gets nil from OnBoot, or why the engine could not start

@@ -1,0 +1,86 @@
+package collector
+
+import (
+	"context"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// rest is how a loop sleeps a moment between two rounds of reading, so that what comes
+// a little at a time is read together. Being woken costs ten times what a datagram does,
+// the caches have to be warmed again each time, and nobody waits: what is counted is
+// stored, and acknowledged, with the next cut. Network cards do the same with their
+// interrupts.
+type rest struct {
+	most   time.Duration // 0: never
+	length time.Duration // of the next one, as traffic was
+	asked  bool          // it follows this round
+	busy   bool          // this round left something to read
+	taken  uint64        // as weigh was told last
+	at     int64         // running time of that, in milliseconds
+}
+
+const (
+	restMax = 20 * time.Millisecond
+	restMin = time.Millisecond
+
+	// restTaken is how much a rest may let wait: four batches.
+	restTaken = 4 * 64
+
+	// restFill is how many bytes of the receive buffer may come in a nanosecond without
+	// a loss: 4 Gbit/s to a loop that had a little to do until then.
+	restFill = 0.5
+
+	// restWeigh is how long the traffic is looked at, in milliseconds.
+	restWeigh = 20
+)
+
+// restFor is how long a loop may rest with this receive buffer.
+func restFor(granted int) time.Duration {
+	if batchesMax == 0 { // each datagram would have its rest
+		return 0
+	}
+	return min(restMax, time.Duration(float64(granted)/restFill))
+}
+
+// weigh is told how often something was taken so far. A rest in which less than two
+// would come, or far too much, is none.
+func (r *rest) weigh(taken uint64, now int64) {
+	passed := now - r.at
+	if passed < restWeigh {
+		return
+	}
+	each := time.Duration(passed) * time.Millisecond / time.Duration(max(1, taken-r.taken))
+	r.length = min(r.most, restTaken*each)
+	if r.length < restMin || r.length < 2*each {
+		r.length = 0
+	}
+	r.taken, r.at = taken, now
+}
+
+// pace is called when something was read, dry when that was all. The mutex is held.
+func (s *shard) pace(c gnet.Conn, dry bool) {
+	r := &s.rest
+	r.weigh(s.tally[readDatagrams]+s.tally[wakeups], s.steady)
+	r.busy = r.busy || !dry
+	if r.length > 0 && !r.asked && !s.leaving {
+		r.asked = c.EventLoop().Execute(context.Background(), sleeper{s}) == nil
+	}
+}
+
+// sleeper is what gnet runs on the loop when all that was ready has been read.
+type sleeper struct{ *shard }
+
+// Run is part of gnet.Runnable.
+func (s sleeper) Run(context.Context) error {
+	s.Lock()
+	length := s.rest.length
+	if s.rest.busy || s.leaving {
+		length = 0
+	}
+	s.rest.asked, s.rest.busy = false, false
+	s.Unlock()
+	time.Sleep(length)
+	return nil
+}

@@ -1,0 +1,117 @@
+package collector
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// A rest is as long as the traffic makes it worth while, and its receive buffer allows.
+func TestRestFollowsTraffic(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		buffer int
+		each   time.Duration // between two datagrams
+		want   time.Duration
+	}{
+		{"silence", 64 << 20, time.Second, 0},
+		{"one in a rest", 64 << 20, 15 * time.Millisecond, 0},
+		{"a few", 64 << 20, 5 * time.Millisecond, restMax},
+		{"a few, the default buffer", 8 << 20, 5 * time.Millisecond, 16777216},
+		{"a few, what a kernel gives by itself", 212992, 5 * time.Millisecond, 0},
+		{"30,000 a second", 64 << 20, time.Second / 30_000, 8533 * time.Microsecond},
+		{"a million a second", 64 << 20, time.Microsecond, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := rest{most: restFor(c.buffer)}
+			for now, before := int64(1000), uint64(0); now <= 60_000; now++ {
+				taken := uint64(time.Duration(now) * time.Millisecond / c.each)
+				if taken != before { // else the loop is not woken
+					r.weigh(taken, now)
+				}
+				before = taken
+			}
+			if diff := (r.length - c.want).Abs(); diff > c.want/100 {
+				t.Errorf("it rests %v, want %v", r.length, c.want)
+			}
+		})
+	}
+}
+
+// A crowd that comes at once ends rests after the first.
+func TestRestEndsWhenMuchComes(t *testing.T) {
+	r := rest{most: restFor(64 << 20)}
+	r.weigh(10, 1000)
+	r.weigh(20, 1030)
+	if r.length != restMax {
+		t.Fatalf("it rests %v", r.length)
+	}
+	r.weigh(20_000, 1050)
+	if r.length != 0 {
+		t.Errorf("it rests %v, with a million datagrams a second", r.length)
+	}
+}
+
+// idleLoop keeps what it is asked to run.
+type idleLoop struct {
+	gnet.EventLoop
+	asked []gnet.Runnable
+}
+
+// onIdleLoop is a connection of one.
+type onIdleLoop struct {
+	deaf
+	loop *idleLoop
+}
+
+func (c onIdleLoop) EventLoop() gnet.EventLoop { return c.loop }
+
+func (e *idleLoop) Execute(_ context.Context, r gnet.Runnable) error {
+	e.asked = append(e.asked, r)
+	return nil
+}
+
+// A loop rests once a round, and not at all when the round left something to read or
+// the collector ends.
+func TestLoopRestsOnceARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, loop := new(shard), new(idleLoop)
+		c := onIdleLoop{loop: loop}
+		s.rest.length, s.rest.at = restMax, 1 // at the time that a new shard has
+		round := func(dry ...bool) time.Duration {
+			t.Helper()
+			loop.asked = nil
+			for _, d := range dry {
+				s.pace(c, d)
+			}
+			if len(loop.asked) != 1 {
+				t.Fatalf("%d rests in a round", len(loop.asked))
+			}
+			began := time.Now()
+			if err := loop.asked[0].Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(began)
+		}
+		if got := round(true); got != restMax {
+			t.Errorf("behind one datagram it rests %v", got)
+		}
+		if got := round(true, true, true); got != restMax {
+			t.Errorf("behind three connections it rests %v", got)
+		}
+		if got := round(true, false, true); got != 0 {
+			t.Errorf("with something left to read it rests %v", got)
+		}
+		if got := round(true); got != restMax {
+			t.Errorf("in the round behind that it rests %v", got)
+		}
+		s.leaving = true
+		loop.asked = nil
+		if s.pace(c, true); len(loop.asked) != 0 {
+			t.Error("it rests when it ends")
+		}
+	})
+}
