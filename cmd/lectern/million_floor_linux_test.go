@@ -154,7 +154,7 @@ func (b *million) encodersAlone(r *millionResult) (inParquet, inLZ4 float64) {
 	for range turns {
 		inParquet = float64(threadCPU(func() {
 			w := parquet.NewGenericWriter[floorRow](io.Discard, parquet.WriteBufferSize(0), parquet.Compression(codec),
-				parquet.PageBufferSize(64<<10), parquet.MaxRowsPerRowGroup(512<<10), parquet.DictionaryMaxBytes(4<<20))
+				parquet.PageBufferSize(64<<10), parquet.MaxRowsPerRowGroup(512<<10), parquet.DictionaryMaxBytes(1<<20))
 			for part := rows; len(part) > 0; part = part[min(len(part), 2048):] {
 				if _, err := w.Write(part[:min(len(part), 2048)]); err != nil {
 					b.Fatal(err)

@@ -15,8 +15,9 @@ import (
 const (
 	groupRows = 512 << 10 // rows of a row group: what a writer holds in memory
 	pageBytes = 64 << 10  // of a page before compression: what a reader holds of each column
-	// dictionaryBytes is where a column goes on without a dictionary.
-	dictionaryBytes = 4 << 20
+	// dictionaryBytes is where a column goes on without a dictionary: with more contents
+	// than 131,072 in a block it takes more bytes than it saves, and most of the time.
+	dictionaryBytes = 1 << 20
 	chunkRows       = 2048 // rows handed to the library at a time
 	writeBytes      = 64 << 10
 )
