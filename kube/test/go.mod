@@ -4,6 +4,7 @@ go 1.26.8
 
 require (
 	github.com/VictoriaMetrics/metricsql v0.87.3
+	github.com/lectern/lectern/storage/clickhouse/clickhousetest v0.0.0-00010101000000-000000000000
 	github.com/lectern/lectern/wire v0.1.0
 	github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.1
 	golang.org/x/sys v0.49.0
@@ -46,7 +47,6 @@ require (
 	github.com/fxamacker/cbor/v2 v2.9.3 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
-	github.com/lectern/lectern v0.0.0-00010101000000-000000000000
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/valyala/fastrand v1.1.0 // indirect
@@ -69,3 +69,5 @@ replace github.com/lectern/lectern => ../..
 replace github.com/lectern/lectern/wire => ../../wire
 
 replace github.com/lectern/lectern/emit => ../../emit
+
+replace github.com/lectern/lectern/storage/clickhouse/clickhousetest => ../../storage/clickhouse/clickhousetest
