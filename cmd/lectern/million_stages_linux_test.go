@@ -67,7 +67,7 @@ func (b *million) stages() {
 			b.Fatalf("go tool pprof: %v", err)
 		}
 		if path := os.Getenv("LECTERN_BENCH_TRACES"); path != "" {
-			_ = os.WriteFile(path+"-"+strings.ReplaceAll(r.name, " ", "-"), out, 0o600)
+			_ = os.WriteFile(path+"-"+strings.NewReplacer(" ", "-", "/", "-").Replace(r.name), out, 0o600)
 		}
 		sums, all := addTraces(string(out))
 		fmt.Printf("%-44s", r.name)
