@@ -28,7 +28,7 @@ const (
 	sourceAt = 16
 )
 
-// RefusedSender is a sender of refused frames, as the page shows it.
+// RefusedSender is a host that sends refused frames in one way, as the page shows it.
 type RefusedSender struct {
 	Why       wire.Refusal
 	Transport string // udp, tcp, tls, or internal
@@ -71,11 +71,11 @@ func (s *shard) remember(why wire.Refusal, b []byte, via transport, from address
 	r := &s.refused
 	list := &r.of[why]
 	at := r.at[why]
-	if e := &list[at]; e.times == 0 || !e.from.same(from) {
-		at = r.place(why, from)
+	if e := &list[at]; e.times == 0 || !e.of(from, via) {
+		at = r.place(why, from, via)
 	}
 	e := &list[at]
-	if e.times == 0 || !e.from.same(from) {
+	if e.times == 0 || !e.of(from, via) {
 		if s.now < r.next[why] {
 			return
 		}
@@ -90,11 +90,11 @@ func (s *shard) remember(why wire.Refusal, b []byte, via transport, from address
 
 // place is where a sender stands in a word's list, or may stand: in place of who was
 // refused longest ago.
-func (r *refusals) place(why wire.Refusal, from address) (at uint8) {
+func (r *refusals) place(why wire.Refusal, from address, via transport) (at uint8) {
 	list := &r.of[why]
 	for i := range list {
 		e := &list[i]
-		if e.times > 0 && e.from.same(from) {
+		if e.times > 0 && e.of(from, via) {
 			return uint8(i)
 		}
 		if e.last < list[at].last {
@@ -104,8 +104,10 @@ func (r *refusals) place(why wire.Refusal, from address) (at uint8) {
 	return at
 }
 
-// same says whether two addresses are one host's.
-func (a address) same(o address) bool { return a.network == o.network && a.host == o.host }
+// of says whether it is of a host that sends in this way.
+func (e *refusal) of(from address, via transport) bool {
+	return e.via == via && e.from.network == from.network && e.from.host == from.host
+}
 
 // keep copies what a frame began with, without the number of its source.
 func (e *refusal) keep(b []byte, started bool) {
@@ -130,6 +132,7 @@ func (c *Collector) Refused() []RefusedSender { return refusedBy(c.shards) }
 func refusedBy(shards []*shard) []RefusedSender {
 	type key struct {
 		why           wire.Refusal
+		via           transport
 		network, host uint64
 	}
 	all := make(map[key]RefusedSender) // a sender may come to several loops
@@ -138,7 +141,7 @@ func refusedBy(shards []*shard) []RefusedSender {
 		for why := range s.refused.of {
 			for i := range s.refused.of[why] {
 				if e := &s.refused.of[why][i]; e.times > 0 {
-					k := key{wire.Refusal(why), e.from.network, e.from.host}
+					k := key{wire.Refusal(why), e.via, e.from.network, e.from.host}
 					all[k] = e.with(all[k], wire.Refusal(why))
 				}
 			}
@@ -146,7 +149,7 @@ func refusedBy(shards []*shard) []RefusedSender {
 		s.Unlock()
 	}
 	list := slices.SortedFunc(maps.Values(all), func(a, b RefusedSender) int {
-		return cmp.Or(cmp.Compare(a.Why, b.Why), cmp.Compare(b.Last, a.Last), cmp.Compare(a.Peer, b.Peer))
+		return cmp.Or(cmp.Compare(a.Why, b.Why), cmp.Compare(b.Last, a.Last), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Transport, b.Transport))
 	})
 	n, last := 0, wire.Accepted
 	return slices.DeleteFunc(list, func(r RefusedSender) bool {

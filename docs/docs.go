@@ -7,3 +7,9 @@ import _ "embed"
 //
 //go:embed METRICS.md
 var Metrics string
+
+// Operations is OPERATIONS.md: what to do about each alert stands there, and nowhere
+// else.
+//
+//go:embed OPERATIONS.md
+var Operations string

@@ -131,10 +131,10 @@ Memory at the limits, with loops = 2:
   connections         134.0 MiB   limits.connections_max, and frames half received
   datagrams            16.0 MiB   listen.loops
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
-  operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
+  operations           18.0 MiB   /metrics and the page: 32 connections, as many that are being closed, and an hour's history
   base                 64.0 MiB   the program itself
   seals                32.0 MiB   keys of sealed sessions: limits.connections_max
-  together           1014.2 MiB
+  together           1016.2 MiB
 
 Disk:
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/certs"
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/ops"
+	"github.com/lectern/lectern/cmd/lectern/internal/page"
 	"github.com/lectern/lectern/cmd/lectern/internal/takeover"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
@@ -97,6 +99,7 @@ type daemon struct {
 	certs     *certs.Store // nil without TLS
 	reloader  *reloader
 	ops       *ops.Server
+	page      *page.Page
 	manager   *serviceManager
 }
 
@@ -152,6 +155,8 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		d.heir.Close()
 		return errors.Join(err, d.closeStorage(ctx))
 	}
+	d.page = d.newPage()
+	d.ops.Handle(d.page.Handlers())
 	d.ops.Start(told{d.collector, d})
 	if secure != nil {
 		logger.Info("clients of TLS are taken", "address", d.collector.TLSAddress(), "certificate_not_after", d.certs.NotAfter(), "client_certificates", c.TLS.ClientCA != "")
@@ -170,6 +175,20 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		err = d.drain(ctx)
 	}
 	return errors.Join(err, d.stop())
+}
+
+// newPage is the page that the operations server shows of the daemon.
+func (d *daemon) newPage() *page.Page {
+	limit, _ := memoryLimit("/")
+	return page.New(page.Options{
+		Daemon: d.collector, Ready: d.ops.Ready,
+		Metrics: func(w io.Writer) {
+			d.set.WritePrometheus(w)
+			metrics.WriteProcessMetrics(w)
+		},
+		Version: buildVersion(), Collector: fmt.Sprintf("%016x", d.spool.Collector()), Store: storeName(d.config),
+		Memory: d.config.Memory(), Limit: limit, Clock: time.Now,
+	})
 }
 
 // certFiles are where the certificates of the TLS port are.
@@ -238,6 +257,7 @@ func (d *daemon) work(ctx context.Context, hangups <-chan os.Signal) error {
 	}
 	working.Go(func() { d.heir.Watch(ctx) })
 	working.Go(func() { d.ops.KeepListening(ctx) })
+	working.Go(func() { d.page.Run(ctx) })
 	working.Go(func() { d.reloader.watch(ctx, hangups) })
 	defer working.Wait()
 	defer cancel()

@@ -530,7 +530,7 @@ func TestMemory(t *testing.T) {
 		"connections":     16384*4096 + 3*(35<<20),
 		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),
-		"operations":      2 * 32 * (256 << 10),
+		"operations":      2*32*(256<<10) + 2<<20,
 		"base":            64 << 20,
 	}
 	for _, m := range c.Memory() {

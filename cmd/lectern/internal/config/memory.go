@@ -31,6 +31,7 @@ const (
 	frameBytes      = 64 << 10  // the largest of them
 	batchBytes      = 8 << 20   // 64 datagrams of 64 KiB, in large pages, a loop
 	opsBytes        = 256 << 10 // a connection of the operations server, with the page that it is sent
+	pastBytes       = 2 << 20   // what the page keeps of the last hour
 	baseBytes       = 64 << 20  // the program, its stacks, the store's buffers
 )
 
@@ -66,7 +67,7 @@ func (c *Config) Memory() []Memory {
 		{"connections", connections*connectionBytes + min(connections*frameBytes, loops*partialMax) + loops*partialSpare, "limits.connections_max, and frames half received"},
 		{"datagrams", loops * batchBytes, "listen.loops"},
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},
-		{"operations", 2 * OpsConnectionsMax * opsBytes, "/metrics and the like: 32 connections, and as many that are being closed"},
+		{"operations", 2*OpsConnectionsMax*opsBytes + pastBytes, "/metrics and the page: 32 connections, as many that are being closed, and an hour's history"},
 		{"base", baseBytes, "the program itself"},
 	}
 	if slices.ContainsFunc(c.Named, func(s Stream) bool { return s.Secret != "" }) {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -22,8 +23,7 @@ import (
 // handler is what the server answers. What changes something is refused to pages
 // of other sites, and everything to names that are not known: a browser would ask
 // for a page of a stranger whose name he lets point here.
-func (s *Server) handler() http.Handler {
-	mux := http.NewServeMux()
+func (s *Server) handler(mux *http.ServeMux) http.Handler {
 	mux.HandleFunc("GET /metrics", s.rendered(s.metrics))
 	mux.HandleFunc("GET /sources", s.rendered(s.sources))
 	mux.HandleFunc("GET /healthz", s.health)
@@ -145,17 +145,25 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 // ready says whether traffic should come here: the sockets are bound, and the
 // spool takes what comes. The store has no part in it, until the spool is full.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	why, gone := s.notReady.Load(), s.daemon.Gone()
-	switch {
-	case why != nil:
-		http.Error(w, *why, http.StatusServiceUnavailable)
-	case gone != nil:
-		http.Error(w, "gone: "+gone.Error(), http.StatusServiceUnavailable)
-	case s.daemon.Full():
-		http.Error(w, "full: the spool takes no more, the store has been slower than the sources for too long", http.StatusServiceUnavailable)
-	default:
-		fmt.Fprintln(w, "ok")
+	if err := s.Ready(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
 	}
+	fmt.Fprintln(w, "ok")
+}
+
+// Ready is nil where /readyz says yes, else what it says.
+func (s *Server) Ready() error {
+	if why := s.notReady.Load(); why != nil {
+		return errors.New(*why)
+	}
+	if gone := s.daemon.Gone(); gone != nil {
+		return fmt.Errorf("gone: %w", gone)
+	}
+	if s.daemon.Full() {
+		return errors.New("full: the spool takes no more, the store has been slower than the sources for too long")
+	}
+	return nil
 }
 
 // retry gives parked blocks another try, once a person has fixed what they

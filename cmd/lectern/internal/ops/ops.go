@@ -64,6 +64,7 @@ type Daemon interface {
 // at once.
 type Server struct {
 	options  Options
+	mux      *http.ServeMux
 	server   *http.Server
 	limits   *limits
 	renders  chan struct{} // a token for each answer that is being made of much
@@ -91,11 +92,11 @@ const headerBytesMax = 4 << 10
 // New returns a Server that does nothing yet.
 func New(o Options) *Server {
 	metrics.ExposeMetadata(true)
-	s := &Server{options: o, renders: make(chan struct{}, rendersMax)}
+	s := &Server{options: o, mux: http.NewServeMux(), renders: make(chan struct{}, rendersMax)}
 	s.limits = newLimits(o.ConnectionsMax, o.Metrics.NewCounter("lectern_ops_connections_evicted_total"))
 	o.Metrics.NewGauge("lectern_ops_connections", func() float64 { return float64(s.limits.count()) })
 	s.server = &http.Server{
-		Handler:     s.handler(),
+		Handler:     s.handler(s.mux),
 		ConnContext: withConnection,
 		ErrorLog:    slog.NewLogLogger(&quiet{Handler: o.Logger.Handler()}, slog.LevelWarn),
 
@@ -162,6 +163,14 @@ func (s *Server) Address() string {
 		return ""
 	}
 	return s.listener.Addr().String()
+}
+
+// Handle has something else answered as well, by patterns of http.ServeMux. It is
+// called before Start.
+func (s *Server) Handle(handlers map[string]http.Handler) {
+	for pattern, h := range handlers {
+		s.mux.Handle(pattern, h)
+	}
 }
 
 // Start answers for a daemon, until Close.

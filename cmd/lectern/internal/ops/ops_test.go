@@ -378,3 +378,20 @@ func TestMetadata(t *testing.T) {
 		t.Error("/metrics has an empty meaning")
 	}
 }
+
+// What others answer is behind the same door.
+func TestHandlersAreBehindTheDoor(t *testing.T) {
+	s := newServer(new(tame), io.Discard, "lectern.example")
+	s.Handle(map[string]http.Handler{"GET /{$}": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "a page") })})
+	for host, want := range map[string]int{"127.0.0.1:8421": 200, "localhost": 200, "lectern.example": 200, "evil.example": 421, "127.0.0.1.evil.example": 421} {
+		if code, said := ask(s, "GET", "/", "Host", host); code != want || (said == "a page\n") != (want == 200) {
+			t.Errorf("asked as %s: %d %q, want %d", host, code, said, want)
+		}
+	}
+	if code, _ := ask(s, "POST", "/"); code != 405 {
+		t.Errorf("POST /: %d", code)
+	}
+	if code, _ := ask(s, "GET", "/else"); code != 404 {
+		t.Errorf("GET /else: %d", code)
+	}
+}

@@ -1,0 +1,33 @@
+// The words of refusal, as wire/SPEC.md has them in section 9: what each means, and what a
+// sender does about it. A test keeps both in step.
+
+export const words = {
+  short: ['Fewer bytes than a header; an empty datagram.', 'fix the encoder'],
+  magic: ['The first two bytes are not the magic.', 'fix the encoder, or the address'],
+  version: ['Another protocol version.', 'speak a version that the collector knows'],
+  type: ['An unknown frame type.', 'fix the encoder'],
+  flags: ['A reserved flag is set.', 'fix the encoder'],
+  size: ['Size is smaller than a header (and tag, and the bytes of flag 4), or larger than what is there.', 'fix the encoder; over UDP, never split a frame'],
+  count: ['Count cannot fit the body, or the body ends before or goes on after count events; not 0 in another type.', 'fix the encoder'],
+  stream: ['The reserved stream number; one that the collector does not take; or the source belongs to another stream.', 'use the number that was given out; one source for each stream'],
+  number: ['Sequence, position, or position + count is 2^48 or more.', 'draw a new source'],
+  length: ['An id length of 9 to 15.', 'fix the encoder'],
+  inherit: ['The first event of a frame inherits an id.', 'fix the encoder'],
+  kind: ['A kind that has no name.', 'send only kinds that the collector knows'],
+  progress: ['A progress above 100.', 'fix the encoder'],
+  body: ['The body of a hello, ack or refusal is not as its type demands.', 'fix the encoder'],
+  name: ['A name that is cut short, of no known attribute, whose text may not be one, or whose id is another\'s (section 16).', 'fix the encoder'],
+  sealed: ['Sealed, and the receiver has no secret for the stream and epoch, or the tag is wrong.', 'compare secret, epoch and audience with the collector\'s; keep the frames, and connect again'],
+  unsealed: ['Not sealed, where the stream, the source or the session demands it.', 'get the secret, and seal'],
+  time: ['Sealed, and too far ahead of the receiver\'s clock, or too far behind it to open a source (section 8).', 'set the clock; send a beat'],
+  unexpected: ['A frame that is not taken in this place: an ack sent to a collector, a hello in a datagram or where nobody acknowledges, a frame without a session of a source that has one.', 'after a hello: connect again without; otherwise fix the emitter'],
+  truncated: ['The datagram was larger than the receiver\'s buffer.', 'send smaller datagrams'],
+  rest: ['What follows a refused frame in its datagram.', 'fix what was refused in front of it'],
+  sequence: ['The frame does not follow the one before it on its connection.', 'fix the numbering; one source for each connection'],
+  position: ['The position contradicts the source\'s other frames (section 4).', 'draw a new source; look for two emitters that share one'],
+  sources: ['No room for another source, or for another of this address.', 'wait, and connect again; keep one source longer'],
+  connections: ['No room for another connection, or for its half-received frames.', 'wait longer each time, and connect again'],
+  idle: ['The connection was silent for too long, or stopped inside a frame.', 'connect again; send beats'],
+  credit: ['More bytes in flight than the acks on this connection allowed.', 'fix the emitter: wait for acks'],
+  forgotten: ['In a session, the first frame of a source that the collector does not know is not its first.', 'give up what was not acknowledged, and begin a new source'],
+};
