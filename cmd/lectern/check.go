@@ -12,16 +12,20 @@ const checkHelp = `Say what is wrong with the configuration, and what memory and
 
 Usage:
 
-  lectern check [--config FILE]
+  lectern check [--config FILE] [--without-files]
 
 Without --config it reads ./config.toml, and where there is none the built-in
 defaults. Variables LECTERN_SECTION_KEY of the environment override both, as in
 LECTERN_WINDOW_LATE_MAX=0s; they are checked too.
 
+Files and directories that keys name, of keys, certificates, salts, tokens and
+networks, have to be there and readable; with --without-files they are not looked
+at, for the configuration of another machine.
+
 Each problem is one line on standard error, FILE:LINE: KEY: what is wrong. If there
 is none, it prints the configuration in effect, the part of the room that each
 stream is guaranteed, and the memory and disk that the daemon takes on this machine
-when it reaches all of its limits.
+when it reaches all of its limits, and what an edge does.
 
 Exit status: 0 when nothing is wrong; 1 when something is; 2 when the arguments
 make no sense.
@@ -31,10 +35,15 @@ make no sense.
 func (p *process) runCheck(ctx context.Context, args []string) int {
 	flags := newFlags("check")
 	path := flags.String("config", "", "")
+	without := flags.Bool("without-files", false, "")
 	if code, done := p.parse(flags, args, checkHelp); done {
 		return code
 	}
-	c, problems := config.Load(*path, given(flags, "config"), p.environ)
+	read := config.Check
+	if *without {
+		read = config.Load
+	}
+	c, problems := read(*path, given(flags, "config"), p.environ)
 	for _, problem := range problems {
 		fmt.Fprintln(p.stderr, problem)
 	}

@@ -144,7 +144,7 @@ Disk:
 
 func TestCheckShowsWhatIsInEffect(t *testing.T) {
 	path := file(t, "c.toml", "listen.loops = 2\nlisten.audience = \"eu-1\"\nlisten.receive_buffer = 4194304\nstreams.unknown_users = \"none\"\n"+
-		"[stream.news-eu]\nnumber = 7\nsecret = \"keys\"\nseal = \"require\"\nshare = 8\nkeys_max = 5000\nrate_max = 100000\nusers = \"daily\"\n"+
+		"[stream.news-eu]\nnumber = 7\nsecret = \"/\"\nseal = \"require\"\nshare = 8\nkeys_max = 5000\nrate_max = 100000\nusers = \"daily\"\n"+
 		"[stream.video]\nnumber = 0\n")
 	code, stdout, stderr := runWith(t, nil, []string{"LECTERN_WINDOW_LATE_MAX=0s"}, "check", "--config", path)
 	if code != 0 || stdout != path+checked || stderr != "" {

@@ -93,6 +93,7 @@ func runEdgeUntil(ctx context.Context, c *config.Config, logger *slog.Logger, ou
 	if err := e.Close(end); err != nil {
 		logger.Warn("not all was acknowledged", "error", err)
 	}
+	logger.Info("the edge has stopped", "waiting", e.Waiting())
 	return nil
 }
 

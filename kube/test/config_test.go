@@ -68,7 +68,7 @@ func check(t *testing.T, r rendered, d *apps.DaemonSet) string {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(binary, "check", "--config", path)
+	c := exec.Command(binary, "check", "--without-files", "--config", path)
 	// Go takes the CPU limit for the number of its threads, and two at least.
 	c.Env = []string{fmt.Sprintf("GOMAXPROCS=%d", max(2, spec.Containers[0].Resources.Limits.Cpu().Value()))}
 	for name, value := range environment(t, r, d) {

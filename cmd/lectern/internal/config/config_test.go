@@ -299,6 +299,8 @@ func TestProblems(t *testing.T) {
 		{"[window]\nlate_maxx = \"1s\"\n", `:2: window.late_maxx: unknown key; did you mean window.late_max?`},
 		{"\n[listen]\nlate_max = \"1s\"\n", `:3: listen.late_max: unknown key; did you mean window.late_max?`},
 		{"[storage]\ndir = \"x\"\n", `:2: storage.dir: unknown key; did you mean spool.dir?`},
+		{"[edge]\nsize_max = 1\n", `:2: edge.size_max: unknown key; did you mean edge.queue_size?`},
+		{"[listen]\nkeys_max = 1\n", `:2: listen.keys_max: unknown key; did you mean limits.keys_max?`},
 		{"loops = 1\n", `:1: loops: unknown key; did you mean listen.loops?`},
 		{"[windows]\n\nack_intervall = \"1s\"\n", `:3: windows.ack_intervall: unknown key; did you mean window.ack_interval?`},
 		{"# none\n[windows]\n", `:2: windows: unknown key; did you mean [window]?`},
@@ -616,5 +618,50 @@ origins = "https://a.example, https://b.example"
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("read %q\nwant %q", got, want)
+	}
+}
+
+// Check looks at what keys name; Load does not, since it may be another's.
+func TestCheckOpensFiles(t *testing.T) {
+	dir := t.TempDir()
+	good, empty := filepath.Join(dir, "good"), filepath.Join(dir, "empty")
+	for path, text := range map[string]string{good: "x", empty: ""} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var keys []string
+	for _, s := range new(Config).settings() {
+		if s.opens {
+			keys = append(keys, s.key)
+		}
+	}
+	if len(keys) < 10 {
+		t.Fatalf("only %v are opened", keys)
+	}
+	keys = append(keys, "stream.a.secret", "stream.a.key_file")
+	for _, key := range keys {
+		for path, want := range map[string]string{good: "", dir: "", empty: "is empty", filepath.Join(dir, "none"): "no such file"} {
+			text := "listen.audience = \"a\"\nedge.audience = \"a\"\nstream.a.number = 1\ntls.address = \":8422\"\nedge.relay = \"/nowhere/relay\"\n"
+			for _, other := range []string{"tls.certificate", "tls.key", "edge.tls_cert", "edge.tls_key"} {
+				if other != key {
+					text += fmt.Sprintf("%s = %q\n", other, good)
+				}
+			}
+			if key == "stream.a.secret" {
+				text += "stream.a.seal = \"allow\"\n"
+			}
+			path := write(t, text+fmt.Sprintf("%s = %q\n", key, path))
+			if _, problems := Load(path, true, nil); len(problems) > 0 {
+				t.Errorf("%s: Load says %v", key, problems)
+			}
+			_, problems := Check(path, true, nil)
+			switch {
+			case want == "" && len(problems) > 0:
+				t.Errorf("%s: %v", key, problems)
+			case want != "" && (len(problems) != 1 || problems[0].Key != key || problems[0].Line == 0 || !strings.Contains(problems[0].Message, want)):
+				t.Errorf("%s: %v, want %s", key, problems, want)
+			}
+		}
 	}
 }

@@ -73,15 +73,15 @@ func (e *Edge) settings() []setting {
 		optional(name("edge.syslog_stream", &e.SyslogStream), &e.SyslogStream),
 		word("edge.syslog_format", &e.SyslogFormat, "auto", "common", "combined", "vhost_combined", "json"),
 		list(optional(name("edge.syslog_skip", &e.SyslogSkip), &e.SyslogSkip)),
-		file("edge.logs_token_file", &e.LogsTokenFile),
+		opened("edge.logs_token_file", &e.LogsTokenFile),
 		list(logsFields("edge.logs_fields", &e.LogsFields)),
 		list(optional(name("edge.logs_skip", &e.LogsSkip), &e.LogsSkip)),
 		list(optional(name("edge.fastly_services", &e.FastlyServices), &e.FastlyServices)),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
-		file("edge.tls_ca", &e.TLSCA),
-		file("edge.tls_cert", &e.TLSCert),
-		file("edge.tls_key", &e.TLSKey),
+		opened("edge.tls_ca", &e.TLSCA),
+		opened("edge.tls_cert", &e.TLSCert),
+		opened("edge.tls_key", &e.TLSKey),
 		audience("edge.audience", &e.Audience),
 		path("edge.dir", &e.Dir),
 		size("edge.queue_size", &e.QueueSize, 1<<20, 1<<30),
@@ -95,7 +95,7 @@ func (e *Edge) settings() []setting {
 		rule("edge.previews", &e.Previews),
 		rule("edge.data_centers", &e.DataCenters),
 		rule("edge.budgets", &e.Budgets),
-		file("edge.data_center_file", &e.DataCenterFile),
+		opened("edge.data_center_file", &e.DataCenterFile),
 	}
 }
 

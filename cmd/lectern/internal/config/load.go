@@ -28,6 +28,15 @@ const fileMax = 1 << 20
 // the environment by name. What a problem is about keeps its default; with any
 // problem the Config is not to be used.
 func Load(path string, explicit bool, environ []string) (Config, []Problem) {
+	return load(path, explicit, environ, false)
+}
+
+// Check is Load, and reports as a problem, too, what a key names and cannot be read.
+func Check(path string, explicit bool, environ []string) (Config, []Problem) {
+	return load(path, explicit, environ, true)
+}
+
+func load(path string, explicit bool, environ []string, files bool) (Config, []Problem) {
 	c := Defaults()
 	if path == "" && !explicit {
 		path = FileDefault
@@ -36,8 +45,46 @@ func Load(path string, explicit bool, environ []string) (Config, []Problem) {
 	l.readFile(explicit)
 	l.readEnviron(environ)
 	l.findContradictions()
+	if files {
+		l.openFiles()
+	}
 	sortProblems(l.problems)
 	return c, l.problems
+}
+
+// openFiles reports what is named and cannot be read.
+func (l *loader) openFiles() {
+	for _, s := range l.config.settings() {
+		if !s.opens {
+			continue
+		}
+		path, _ := strconv.Unquote(s.show())
+		if path == "" {
+			continue
+		}
+		if err := readable(path); err != nil {
+			l.problem(s.key, "%v; without it nothing starts that needs it", err)
+		}
+	}
+}
+
+// readable says why a file or directory cannot be read.
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("cannot read what it names: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		_, err = f.ReadDir(1)
+	} else if err == nil {
+		_, err = f.Read(make([]byte, 1))
+	}
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s is empty", path)
+	}
+	return err
 }
 
 // loader gathers settings and problems.
@@ -237,6 +284,9 @@ func (l *loader) sections() (names []string) {
 // nearestKey is what an unknown key was probably meant to be: a key of the same
 // name elsewhere, or one that is spelt almost so.
 func (l *loader) nearestKey(key toml.Key) string {
+	if k := l.kin(key); k != "" {
+		return k
+	}
 	for _, k := range l.keys() {
 		if strings.HasSuffix(k, "."+key[len(key)-1]) && !strings.HasSuffix(k, ".address") {
 			return k
@@ -248,6 +298,28 @@ func (l *loader) nearestKey(key toml.Key) string {
 		}
 	}
 	return Nearest(strings.Join(key, "."), l.keys())
+}
+
+// kin is the one key of the same section that says the same thing of another: queue_size
+// for size_max. The last words of a name say what it is a limit of, and are no kin.
+func (l *loader) kin(key toml.Key) (one string) {
+	if len(key) != 2 {
+		return ""
+	}
+	words := strings.Split(key[1], "_")
+	for _, k := range l.keys() {
+		name, ok := strings.CutPrefix(k, key[0]+".")
+		if !ok || !slices.ContainsFunc(strings.Split(name, "_"), func(w string) bool {
+			return w != "max" && w != "min" && slices.Contains(words, w)
+		}) {
+			continue
+		}
+		if one != "" {
+			return ""
+		}
+		one = k
+	}
+	return one
 }
 
 func didYouMean(suggestion string) string {

@@ -15,6 +15,7 @@ type setting struct {
 	show  func() string           // as it would stand in config.toml
 
 	secret bool // no message shows what it was set to
+	opens  bool // its text is the path of a file or directory that is read
 }
 
 // types are the TOML types that a key may have.
@@ -37,9 +38,9 @@ func (c *Config) settings() []setting {
 		audience("listen.audience", &c.Listen.Audience),
 
 		optional(address("tls.address", &c.TLS.Address), &c.TLS.Address),
-		file("tls.certificate", &c.TLS.Certificate),
-		file("tls.key", &c.TLS.Key),
-		file("tls.client_ca", &c.TLS.ClientCA),
+		opened("tls.certificate", &c.TLS.Certificate),
+		opened("tls.key", &c.TLS.Key),
+		opened("tls.client_ca", &c.TLS.ClientCA),
 		count("tls.connections_max", &c.TLS.ConnectionsMax, 1, 1_000_000),
 
 		address("ops.address", &c.Ops.Address),
@@ -73,7 +74,7 @@ func (c *Config) settings() []setting {
 		count("streams.unknown_keys_max", &c.Streams.UnknownKeysMax, 0, 1<<28),
 		count("streams.unknown_rate_max", &c.Streams.UnknownRateMax, 0, rateMaxMax),
 		word("streams.unknown_users", &c.Streams.UnknownUsers, usersWords...),
-		file("streams.salt_file", &c.Streams.SaltFile),
+		opened("streams.salt_file", &c.Streams.SaltFile),
 
 		path("spool.dir", &c.Spool.Dir),
 		choice("spool.share", &c.Spool.Share),
@@ -89,10 +90,10 @@ func (c *Config) settings() []setting {
 		name("clickhouse.database", &c.ClickHouse.Database),
 		name("clickhouse.user", &c.ClickHouse.User),
 		secret("clickhouse.password", &c.ClickHouse.Password),
-		file("clickhouse.password_file", &c.ClickHouse.PasswordFile),
+		opened("clickhouse.password_file", &c.ClickHouse.PasswordFile),
 		word("clickhouse.compression", &c.ClickHouse.Compression, "lz4", "zstd", "none"),
 		word("clickhouse.tls", &c.ClickHouse.TLS, "off", "on"),
-		file("clickhouse.tls_ca", &c.ClickHouse.TLSCA),
+		opened("clickhouse.tls_ca", &c.ClickHouse.TLSCA),
 		duration("clickhouse.answer_max", &c.ClickHouse.AnswerMax, 5*time.Second, day),
 		limit("clickhouse.retention", &c.ClickHouse.Retention, day, 36500*day),
 	}

@@ -67,7 +67,7 @@ func (s *Stream) settings() []setting {
 	key := func(name string) string { return "stream." + s.Name + "." + name }
 	return []setting{
 		count(key("number"), &s.Number, 0, wire.StreamReserved-1),
-		file(key("secret"), &s.Secret),
+		opened(key("secret"), &s.Secret),
 		word(key("seal"), &s.Seal, "off", "allow", "require"),
 		count(key("share"), &s.Share, 1, shareMax),
 		count(key("keys_max"), &s.KeysMax, 0, 1<<28),
@@ -76,7 +76,7 @@ func (s *Stream) settings() []setting {
 		list(names(key("clients"), &s.Clients)),
 		word(key("readers"), &s.Readers, "account", "daily", "none"),
 		list(origins(key("origins"), &s.Origins)),
-		file(key("key_file"), &s.KeyFile),
+		opened(key("key_file"), &s.KeyFile),
 	}
 }
 

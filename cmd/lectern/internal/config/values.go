@@ -296,6 +296,13 @@ func secret(key string, to *clickhouse.Secret) setting {
 // file is a place in the file system, or none.
 func file(key string, to *string) setting { return optional(path(key, to), to) }
 
+// opened is a file or directory that must be there when it is used, or none.
+func opened(key string, to *string) setting {
+	s := file(key, to)
+	s.opens = true
+	return s
+}
+
 // optional is a setting that may be empty.
 func optional(s setting, to *string) setting {
 	set := s.set

@@ -211,6 +211,15 @@ func (e *Edge) fail(err error) {
 	}
 }
 
+// Waiting is how many events are in the queues, that the collector has not
+// acknowledged.
+func (e *Edge) Waiting() (events uint64) {
+	for _, s := range e.all {
+		events += s.counts().queue.Buffered
+	}
+	return events
+}
+
 // Healthy returns what is wrong with this edge, if anything is.
 func (e *Edge) Healthy() error {
 	if err := e.broken.Load(); err != nil {

@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -196,25 +194,14 @@ func unescape(s string) (string, error) {
 type relay struct {
 	edge *Edge
 	door *door
-	conn *net.UnixConn
+	conn *unixgram
 }
 
-// listenRelay makes the socket. One that a former process left is replaced.
+// listenRelay makes the socket.
 func (e *Edge) listenRelay(path string) (*relay, error) {
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
-		if c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"}); err == nil {
-			_ = c.Close()
-			return nil, fmt.Errorf("listen for local processes on %s: another process does already; set edge.relay", path)
-		}
-		_ = os.Remove(path) // else listening says why not
-	}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	conn, err := listenUnixgram(path)
 	if err != nil {
 		return nil, fmt.Errorf("listen for local processes; check edge.relay: %w", err)
-	}
-	// Who may reach the socket is for the rights of its directory to say.
-	if err := os.Chmod(path, 0o666); err != nil {
-		return nil, errors.Join(err, conn.Close())
 	}
 	return &relay{edge: e, door: e.newDoor("relay"), conn: conn}, nil
 }

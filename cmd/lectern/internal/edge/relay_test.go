@@ -140,3 +140,37 @@ func TestRelay(t *testing.T) {
 		t.Errorf("counted %s", got)
 	}
 }
+
+// A socket goes with its edge, but not one that another process has made at its place.
+func TestSocketsAreRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	there := func() bool {
+		_, err := os.Lstat(path)
+		return err == nil
+	}
+	u, err := listenUnixgram(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := listenUnixgram(path); err == nil {
+		_ = other.Close()
+		t.Error("two listen on one socket")
+	}
+	if err := u.Close(); err != nil || there() {
+		t.Errorf("%v, and it is there: %v", err, there())
+	}
+	if u, err = listenUnixgram(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := listenUnixgram(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := u.Close(); err != nil || !there() {
+		t.Errorf("%v; another's socket is there: %v", err, there())
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -62,6 +61,7 @@ func (s *syslogs) listen(address string) error {
 	if err != nil {
 		return err
 	}
+	var c net.PacketConn
 	switch network {
 	case "tcp":
 		l, err := net.Listen(network, at)
@@ -69,20 +69,17 @@ func (s *syslogs) listen(address string) error {
 			s.listeners = append(s.listeners, l)
 		}
 		return err
-	case "unix":
-		network = "unixgram"
-		_ = os.Remove(at) // one that a former process left; else listening says why not
+	case "udp":
+		c, err = net.ListenPacket(network, at)
+	default:
+		c, err = listenUnixgram(at)
 	}
-	c, err := net.ListenPacket(network, at)
 	if err != nil {
 		return err
 	}
 	s.packets = append(s.packets, c)
 	if buffered, ok := c.(interface{ SetReadBuffer(int) error }); ok {
 		_ = buffered.SetReadBuffer(syslogBuffer) // as much as the kernel grants
-	}
-	if network == "unixgram" {
-		return os.Chmod(at, 0o666) // who may reach it is for the rights of its directory to say
 	}
 	return nil
 }
