@@ -26,8 +26,8 @@ import (
 func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nspool.dir = %q\nstorage.driver = \"clickhouse\"\n"+
-		"clickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nops.token_file = \"internal/ops/testdata/token\"\nspool.dir = %q\n"+
+		"storage.driver = \"clickhouse\"\nclickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
 	if !strings.Contains(lines, "spool.size_max") {
 		text += "spool.size_max = \"384MiB\"\n"
 	}
@@ -35,6 +35,28 @@ func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) str
 		t.Fatal(err)
 	}
 	return path
+}
+
+// retry has parked blocks tried again.
+func (d *served) retry() {
+	d.t.Helper()
+	token, err := os.ReadFile("internal/ops/testdata/token")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	ask, err := http.NewRequest(http.MethodPost, d.ops+"/retry", nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	ask.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	answer, err := http.DefaultClient.Do(ask)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		d.t.Fatalf("POST /retry: %s", answer.Status)
+	}
 }
 
 // tables makes the tables anew, by the command that operators use.
@@ -394,11 +416,7 @@ func TestParkedAndBarred(t *testing.T) {
 	exec("ALTER TABLE lectern.reads DROP CONSTRAINT none")
 	d.emit("tcp", "--events", "1000", "--seed", "4")
 	until("lectern_events_stored_total", 3000)
-	answer, err := http.Post(d.ops+"/retry", "", nil)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("POST /retry: %v, %v", answer, err)
-	}
-	_ = answer.Body.Close()
+	d.retry()
 	until("lectern_events_stored_total", 4000)
 	d.stop()
 	if out := succeed(t, "books", "--config", d.config); !strings.Contains(out, "The books add up.") {
@@ -463,11 +481,7 @@ func TestLeftoversUntilMended(t *testing.T) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		answer, err := http.Post(newcomer.ops+"/retry", "", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = answer.Body.Close()
+		newcomer.retry()
 		if row := s.Query("SELECT sum(opens + reads + finishes + saves + shares) FROM lectern.reads WHERE stream != 65535")[0]; row[0] == "1000" {
 			break
 		}

@@ -109,7 +109,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	c, logger := d.config, d.logger
 	// What may fail is first, and nothing is received before all of it is there.
 	d.ops = ops.New(ops.Options{
-		Address: c.Ops.Address, SharePort: c.Listen.SharePort, Hosts: c.Ops.Hosts(), ConnectionsMax: config.OpsConnectionsMax,
+		Address: c.Ops.Address, SharePort: c.Listen.SharePort, Hosts: c.Ops.Hosts(), TokenFile: c.Ops.TokenFile, ConnectionsMax: config.OpsConnectionsMax,
 		Version: buildVersion(), Metrics: d.set, Logger: logger,
 	})
 	if err := d.ops.Listen(); err != nil {

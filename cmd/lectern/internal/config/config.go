@@ -57,6 +57,7 @@ type TLS struct {
 type Ops struct {
 	Address      string // host:port, as in Listen
 	AllowedHosts string // names by which it may be asked, with commas between them; empty: none but localhost and IP addresses
+	TokenFile    string // has the token of who may change something; empty: nobody may
 }
 
 // Hosts are the names of AllowedHosts, one by one.

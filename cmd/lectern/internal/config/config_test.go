@@ -96,6 +96,7 @@ connections_max = 99
 [ops]
 address = ":9001"
 allowed_hosts = "lectern,a.example"
+token_file = "ops-token"
 [stop]
 drain_time = "10s"
 unready_time = "8s"
@@ -212,7 +213,7 @@ func TestLoad(t *testing.T) {
 	want := Config{
 		Listen:  Listen{"[::]:9000", true, 3, 123457, "eu.1"},
 		TLS:     TLS{":9443", "/etc/tls/tls.crt", "/etc/tls/tls.key", "/etc/tls/ca.crt", 99},
-		Ops:     Ops{":9001", "lectern,a.example"},
+		Ops:     Ops{":9001", "lectern,a.example", "ops-token"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000, 5000, 2 << 20},

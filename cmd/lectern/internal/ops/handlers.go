@@ -28,7 +28,7 @@ func (s *Server) handler(mux *http.ServeMux) http.Handler {
 	mux.HandleFunc("GET /sources", s.rendered(s.sources))
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("POST /retry", s.retry)
+	mux.HandleFunc("POST /retry", s.allowed(s.retry))
 	return marked(knownHosts(s.options.Hosts, http.NewCrossOriginProtection().Handler(mux)))
 }
 

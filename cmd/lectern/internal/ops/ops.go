@@ -13,7 +13,7 @@
 // before they are sent: neither a client that does not read nor a loop that hangs lets
 // requests pile up. It answers to IP addresses, localhost and configured names only, since
 // otherwise a web page could have its own name resolve to this port. Requests that change
-// something are refused to other origins as well.
+// something are refused to other origins as well, and want a token.
 package ops
 
 import (
@@ -38,6 +38,7 @@ type Options struct {
 	Address        string   // host:port to listen on; an empty host is every interface
 	SharePort      bool     // another daemon may have the port: see Server.KeepListening
 	Hosts          []string // names, besides localhost and IP addresses, by which the server may be asked
+	TokenFile      string   // has the token of who may change something; empty: nobody may
 	ConnectionsMax int      // connections at once
 	Version        string   // the program's, for lectern_build_info
 	Metrics        *metrics.Set
@@ -110,6 +111,11 @@ func New(o Options) *Server {
 // it follows may have this one as well: then Listen does nothing and returns no
 // error, that one answers, and KeepListening tries again.
 func (s *Server) Listen() error {
+	if path := s.options.TokenFile; path != "" {
+		if _, err := readToken(path); err != nil {
+			return err
+		}
+	}
 	l, err := net.Listen("tcp", s.options.Address)
 	switch {
 	case err == nil:

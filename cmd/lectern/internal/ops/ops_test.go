@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func (d *tame) Unpark() int                   { return int(d.parked.Swap(0)) }
 // newServer is a Server for a daemon, without a listener.
 func newServer(d Daemon, log io.Writer, hosts ...string) *Server {
 	s := New(Options{
-		Address: "127.0.0.1:0", Hosts: hosts, ConnectionsMax: 4, Version: "v1",
+		Address: "127.0.0.1:0", Hosts: hosts, TokenFile: "testdata/token", ConnectionsMax: 4, Version: "v1",
 		Metrics: metrics.NewSet(), Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	s.daemon = d
@@ -67,6 +68,9 @@ func listening(t *testing.T, d Daemon, log io.Writer) *Server {
 	t.Cleanup(s.Close)
 	return s
 }
+
+// bearer is what who may change something shows.
+const bearer = "Bearer a-token-of-a-test-and-nothing-else"
 
 // ask is the status and the text that a request gets.
 func ask(s *Server, method, path string, header ...string) (int, string) {
@@ -145,10 +149,52 @@ func TestHostsAndOrigins(t *testing.T) {
 		d := new(tame)
 		d.parked.Store(3)
 		s := newServer(d, io.Discard, "lectern.example")
-		code, _ := ask(s, c.method, c.path, c.header...)
+		code, _ := ask(s, c.method, c.path, append(c.header, "Authorization", bearer)...)
 		if tried := d.parked.Load() == 0; code != c.code || tried != (c.path == "/retry" && code == 200) {
 			t.Errorf("%s: %d, want %d; tried again: %t", c.name, code, c.code, tried)
 		}
+	}
+}
+
+// Who does not show the token changes nothing, and where there is none nobody does.
+func TestChangesNeedTheToken(t *testing.T) {
+	d := new(tame)
+	d.parked.Store(3)
+	s := newServer(d, io.Discard)
+	want := func(code int, header ...string) {
+		t.Helper()
+		if got, said := ask(s, "POST", "/retry", header...); got != code || code != 200 && d.parked.Load() != 3 {
+			t.Errorf("%q: %d %q, want %d; parked are %d", header, got, said, code, d.parked.Load())
+		}
+	}
+	want(401)
+	want(401, "Authorization", "Bearer ")
+	want(401, "Authorization", "Bearer a-token-of-a-test-and-nothing-els")
+	want(401, "Authorization", bearer+" ")
+	want(401, "Authorization", strings.TrimPrefix(bearer, "Bearer "))
+	want(401, "Authorization", "Basic "+strings.TrimPrefix(bearer, "Bearer "))
+	s.options.TokenFile = ""
+	want(403, "Authorization", bearer)
+	want(403, "Authorization", "Bearer ")
+	other := filepath.Join(t.TempDir(), "token")
+	s.options.TokenFile = other
+	want(500, "Authorization", bearer)
+	for _, bad := range []string{"", "\n", "too-short\n", strings.Repeat("x", 2000)} {
+		if err := os.WriteFile(other, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want(500, "Authorization", "Bearer "+strings.TrimSpace(bad))
+		if err := s.Listen(); err == nil || !strings.Contains(err.Error(), "ops.token_file") {
+			t.Errorf("a server with the token %q begins: %v", bad, err)
+		}
+	}
+	if err := os.WriteFile(other, []byte("  another-one-of-thirty-two-bytes\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(401, "Authorization", bearer)
+	want(200, "Authorization", "Bearer another-one-of-thirty-two-bytes")
+	if d.parked.Load() != 0 {
+		t.Error("who shows the token changes nothing")
 	}
 }
 
@@ -159,7 +205,7 @@ func TestRetryIsLoggedWhereItDoesSomething(t *testing.T) {
 	d.parked.Store(2)
 	s := newServer(d, &log)
 	for _, want := range []string{"2 blocks are tried again\n", "0 blocks are tried again\n", "0 blocks are tried again\n"} {
-		if _, said := ask(s, "POST", "/retry"); said != want {
+		if _, said := ask(s, "POST", "/retry", "Authorization", bearer); said != want {
 			t.Errorf("%q, want %q", said, want)
 		}
 	}
