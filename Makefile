@@ -183,6 +183,12 @@ test-clients: ## the clients of all languages: their tests, the dialogues, an ac
 	@$(REQUIREMENTS) for clients
 	LECTERN_TEST_CLIENTS="$${ONLY:-all}" $(GO) test -count=1 -v -timeout 30m -run '^TestClients(Relay)?$$' ./cmd/lectern
 
+# PICTURES=DIR keeps a picture of each view.
+.PHONY: test-page
+test-page: ## the daemon's page in a browser: light and dark, a telephone and a wide screen, axe, names that are markup, daemons that are killed (1 min)
+	@$(REQUIREMENTS) for page
+	@cd cmd/lectern/internal/page/browser && { ./test setup && ./test unit; } || { [ $$? = 77 ] && [ "$$CI" != true ]; }
+
 .PHONY: test-conform
 test-conform: ## each of 31 ways to break a client is noticed by lectern conform; make test has six of them (2 min)
 	LECTERN_TEST_MISTAKES=all $(GO) test -count=1 -v -timeout 30m -run '^TestConformNoticesMistakes' ./cmd/lectern
