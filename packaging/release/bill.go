@@ -8,13 +8,16 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
 )
 
 // The bill of materials is CycloneDX 1.5 in JSON: what the linker wrote into the
-// program, which is what is in it and nothing else.
+// program, which is what is in it, and what draws on the daemon's page, which is a file.
 
 type bom struct {
 	Format       string       `json:"bomFormat"`
@@ -76,8 +79,7 @@ func (r *release) bill(program []byte) ([]byte, error) {
 		Hashes: []hash{{"SHA-256", hex.EncodeToString(digest[:])}},
 	}
 	self.Ref = self.PURL
-	self.Licenses = make([]license, 1)
-	self.Licenses[0].License.ID = "Apache-2.0"
+	self.Licenses = licensed("Apache-2.0")
 	for _, s := range info.Settings {
 		self.Properties = append(self.Properties, property{"go:build:" + s.Key, s.Value})
 	}
@@ -95,6 +97,11 @@ func (r *release) bill(program []byte) ([]byte, error) {
 		}
 		all, refs = append(all, c), append(refs, c.Ref)
 	}
+	drawing, err := r.drawing()
+	if err != nil {
+		return nil, err
+	}
+	all, refs = append(all, drawing), append(refs, drawing.Ref)
 	b := bom{
 		Format: "CycloneDX", Spec: "1.5", Serial: serial(digest), Version: 1,
 		Metadata:   metadata{Timestamp: r.time.Format(time.RFC3339), Component: self},
@@ -102,6 +109,34 @@ func (r *release) bill(program []byte) ([]byte, error) {
 	}
 	text, err := json.MarshalIndent(b, "", "  ")
 	return append(text, '\n'), err
+}
+
+func licensed(id string) []license {
+	all := make([]license, 1)
+	all[0].License.ID = id
+	return all
+}
+
+// drawn is the file that draws on the page, and drawnVersion what it says of itself.
+const drawn = "cmd/lectern/internal/page/assets/vendor/uPlot.js"
+
+var drawnVersion = regexp.MustCompile(`github\.com/leeoniya/uPlot \(v([0-9.]+)\)`)
+
+// drawing is uPlot, as npm has it.
+func (r *release) drawing() (component, error) {
+	text, err := os.ReadFile(filepath.Join(r.root, drawn))
+	if err != nil {
+		return component{}, err
+	}
+	version := drawnVersion.FindSubmatch(text)
+	if version == nil {
+		return component{}, fmt.Errorf("%s does not say its version", drawn)
+	}
+	digest := sha256.Sum256(text)
+	c := component{Type: "library", Name: "uplot", Version: string(version[1]), Scope: "required", PURL: "pkg:npm/uplot@" + string(version[1]),
+		Hashes: []hash{{"SHA-256", hex.EncodeToString(digest[:])}}, Licenses: licensed("MIT")}
+	c.Ref = c.PURL
+	return c, nil
 }
 
 // module is one that the program has in it; where it is replaced, what stands in

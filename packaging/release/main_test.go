@@ -180,6 +180,16 @@ func checkBill(t *testing.T, path string, program, bill, beside []byte) {
 			want[len(want)-1] = f[1] + " " + f[2]
 		}
 	}
+	for i, c := range b.Components {
+		if c.Name == "uplot" {
+			b.Components = slices.Delete(b.Components, i, i+1)
+			// As npm has it: npm pack uplot@1.6.32, dist/uPlot.iife.min.js.
+			if c.PURL != "pkg:npm/uplot@1.6.32" || c.Hashes[0].Content != "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f" || c.Licenses[0].License.ID != "MIT" {
+				t.Errorf("what draws is %+v", c)
+			}
+			break
+		}
+	}
 	for _, c := range b.Components {
 		if c.Name != "std" {
 			got = append(got, c.Name+" "+c.Version)
@@ -195,7 +205,7 @@ func checkBill(t *testing.T, path string, program, bill, beside []byte) {
 	if len(want) < 5 || !slices.Equal(want, got) {
 		t.Errorf("the bill has\n%s\nthe program\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if d := b.Dependencies; len(d) != 1 || len(d[0].DependsOn) != len(b.Components) {
+	if d := b.Dependencies; len(d) != 1 || len(d[0].DependsOn) != len(b.Components)+1 {
 		t.Errorf("the dependencies are %+v", d)
 	}
 }

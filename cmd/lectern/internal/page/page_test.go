@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,7 @@ type tame struct {
 	books   []collector.StreamBook
 	refused []collector.RefusedSender
 	hangs   chan struct{} // Loops waits for it
+	looks   atomic.Int64  // how often it was called
 	ready   error
 }
 
@@ -37,6 +39,7 @@ func (d *tame) StreamBooks() []collector.StreamBook { return d.books }
 func (d *tame) Refused() []collector.RefusedSender  { return d.refused }
 func (d *tame) SinceHeartbeat() time.Duration       { return 250 * time.Millisecond }
 func (d *tame) Loops() []collector.LoopState {
+	d.looks.Add(1)
 	if d.hangs != nil {
 		<-d.hangs
 	}
@@ -342,6 +345,9 @@ func TestHangingLoopShowsItself(t *testing.T) {
 		}
 		if waited := time.Since(begin); waited != 5*lookWait {
 			t.Errorf("five requests waited %v", waited)
+		}
+		if n := d.looks.Load(); n != 2 {
+			t.Errorf("%d looks were begun, want the one from before and the one that hangs", n)
 		}
 		close(d.hangs)
 		synctest.Wait()
