@@ -147,6 +147,11 @@ test-handover: ## one daemon follows another under load, ten times each way (2 m
 bench-ingest: ## what a datagram and an event cost in CPU, beside a bare recvmmsg loop and a bare gnet handler (3 min)
 	LECTERN_BENCH_INGEST=$${ROUNDS:-15} $(GO) test -count=1 -v -timeout 30m -run '^TestBenchIngest$$' ./collector
 
+.PHONY: test-edge
+test-edge: ## an edge with 20,000 open connections: its memory stays where lectern check says; the collector away for ten minutes (12 min)
+	LECTERN_TEST_EDGE_CONNECTIONS=$${CONNECTIONS:-20000} LECTERN_TEST_EDGE_AWAY=$${AWAY:-10m} \
+		$(GO) test -count=1 -v -timeout 40m -run '^TestEdge(Connections|CollectorAway)$$' ./cmd/lectern
+
 .PHONY: bench-edge
 bench-edge: ## what a beacon costs an edge, beside a plain net/http handler, in turns (1 min)
 	LECTERN_TEST_BENCH_EDGE=$${SECONDS_EACH:-10} $(GO) test -count=1 -v -timeout 10m -run '^TestBenchEdge$$' ./cmd/lectern

@@ -58,7 +58,8 @@ func (p *process) runCheck(ctx context.Context, args []string) int {
 	}
 	b.WriteString(settingsTable(&c))
 	b.WriteString("\nStreams:\n\n" + streamsTable(&c))
-	fmt.Fprintf(&b, "\nMemory at the limits, with loops = %d:\n\n%s", c.Loops(), memoryTable(&c))
+	fmt.Fprintf(&b, "\nMemory at the limits, with loops = %d:\n\n%s", c.Loops(), memoryTable(c.Memory()))
+	fmt.Fprintf(&b, "\nMemory of an edge at its limits:\n\n%s", memoryTable(c.EdgeMemory()))
 	fmt.Fprintf(&b, "\nDisk:\n\n%s", diskTable(&c))
 	b.WriteString(placement(ctx, &c))
 	return p.print("check", b.String())
@@ -75,7 +76,7 @@ func settingsTable(c *config.Config) string {
 	return t.String()
 }
 
-func memoryTable(c *config.Config) string {
+func memoryTable(parts []config.Memory) string {
 	var b strings.Builder
 	var sum int64
 	line := func(part string, bytes int64, from string) {
@@ -85,7 +86,7 @@ func memoryTable(c *config.Config) string {
 		}
 		b.WriteByte('\n')
 	}
-	for _, m := range c.Memory() {
+	for _, m := range parts {
 		sum += m.Bytes
 		line(m.Part, m.Bytes, m.From)
 	}

@@ -92,6 +92,7 @@ const checked = ` is good. In effect:
   edge.logs_fields            ""
   edge.logs_skip              "*.css,*.js,*.ico,*.png,*.jpg,*.gif,*.svg,*.webp,*.woff,*.woff2"
   edge.fastly_services        ""
+  edge.connections_max        20000
   edge.ops_address            "127.0.0.1:8481"
   edge.collector              "127.0.0.1:8420"
   edge.tls_ca                 ""
@@ -136,6 +137,17 @@ Memory at the limits, with loops = 2:
   base                 64.0 MiB   the program itself
   seals                32.0 MiB   keys of sealed sessions: limits.connections_max
   together           1016.2 MiB
+
+Memory of an edge at its limits:
+
+  queues              128.0 MiB   edge.queue_size for each stream, mapped
+  journals            146.5 MiB   edge.pages_max for each stream, mapped
+  pages               114.4 MiB   edge.pages_max for each stream
+  connections         781.2 MiB   edge.connections_max
+  budgets              24.0 MiB   networks that send
+  operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
+  base                 64.0 MiB   the program itself
+  together           1274.2 MiB
 
 Disk:
 

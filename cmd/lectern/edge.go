@@ -53,6 +53,7 @@ func (p *process) runEdge(ctx context.Context, args []string) int {
 	logger, _ := newLogger(&c, output)
 	_, undo := outliveTerminal()
 	defer undo()
+	limitEdgeMemory(&c, p.environ, "/", logger)
 	err := runEdgeUntil(ctx, &c, logger, output)
 	output.close()
 	if err != nil {
@@ -115,7 +116,7 @@ func edgeOptions(c *config.Config, logger *slog.Logger) (edge.Options, error) {
 		return edge.Options{}, err
 	}
 	return edge.Options{
-		Address: c.Edge.Address, Demo: c.Edge.Demo, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Pushes: pushes, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
+		Address: c.Edge.Address, ConnectionsMax: c.Edge.ConnectionsMax, Demo: c.Edge.Demo, Relay: c.Edge.Relay, Syslog: edgeSyslog(c), Pushes: pushes, Dir: c.Edge.Dir, Streams: edgeStreams(c), Proxies: c.Edge.Proxies(),
 		Salt:     func(day int64) edge.Salt { return edge.Salt(salts.of(day)) },
 		PagesMax: c.Edge.PagesMax, PageIdleMax: c.Edge.PageIdleMax,
 		BudgetRate: c.Edge.BudgetRate, BudgetBurst: c.Edge.BudgetBurst, Rules: rules,

@@ -29,9 +29,21 @@ const programBytes = 64 << 20
 // configuration may need more than that. The result is the limit, 0 where it is not
 // ours.
 func limitMemory(c *config.Config, environ []string, root string, logger *slog.Logger) int64 {
+	// The receive buffers are the kernel's.
+	return limitTo(c.Memory(), 2*int64(c.Loops())*int64(c.Listen.ReceiveBuffer), environ, root, logger)
+}
+
+// limitEdgeMemory does the same for an edge, of which queues and journals are files.
+func limitEdgeMemory(c *config.Config, environ []string, root string, logger *slog.Logger) int64 {
+	all := c.EdgeMemory()
+	return limitTo(all, all[0].Bytes+all[1].Bytes, environ, root, logger)
+}
+
+// limitTo sets the limit for parts of which outside is not Go's.
+func limitTo(parts []config.Memory, outside int64, environ []string, root string, logger *slog.Logger) int64 {
 	most, limited := memoryLimit(root)
 	var need int64
-	for _, m := range c.Memory() {
+	for _, m := range parts {
 		need += m.Bytes
 	}
 	if limited && need > most {
@@ -43,8 +55,7 @@ func limitMemory(c *config.Config, environ []string, root string, logger *slog.L
 			return 0 // Go has read it
 		}
 	}
-	// The receive buffers are the kernel's.
-	soft := need - 2*int64(c.Loops())*int64(c.Listen.ReceiveBuffer) - programBytes
+	soft := need - outside - programBytes
 	if limited {
 		soft = min(soft, most/100*memoryShare)
 	}

@@ -173,6 +173,7 @@ logs_token_file = "/etc/tokens"
 logs_fields = "time=at,client=ip"
 logs_skip = "*.y"
 fastly_services = "s1,s2"
+connections_max = 300
 ops_address = ":8501"
 collector = "tls://lectern:8420"
 tls_ca = "/etc/ca"
@@ -230,7 +231,7 @@ func TestLoad(t *testing.T) {
 			Compression: "zstd", TLS: "on", TLSCA: "/etc/ca.pem", AnswerMax: 90 * time.Second,
 		},
 		Edge: Edge{
-			":8500", true, "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", "/etc/tokens", "time=at,client=ip", "*.y", "s1,s2", ":8501", "tls://lectern:8420", "/etc/ca", "/etc/cert", "/etc/key", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
+			":8500", true, "/run/relay", "udp://:5140,unix:///run/log", "a", "json", "*.x", "/etc/tokens", "time=at,client=ip", "*.y", "s1,s2", 300, ":8501", "tls://lectern:8420", "/etc/ca", "/etc/cert", "/etc/key", "node-1", "/srv/edge", 1 << 30, "10.0.0.0/8,::1", 100, time.Hour, 5, 50,
 			"off", "shadow", "off", "shadow", "off", "/etc/clouds",
 		},
 		Log: Log{-4, "json"},

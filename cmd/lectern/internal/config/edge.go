@@ -25,6 +25,7 @@ type Edge struct {
 	LogsFields     string // "what=name" of their lines' fields, with commas between them
 	LogsSkip       string // as SyslogSkip
 	FastlyServices string // numbers of services, with commas between them, or "*"; empty: none
+	ConnectionsMax int    // for pages
 	OpsAddress     string // host:port of its health and metrics
 	Collector      string // "host:port" of the collector's TCP socket, or "tls://host:port" of that of its TLS
 	TLSCA          string // file of those who may have signed its certificate; empty: the system's
@@ -52,7 +53,7 @@ const noPages = "*.css,*.js,*.ico,*.png,*.jpg,*.gif,*.svg,*.webp,*.woff,*.woff2"
 var edgeDefaults = Edge{
 	Address: "127.0.0.1:8480", OpsAddress: "127.0.0.1:8481", Collector: "127.0.0.1:8420", Dir: "data/edge", QueueSize: 64 << 20,
 	SyslogFormat: "auto", SyslogSkip: noPages, LogsSkip: noPages,
-	PagesMax: 200_000, PageIdleMax: 45 * time.Minute, BudgetRate: 200, BudgetBurst: 2000,
+	ConnectionsMax: 20_000, PagesMax: 200_000, PageIdleMax: 45 * time.Minute, BudgetRate: 200, BudgetBurst: 2000,
 	Origins: "refuse", Bots: "refuse", Previews: "refuse", DataCenters: "refuse", Budgets: "refuse",
 }
 
@@ -77,6 +78,7 @@ func (e *Edge) settings() []setting {
 		list(logsFields("edge.logs_fields", &e.LogsFields)),
 		list(optional(name("edge.logs_skip", &e.LogsSkip), &e.LogsSkip)),
 		list(optional(name("edge.fastly_services", &e.FastlyServices), &e.FastlyServices)),
+		count("edge.connections_max", &e.ConnectionsMax, 1, 1_000_000),
 		address("edge.ops_address", &e.OpsAddress),
 		hostAddress("edge.collector", &e.Collector),
 		opened("edge.tls_ca", &e.TLSCA),

@@ -15,24 +15,32 @@ type Memory struct {
 }
 
 const (
-	slotBytes       = 64        // collector's slot: a cache line
-	tagBytes        = 1         // beside each slot
-	rowBytes        = 80        // storage.Row, and in a seal
-	waitingBytes    = 100       // storage's slot of a row, 32, in a table that is a third full at the least
-	sourceBytes     = 680       // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
-	budgetBytes     = 1 << 20   // collector's budgets of addresses
-	namesWindow     = 1 << 20   // collector's new names of a cut, a loop: in it, in the cut, and in its seal
-	namesWaiting    = 4 << 20   // pipeline's names that wait for the end of a minute, those before in a flush, in a block, and encoded
-	connectionBytes = 4 << 10   // gnet's connection and ours
-	sealBytes       = 2 << 10   // the keys of a sealed session
-	tlsBytes        = 64 << 10  // a connection of TLS: its goroutine, its buffers, and those of crypto/tls
-	partialMax      = 32 << 20  // half-received frames, a loop
-	partialSpare    = 3 << 20   // memory that is kept ready for them, a loop
-	frameBytes      = 64 << 10  // the largest of them
-	batchBytes      = 8 << 20   // 64 datagrams of 64 KiB, in large pages, a loop
-	opsBytes        = 256 << 10 // a connection of the operations server, with the page that it is sent
-	pastBytes       = 2 << 20   // what the page keeps of the last hour
-	baseBytes       = 64 << 20  // the program, its stacks, the store's buffers
+	slotBytes       = 64              // collector's slot: a cache line
+	tagBytes        = 1               // beside each slot
+	rowBytes        = 80              // storage.Row, and in a seal
+	waitingBytes    = 100             // storage's slot of a row, 32, in a table that is a third full at the least
+	sourceBytes     = 680             // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
+	budgetBytes     = 1 << 20         // collector's budgets of addresses
+	namesWindow     = 1 << 20         // collector's new names of a cut, a loop: in it, in the cut, and in its seal
+	namesWaiting    = 4 << 20         // pipeline's names that wait for the end of a minute, those before in a flush, in a block, and encoded
+	connectionBytes = 4 << 10         // gnet's connection and ours
+	sealBytes       = 2 << 10         // the keys of a sealed session
+	tlsBytes        = 64 << 10        // a connection of TLS: its goroutine, its buffers, and those of crypto/tls
+	partialMax      = 32 << 20        // half-received frames, a loop
+	partialSpare    = 3 << 20         // memory that is kept ready for them, a loop
+	frameBytes      = 64 << 10        // the largest of them
+	batchBytes      = 8 << 20         // 64 datagrams of 64 KiB, in large pages, a loop
+	edgeConnBytes   = 40 << 10        // a connection of pages: net/http's goroutines, stacks and buffers, in a heap that is half garbage
+	pageBytes       = 300             // what an edge knows of a page
+	pageJournal     = 4 * 96          // and its records in a file that is mapped
+	networkBytes    = 24 << 20        // an edge's budgets of networks
+	downloadsBytes  = 16 << 20        // the downloads that a door of lines remembers
+	syslogBytes     = 256 * 192 << 10 // connections of proxies
+	pushBytes       = 48 << 20        // a push of logs, while it is read: four of them
+	unpackBytes     = 160 << 20       // and the one that is unpacked, with the window of zstd
+	opsBytes        = 256 << 10       // a connection of the operations server, with the page that it is sent
+	pastBytes       = 2 << 20         // what the page keeps of the last hour
+	baseBytes       = 64 << 20        // the program, its stacks, the store's buffers
 )
 
 // slots is the size of each loop's tables.
@@ -75,6 +83,29 @@ func (c *Config) Memory() []Memory {
 	}
 	if c.TLS.Address != "" {
 		all = append(all, Memory{"TLS", int64(c.TLS.ConnectionsMax) * tlsBytes, "tls.connections_max"})
+	}
+	return all
+}
+
+// EdgeMemory is what an edge takes when every limit is reached, part by part. The
+// first of them are files that are mapped: their pages are the kernel's to write back.
+func (c *Config) EdgeMemory() []Memory {
+	e := &c.Edge
+	streams := int64(max(1, len(c.Named)))
+	all := []Memory{
+		{"queues", streams * int64(e.QueueSize), "edge.queue_size for each stream, mapped"},
+		{"journals", streams * max(4<<20, int64(e.PagesMax)*pageJournal), "edge.pages_max for each stream, mapped"},
+		{"pages", streams * int64(e.PagesMax) * pageBytes, "edge.pages_max for each stream"},
+		{"connections", int64(e.ConnectionsMax) * edgeConnBytes, "edge.connections_max"},
+		{"budgets", networkBytes, "networks that send"},
+		{"operations", 2 * OpsConnectionsMax * opsBytes, "/metrics and the like: 32 connections, and as many that are being closed"},
+		{"base", baseBytes, "the program itself"},
+	}
+	if e.Syslog != "" {
+		all = append(all, Memory{"syslog", downloadsBytes + syslogBytes, "lines of 256 proxies at once"})
+	}
+	if e.LogsTokenFile != "" {
+		all = append(all, Memory{"pushed logs", downloadsBytes + 4*pushBytes + unpackBytes, "four bodies, of which one is unpacked"})
 	}
 	return all
 }

@@ -22,7 +22,7 @@ func (n nowhere) WriteHeader(int)             {}
 func BenchmarkBeacon(b *testing.B) {
 	q := &testQueue{room: -1, kill: -1}
 	e, err := Open(Options{
-		Address: "127.0.0.1:0", Dir: b.TempDir(), PagesMax: 1000, PageIdleMax: time.Hour, BudgetRate: 1e9, BudgetBurst: 1e9,
+		Address: "127.0.0.1:0", ConnectionsMax: 1000, Dir: b.TempDir(), PagesMax: 1000, PageIdleMax: time.Hour, BudgetRate: 1e9, BudgetBurst: 1e9,
 		Streams: []Stream{{Name: "site"}}, Dial: func(*Stream, string) (Queue, error) { return q, nil },
 		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})

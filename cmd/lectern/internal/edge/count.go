@@ -20,6 +20,8 @@ type door struct {
 	events  [reasons]*metrics.Counter
 	shadows [reasons]*metrics.Counter
 	last    atomic.Int64 // when the log last spoke of a refusal, Unix seconds
+
+	downloads downloads // of those that take lines
 }
 
 func (e *Edge) newDoor(name string) *door {
@@ -61,6 +63,7 @@ func (e *Edge) count(d *door, why Reason, events int, err error) {
 // register makes the metrics of what is asked for.
 func (e *Edge) register() {
 	e.options.Metrics.RegisterMetricsWriter(func(w io.Writer) {
+		metrics.WriteGaugeUint64(w, "lectern_edge_connections", uint64(e.listener.held.Load()))
 		counts := make([]streamCounts, len(e.all))
 		for i, s := range e.all {
 			counts[i] = s.counts()

@@ -29,13 +29,15 @@ import (
 
 // Options configure an Edge.
 type Options struct {
-	Address string   // host:port of the HTTP door
-	Demo    bool     // there is a page to read at /
-	Relay   string   // path of a Unix datagram socket for short-lived processes; empty: none
-	Syslog  Syslog   // the lines of proxies
-	Pushes  Pushes   // the logs of CDNs
-	Dir     string   // of the queues, one for each stream
-	Streams []Stream // those that are taken; every other is refused
+	Address string // host:port of the HTTP door
+	Demo    bool   // there is a page to read at /
+	Relay   string // path of a Unix datagram socket for short-lived processes; empty: none
+	Syslog  Syslog // the lines of proxies
+	Pushes  Pushes // the logs of CDNs
+	// ConnectionsMax is how many connections the HTTP door holds at once.
+	ConnectionsMax int
+	Dir            string   // of the queues, one for each stream
+	Streams        []Stream // those that are taken; every other is refused
 	// Proxies are networks that are believed when they say for whom they ask.
 	Proxies []netip.Prefix
 	// Salt is what the readers of a day, since 1970 in UTC, are hashed with.
@@ -75,7 +77,7 @@ type Edge struct {
 	proxies  proxies
 	budgets  *budgets
 	http     *door
-	listener net.Listener
+	listener *limited
 	serving  *http.Server
 	relay    *relay   // nil without
 	syslogs  *syslogs // nil without
@@ -96,7 +98,7 @@ func Open(o Options) (*Edge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for pages on %s; check edge.address: %w", o.Address, err)
 	}
-	e.listener = l
+	e.listener = limitListener(l, o.ConnectionsMax, func() { e.count(e.http, Connections, 0, nil) })
 	for i := range o.Streams {
 		s, err := e.openStream(&o.Streams[i])
 		if err != nil {

@@ -58,7 +58,7 @@ var answers = [reasons]int{
 	Taken: http.StatusNoContent, TooLarge: http.StatusRequestEntityTooLarge, Malformed: http.StatusBadRequest, OutOfRange: http.StatusBadRequest,
 	NoStream: http.StatusNotFound, Origin: http.StatusForbidden, Budget: http.StatusTooManyRequests, Bot: http.StatusForbidden,
 	Preview: http.StatusForbidden, DataCenter: http.StatusForbidden, Full: http.StatusServiceUnavailable, Broken: http.StatusServiceUnavailable,
-	NotRead: http.StatusBadRequest, Token: http.StatusUnauthorized,
+	NotRead: http.StatusBadRequest, Token: http.StatusUnauthorized, Connections: http.StatusServiceUnavailable,
 }
 
 // common are the headers of every answer. A page may see also why it was refused:

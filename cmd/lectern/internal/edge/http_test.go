@@ -35,7 +35,7 @@ func newTestEdge(t *testing.T, change func(*Options)) *testEdge {
 	t.Helper()
 	e := &testEdge{queues: map[string]*testQueue{}, now: time.Unix(1_800_000_000, 0)}
 	o := Options{
-		Address: "127.0.0.1:0", Dir: t.TempDir(), PagesMax: 1000, PageIdleMax: time.Hour, BudgetRate: 1000, BudgetBurst: 100_000,
+		Address: "127.0.0.1:0", ConnectionsMax: 1000, Dir: t.TempDir(), PagesMax: 1000, PageIdleMax: time.Hour, BudgetRate: 1000, BudgetBurst: 100_000,
 		Streams: []Stream{
 			{Name: "site", Number: 7, Identity: Account},
 			{Name: "news", Number: 8, Identity: Daily, Origins: []string{"https://news.example"}},

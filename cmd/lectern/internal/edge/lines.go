@@ -2,8 +2,10 @@ package edge
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
@@ -21,12 +23,12 @@ type lines struct {
 	parser    *accesslog.Parser
 	clients   accesslog.Clients
 	targets   accesslog.Targets
-	downloads accesslog.Downloads
+	downloads *downloads
 }
 
 func (e *Edge) newLines(d *door, s *stream, parser *accesslog.Parser, paths accesslog.Paths) *lines {
 	return &lines{
-		edge: e, door: d, stream: s, paths: paths, parser: parser,
+		downloads: &d.downloads, edge: e, door: d, stream: s, paths: paths, parser: parser,
 		clients: accesslog.Clients{Trusted: append(accesslog.TrustedDefault, e.proxies...)},
 	}
 }
@@ -74,10 +76,26 @@ func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, 
 	if reader == 0 {
 		reader = emit.ID(string(client)) // in memory alone, to know a download that goes on
 	}
-	if l.downloads.Further(e.Content, reader, entry.Status, entry.Time) {
+	if l.downloads.further(e.Content, reader, entry.Status, entry.Time) {
 		return e, NotRead, nil
 	}
 	return e, Taken, nil
+}
+
+// downloads are those of all lines of a door: the parts of one may come over several
+// connections.
+type downloads struct {
+	mu sync.Mutex // protects of
+	of accesslog.Downloads
+}
+
+func (d *downloads) further(content, user uint64, status int, at int64) bool {
+	if status != http.StatusOK && status != http.StatusPartialContent {
+		return false // as accesslog.Downloads has it
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.of.Further(content, user, status, at)
 }
 
 // ofLine is who a line of a log speaks of: logs know no accounts.
