@@ -41,11 +41,12 @@ const within = error => (error > 0 ? `± ${(error * 100).toPrecision(2)} %` : ''
 
 /**
  * minutesOf are the times of opens_by_minute and its numbers, from when the daemon began
- * to count: whole minutes, and the running one only where there is no other yet.
+ * to count, but ten of them at the least: whole minutes, and the running one only where
+ * there is hardly another yet.
  */
 function minutesOf(numbers, time, since) {
-  const last = numbers.length - 1, first = Math.floor(time / 60000) - last;
-  const from = Math.max(0, Math.min(last, Math.floor(since / 60000) - first)), to = Math.max(last, from + 1);
+  const last = numbers.length - 1, first = Math.floor(time / 60000) - last, began = Math.floor(since / 60000) - first;
+  const from = Math.max(0, Math.min(last - 10, began)), to = began > last - 3 ? last + 1 : last;
   return { times: numbers.map((_, i) => (first + i) * 60000).slice(from, to), values: numbers.slice(from, to) };
 }
 
