@@ -171,7 +171,7 @@ test('an alert says what to do', async () => {
   const health = await daemon.json('/health.json');
   const routes = { '/health.json': () => ({ ...health, conditions: health.conditions.map(c => (c.name === 'LecternStoreBehind' ? { ...c, state: 'firing', since: health.time - 400e3 } : c)) }) };
   const v = await Visit.open(browser, daemon.origin, { view: 'health', routes });
-  await v.says('.verdict', '1 of 31 alerts would fire');
+  await v.says('.verdict', /^1 of \d+ alerts would fire$/);
   await v.says('#state', '1 alert');
   const alert = v.page.locator('.conditions li').filter({ hasText: 'Store behind' }).first();
   await alert.locator('summary').click();
