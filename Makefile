@@ -206,6 +206,10 @@ bench-clients: ## events a second of each client, beside a plain statsd client i
 test-kill: ## ten minutes of kill -9 at random, of daemon and clients under load
 	LECTERN_TEST_KILL_SECONDS=600 $(GO) test -count=1 -v -timeout 30m -run TestKilledAtRandom ./cmd/lectern
 
+.PHONY: test-forget
+test-forget: clickhouse-engine ## a reader is forgotten under load, command, daemon and ClickHouse killed 20 times each way (3 min)
+	LECTERN_TEST_FORGETS=20 $(GO) test -count=1 -v -timeout 30m -run TestForgetKilled ./cmd/lectern
+
 .PHONY: test-mutants
 test-mutants: ## each deliberate mistake of mutants/ makes its test fail (10 min)
 	GO=$(GO) mutants/run

@@ -34,11 +34,12 @@ const (
 	causeTime   cause = iota // ack_interval has passed
 	causeFull                // a table is three-quarters full, or a frame found no room
 	causeCredit              // a session has used half of its credit
+	causeAsked               // Collector.Cut
 	causeStop                // shutdown
 	causes
 )
 
-var causeWords = [causes]string{causeTime: "time", causeFull: "full", causeCredit: "credit", causeStop: "stop"}
+var causeWords = [causes]string{causeTime: "time", causeFull: "full", causeCredit: "credit", causeAsked: "asked", causeStop: "stop"}
 
 // cutter ends windows. A cut takes the mutex of every shard, swaps their tables
 // and books for empty ones, and releases the shards: one moment for all shards. The rows

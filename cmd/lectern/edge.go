@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -229,6 +230,14 @@ func (edgeOps) SinceHeartbeat() time.Duration { return 0 }
 
 // Unpark is part of ops.Daemon: nothing is parked here.
 func (edgeOps) Unpark() int { return 0 }
+
+// Flush is part of ops.Daemon: an edge stores nothing.
+func (edgeOps) Flush(context.Context) error {
+	return errors.New("an edge has no store: ask the daemons that it sends to")
+}
+
+// Number is part of ops.Daemon.
+func (edgeOps) Number() uint64 { return 0 }
 
 // WorstSources is part of ops.Daemon: what an edge sends, its collector knows.
 func (edgeOps) WorstSources(int, string) []collector.SourceState { return nil }

@@ -58,6 +58,8 @@ func (p *process) commands() []command {
 		}},
 		{"top", "show what is read most", topHelp, p.runTop},
 		{"books", "show what became of every event, and whether it adds up", booksHelp, p.runBooks},
+		{"export", "write all that is known of a reader", exportHelp, p.runExport},
+		{"forget", "take what a reader has read out of the store", forgetHelp, p.runForget},
 		{"schema", "print the tables in ClickHouse, or make them", schemaHelp, p.runSchema},
 		{"keys", "make and look at the keys that frames are sealed with", keysHelp, p.runKeys},
 		{"spool", "look into the spool: what waits for the store", spoolHelp, p.runSpool},

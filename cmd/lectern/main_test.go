@@ -75,6 +75,8 @@ Commands:
   emit       send the events of an access log, or made-up ones
   top        show what is read most
   books      show what became of every event, and whether it adds up
+  export     write all that is known of a reader
+  forget     take what a reader has read out of the store
   schema     print the tables in ClickHouse, or make them
   keys       make and look at the keys that frames are sealed with
   spool      look into the spool: what waits for the store
@@ -117,6 +119,12 @@ func TestCommands(t *testing.T) {
 		{"emit --events 99999999999999999999", 2, "", "lectern emit: --events \"99999999999999999999\" is not in range\nRun \"lectern emit --help\" to see what it takes.\n"},
 		{"--version now", 2, "", "lectern version: \"now\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
 		{"books now", 2, "", "lectern books: \"now\" is not a flag, and nothing else is taken\nRun \"lectern books --help\" to see what it takes.\n"},
+		{"forget", 2, "", "lectern forget: it wants --user ID, or --stream N with --older-than DURATION\nRun \"lectern forget --help\" to see what it takes.\n"},
+		{"forget --stream 3", 2, "", "lectern forget: it wants --user ID, or --stream N with --older-than DURATION\nRun \"lectern forget --help\" to see what it takes.\n"},
+		{"forget --user 0", 2, "", "lectern forget: --user 0 is no reader: rows of nobody in particular have it\nRun \"lectern forget --help\" to see what it takes.\n"},
+		{"forget --log --user 5", 2, "", "lectern forget: --log shows all, and goes with nothing else\nRun \"lectern forget --help\" to see what it takes.\n"},
+		{"forget --stream 3 --older-than 0s", 2, "", "lectern forget: --older-than 0s is not longer than nothing\nRun \"lectern forget --help\" to see what it takes.\n"},
+		{"export --user 5 --format xml", 2, "", "lectern export: --format \"xml\" is neither ndjson nor csv\nRun \"lectern export --help\" to see what it takes.\n"},
 		{"version 2", 2, "", "lectern version: \"2\" is not a flag, and nothing else is taken\nRun \"lectern version --help\" to see what it takes.\n"},
 	} {
 		code, stdout, stderr := runWith(t, nil, nil, strings.Fields(test.args)...)
@@ -128,7 +136,7 @@ func TestCommands(t *testing.T) {
 
 // Every command explains itself, in two ways that say the same.
 func TestHelpOfEveryCommand(t *testing.T) {
-	for _, name := range []string{"serve", "check", "emit", "top", "books", "schema", "spool", "rmem", "bench", "completion", "man", "version"} {
+	for _, name := range []string{"serve", "check", "emit", "top", "books", "export", "forget", "schema", "spool", "rmem", "bench", "completion", "man", "version"} {
 		code, help, stderr := runWith(t, nil, nil, "help", name)
 		if code != 0 || stderr != "" || !strings.Contains(help, "Usage:\n\n  lectern "+name) {
 			t.Errorf("help %s: exit %d, %q, %q", name, code, help, stderr)

@@ -241,6 +241,27 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 	return recovered, elders, nil
 }
 
+// Flush is part of ops.Daemon.
+func (t told) Flush(ctx context.Context) error {
+	if err := t.d.gatherer.Bring(ctx, t.d.collector.Cut); err != nil {
+		return err
+	}
+	for {
+		err := t.d.heir.Pending()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Number is part of ops.Daemon.
+func (t told) Number() uint64 { return t.d.spool.Collector() }
+
 // closeStorage brings to the store what it takes before ctx ends. The rest stays
 // in the spool.
 func (d *daemon) closeStorage(ctx context.Context) error {

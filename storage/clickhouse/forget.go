@@ -252,6 +252,23 @@ func (c *connection) rows(ctx context.Context, o *Options, reads, condition stri
 	return rows, err
 }
 
+// Collectors returns the collectors that have stored a block that was received since then.
+func (f *Forgetter) Collectors(ctx context.Context, since time.Time) (all []uint64, err error) {
+	err = f.reader.ask(ctx, func(c *connection) error {
+		reads, err := f.reader.over(ctx, c, "reads")
+		if err != nil {
+			return err
+		}
+		var id proto.ColUInt64
+		query := fmt.Sprintf("SELECT DISTINCT content FROM %s WHERE stream = %d AND last >= %s ORDER BY content", reads, streamReserved, millis(uint64(max(0, since.UnixMilli()))))
+		return c.do(ctx, f.reader.o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&id), OnResult: func(context.Context, proto.Block) error {
+			all = append(all, id...)
+			return nil
+		}})
+	})
+	return all, err
+}
+
 // Log implements storage.Forgetter.
 func (f *Forgetter) Log(ctx context.Context) (all []storage.Forgetting, err error) {
 	err = f.reader.ask(ctx, func(c *connection) error {

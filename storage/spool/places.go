@@ -187,6 +187,11 @@ func (s *Spool) Retire() error {
 		err = s.Flush(storage.NewMinutes(), nil, seal.Window, storage.Mark{Through: number, Before: storage.All})
 	}
 	if err == nil {
+		// The log that is written has rows which are stored, and the place may be
+		// vacant for long. Where there is no room for another one, it stays.
+		if _, full := s.NextLog(); full == nil {
+			s.tidy()
+		}
 		err = s.vacate()
 	}
 	return errors.Join(err, s.Close())

@@ -332,6 +332,16 @@ func (l *Log) Filled(through uint64) (bytes int64) {
 	return bytes
 }
 
+// Before is how many files have a lower id. The caller has the lock of the place.
+func (l *Log) Before(id uint64) (n int) {
+	for _, f := range l.files {
+		if f.ID < id {
+			n++
+		}
+	}
+	return n
+}
+
 // Close closes the file that is written.
 func (l *Log) Close() error {
 	if l.file == nil || l.file.f == nil {

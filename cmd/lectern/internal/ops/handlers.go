@@ -2,6 +2,7 @@ package ops
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -29,6 +30,7 @@ func (s *Server) handler(mux *http.ServeMux) http.Handler {
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("POST /retry", s.allowed(s.retry))
+	mux.HandleFunc("POST /flush", s.allowed(s.flush))
 	return marked(knownHosts(s.options.Hosts, http.NewCrossOriginProtection().Handler(mux)))
 }
 
@@ -174,4 +176,30 @@ func (s *Server) retry(w http.ResponseWriter, _ *http.Request) {
 		s.options.Logger.Info("parked blocks are tried again", "blocks", n)
 	}
 	fmt.Fprintf(w, "%d blocks are tried again\n", n)
+}
+
+// flushMax is how long an answer to /flush may take. Whoever asked asks again.
+const flushMax = answerMax - 10*time.Second
+
+// Flushed is the answer to POST /flush when all that was received before it is stored.
+type Flushed struct {
+	Collector string `json:"collector"` // its id, 16 hex digits
+}
+
+// flush brings all that was received before to the store, and answers when it is there:
+// for `lectern forget`, which must leave nothing behind.
+func (s *Server) flush(w http.ResponseWriter, r *http.Request) {
+	if !s.flushing.TryLock() {
+		http.Error(w, "busy: another flush is under way", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.flushing.Unlock()
+	ctx, cancel := context.WithTimeout(r.Context(), flushMax)
+	defer cancel()
+	if err := s.daemon.Flush(ctx); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(Flushed{fmt.Sprintf("%016x", s.daemon.Number())}) // whoever asked has hung up
 }

@@ -1,5 +1,5 @@
-// Package ops is the operations server: /metrics, /sources, /healthz, /readyz and
-// /retry, for people, kubelets and Prometheus. Whoever reaches its port may ask, so
+// Package ops is the operations server: /metrics, /sources, /healthz, /readyz, /retry
+// and /flush, for people, kubelets and Prometheus. Whoever reaches its port may ask, so
 // nothing that strangers do makes it take more memory and descriptors than its
 // connections may have at their limit, or fill the log.
 //
@@ -59,6 +59,11 @@ type Daemon interface {
 	Full() bool
 	// Unpark gives parked blocks another try, and says how many they are.
 	Unpark() int
+	// Flush brings all that was received before the call to the store, and returns
+	// when it is there and nothing of it is in memory or in the spool any more.
+	Flush(ctx context.Context) error
+	// Number is the id of the collector, which numbers its blocks.
+	Number() uint64
 }
 
 // Server is the operations server. Its methods may be called by several goroutines
@@ -69,6 +74,7 @@ type Server struct {
 	server   *http.Server
 	limits   *limits
 	renders  chan struct{} // a token for each answer that is being made of much
+	flushing sync.Mutex    // one flush at a time
 	stopping atomic.Bool
 	notReady atomic.Pointer[string] // why, where it is not
 
@@ -112,7 +118,7 @@ func New(o Options) *Server {
 // error, that one answers, and KeepListening tries again.
 func (s *Server) Listen() error {
 	if path := s.options.TokenFile; path != "" {
-		if _, err := readToken(path); err != nil {
+		if _, err := ReadToken(path); err != nil {
 			return err
 		}
 	}

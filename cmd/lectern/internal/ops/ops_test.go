@@ -34,6 +34,7 @@ type tame struct {
 	hangs  chan struct{} // WorstSources waits for it
 	silent time.Duration
 	gone   error
+	flush  func(context.Context) error
 }
 
 func (d *tame) WorstSources(n int, _ string) []collector.SourceState {
@@ -47,6 +48,9 @@ func (d *tame) SinceHeartbeat() time.Duration { return d.silent }
 func (d *tame) Gone() error                   { return d.gone }
 func (d *tame) Full() bool                    { return d.full }
 func (d *tame) Unpark() int                   { return int(d.parked.Swap(0)) }
+
+func (d *tame) Flush(ctx context.Context) error { return d.flush(ctx) }
+func (d *tame) Number() uint64                  { return 0xabc }
 
 // newServer is a Server for a daemon, without a listener.
 func newServer(d Daemon, log io.Writer, hosts ...string) *Server {
@@ -440,4 +444,41 @@ func TestHandlersAreBehindTheDoor(t *testing.T) {
 	if code, _ := ask(s, "GET", "/else"); code != 404 {
 		t.Errorf("GET /else: %d", code)
 	}
+}
+
+// A flush is answered when the daemon is done with it, one at a time, and not for ever.
+func TestFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &tame{flush: func(context.Context) error { return nil }}
+		s := newServer(d, io.Discard)
+		want := func(code int, text string) {
+			t.Helper()
+			if got, said := ask(s, "POST", "/flush", "Authorization", bearer); got != code || said != text {
+				t.Errorf("%d %q, want %d %q", got, said, code, text)
+			}
+		}
+		want(200, `{"collector":"0000000000000abc"}`+"\n")
+		d.flush = func(ctx context.Context) error {
+			<-ctx.Done()
+			return errors.New("3 blocks wait")
+		}
+		go want(503, "3 blocks wait\n")
+		synctest.Wait()
+		want(503, "busy: another flush is under way\n")
+		began := time.Now()
+		time.Sleep(flushMax)
+		synctest.Wait()
+		d.flush = func(context.Context) error { return nil }
+		want(200, `{"collector":"0000000000000abc"}`+"\n")
+		if took := time.Since(began); took > answerMax {
+			t.Errorf("it took %v, and an answer may take %v", took, answerMax)
+		}
+		if code, _ := ask(s, "GET", "/flush"); code != 405 {
+			t.Errorf("GET /flush: %d", code)
+		}
+		d.flush = func(context.Context) error { t.Error("without the token"); return nil }
+		if code, _ := ask(s, "POST", "/flush"); code != 401 {
+			t.Errorf("without the token: %d", code)
+		}
+	})
 }

@@ -16,8 +16,8 @@ const (
 	tokenMax = 1024
 )
 
-// readToken reads the token of who may change something, without the space around it.
-func readToken(path string) ([]byte, error) {
+// ReadToken reads the token of who may change something, without the space around it.
+func ReadToken(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read ops.token_file: %w", err)
@@ -41,7 +41,7 @@ func (s *Server) allowed(next http.HandlerFunc) http.HandlerFunc {
 			http.Error(w, "nothing is changed from here without a token: put one into a file and name that in ops.token_file", http.StatusForbidden)
 			return
 		}
-		token, err := readToken(s.options.TokenFile)
+		token, err := ReadToken(s.options.TokenFile)
 		if err != nil {
 			http.Error(w, "the file of ops.token_file cannot be read, or holds no token", http.StatusInternalServerError)
 			return

@@ -265,6 +265,32 @@ func (h *Heir) Succeeded() bool {
 	})
 }
 
+// Pending says which place of another process may hold what is not in the store yet, nil
+// for none.
+func (h *Heir) Pending() error {
+	places, err := spool.Places(h.o.Dir)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		if place == h.o.Spool.Dir() {
+			continue
+		}
+		if h.holds(place) {
+			return fmt.Errorf("what another process left in %s is on its way to the store", place)
+		}
+		switch running, err := spool.Running(place); {
+		case err != nil:
+			return err
+		case running:
+			return fmt.Errorf("another daemon has %s: this one takes it over when that has gone", place)
+		case !spool.Vacant(place):
+			return fmt.Errorf("what another process left in %s is not taken over yet", place)
+		}
+	}
+	return nil
+}
+
 func (h *Heir) holds(place string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

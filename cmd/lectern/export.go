@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/lectern/lectern/storage"
+)
+
+const exportHelp = `Write all that is known of a reader to standard output.
+
+Usage:
+
+  lectern export --user ID [--stream N] [flags]
+
+What:
+
+  --user ID        the reader, as "lectern forget" takes it
+  --stream N       only this stream
+
+How:
+
+  --format ndjson  a JSON object a line (the default)
+  --format csv     comma-separated values, with a line of names
+  --daemon HOST:PORT
+                   the operations address of another daemon that stores to the
+                   same place; may be given more than once. The one of this
+                   machine is known (ops.address). All have the same token
+                   (ops.token_file)
+  --wait DURATION  how long daemons may take to store what they have (default 10m)
+  --config FILE    the configuration that names the store (default ./config.toml,
+                   and where there is none the built-in defaults)
+
+Each daemon first stores what it has received and not stored yet. A row is what the
+reader did with one content in one minute, or part of it: where there are several of
+one minute, add them up. skipped is how many events were left out for each that is
+there, where a sender samples. Times are UTC. In JSON, ids and streams are strings,
+since many readers of JSON have no 64-bit integers.
+
+Exit status: 0 when it is all, also when there is nothing; 1 when it may not be; 2
+when the arguments make no sense.
+`
+
+// runExport is `lectern export`.
+func (p *process) runExport(ctx context.Context, args []string) int {
+	o := newForgetOptions("export")
+	format := o.flags.String("format", "ndjson", "")
+	if code, done := p.parse(o.flags, args, exportHelp); done {
+		return code
+	}
+	write, ok := exportFormats[*format]
+	switch {
+	case !ok:
+		return p.usage("export", fmt.Errorf("--format %q is neither ndjson nor csv", *format))
+	case !given(o.flags, "user"):
+		return p.usage("export", errors.New("it wants --user ID"))
+	}
+	if code, ok := p.selection(o); !ok {
+		return code
+	}
+	f, err := openForgetter(&o.loaded)
+	if err != nil {
+		return p.fail("export", err)
+	}
+	if err := p.bring(ctx, o, f); err != nil {
+		return p.fail("export", err)
+	}
+	rows, err := f.Rows(ctx, o.meant)
+	if err != nil {
+		return p.fail("export", err)
+	}
+	out := bufio.NewWriter(p.stdout)
+	if err = write(out, rows, o.names()); err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		return p.fail("export", fmt.Errorf("cannot write the answer: %w", err))
+	}
+	return 0
+}
+
+var exportFormats = map[string]func(io.Writer, []storage.Row, streamNames) error{"ndjson": exportJSON, "csv": exportCSV}
+
+// exportTime is how moments are written.
+const exportTime = "2006-01-02T15:04:05.000Z"
+
+// exportColumns are a row as it is exported, in order.
+func exportColumns(r *storage.Row, names streamNames) (all members) {
+	all.add("stream", number(int(r.Stream)))
+	all.add("stream_name", names[r.Stream])
+	all.add("minute", time.Unix(int64(r.Minute), 0).UTC().Format(time.RFC3339))
+	all.add("content", number(r.Content))
+	all.add("user", number(r.User))
+	all.add("opens", r.Opens)
+	all.add("reads", r.Reads)
+	all.add("finishes", r.Finishes)
+	all.add("saves", r.Saves)
+	all.add("shares", r.Shares)
+	all.add("dwell_ms", r.Dwell)
+	all.add("progress", r.Progress)
+	all.add("first", time.UnixMilli(r.First).UTC().Format(exportTime))
+	all.add("last", time.UnixMilli(r.Last).UTC().Format(exportTime))
+	all.add("skipped", r.Skipped)
+	return all
+}
+
+func exportJSON(w io.Writer, rows []storage.Row, names streamNames) error {
+	encode := json.NewEncoder(w)
+	for i := range rows {
+		if err := encode.Encode(exportColumns(&rows[i], names)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exportCSV(w io.Writer, rows []storage.Row, names streamNames) error {
+	out := csv.NewWriter(w)
+	var head []string
+	for _, c := range exportColumns(new(storage.Row), names) {
+		head = append(head, c.key)
+	}
+	if err := out.Write(head); err != nil {
+		return err
+	}
+	for i := range rows {
+		if err := out.Write(exportColumns(&rows[i], names).values()); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
