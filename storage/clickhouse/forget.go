@@ -51,9 +51,12 @@ const numberMax = 1 << 41
 // and nothing is gained by giving it up.
 const unhurried = 30 * 24 * time.Hour
 
+// notReceipt is the condition that keeps receipts: their stream is no selection's.
+var notReceipt = fmt.Sprintf("stream != %d", streamReserved)
+
 // where is the condition for the rows that are meant and not marked yet.
 func where(s *storage.Selection) string {
-	conditions := []string{fmt.Sprintf("stream != %d", streamReserved), fmt.Sprintf("coarse != %d", coarseForgotten)}
+	conditions := []string{notReceipt, fmt.Sprintf("coarse != %d", coarseForgotten)}
 	if s.User != nil {
 		conditions = append(conditions, fmt.Sprintf("user = %d", *s.User), fmt.Sprintf("coarse = %d", storage.CoarseNot))
 	}
@@ -68,7 +71,7 @@ func where(s *storage.Selection) string {
 
 // marked is the condition for the rows that a forgetting has marked.
 func marked(number uint64) string {
-	return fmt.Sprintf("stream != %d AND coarse = %d AND first = %s", streamReserved, coarseForgotten, millis(number))
+	return fmt.Sprintf("%s AND coarse = %d AND first = %s", notReceipt, coarseForgotten, millis(number))
 }
 
 // millis is a moment, or a number, as the columns of times have it.
@@ -172,7 +175,7 @@ func (c *connection) exists(ctx context.Context, o *Options, condition string) (
 // numbers are those of the forgettings that have marked rows.
 func (c *connection) numbers(ctx context.Context, o *Options) (numbers []uint64, err error) {
 	var number proto.ColUInt64
-	query := fmt.Sprintf("SELECT DISTINCT toUInt64(toUnixTimestamp64Milli(first)) AS number FROM %s WHERE stream != %d AND coarse = %d ORDER BY number", o.name("reads"), streamReserved, coarseForgotten)
+	query := fmt.Sprintf("SELECT DISTINCT toUInt64(toUnixTimestamp64Milli(first)) AS number FROM %s WHERE %s AND coarse = %d ORDER BY number", o.name("reads"), notReceipt, coarseForgotten)
 	err = c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&number), OnResult: func(context.Context, proto.Block) error {
 		numbers = append(numbers, number...)
 		return nil

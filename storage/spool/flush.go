@@ -160,11 +160,13 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 	s.place.Written(w.reserved, r.Size)
 	s.mu.Lock()
 	s.last = r.Name.Last
+	for _, m := range compacted {
+		s.drop(m)
+	}
 	s.made++
 	r.age = s.made
 	for _, m := range compacted {
 		r.age = min(r.age, m.age)
-		s.drop(m)
 	}
 	s.queue = append(s.queue, r)
 	s.mu.Unlock()
