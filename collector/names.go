@@ -274,7 +274,7 @@ func (c *nameCache) add(a storage.Account, n *storage.Name) {
 	key, sealed := contentKey{a.Stream, n.Content}, a.Class == storage.Sealed
 	all := c.of(key)
 	one := &all[n.Attribute]
-	if one.text != "" && (one.sealed && !sealed || one.sealed == sealed && n.Attribute == wire.AttributeName) {
+	if one.sealed && !sealed {
 		return
 	}
 	one.text, one.sealed = n.Text, sealed

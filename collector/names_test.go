@@ -129,7 +129,7 @@ func (b *bench) sealedSources() map[uint64]storage.Source {
 }
 
 // What a stranger calls a content is not shown where a holder of the stream's key
-// says otherwise; nor is a second text of the same id.
+// says otherwise.
 func TestSealedNamesStay(t *testing.T) {
 	b := newBench(1, func(o *Options) { withKeys(o); withNames(o) })
 	c := &Collector{cuts: b.cuts}
@@ -145,13 +145,6 @@ func TestSealedNamesStay(t *testing.T) {
 	is(t, "both", b.sealedNames(t), map[storage.Account][]string{{Stream: 1}: {"title theirs again"}, {Stream: 1, Class: storage.Sealed}: {"title ours"}})
 	if text, _ := c.NameOf(1, 42); text != "ours" {
 		t.Errorf("the content is called %q", text)
-	}
-	cache := newNameCache(1 << 20)
-	for _, text := range []string{"first", "second"} {
-		cache.learn([]storage.Book{{Stream: 1, Names: []storage.Name{{Content: 5, Text: text}}}})
-	}
-	if got := cache.of(contentKey{1, 5}); got[wire.AttributeName].text != "first" {
-		t.Errorf("two texts of one id: %q", got[wire.AttributeName].text)
 	}
 }
 

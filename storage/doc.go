@@ -141,7 +141,6 @@
 //
 // A name says what a content is called, or another attribute of it. It travels as a span
 // does, in the book of its account, so it is durable with the frame that brought it, and
-// writing it twice is harmless: stores replace it by stream, class, content and attribute.
-// Of what an id is the hash of the first text stays, of other attributes the last. The
-// book's sums know nothing of names, and no receipt does.
+// writing it twice is harmless: stores replace it by stream, content, class and attribute,
+// and the last one stays. The book's sums know nothing of names, and no receipt does.
 package storage

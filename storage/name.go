@@ -22,23 +22,13 @@ type Name struct {
 // what is beside it, in memory or in a file.
 func NameCost(text int) int { return text + 64 }
 
-// After says which of two names of the same content and attribute stays: the last,
-// but of what the id is the hash of the first, since two texts of one hash can be
-// made.
-func (n *Name) After(o *Name) bool {
-	if n.Attribute == wire.AttributeName {
-		return n.At < o.At
-	}
-	return n.At >= o.At
-}
-
 // CompareNames orders names by content and attribute.
 func CompareNames(a, b *Name) int {
 	return cmp.Or(cmp.Compare(a.Content, b.Content), cmp.Compare(a.Attribute, b.Attribute))
 }
 
-// CompactNames sorts names by content and attribute, and keeps of each the one that
-// stays. It works in place.
+// CompactNames sorts names by content and attribute, and keeps the last of each. It
+// works in place.
 func CompactNames(names []Name) []Name {
 	slices.SortStableFunc(names, func(a, b Name) int { return CompareNames(&a, &b) })
 	kept := names[:0]
@@ -47,7 +37,7 @@ func CompactNames(names []Name) []Name {
 		switch {
 		case n < 0 || CompareNames(&kept[n], &names[i]) != 0:
 			kept = append(kept, names[i])
-		case names[i].After(&kept[n]):
+		case names[i].At >= kept[n].At:
 			kept[n] = names[i]
 		}
 	}

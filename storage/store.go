@@ -56,6 +56,15 @@ type Reader interface {
 	Top(ctx context.Context, q TopQuery) ([]TopRow, error)
 	// Books returns one entry an account, in their order.
 	Books(ctx context.Context) ([]BookTotal, error)
+	// Called is what contents are called: of each its name, or where nobody said
+	// that, its title. Those of which neither is known are left out.
+	Called(ctx context.Context, wanted []ContentKey) (map[ContentKey]string, error)
+}
+
+// ContentKey names a content of a stream.
+type ContentKey struct {
+	Stream  uint16
+	Content uint64
 }
 
 // By says what Top groups by.

@@ -32,7 +32,7 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 		uuid: map[string]string{}, columns: map[string]map[string]string{}, defaults: map[string]string{},
 	}
 	where := " WHERE database = " + text(n.o.Database) + " AND "
-	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key, toString(uuid) FROM system.tables"+where+"name IN ('reads', 'ledger', 'spans')", 6)
+	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key, toString(uuid) FROM system.tables"+where+"name IN ('reads', 'ledger', 'spans', 'contents')", 6)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 		t.uuid[r[0]] = r[5]
 		t.columns[r[0]] = map[string]string{}
 	}
-	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT table, name, type FROM system.columns"+where+"table IN ('reads', 'ledger', 'spans')", 3); err != nil {
+	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT table, name, type FROM system.columns"+where+"table IN ('reads', 'ledger', 'spans', 'contents')", 3); err != nil {
 		return nil, err
 	}
 	for _, r := range rows {
@@ -118,7 +118,7 @@ func (t *tables) check(o *Options) error {
 	again := func(table string) string {
 		return fmt.Sprintf("RENAME TABLE %s TO %s; then %s", o.name(table), o.name(table+"_old"), apply)
 	}
-	for _, table := range []string{"reads", "ledger", "spans"} {
+	for _, table := range []string{"reads", "ledger", "spans", "contents"} {
 		if t.engines[table] == "" {
 			return &problem{barredTables, fmt.Sprintf("there is no table %s, or the user %s may not see it", o.name(table), o.User), apply}
 		}
@@ -146,6 +146,12 @@ func (t *tables) check(o *Options) error {
 		return &problem{barredTables, fmt.Sprintf("%s is a %s ordered by (%s): of the spans of one source, collector and meeting the one of the last seal must count", o.name("spans"), t.engines["spans"], key), again("spans")}
 	}
 	if err := t.checkColumns(o, "spans", spanColumns); err != nil {
+		return err
+	}
+	if key := t.sorting["contents"]; familyOf(t.engines["contents"]) != "ReplacingMergeTree" || !strings.Contains(t.full["contents"], "at)") || key != "stream, content, class, attribute" {
+		return &problem{barredTables, fmt.Sprintf("%s is a %s ordered by (%s): of the texts of one stream, content, class and attribute the last must count", o.name("contents"), t.engines["contents"], key), again("contents")}
+	}
+	if err := t.checkColumns(o, "contents", contentColumns); err != nil {
 		return err
 	}
 	if err := t.checkColumns(o, "reads", readsColumns); err != nil {

@@ -116,11 +116,11 @@ func TestWindowsOfTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		x := &tables{replicated: c.engine != "MergeTree",
-			engines:   map[string]string{"reads": c.engine, "ledger": "ReplicatedReplacingMergeTree", "spans": "ReplicatedReplacingMergeTree"},
-			full:      map[string]string{"reads": c.engine + "('/p', '{replica}') PARTITION BY toDate(minute) ORDER BY (stream, content, minute, user) SETTINGS " + c.settings, "ledger": "ReplicatedReplacingMergeTree('/q', '{replica}', attempt)", "spans": "ReplicatedReplacingMergeTree('/s', '{replica}', seal)"},
+			engines:   map[string]string{"reads": c.engine, "ledger": "ReplicatedReplacingMergeTree", "spans": "ReplicatedReplacingMergeTree", "contents": "ReplicatedReplacingMergeTree"},
+			full:      map[string]string{"reads": c.engine + "('/p', '{replica}') PARTITION BY toDate(minute) ORDER BY (stream, content, minute, user) SETTINGS " + c.settings, "ledger": "ReplicatedReplacingMergeTree('/q', '{replica}', attempt)", "spans": "ReplicatedReplacingMergeTree('/s', '{replica}', seal)", "contents": "ReplicatedReplacingMergeTree('/n', '{replica}', at)"},
 			partition: map[string]string{"reads": "toDate(minute)"},
-			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream, class", "spans": "stream, class, source, collector, met"},
-			columns:   map[string]map[string]string{"reads": {}, "ledger": {}, "spans": {}},
+			sorting:   map[string]string{"reads": "stream, content, minute, user", "ledger": "collector, block, stream, class", "spans": "stream, class, source, collector, met", "contents": "stream, content, class, attribute"},
+			columns:   map[string]map[string]string{"reads": {}, "ledger": {}, "spans": {}, "contents": {}},
 			defaults:  map[string]string{"non_replicated_deduplication_window": "0", "replicated_deduplication_window": c.count, "replicated_deduplication_window_seconds": c.seconds},
 		}
 		for _, column := range readsColumns {
@@ -131,6 +131,9 @@ func TestWindowsOfTokens(t *testing.T) {
 		}
 		for _, column := range spanColumns {
 			x.columns["spans"][column.name] = column.kind
+		}
+		for _, column := range contentColumns {
+			x.columns["contents"][column.name] = column.kind
 		}
 		err := x.check(&o)
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), "does not know the tokens") || !strings.Contains(err.Error(), c.says)) {

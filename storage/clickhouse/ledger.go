@@ -148,6 +148,9 @@ func (n *native) book(ctx context.Context, b *storage.Block, generation uint64) 
 	if len(entries) == 0 {
 		return nil
 	}
+	if err := n.bookNames(ctx, b); err != nil {
+		return err
+	}
 	if err := n.bookSpans(ctx, b); err != nil {
 		return err
 	}

@@ -88,6 +88,9 @@ func (s Schema) Ledger() string { return s.overAll("ledger") }
 // Spans is where spans are asked for.
 func (s Schema) Spans() string { return s.overAll("spans") }
 
+// Contents is where it is asked for what contents are called.
+func (s Schema) Contents() string { return s.overAll("contents") }
+
 // Counters are the columns of ledger that are a counter of an account each.
 func (s Schema) Counters() (words []string) {
 	for _, c := range storage.LedgerCounters {
@@ -282,8 +285,8 @@ func (c *connection) run(ctx context.Context, o *Options, statement string) erro
 // versions are the steps that were taken; none where a table is gone that they
 // had made.
 func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done []int, err error) {
-	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger', 'spans')", 1)
-	if err != nil || len(there) < 3 {
+	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger', 'spans', 'contents')", 1)
+	if err != nil || len(there) < 4 {
 		return nil, err
 	}
 	rows, err := c.texts(ctx, o.AnswerMax, "SELECT DISTINCT toString(version) FROM "+s.Name("schema_versions"), 1)
@@ -297,7 +300,7 @@ func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done [
 
 // retain gives tables that are there the retention that is wanted.
 func (c *connection) retain(ctx context.Context, o *Options, s Schema) error {
-	for _, t := range []struct{ table, column string }{{"reads", "minute"}, {"ledger", "window_end"}, {"spans", "at"}} {
+	for _, t := range []struct{ table, column string }{{"reads", "minute"}, {"ledger", "window_end"}, {"spans", "at"}, {"contents", "at"}} {
 		rows, err := c.texts(ctx, o.AnswerMax, "SELECT engine_full FROM system.tables WHERE database = "+s.DatabaseText()+" AND name = "+text(t.table), 1)
 		if err != nil {
 			return err

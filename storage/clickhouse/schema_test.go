@@ -124,6 +124,7 @@ func TestClusterForm(t *testing.T) {
 		"ENGINE = Distributed('main', 'lectern', 'reads')", "ENGINE = Distributed('main', 'lectern', 'ledger')",
 		"FROM `lectern`.`reads_all`", "FROM `lectern`.`ledger_all` AS k FINAL",
 		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/spans', '{replica}', seal)", "ENGINE = Distributed('main', 'lectern', 'spans')",
+		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/contents', '{replica}', at)", "FROM `lectern`.`contents_all` AS c",
 		"FROM `lectern`.`spans_all` AS s FINAL", "TTL toDateTime(at) + toIntervalSecond(345600)",
 		"replicated_deduplication_window = 100000", "TTL minute + toIntervalSecond(345600)", "TTL toDateTime(window_end) + toIntervalSecond(345600)",
 	} {

@@ -23,7 +23,8 @@ func filesOf(tb testing.TB) map[table][]byte {
 	b := spanned(smallBlock(7, 3, 1, 2, 3, 4, 5))
 	b.Books[0].Counts[storage.RefusedEvents.Of(wire.RefusedSize)]++
 	b.Books[0].Counts[storage.RefusedFrames.Of(wire.RefusedSize)]++
-	var rows, books, spans bytes.Buffer
+	b.Books[0].Names = []storage.Name{{Content: 1, Attribute: wire.AttributeTitle, Text: "Ein Titel", At: 1767225600000}}
+	var rows, books, spans, names bytes.Buffer
 	if err := encodeReads(&rows, b); err != nil {
 		tb.Fatal(err)
 	}
@@ -33,7 +34,10 @@ func filesOf(tb testing.TB) map[table][]byte {
 	if err := encodeSeen(&spans, b, seenRowsOf(b)); err != nil {
 		tb.Fatal(err)
 	}
-	return map[table][]byte{reads: rows.Bytes(), ledger: books.Bytes(), seen: spans.Bytes()}
+	if err := encodeContents(&names, b, contentRowsOf(b)); err != nil {
+		tb.Fatal(err)
+	}
+	return map[table][]byte{reads: rows.Bytes(), ledger: books.Bytes(), seen: spans.Bytes(), contents: names.Bytes()}
 }
 
 // without is a file without a footnote: the same rows, written by the library alone.
@@ -67,6 +71,8 @@ func readAll(t table, path string) (n int, err error) {
 	switch t {
 	case ledger:
 		return countRows(newLedgerSource(o))
+	case contents:
+		return countRows(newRowsSource[contentRow](o))
 	case seen:
 		return countRows(newRowsSource[seenRow](o))
 	}

@@ -164,6 +164,10 @@ func (s *Store) copyRows(ctx context.Context, t table, w io.Writer, blocks spans
 		return encodeBooks(w, s.collector, blocks, func(put func([]ledgerRow) error) error {
 			return mergeLedger(ctx, files, put)
 		})
+	case contents:
+		return encode(w, s.collector, blocks, func(put func([]contentRow) error) error {
+			return mergeContents(ctx, files, put)
+		})
 	case seen:
 		return encode(w, s.collector, blocks, func(put func([]seenRow) error) error {
 			return mergeSeen(ctx, files, put)

@@ -7,13 +7,15 @@
 //	<dir>/reads/day=YYYY-MM-DD/<hour>-<first>-<last>.parquet   those of several, merged
 //	<dir>/ledger/day=YYYY-MM-DD/…                              the books, named the same way
 //	<dir>/spans/day=YYYY-MM-DD/…                               what the books' collectors saw of sources
+//	<dir>/contents/day=YYYY-MM-DD/…                            what contents are called, and more of them
 //
 // Where the process has a collector id of its own, it stands behind the hour, as
 // -c and 16 hex digits, so that several processes may write to one directory.
 //
 // The hour, YYYYMMDDTHH in UTC, is that in which the block's window ended. Rows
-// lie under the day of their minutes, books and spans under the day of their
-// window's end.
+// lie under the day of their minutes, books, spans and names under the day of their
+// window's end. Emitters say each name once a day, so a day has those of what was read
+// in it.
 //
 // Checksums cover every byte of a file: metaSum's its pages, and a footnote, between
 // what other programs read and what they read first, the indexes and the footer.
@@ -41,17 +43,18 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// table is one of the three trees of files.
+// table is one of the trees of files.
 type table string
 
 const (
-	reads  table = "reads"
-	ledger table = "ledger"
-	seen   table = "spans"
+	reads    table = "reads"
+	ledger   table = "ledger"
+	seen     table = "spans"
+	contents table = "contents"
 )
 
 // tables are all, in the order in which a block goes to them.
-var tables = []table{seen, ledger, reads}
+var tables = []table{contents, seen, ledger, reads}
 
 // streamReserved marks receipts in other stores; no reader has it.
 const streamReserved = 65535
@@ -79,6 +82,8 @@ type readRow struct {
 var (
 	readsSchema = parquet.SchemaOf(readRow{})
 	seenSchema  = parquet.SchemaOf(seenRow{})
+
+	contentsSchema = parquet.SchemaOf(contentRow{})
 )
 
 func (t table) schema() *parquet.Schema {
@@ -87,6 +92,8 @@ func (t table) schema() *parquet.Schema {
 		return ledgerSchema
 	case seen:
 		return seenSchema
+	case contents:
+		return contentsSchema
 	}
 	return readsSchema
 }

@@ -280,6 +280,12 @@ func (s *Store) store(b *storage.Block) (storage.Answer, error) {
 	end := time.UnixMilli(b.Window.End)
 	file := name{hour: hourOf(end), collector: s.named, first: b.Number, last: b.Number}.String()
 	day := uint32(end.Unix() / secondsPerDay)
+	if rows := contentRowsOf(b); len(rows) > 0 {
+		err := s.put(contents, day, file, b.Number, func(w io.Writer) error { return encodeContents(w, b, rows) })
+		if err != nil {
+			return answer(err)
+		}
+	}
 	if rows := seenRowsOf(b); len(rows) > 0 {
 		err := s.put(seen, day, file, b.Number, func(w io.Writer) error { return encodeSeen(w, b, rows) })
 		if err != nil {

@@ -123,9 +123,9 @@ func TestCycle(t *testing.T) {
 	for i := range uint64(5) {
 		wantBook.Spans = append(wantBook.Spans, storage.Span{Source: (i + 1) << 60, Met: 4, Base: 5, End: 6, Sent: 7, Lost: 8, At: -9, Seal: i + 1, Ended: storage.SpanEnded})
 	}
-	wantBook.Names = []storage.Name{ // of titles the last one stays, of what the id is the hash of the first
+	wantBook.Names = []storage.Name{ // the last one stays
 		{Content: 4, Attribute: wire.AttributeTitle, Text: "Ein Titel, 5", At: 75},
-		{Content: 0xd24ec4f1a98c6e5b, Attribute: wire.AttributeName, Text: "a", At: 71},
+		{Content: 0xd24ec4f1a98c6e5b, Attribute: wire.AttributeName, Text: "a", At: 75},
 	}
 	for i := range r.Books {
 		r.Books[i].Compact()
