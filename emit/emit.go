@@ -25,6 +25,9 @@
 // Options.FlushAge old. All their methods may be called from any number of
 // goroutines at once, and adding an event allocates nothing.
 //
+// Name has the collector know what an id stands for, so that people see paths and not
+// numbers.
+//
 // Who has a transport of their own packs frames with a Packer.
 package emit
 
@@ -67,6 +70,12 @@ type Emitter interface {
 	// old. An error says that the event is not taken: it wraps ErrEvent, for an
 	// event that no collector would take, or is ErrClosed, or over TCP ErrFull.
 	Add(Event) error
+	// Name says what a content is called: the text of which its id is the hash (ID).
+	// It may be called with each event: what was said lately is not sent again. An
+	// error wraps ErrName, or is one of Add's.
+	Name(text string) error
+	// Describe says more of a content, by its id. The last text counts.
+	Describe(content uint64, what wire.Attribute, text string) error
 	// Flush has the events sent that wait for others. The error is ErrClosed or nil.
 	Flush() error
 	// Source returns the number under which the collector knows this emitter. It

@@ -58,14 +58,15 @@ type fakeCollector struct {
 	forgings int       // answers that no collector gave
 	forgets  int
 	refuses  int
-	aheads   int // acks of what was never sent
-	moves    int // answers by another spool than the first
+	named    map[string]int // names that are durable
+	aheads   int            // acks of what was never sent
+	moves    int            // answers by another spool than the first
 }
 
 func newFake(r *rand.Rand) *fakeCollector {
 	f := &fakeCollector{
 		rand: r, chaos: r != nil, forgetful: r != nil, slow: r != nil, credit: 1 << 20,
-		counted: map[uint64]int{}, refused: map[uint64]int{}, answered: map[uint64]uint64{},
+		counted: map[uint64]int{}, named: map[string]int{}, refused: map[uint64]int{}, answered: map[uint64]uint64{},
 	}
 	f.another()
 	return f
@@ -196,7 +197,7 @@ func (f *fakeCollector) serve(p *fakeSpool, conn net.Conn) {
 		var answers [][]byte
 		refusal := wire.Accepted
 		switch {
-		case e.Type != wire.TypeEvents || e.Source != h.Source || e.Stream != h.Stream:
+		case !e.Type.Numbered() || e.Source != h.Source || e.Stream != h.Stream:
 			f.problem("a frame of another source or type")
 		case f.answered[h.Source] != p.id:
 			f.problem("a source goes on where another spool answers")
@@ -305,6 +306,9 @@ func (f *fakeCollector) frame(s *fakeSource, h *wire.Header, frame []byte) wire.
 }
 
 func users(h *wire.Header, frame []byte) []uint64 {
+	if h.Type == wire.TypeNames {
+		return nil
+	}
 	events, why := wire.DecodeEvents(make([]wire.Event, wire.CountMax), h.Body(frame), h.Count)
 	if why != wire.Accepted {
 		panic("body refused: " + why.String())
@@ -340,9 +344,25 @@ func (f *fakeCollector) sealAll(p *fakeSpool) {
 			for _, user := range users(&h, frame) {
 				f.counted[user]++
 			}
+			if h.Type == wire.TypeNames {
+				f.name(h.Body(frame))
+			}
 			before.frames[sequence] = frame
 		}
 		before.any, before.newest, before.end = s.any, s.newest, s.end
+	}
+}
+
+// name takes the names of a frame.
+func (f *fakeCollector) name(body []byte) {
+	for len(body) > 0 {
+		n, rest, why := wire.ReadName(body)
+		if why != wire.Accepted {
+			f.problem("a name is refused")
+			return
+		}
+		f.named[n.Attribute.String()+" "+string(n.Text)]++
+		body = rest
 	}
 }
 

@@ -229,12 +229,20 @@ func (q *queue) finish(timeMS int64) bool {
 		}
 		e, prev = prev, e
 	}
-	binary.LittleEndian.PutUint32(slot[slotSizeAt:], uint32(len(frame)))
-	binary.LittleEndian.PutUint64(slot[slotRefusedAt:], 0)
-	binary.LittleEndian.PutUint64(slot[slotSkipAt:], q.skipped())
 	wire.AppendHeader(frame[:0], wire.Header{
 		Type: wire.TypeEvents, Flags: q.extent.flags(), Size: len(frame), Count: count, Stream: q.stream, Time: timeMS,
 	})
+	q.publish(offset, frame)
+	return true
+}
+
+// publish numbers the frame that stands in the slot at offset, and has the ring end
+// behind it.
+func (q *queue) publish(offset int, frame []byte) {
+	slot := q.ring[offset:]
+	binary.LittleEndian.PutUint32(slot[slotSizeAt:], uint32(len(frame)))
+	binary.LittleEndian.PutUint64(slot[slotRefusedAt:], 0)
+	binary.LittleEndian.PutUint64(slot[slotSkipAt:], q.skipped())
 	if q.mapped {
 		binary.LittleEndian.PutUint32(slot[slotSumAt:], slotSum(slot))
 	}
@@ -243,7 +251,6 @@ func (q *queue) finish(timeMS int64) bool {
 	word(slot, 0).Store(q.next.serial)
 	q.next = after
 	q.resetOpen()
-	return true
 }
 
 // decoded reads record i, which this process has checked or written, as the

@@ -32,6 +32,8 @@ type sender struct {
 	lastSent  time.Time
 	lastBeat  time.Time
 	beatWait  time.Duration
+	said      said
+	names     []byte // that wait for their frame
 	timer     *time.Timer
 	due       time.Time // when timer fires
 }
@@ -65,15 +67,22 @@ func (m *sender) add(e *Event) error {
 		err = m.packer.Add(e)
 	}
 	if err == nil && m.packer.Len() == 1 {
-		// Under load the timer is due early enough already, so that no frame
-		// costs a reset of it.
-		m.began = time.Now()
-		if due := m.began.Add(m.flushAge); due.Before(m.due) {
-			m.schedule(due, m.flushAge)
-		}
+		m.wait()
 	}
 	return err
 }
+
+// wait has what is the first to wait sent when it is old enough. Under load the timer
+// is due early enough already, so that no frame costs a reset of it.
+func (m *sender) wait() {
+	m.began = time.Now()
+	if due := m.began.Add(m.flushAge); due.Before(m.due) {
+		m.schedule(due, m.flushAge)
+	}
+}
+
+// waits says that something waits for its frame to be finished.
+func (m *sender) waits() bool { return m.packer.Len() > 0 || len(m.names) > 0 }
 
 func (m *sender) flush() error {
 	m.mu.Lock()
@@ -85,8 +94,9 @@ func (m *sender) flush() error {
 	return nil
 }
 
-// flushLocked sends the unfinished frame.
+// flushLocked sends the unfinished frame, and the names that wait.
 func (m *sender) flushLocked() {
+	defer m.flushNames()
 	events := m.packer.Len()
 	if events == 0 {
 		return
@@ -134,7 +144,7 @@ func (m *sender) tick() {
 	now := time.Now()
 	m.aged(now)
 	m.rekey(now)
-	if m.packer.Len() > 0 && now.Sub(m.began) >= m.flushAge {
+	if m.waits() && now.Sub(m.began) >= m.flushAge {
 		m.flushLocked()
 	}
 	if now.Sub(m.lastSent) >= m.beatWait {
@@ -142,7 +152,7 @@ func (m *sender) tick() {
 		m.beatWait = min(2*m.beatWait, beatWaitMax)
 	}
 	next := m.lastSent.Add(m.beatWait)
-	if m.packer.Len() > 0 {
+	if m.waits() {
 		if flush := m.began.Add(m.flushAge); flush.Before(next) {
 			next = flush
 		}

@@ -470,6 +470,9 @@ func (t *TCP) judge(c *connection, err error) error {
 		return t.endSource(err, func(_ mark, sequence uint64) bool { return sequence < tried })
 	}
 	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Reason == wire.RefusedType {
+		t.giveUpNames() // of which the collector cannot say which
+	}
 	if !errors.As(err, &refused) || refused.Source != c.source || !t.link.started {
 		return err
 	}

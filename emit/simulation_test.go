@@ -5,6 +5,7 @@ package emit
 import (
 	"context"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -87,7 +88,17 @@ func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 		t.Fatal(err)
 	}
 	added, want := uint64(0), uint64(200+r.IntN(600))
+	var named []string
 	for added < want {
+		if r.IntN(10) == 0 {
+			text := fmt.Sprint("/", r.IntN(1000))
+			switch err := s.Name(text); {
+			case err == nil:
+				named = append(named, text)
+			case err != ErrFull || o.OnFull != Fail:
+				t.Fatalf("seed %d: Name: %v", seed, err)
+			}
+		}
 		err := s.Add(Event{Time: instant + int64(added), Content: r.Uint64() >> r.IntN(64), User: added})
 		switch {
 		case err == nil:
@@ -137,6 +148,18 @@ func simulate(t *testing.T, seed uint64) (Stats, *fakeCollector) {
 	}
 	for _, bad := range f.check(added, stats) {
 		t.Errorf("seed %d: %s; %+v", seed, bad, stats)
+	}
+	said := map[string]bool{}
+	for _, text := range named {
+		if n := f.named["name "+text]; n > 1 || n == 0 && f.sure() && o.OnFull != Drop {
+			t.Errorf("seed %d: the name %s came %d times", seed, text, n)
+		}
+		said["name "+text] = true
+	}
+	for text := range f.named {
+		if !said[text] {
+			t.Errorf("seed %d: %s was never said", seed, text)
+		}
 	}
 	if f.sure() && stats.Unsure > 0 {
 		t.Errorf("seed %d: events are given up for which there is no reason; %+v", seed, stats)

@@ -30,19 +30,22 @@ type TCP struct {
 	closed    chan struct{} // closed when Close is done
 	result    error         // of Close; valid once closed is
 
-	mu      sync.Mutex // protects all that follows
-	queue   *queue
-	sealer  *sealer // nil: nothing is sealed
-	stats   Stats
-	closing bool
-	over    bool          // the queue is gone
-	room    chan struct{} // closed when there may be room; nil if no Add waits
-	overdue bool          // the open frame is to be finished as soon as there is room
-	timer   *time.Timer   // finishes the open frame
-	armed   bool          // timer runs
-	began   time.Time     // of the open frame
-	trouble error         // why there is no connection; nil with one
-	link    link
+	mu       sync.Mutex // protects all that follows
+	queue    *queue
+	sealer   *sealer // nil: nothing is sealed
+	stats    Stats
+	closing  bool
+	over     bool          // the queue is gone
+	room     chan struct{} // closed when there may be room; nil if no Add waits
+	said     said
+	names    []byte      // that wait for their frame
+	nameless bool        // the collector does not know what names are
+	overdue  bool        // the open frame is to be finished as soon as there is room
+	timer    *time.Timer // finishes the open frame
+	armed    bool        // timer runs
+	began    time.Time   // of the open frame
+	trouble  error       // why there is no connection; nil with one
+	link     link
 	// recovered is the serial behind the frames that a former emitter left in
 	// the queue, which another process may have sent from a copy of it.
 	recovered uint64
@@ -194,10 +197,7 @@ func (t *TCP) add(ctx context.Context, e *Event) error {
 			t.mu.Unlock()
 			return nil
 		}
-		if t.room == nil {
-			t.room = make(chan struct{})
-		}
-		room := t.room
+		room := t.wanted()
 		t.mu.Unlock()
 		select {
 		case <-room:
@@ -212,6 +212,14 @@ func (t *TCP) add(ctx context.Context, e *Event) error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// wanted is closed when there may be room, or never will be.
+func (t *TCP) wanted() <-chan struct{} {
+	if t.room == nil {
+		t.room = make(chan struct{})
+	}
+	return t.room
 }
 
 // Skip numbers events that nobody gives to this emitter any more: it knows that
@@ -267,22 +275,38 @@ func (t *TCP) take(e *Event) bool {
 	return true
 }
 
-// finish numbers the open frame, if it holds or stands for anything, and has it
-// sent. Where there is no room it says false, and tries again when there is.
+// finish numbers the open frame, if it holds or stands for anything, and behind it the
+// names that wait, and has them sent. Where there is no room it says false, and tries
+// again when there is.
 func (t *TCP) finish() bool {
 	q := t.queue
-	if q.opened() == 0 && q.skipped() == 0 {
-		t.overdue = false
-		return true
+	if q.opened() > 0 || q.skipped() > 0 {
+		if t.overdue = !q.finish(time.Now().UnixMilli()); t.overdue {
+			return false
+		}
+		t.finished()
 	}
-	t.overdue = !q.finish(time.Now().UnixMilli())
-	if t.overdue {
-		return false
+	if len(t.names) > 0 {
+		if t.overdue = !q.putNames(t.names, time.Now().UnixMilli()); t.overdue {
+			return false
+		}
+		t.names = t.names[:0]
+		t.finished()
 	}
+	t.overdue = false
+	return true
+}
+
+// finished has a frame sent that is in the queue now.
+func (t *TCP) finished() {
 	t.stats.Frames++
 	t.link.beatWait = beatWaitMin
 	t.signal()
-	return true
+}
+
+// waits says that something waits for its frame to be finished.
+func (t *TCP) waits() bool {
+	return t.queue.opened() > 0 || t.queue.skipped() > 0 || len(t.names) > 0
 }
 
 // signal wakes the goroutine that sends.
@@ -298,7 +322,7 @@ func (t *TCP) tick() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.armed = false
-	if t.over || t.queue.opened() == 0 && t.queue.skipped() == 0 {
+	if t.over || !t.waits() {
 		return
 	}
 	if wait := t.options.FlushAge - time.Since(t.began); wait > 0 {
@@ -395,7 +419,7 @@ func (t *TCP) settle() {
 		close(t.room)
 		t.room = nil
 	}
-	if t.closing && t.queue.empty() && t.queue.opened() == 0 && t.queue.skipped() == 0 {
+	if t.closing && t.queue.empty() && !t.waits() {
 		select {
 		case <-t.drained:
 		default:
