@@ -21,6 +21,7 @@ const emitGrace = 5 * time.Second
 // emitter is a way to the collector: emit.UDP or emit.TCP.
 type emitter interface {
 	Add(emit.Event) error
+	Name(text string) error
 	Stats() emit.Stats
 	Close(context.Context) error
 }

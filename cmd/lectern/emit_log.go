@@ -224,7 +224,7 @@ func (l *emitLog) take(ctx context.Context, line []byte, why error) error {
 		l.counts.skip(line, reason)
 		return l.progress.taken()
 	}
-	event, left := l.judge(&entry)
+	event, path, left := l.judge(&entry)
 	switch {
 	case left != nil:
 		*left++
@@ -232,6 +232,9 @@ func (l *emitLog) take(ctx context.Context, line []byte, why error) error {
 		l.counts.already++
 	default:
 		l.pace.wait(ctx)
+		if err := l.out.Name(path); err != nil && !errors.Is(err, emit.ErrName) {
+			return err
+		}
 		switch err := l.out.Add(event); {
 		case errors.Is(err, emit.ErrEvent): // from before there was a web
 			l.counts.skip(line, accesslog.BadTime)
@@ -242,18 +245,18 @@ func (l *emitLog) take(ctx context.Context, line []byte, why error) error {
 	return l.progress.taken()
 }
 
-// judge returns the event that a line stands for, or where lines are counted that
-// stand for none.
-func (l *emitLog) judge(entry *accesslog.Line) (e emit.Event, left *int64) {
+// judge returns the event that a line stands for and what its content is called, or
+// where lines are counted that stand for none.
+func (l *emitLog) judge(entry *accesslog.Line) (e emit.Event, name string, left *int64) {
 	if !entry.Opened() {
-		return e, &l.counts.notOpens
+		return e, "", &l.counts.notOpens
 	}
 	if l.options.noBots && accesslog.IsBot(entry.Agent) {
-		return e, &l.counts.bots
+		return e, "", &l.counts.bots
 	}
 	content, path := l.options.targets.Of(entry)
 	if !l.options.paths.Wants(path) {
-		return e, &l.counts.paths
+		return e, "", &l.counts.paths
 	}
 	e = emit.Event{
 		Time:    entry.Time,
@@ -263,9 +266,9 @@ func (l *emitLog) judge(entry *accesslog.Line) (e emit.Event, left *int64) {
 		Skipped: entry.Skipped(),
 	}
 	if l.downloads.Further(e.Content, e.User, entry.Status, entry.Time) {
-		return e, &l.counts.ranges
+		return e, "", &l.counts.ranges
 	}
-	return e, nil
+	return e, string(content), nil
 }
 
 func (l *emitLog) done(uint64) float64 {

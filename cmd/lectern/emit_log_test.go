@@ -80,6 +80,7 @@ func (e *emitTaker) name(id uint64) string {
 func (e *emitTaker) Position() (emit.Position, bool) {
 	return emit.Position{Source: e.source, Events: e.events}, !e.killed
 }
+func (e *emitTaker) Name(string) error           { return nil }
 func (e *emitTaker) Stats() emit.Stats           { return emit.Stats{Events: e.events} }
 func (e *emitTaker) Close(context.Context) error { return nil }
 

@@ -38,6 +38,14 @@ func emitDecode(t testing.TB, b []byte) (events []emitted, frames int) {
 		if why != wire.Accepted || h.Size > len(b) {
 			t.Fatalf("frame %d: %v", frames, why)
 		}
+		if h.Type == wire.TypeNames {
+			if why := wire.CheckNames(h.Body(b[:h.Size])); why != wire.Accepted {
+				t.Fatalf("frame %d: %v", frames, why)
+			}
+			frames++
+			b = b[h.Size:]
+			continue
+		}
 		part, why := wire.DecodeEvents(decoded, h.Body(b[:h.Size]), h.Count)
 		if why != wire.Accepted {
 			t.Fatalf("frame %d: %v", frames, why)
@@ -85,7 +93,7 @@ func emitAcknowledge(conn net.Conn, answer []byte) (frames []byte) {
 		if _, err := io.ReadFull(conn, frame[wire.HeaderSize:h.Size]); err != nil {
 			return frames
 		}
-		if h.Type == wire.TypeEvents {
+		if h.Type.Numbered() {
 			frames = append(frames, frame[:h.Size]...)
 			durable = h.Sequence + 1
 		}
@@ -542,5 +550,6 @@ func BenchmarkEmitCrowd(b *testing.B) {
 type emitNowhere struct{}
 
 func (emitNowhere) Add(emit.Event) error        { return nil }
+func (emitNowhere) Name(string) error           { return nil }
 func (emitNowhere) Stats() emit.Stats           { return emit.Stats{} }
 func (emitNowhere) Close(context.Context) error { return nil }

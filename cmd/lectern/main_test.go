@@ -20,6 +20,7 @@ type library struct {
 	asked storage.TopQuery
 	rows  []storage.TopRow
 	books []storage.BookTotal
+	names map[storage.ContentKey]string
 	err   error
 }
 
@@ -29,6 +30,16 @@ func (l *library) Top(_ context.Context, q storage.TopQuery) ([]storage.TopRow, 
 }
 
 func (l *library) Books(context.Context) ([]storage.BookTotal, error) { return l.books, l.err }
+
+func (l *library) Called(_ context.Context, wanted []storage.ContentKey) (map[storage.ContentKey]string, error) {
+	called := make(map[storage.ContentKey]string)
+	for _, key := range wanted {
+		if text, ok := l.names[key]; ok {
+			called[key] = text
+		}
+	}
+	return called, l.err
+}
 
 // atNoon is the clock of the tests: 2026-03-01 12:00:30 UTC.
 func atNoon() time.Time { return time.Unix(1_772_366_430, 0) }

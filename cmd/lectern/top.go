@@ -41,10 +41,11 @@ What:
 
 How:
 
-  --names FILE     show names in place of ids: a file with one name a line, such
-                   as the paths of a site. An id is the xxHash64 of its name.
   --json           a JSON object a line. Ids and streams are strings, since many
                    readers of JSON have no 64-bit integers.
+
+Contents are shown by their names, which emitters send, or by their titles, and
+where neither is known by their ids. Users have no names.
 
 Coarse rows (docs/QUERIES.md, "Whole streams") belong to no single user: they count
 for their content, or, if they have none, not at all.
@@ -70,7 +71,6 @@ type topOptions struct {
 	store *storeFlags
 	query storage.TopQuery
 	since time.Duration // 0 for all
-	names string
 }
 
 // runTop is `lectern top`.
@@ -83,7 +83,6 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	all := flags.Bool("all", false, "")
 	n := flags.Int("n", 10, "")
 	sort := flags.String("sort", storage.Sorts[0], "")
-	flags.StringVar(&o.names, "names", "", "")
 	flags.Func("stream", "", func(text string) error {
 		stream, err := parseStream(text)
 		o.query.Streams = append(o.query.Streams, stream)
@@ -129,11 +128,6 @@ func parseStream(text string) (uint16, error) {
 
 // top asks the store and prints the answer.
 func (p *process) top(ctx context.Context, o *topOptions) int {
-	names, err := openNames(o.names)
-	if err != nil {
-		return p.fail("top", err)
-	}
-	defer names.close()
 	reader, ok := p.openStore(o.store)
 	if !ok {
 		return 1
@@ -141,6 +135,10 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 	stop := p.watch(reader)
 	rows, err := reader.Top(ctx, o.query)
 	stop()
+	var called map[storage.ContentKey]string
+	if err == nil && o.query.By == storage.ByContent {
+		called, err = reader.Called(ctx, contentsOf(rows))
+	}
 	if err != nil {
 		return p.fail("top", fmt.Errorf("cannot read the store in %q: %w", o.store.dir, err))
 	}
@@ -148,14 +146,19 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 		fmt.Fprintf(p.stderr, "lectern top: %s\n", o.nothing(p.now())+inMemory(ctx, o.store.loaded))
 		return 0
 	}
-	names.want(rows)
-	if err := names.read(); err != nil {
-		return p.fail("top", err)
-	}
 	if o.store.json {
-		return p.print("top", topJSON(rows, o.query.By, names, o.store.streams()))
+		return p.print("top", topJSON(rows, o.query.By, called, o.store.streams()))
 	}
-	return p.print("top", topTable(rows, o.query.By, names, o.store.streams()))
+	return p.print("top", topTable(rows, o.query.By, called, o.store.streams()))
+}
+
+// contentsOf are the contents that rows are of.
+func contentsOf(rows []storage.TopRow) []storage.ContentKey {
+	all := make([]storage.ContentKey, len(rows))
+	for i := range rows {
+		all[i] = storage.ContentKey{Stream: rows[i].Stream, Content: rows[i].ID}
+	}
+	return all
 }
 
 // nothing says what to do when nothing was found.
@@ -173,7 +176,7 @@ func (o *topOptions) nothing(now time.Time) string {
 	return fmt.Sprintf("nothing%s is stored in %q; what arrives is stored after window.flush_interval, by default when its minute is over", of, o.store.dir)
 }
 
-func topTable(rows []storage.TopRow, by storage.By, names *names, streams streamNames) string {
+func topTable(rows []storage.TopRow, by storage.By, called map[storage.ContentKey]string, streams streamNames) string {
 	t := table{left: 2}
 	who, others := "CONTENT", "USERS"
 	if by == storage.ByUser {
@@ -182,7 +185,7 @@ func topTable(rows []storage.TopRow, by storage.By, names *names, streams stream
 	t.add("STREAM", who, "OPENS", "READS", "FINISHES", "SAVES", "SHARES", "DWELL", others)
 	for i := range rows {
 		r := &rows[i]
-		id, ok := names.of(r.ID)
+		id, ok := called[storage.ContentKey{Stream: r.Stream, Content: r.ID}]
 		if !ok {
 			id = number(r.ID)
 		}
@@ -220,7 +223,7 @@ type topLine struct {
 	Contents   *uint64 `json:"contents,omitempty"` // of a user
 }
 
-func topJSON(rows []storage.TopRow, by storage.By, names *names, streams streamNames) string {
+func topJSON(rows []storage.TopRow, by storage.By, called map[storage.ContentKey]string, streams streamNames) string {
 	var b strings.Builder
 	for i := range rows {
 		r := &rows[i]
@@ -228,7 +231,7 @@ func topJSON(rows []storage.TopRow, by storage.By, names *names, streams streamN
 			Stream: streamWord(r.Stream), StreamName: streams[r.Stream], ID: number(r.ID),
 			Opens: r.Opens, Reads: r.Reads, Finishes: r.Finishes, Saves: r.Saves, Shares: r.Shares, Dwell: r.Dwell,
 		}
-		line.Name, _ = names.of(r.ID)
+		line.Name = called[storage.ContentKey{Stream: r.Stream, Content: r.ID}]
 		if by == storage.ByUser {
 			line.Contents = &r.Others
 		} else {

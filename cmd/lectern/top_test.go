@@ -41,16 +41,22 @@ const topLines = `{"stream":"1","id":"18446744073709551615","opens":12345,"reads
 `
 
 func TestTop(t *testing.T) {
-	names := file(t, "names", "/\nabc\r\n"+strings.Repeat("/other\n", 1000)+bad)
+	names := map[storage.ContentKey]string{
+		{Stream: 65534, Content: 0x44BC2CF5AD770999}: "abc", {Stream: 0, Content: xxhash.Sum64String(bad)}: bad,
+		{Stream: 2, Content: math.MaxUint64}: "of another stream",
+	}
 	for _, test := range []struct {
-		args []string
-		want string
+		names map[storage.ContentKey]string
+		args  []string
+		want  string
 	}{
-		{nil, topOut},
-		{[]string{"--names", names}, topNamed},
-		{[]string{"--names", names, "--json"}, topLines},
+		{nil, nil, topOut},
+		{names, nil, topNamed},
+		{names, []string{"--json"}, topLines},
 	} {
-		code, stdout, stderr := runWith(t, topLibrary(), nil, append([]string{"top", "--dir", "d"}, test.args...)...)
+		l := topLibrary()
+		l.names = test.names
+		code, stdout, stderr := runWith(t, l, nil, append([]string{"top", "--dir", "d"}, test.args...)...)
 		if code != 0 || stdout != test.want || stderr != "" {
 			t.Errorf("%v: exit %d, %q\n%s", test.args, code, stderr, stdout)
 		}
@@ -58,7 +64,8 @@ func TestTop(t *testing.T) {
 }
 
 func TestTopByUser(t *testing.T) {
-	l := &library{rows: []storage.TopRow{{ID: 5, Opens: 2, Others: 1}}}
+	// Users have no names, whatever content has their id.
+	l := &library{rows: []storage.TopRow{{ID: 5, Opens: 2, Others: 1}}, names: map[storage.ContentKey]string{{Content: 5}: "a content"}}
 	_, stdout, _ := runWith(t, l, nil, "top", "--dir=d", "--by=user")
 	if stdout != "STREAM  USER  OPENS  READS  FINISHES  SAVES  SHARES  DWELL  CONTENTS\n0       5         2      0         0      0       0     0s         1\n" {
 		t.Error("\n" + stdout)
@@ -134,26 +141,12 @@ func TestTopFindsNothing(t *testing.T) {
 		"--since 90m --json":    "nothing was read in the last 1h30m; try --all, or a longer --since",
 		"--stream 4":            "nothing of these streams was read in the last 24h; try --all, or a longer --since",
 		"--all --json":          `nothing is stored in "d"; what arrives is stored after window.flush_interval, by default when its minute is over`,
-		"--all --names NAMES":   `nothing is stored in "d"; what arrives is stored after window.flush_interval, by default when its minute is over`,
 		"--all --stream 4 -n 1": `nothing of these streams is stored in "d"; what arrives is stored after window.flush_interval, by default when its minute is over`,
 	} {
-		args = strings.ReplaceAll(args, "NAMES", file(t, "names", "/a\n"))
 		code, stdout, stderr := runWith(t, &library{}, nil, append([]string{"top", "--dir", "d"}, strings.Fields(args)...)...)
 		if code != 0 || stdout != "" || stderr != "lectern top: "+want+"\n" {
 			t.Errorf("%s: exit %d, %q, %q", args, code, stdout, stderr)
 		}
-	}
-}
-
-func TestTopNamesFail(t *testing.T) {
-	code, _, stderr := runWith(t, topLibrary(), nil, "top", "--dir", "d", "--names", "/nowhere/names")
-	if code != 1 || stderr != "lectern top: cannot open the names: open /nowhere/names: no such file or directory\n" {
-		t.Errorf("no file: exit %d, %q", code, stderr)
-	}
-	long := file(t, "names", strings.Repeat("x", 1<<20+1))
-	code, stdout, stderr := runWith(t, topLibrary(), nil, "top", "--dir", "d", "--names", long)
-	if code != 1 || stdout != "" || stderr != "lectern top: cannot read the names in "+long+": bufio.Scanner: token too long\n" {
-		t.Errorf("a long line: exit %d, %q", code, stderr)
 	}
 }
 

@@ -218,6 +218,9 @@ func (b *body) batch(user uint64, _ bool, now time.Time) (out batch, why Reason,
 		if why, err := b.Events[i].event(&out.events[i], user, now); err != nil {
 			return out, why, fmt.Errorf("event %d: %w", i, err)
 		}
+		if content := b.Events[i].Content; i == 0 || content != b.Events[i-1].Content {
+			out.names = append(out.names, content)
+		}
 	}
 	return out, Taken, nil
 }

@@ -117,6 +117,9 @@ func TestBeacon(t *testing.T) {
 	if got := e.queues["site"].events; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got\n%v, want\n%v", got, want)
 	}
+	if got := fmt.Sprint(e.queues["site"].names); got != "[/a /a /a]" { // the client sends it once
+		t.Errorf("names are %s", got)
+	}
 }
 
 func TestPixelAndPreflight(t *testing.T) {

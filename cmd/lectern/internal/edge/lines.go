@@ -36,11 +36,12 @@ func (e *Edge) newLines(d *door, s *stream, parser *accesslog.Parser, paths acce
 // take brings what a line stands for to its queue, and counts it. One of so many
 // lines is there, unless the line itself says otherwise.
 func (l *lines) take(line []byte, oneOf float64, now time.Time) (Reason, error) {
-	event, why, err := l.event(line, oneOf, now)
+	event, content, why, err := l.event(line, oneOf, now)
 	events := 0
 	if why == Taken {
 		events = 1
 		l.stream.mu.Lock()
+		l.stream.name(content)
 		why, err = l.stream.addAll([]emit.Event{event})
 		l.stream.mu.Unlock()
 	}
@@ -48,38 +49,39 @@ func (l *lines) take(line []byte, oneOf float64, now time.Time) (Reason, error) 
 	return why, err
 }
 
-// event is what a line stands for.
-func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, why Reason, err error) {
+// event is what a line stands for, and what its content is called.
+func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, content string, why Reason, err error) {
 	entry, unread := l.parser.Parse(line)
 	if unread != accesslog.Read {
-		return e, Malformed, fmt.Errorf("the line %v", unread)
+		return e, "", Malformed, fmt.Errorf("the line %v", unread)
 	}
 	if entry.OneOf == 1 {
 		entry.OneOf = oneOf
 	}
 	if !entry.Opened() {
-		return e, NotRead, nil
+		return e, "", NotRead, nil
 	}
-	content, path := l.targets.Of(&entry)
+	target, path := l.targets.Of(&entry)
 	if !l.paths.Wants(path) {
-		return e, NotRead, nil
+		return e, "", NotRead, nil
 	}
 	from := sender{agent: string(entry.Agent)}
 	client := l.clients.Of(&entry)
 	from.address, _ = netip.ParseAddr(string(client)) // a name has none
 	if why = l.edge.judge(l.door, &l.stream.Stream, nil, &from); why != Taken {
-		return e, why, nil
+		return e, "", why, nil
 	}
-	e = emit.Event{Time: entry.Time, Content: emit.ID(string(content)), Kind: emit.Open, Skipped: entry.Skipped()}
+	content = string(target)
+	e = emit.Event{Time: entry.Time, Content: emit.ID(content), Kind: emit.Open, Skipped: entry.Skipped()}
 	e.User = l.edge.readers.ofLine(&l.stream.Stream, string(client), from.agent, now)
 	reader := e.User
 	if reader == 0 {
 		reader = emit.ID(string(client)) // in memory alone, to know a download that goes on
 	}
 	if l.downloads.further(e.Content, reader, entry.Status, entry.Time) {
-		return e, NotRead, nil
+		return e, "", NotRead, nil
 	}
-	return e, Taken, nil
+	return e, content, Taken, nil
 }
 
 // downloads are those of all lines of a door: the parts of one may come over several

@@ -20,13 +20,16 @@ type relayed struct {
 	user    string // text, of which the id is the hash; then event.User is 0
 	dropped uint64 // events that the sender dropped before
 	event   emit.Event
+	content string                  // text, of which event.Content is the hash; empty where only that is known
+	about   [wire.Attributes]string // what else is said of the content
+	says    [wire.Attributes]bool   // which of it is
 }
 
 const (
 	relayedSizeMax   = 2048
 	relayedBytes     = 0x01
 	relayedHeader    = 11
-	relayedFieldsMax = 16
+	relayedFieldsMax = 20
 )
 
 // parse reads a datagram.
@@ -145,7 +148,8 @@ func (e *relayed) field(key, value string) (err error) {
 	case "stream":
 		e.stream = within(contentSizeMax)
 	case "content":
-		e.event.Content = emit.ID(within(contentSizeMax))
+		e.content = within(contentSizeMax)
+		e.event.Content = emit.ID(e.content)
 	case "content_id":
 		e.event.Content = number(1<<64 - 1)
 	case "user":
@@ -161,7 +165,15 @@ func (e *relayed) field(key, value string) (err error) {
 	case "dropped":
 		e.dropped = number(1<<16 - 1)
 	default:
-		err = errUnknown
+		attribute, ok := wire.AttributeNamed(key)
+		if !ok || attribute == wire.AttributeName {
+			return errUnknown
+		}
+		n := wire.Name{Attribute: attribute, Text: []byte(value)}
+		if !n.Good() {
+			return fmt.Errorf("%w: it is no %s", errRange, attribute)
+		}
+		e.about[attribute], e.says[attribute] = value, true
 	}
 	return err
 }
@@ -251,6 +263,14 @@ func (e *Edge) takeRelayed(one *relayed, now time.Time) (Reason, error) {
 			return Full, nil
 		}
 		s.missing += one.dropped
+	}
+	if one.content != "" {
+		s.name(one.content)
+	}
+	for attribute, said := range one.says {
+		if said {
+			_ = s.queue.Describe(one.event.Content, wire.Attribute(attribute), one.about[attribute]) // as name
+		}
 	}
 	return s.addAll([]emit.Event{one.event})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
 )
 
 // The example of wire/SPEC.md, section 15, as bytes.
@@ -35,12 +36,15 @@ func TestRelayed(t *testing.T) {
 		{string(fromHex(t, relayExample+"00")), relayed{stream: "7", event: emit.Event{Time: at, Content: 42, User: 9}}},
 		{string(fromHex(t, "01 02 01 07 00 00 a8 da 76 9b 01 11 c1 2a 00 10 27 1e")), relayed{
 			stream: "7", dropped: 258, event: emit.Event{Time: at, Content: 42, Kind: emit.Read, Dwell: 10000, Progress: emit.Percent(30)}}},
-		{"open stream=site content=/a/slug user=reader-7", relayed{stream: "site", user: "reader-7", event: emit.Event{Content: emit.ID("/a/slug")}}},
-		{"open stream=site content=/a/slug user=reader-7\n", relayed{stream: "site", user: "reader-7", event: emit.Event{Content: emit.ID("/a/slug")}}},
-		{"open stream=site content=/a/slug\x00", relayed{stream: "site", event: emit.Event{Content: emit.ID("/a/slug")}}},
+		{"open stream=site content=/a/slug user=reader-7", relayed{stream: "site", user: "reader-7", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug")}}},
+		{"open stream=site content=/a/slug user=reader-7\n", relayed{stream: "site", user: "reader-7", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug")}}},
+		{"open stream=site content=/a/slug\x00", relayed{stream: "site", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug")}}},
 		{"read stream=7 content_id=42 user_id=9 at=1767225600000 dwell=10000 progress=30 dropped=2", relayed{
 			stream: "7", dropped: 2, event: emit.Event{Time: at, Content: 42, User: 9, Kind: emit.Read, Dwell: 10000, Progress: emit.Percent(30)}}},
-		{"share content=%2Fa%20b+c%C3%A9 stream=s", relayed{stream: "s", event: emit.Event{Content: emit.ID("/a b+cé"), Kind: emit.Share}}},
+		{"share content=%2Fa%20b+c%C3%A9 stream=s", relayed{stream: "s", content: "/a b+cé", event: emit.Event{Content: emit.ID("/a b+cé"), Kind: emit.Share}}},
+		{"open stream=1 content_id=5 title=A%20title section= words=1200", relayed{stream: "1", event: emit.Event{Content: 5},
+			about: [wire.Attributes]string{wire.AttributeTitle: "A title", wire.AttributeWords: "1200"},
+			says:  [wire.Attributes]bool{wire.AttributeTitle: true, wire.AttributeSection: true, wire.AttributeWords: true}}},
 	} {
 		var got relayed
 		if why, err := got.parse([]byte(test.datagram)); why != Taken || err != nil || got != test.want {
@@ -73,6 +77,9 @@ func TestRelayedRefused(t *testing.T) {
 		"open stream=1 content=a dwell=16777216":                              OutOfRange,
 		"open stream=1 content=a progress=101":                                OutOfRange,
 		"open stream=1 content=a dropped=65536":                               OutOfRange,
+		"open stream=1 content=a words=many":                                  OutOfRange,
+		"open stream=1 content=a title=%FF":                                   OutOfRange,
+		"open stream=1 content=a name=a":                                      Malformed,
 		"open stream=1 content=a at=281474976710656":                          OutOfRange,
 		"open stream=1 content_id=18446744073709551616":                       OutOfRange,
 		"open stream=1 content=":                                              OutOfRange,
@@ -121,7 +128,7 @@ func TestRelay(t *testing.T) {
 	}
 	defer c.Close()
 	for _, datagram := range []string{
-		"open stream=site content=/a user=u1", "open stream=9 content=/a user=u1 dropped=5", "open stream=other content=/a", "nonsense",
+		"open stream=site content=/a user=u1 title=A", "open stream=9 content=/a user=u1 dropped=5", "open stream=other content=/a", "nonsense",
 	} {
 		if _, err := c.Write([]byte(datagram)); err != nil {
 			t.Fatal(err)
@@ -135,6 +142,9 @@ func TestRelay(t *testing.T) {
 	site, quiet := e.queues["site"], e.queues["quiet"]
 	if len(site.events) != 1 || site.events[0].User != emit.ID("u1") || len(quiet.events) != 1 || quiet.events[0].User != 0 || quiet.skipped != 5 {
 		t.Errorf("site has %v, quiet %v and %d dropped", site.events, quiet.events, quiet.skipped)
+	}
+	if got, want := fmt.Sprint(site.names, quiet.names), fmt.Sprintf("[/a %d title A] [/a]", emit.ID("/a")); got != want {
+		t.Errorf("names are %s, want %s", got, want)
 	}
 	if got := fmt.Sprint(e.relay.door.things[Taken].Get(), e.relay.door.things[NoStream].Get(), e.relay.door.things[Malformed].Get()); got != "2 1 1" {
 		t.Errorf("counted %s", got)

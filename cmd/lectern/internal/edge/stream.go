@@ -9,12 +9,17 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
 )
 
 // Queue takes events and keeps them until the collector has them: an emit.TCP with
 // a queue on disk, of which Add fails with emit.ErrFull and does not wait.
 type Queue interface {
 	Add(emit.Event) error
+	// Name and Describe say what a content is called, and more of it. What finds no
+	// room is said with a later event.
+	Name(text string) error
+	Describe(content uint64, what wire.Attribute, text string) error
 	// Skip numbers events that will never come, so that they show as lost.
 	Skip(events uint64) error
 	Position() (p emit.Position, ok bool)
@@ -29,6 +34,7 @@ type batch struct {
 	page   uint64 // 0: events without numbers
 	first  uint64 // the number of the first event
 	events []emit.Event
+	names  []string // of their contents
 }
 
 // stream brings the events of one stream to its queue. Its methods may be called
@@ -54,6 +60,7 @@ type stream struct {
 func (s *stream) take(b *batch, now time.Time) (Reason, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.name(b.names...)
 	if b.page == 0 {
 		return s.addAll(b.events)
 	}
@@ -109,6 +116,15 @@ func (s *stream) takenInPart(before *page, first uint64, added []int, now time.T
 		return Full, nil
 	}
 	return OutOfRange, why
+}
+
+// name says what contents are called: the queue sends each name once a day. One that no
+// collector would take is left out, and so is one that finds no room, until it comes
+// again.
+func (s *stream) name(names ...string) {
+	for _, text := range names {
+		_ = s.queue.Name(text)
+	}
 }
 
 // addAll adds events without numbers. Where not all find room, those in front stay:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/wire"
 )
 
 // testQueue is a queue on disk, as a test sees it: it outlives a kill.
@@ -16,9 +17,10 @@ type testQueue struct {
 	source  uint64
 	events  []emit.Event
 	skipped uint64
-	room    int // events that find room; below 0: any
-	kill    int // operations until the process is killed; below 0: never
-	added   int // events since kill was set
+	names   []string // that were said, again and again
+	room    int      // events that find room; below 0: any
+	kill    int      // operations until the process is killed; below 0: never
+	added   int      // events since kill was set
 	err     error
 }
 
@@ -40,6 +42,16 @@ func (q *testQueue) Add(e emit.Event) error {
 	q.events = append(q.events, e)
 	q.added++
 	q.step() // a kill right behind it
+	return nil
+}
+
+func (q *testQueue) Name(text string) error {
+	q.names = append(q.names, text)
+	return nil
+}
+
+func (q *testQueue) Describe(content uint64, what wire.Attribute, text string) error {
+	q.names = append(q.names, fmt.Sprint(content, " ", what, " ", text))
 	return nil
 }
 

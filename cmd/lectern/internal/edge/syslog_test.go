@@ -62,6 +62,14 @@ func TestSyslog(t *testing.T) {
 	if d.things[NotRead].Get() != 2 || d.things[Bot].Get() != 1 {
 		t.Errorf("%d stand for no reading, %d are of bots", d.things[NotRead].Get(), d.things[Bot].Get())
 	}
+	for _, name := range e.queues["news"].names {
+		if want[emit.ID(name)] != 1 {
+			t.Errorf("a content is called %s", name)
+		}
+	}
+	if n := len(e.queues["news"].names); n < 400 {
+		t.Errorf("%d names came", n)
+	}
 	users := map[uint64]bool{}
 	for _, one := range e.queues["news"].events {
 		want[one.Content]--
