@@ -90,7 +90,7 @@ func (d *driver) answer(words []string) string {
 	said := "error no such command"
 	switch words[0] {
 	case "hello":
-		return "ok client=go has=udp,tcp,sealed,resolve,jam"
+		return "ok client=go has=udp,tcp,sealed,resolve,jam,names"
 	case "resolve":
 		d.hosts[plain[0]] = plain[1]
 		said = "ok"
@@ -103,6 +103,8 @@ func (d *driver) answer(words []string) string {
 		said = d.dial(plain, keys)
 	case "add":
 		said = d.add(plain, keys)
+	case "name":
+		said = d.name(plain)
 	case "key":
 		said = d.key(plain[0])
 	case "flush":
@@ -139,6 +141,24 @@ func hash(words []string) string {
 		return "error " + err.Error()
 	}
 	return fmt.Sprintf("ok id=%d", ID(string(text)))
+}
+
+// name says what a content is called.
+func (d *driver) name(words []string) string {
+	text, err := hex.DecodeString(strings.Join(words, ""))
+	if err != nil {
+		return "error " + err.Error()
+	}
+	if d.emitter == nil {
+		return "no closed"
+	}
+	switch err := d.emitter.Name(string(text)); {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrName):
+		return "no invalid"
+	}
+	return "no closed"
 }
 
 func (d *driver) dial(plain []string, keys map[string]int64) string {

@@ -22,7 +22,7 @@ func (p *play) expect(l *line) error {
 		return err
 	}
 	want := map[string]func(*line) (bool, error){
-		"beats": p.beats, "events": p.eventsCame, "again": p.againCame, "hello": p.helloCame, "end": p.endCame, "closed": p.closedCame, "nothing": p.nothingCame, "any": p.anyCame,
+		"beats": p.beats, "events": p.eventsCame, "names": p.namesCame, "again": p.againCame, "hello": p.helloCame, "end": p.endCame, "closed": p.closedCame, "nothing": p.nothingCame, "any": p.anyCame,
 	}[l.word(0)]
 	if want == nil {
 		return fmt.Errorf("%q is nothing that can come", l.word(0))
@@ -65,7 +65,7 @@ func (p *play) there(l *line) string {
 func (p *play) skipBeats() {
 	kept := p.waiting[:0]
 	for _, f := range p.waiting {
-		if f.conn == 0 && p.judge.udp || f.header.Count > 0 {
+		if f.conn == 0 && p.judge.udp || !f.beat() {
 			kept = append(kept, f)
 		}
 	}
@@ -143,8 +143,8 @@ func (p *play) beats(l *line) (bool, error) {
 		return false, err
 	}
 	for _, f := range p.waiting[:n] {
-		if f.header.Count > 0 {
-			return false, broken(f, "events, and not a beat")
+		if !f.beat() {
+			return false, broken(f, "no beat")
 		}
 		if err := p.takes(l, f); err != nil {
 			return false, err
@@ -165,7 +165,7 @@ func (p *play) eventsCame(l *line) (bool, error) {
 	for i, f := range p.waiting {
 		switch {
 		case f.header.Count == 0:
-			return false, broken(f, "a beat, and not events")
+			return false, broken(f, "not events")
 		case f.again:
 			return false, broken(f, "a frame that came before")
 		}
@@ -184,6 +184,21 @@ func (p *play) eventsCame(l *line) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// namesCame is a frame of so many names that had not come before.
+func (p *play) namesCame(l *line) (bool, error) {
+	p.skipBeats()
+	n, err := count(l)
+	if err != nil || len(p.waiting) == 0 {
+		return false, err
+	}
+	f := p.waiting[0]
+	if f.names != n || f.again {
+		return false, broken(f, "not %d new names", n)
+	}
+	p.waiting = p.waiting[1:]
+	return true, p.takes(l, f)
 }
 
 // againCame are so many frames with events that had come before.

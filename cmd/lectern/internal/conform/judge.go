@@ -17,12 +17,16 @@ type frame struct {
 	bytes  []byte
 	header wire.Header
 	events []wire.Event
+	names  int   // that it has
 	now    int64 // when it came: milliseconds of the dialogue
 	by     string
 	conn   int  // serial of the connection that it came on first; 0: none, or it is as if it had never been sent
 	again  bool // it came before
 	gap    int64
 }
+
+// beat says that it has neither events nor names.
+func (f *frame) beat() bool { return f.header.Type == wire.TypeEvents && f.header.Count == 0 }
 
 // source is a numbering, as the collector sees it.
 type source struct {
@@ -90,6 +94,7 @@ type judge struct {
 	sources    map[uint64]*source
 	order      []*source
 	events     map[event]*added
+	said       map[string]bool                // names that the emitter was given
 	randoms    map[[wire.RandomSize]byte]bool // of hellos
 	now        int64
 	closing    bool // an emitter that sleeps inside close is ahead of the dialogue
@@ -104,7 +109,7 @@ type violation struct {
 }
 
 func newJudge() *judge {
-	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1}
+	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, said: map[string]bool{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1}
 }
 
 // seal has frames judged by this key from now on.
@@ -137,9 +142,12 @@ func (j *judge) took(d datagram) (frames []*frame) {
 		}
 		rest = rest[f.header.Size:]
 		f.by = d.by
-		if f.header.Type != wire.TypeEvents {
-			j.violate(f.bytes, "a frame of type %d in a datagram: a collector takes events there, and nothing else", f.header.Type)
+		if !f.header.Type.Numbered() {
+			j.violate(f.bytes, "a frame of type %d in a datagram: a collector takes events and names there, and nothing else", f.header.Type)
 			continue
+		}
+		if f.header.Type == wire.TypeNames && len(rest) > 0 {
+			j.violate(f.bytes, "names in front of another frame in a datagram: a collector that does not know them cannot tell where they end")
 		}
 		if j.secret != nil && (f.header.Epoch() != j.secret.Epoch() || !j.frameKey.Opens(f.bytes)) {
 			j.violate(f.bytes, "its tag is not that of the frame key of epoch %d", j.secret.Epoch())
@@ -183,11 +191,15 @@ func (j *judge) parse(b []byte) (*frame, bool) {
 		j.violate(f.bytes, "a frame without a tag of an emitter that was given a key")
 		return f, false
 	}
-	if h.Type != wire.TypeEvents {
+	if !h.Type.Numbered() {
 		return f, true
 	}
 	if h.Stream != j.stream {
 		j.violate(f.bytes, "stream %d, and %d was dialled", h.Stream, j.stream)
+	}
+	if h.Type == wire.TypeNames {
+		j.names(f)
+		return f, true
 	}
 	if f.events, why = wire.DecodeEvents(make([]wire.Event, h.Count), h.Body(f.bytes), h.Count); why != wire.Accepted {
 		j.violate(f.bytes, "a frame that every collector refuses as %s", why)
@@ -195,6 +207,21 @@ func (j *judge) parse(b []byte) (*frame, bool) {
 	}
 	j.minimal(f)
 	return f, true
+}
+
+// names judges a frame of names against what was said.
+func (j *judge) names(f *frame) {
+	for body := f.header.Body(f.bytes); len(body) > 0 || f.names == 0; f.names++ {
+		var n wire.Name
+		var why wire.Refusal
+		if n, body, why = wire.ReadName(body); why != wire.Accepted {
+			j.violate(f.bytes, "a frame that every collector refuses as %s", why)
+			return
+		}
+		if n.Attribute == wire.AttributeName && !j.said[string(n.Text)] {
+			j.violate(f.bytes, "a name that nobody said: %q", n.Text)
+		}
+	}
 }
 
 // minimal judges whether a frame is what an encoder writes.
@@ -250,12 +277,12 @@ func (j *judge) datagramFrame(s *source, f *frame) {
 		return
 	}
 	j.number(s, f)
-	if h.Count == 0 {
+	if f.beat() {
 		s.beatAt = j.now
 	} else if j.secret != nil && j.now-s.beatAt > 16500 {
 		j.violate(f.bytes, "no beat for %d ms: where frames are sealed one goes out every 16 s, also among events", j.now-s.beatAt)
 	}
-	if off := h.Time - (epoch + j.now); h.Count == 0 && (off < -20 || off > 20) && !j.closing {
+	if off := h.Time - (epoch + j.now); f.beat() && (off < -20 || off > 20) && !j.closing {
 		j.violate(f.bytes, "the time of a beat is %d ms off", off)
 	}
 }
@@ -325,7 +352,7 @@ func (s *source) farewell() bool {
 	after := int64(0)
 	for n := range uint64(3) {
 		f := s.frames[s.newest-n]
-		if f == nil || f.header.Count > 0 || n > 0 && after-f.header.Time >= 500 {
+		if f == nil || !f.beat() || n > 0 && after-f.header.Time >= 500 {
 			return false
 		}
 		after = f.header.Time

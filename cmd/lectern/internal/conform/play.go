@@ -3,6 +3,7 @@
 package conform
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -82,6 +83,12 @@ func (p *play) tell(l, next *line) error {
 		if err := p.add(l, next); err != nil {
 			return err
 		}
+	case "name":
+		text, err := hex.DecodeString(l.word(1))
+		if err != nil {
+			return err
+		}
+		p.judge.said[string(text)] = true
 	case "resolve":
 		at := p.sockets.place(l.word(1))
 		if at == nil {
@@ -244,7 +251,7 @@ func (p *play) drain() {
 func (p *play) heard(frames []*frame) {
 	for _, f := range frames {
 		p.trace("< " + describe(f))
-		if f.header.Type == wire.TypeEvents {
+		if f.header.Type.Numbered() {
 			p.waiting = append(p.waiting, f)
 		}
 	}
@@ -257,8 +264,10 @@ func describe(f *frame) string {
 	switch {
 	case h.Type == wire.TypeHello:
 		return fmt.Sprintf("hello of source %d on connection %d", h.Source, f.conn)
-	case h.Count == 0:
+	case f.beat():
 		what = "a beat"
+	case h.Count == 0:
+		what = fmt.Sprintf("%d names", f.names)
 	}
 	again := ""
 	if f.again {

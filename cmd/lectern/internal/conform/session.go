@@ -45,8 +45,8 @@ func (j *judge) streamed(c *conn, f *frame) {
 	case k.hello == nil:
 		j.violate(f.bytes, "the first frame on a connection is not a hello")
 		return
-	case h.Type != wire.TypeEvents:
-		j.violate(f.bytes, "a frame of type %d: an emitter sends a hello, and then events", h.Type)
+	case !h.Type.Numbered():
+		j.violate(f.bytes, "a frame of type %d: an emitter sends a hello, and then events and names", h.Type)
 		return
 	case h.Source != k.hello.id:
 		j.violate(f.bytes, "a frame of source %d on a connection whose hello names %d", h.Source, k.hello.id)
