@@ -74,7 +74,7 @@ class Driver:
         out = self.out
         if word == "hello":
             sealed = ["sealed"] if importlib.util.find_spec("cryptography") else []
-            has = ["udp", "tcp", "resolve", "jam", *sealed] + (["fork"] if hasattr(os, "fork") else [])
+            has = ["udp", "tcp", "resolve", "jam", "names", *sealed] + (["fork"] if hasattr(os, "fork") else [])
             return "ok client=python/1 has=" + ",".join(has)
         if word == "resolve":
             names[args[0]] = args[1]
@@ -96,6 +96,12 @@ class Driver:
             return "no closed"
         elif word == "add":
             return self.add(out, args, options)
+        elif word == "name":
+            try:
+                if not out.name(bytes.fromhex(args[0] if args else "")):
+                    return "no closed"
+            except ValueError:
+                return "no invalid"
         elif word == "key":
             out.set_key(args[0])
         elif word == "flush":

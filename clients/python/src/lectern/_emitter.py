@@ -15,9 +15,10 @@ import weakref
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Callable, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar
 
 from . import _wire
+from ._id import id
 from ._packer import Packer
 from ._seal import Secret
 from ._wire import Event
@@ -27,6 +28,7 @@ NEVER = float("inf")
 # What is below is seconds and not milliseconds: as milliseconds it is before March 1973.
 _SECONDS_MAX = 100_000_000_000
 _RETRY = 1.0  # how long a failed resolution is not repeated
+_SAID_MAX = 65536  # names that are remembered to have been said
 
 _Self = TypeVar("_Self", bound="Emitter")
 Address = Tuple[int, Tuple[Any, ...]]  # family, and what connect takes
@@ -113,6 +115,7 @@ class Emitter:
     go out under a source of its own; what its parent had not sent stays the parent's.
     """
 
+    _said_for = 86400.0  # for how many seconds a name is not said again
     _clock: Callable[[], float] = staticmethod(time.monotonic)  # when things are due
     _wall: Callable[[], int] = staticmethod(time.time_ns)  # what dates events
     _lookup: Callable[[str, int, int, int], List[Address]] = staticmethod(lookup)
@@ -155,6 +158,8 @@ class Emitter:
         self._resolved_at = -NEVER
         self._stale = False
         self._threshold = min(self._per_frame, self._queue_max)
+        self._said: Dict[bytes, float] = {}  # names, and when they were said last, oldest first
+        self._names = bytearray()  # that no frame has yet
         self._calls: List[Callable[[], None]] = []  # of the user's, to be made without _lock
         self.error: Optional[Exception] = None  # the last trouble; over TCP why there is no connection, None with one
 
@@ -211,6 +216,44 @@ class Emitter:
             self._wake()
         return True
 
+    def name(self, text: str | bytes) -> bool:
+        """Say what a content is called: the text of which its id is the hash (lectern.id). It never waits.
+
+        Call it with every event of the content, or once: it is sent once a day, over UDP, where nobody answers, once an
+        hour. Returns False where it is not taken, since there was no room or close was called before; the next call tries
+        again. What is not 1 to 512 bytes of UTF-8 is a ValueError.
+        """
+        data = text.encode() if isinstance(text, str) else text
+        now = self._clock()
+        with self._drop_lock:
+            if now - self._said.get(data, -NEVER) < self._said_for:
+                return True
+        if not 1 <= len(data) <= _wire.NAME_TEXT_MAX:
+            raise ValueError(f"a name of {len(data)} bytes: it has 1 to {_wire.NAME_TEXT_MAX}")
+        data.decode()  # a UnicodeDecodeError is a ValueError
+        name = _wire.name(id(data), data)
+        if len(name) > self._packer.room:
+            raise ValueError(f"a name of {len(data)} bytes does not fit a frame: dial with larger ones")
+        if self._stale and not self._go_on_forked():
+            return False
+        with self._drop_lock:
+            if self._closing or len(self._names) + len(name) > self._packer.room:
+                return False
+            self._names += name
+            self._said.pop(data, None)
+            self._said[data] = now
+            if len(self._said) > _SAID_MAX:
+                del self._said[next(iter(self._said))]
+            full = len(self._names) > self._packer.room // 2
+        if full and self._lock.acquire(blocking=False):
+            try:
+                self._cut(whole=True)
+            finally:
+                self._lock.release()
+        if self._asleep:
+            self._wake()
+        return True
+
     @staticmethod
     def _reject(content: int, user: int, dwell: int, progress: Optional[int]) -> None:
         if content >> 64 or user >> 64:
@@ -247,6 +290,8 @@ class Emitter:
             self._skip(drops)
         pending = self._pending
         if not pending or not self._can_emit():
+            if whole:
+                self._cut_names()
             return
         events = pending[:]
         del pending[: len(events)]  # others may have appended meanwhile
@@ -263,7 +308,19 @@ class Emitter:
         pending[:0] = events[start:]
         if not self._closing:
             self._threshold = min(self._per_frame, self._queue_max)
+        if whole and not pending:
+            self._cut_names()
         self._began = None if not pending else self._began
+
+    def _cut_names(self) -> None:
+        """Make a frame of the names that wait. Called with _lock held."""
+        if not self._names or not self._can_emit():
+            return
+        with self._drop_lock:
+            names = bytes(self._names)
+            self._names.clear()
+        self._tally.frames += 1
+        self._emit(self._packer.names(names, self._wall() // 1000000), 0)
 
     # -- what a way of sending does
 
@@ -299,14 +356,14 @@ class Emitter:
 
     def _age(self, now: float) -> float:
         """Flush what has waited for long enough, and return when that is due next."""
-        if not self._pending:
+        if not (self._pending or self._names):
             self._began = None
             return NEVER
         if self._began is None:
             self._began = now
         if now >= self._began + self._flush_age or self._closing:
             self._cut(whole=True)
-            if not self._pending:
+            if not (self._pending or self._names):
                 return NEVER
             self._began = now  # there is no room for it yet
         return self._began + self._flush_age

@@ -64,9 +64,20 @@ class Packer:
         """Return a frame without events, valid until the next call: it shows how far this source has numbered."""
         return self._view[: self.head(self._buffer, _wire.HEADER_SIZE, 0, ms)]
 
-    def head(self, frame: bytearray, size: int, count: int, ms: int) -> int:
+    @property
+    def room(self) -> int:
+        """How many bytes of names one frame holds."""
+        return self._size - _wire.HEADER_SIZE
+
+    def names(self, names: bytes, ms: int) -> memoryview:
+        """Return a frame of names, valid until the next call. It uses up a sequence, and no position."""
+        size = _wire.HEADER_SIZE + len(names)
+        self._buffer[_wire.HEADER_SIZE : size] = names
+        return self._view[: self.head(self._buffer, size, 0, ms, _wire.NAMES)]
+
+    def head(self, frame: bytearray, size: int, count: int, ms: int, type: int = _wire.EVENTS) -> int:
         """Write the next frame's header and, with a key, its tag, and use its numbers up. Returns its size."""
-        _wire.put_header(frame, _wire.EVENTS, 0, size, count, self.stream, ms, self.source, self.sequence, self.position)
+        _wire.put_header(frame, type, 0, size, count, self.stream, ms, self.source, self.sequence, self.position)
         self.sequence += 1
         self.position += count
         return size if self.key is None else self.key.seal(frame, size)

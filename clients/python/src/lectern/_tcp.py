@@ -147,7 +147,7 @@ class TCP(Emitter):
                 packer.skip(kept.skip)
             ms = int.from_bytes(kept.frame[10:16], "little")
             kept.sequence = packer.sequence
-            packer.head(kept.frame, len(kept.frame), kept.count, ms)
+            packer.head(kept.frame, len(kept.frame), kept.count, ms, kept.frame[2] & 15)
         self._tally.renewals += 1
 
     # -- the connection
@@ -166,7 +166,7 @@ class TCP(Emitter):
             due = min(due, self._connect(now))
         if self._socket is not None:
             due = min(due, self._use(now))
-        if self._closing and not (self._frames or self._pending or self._drops):
+        if self._closing and not (self._frames or self._pending or self._drops or self._names):
             self._close_socket()
             self._done = True
             return NEVER
@@ -415,6 +415,11 @@ class TCP(Emitter):
         if isinstance(error, (_AheadError, _SpoolError)):
             # The one before may have stored all that was sent, and lost only the ack.
             return self._end_source(error, tried)
+        if isinstance(error, RefusedError) and error.word == "type":
+            # The collector does not know names, and cannot say which frame that was.
+            for kept in self._frames:
+                kept.refused = kept.refused or kept.frame[2] & 15 == _wire.NAMES
+            self._release()
         if not isinstance(error, RefusedError) or error.source != self._source or self._begun is None or error.word in _PASSING:
             return None
         if error.word == "forgotten":

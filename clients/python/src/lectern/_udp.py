@@ -29,6 +29,8 @@ class UDP(Emitter):
     the name is resolved again, and a new source goes on over a new socket: behind it there may be another collector.
     """
 
+    _said_for = 3600.0  # nobody answers: what was lost is said again
+
     def __init__(
         self,
         host: str,

@@ -17,7 +17,8 @@ AT_MAX = (1 << 24) - 1
 DWELL_MAX = (1 << 24) - 1
 TIME_MAX = (1 << 48) - 1
 NUMBER_MAX = 1 << 48
-EVENTS, HELLO, ACK, REFUSAL = 1, 2, 3, 4
+EVENTS, HELLO, ACK, REFUSAL, NAMES = 1, 2, 3, 4, 5
+NAME_TEXT_MAX = 512
 SEALED, FINAL = 1, 2  # flags; the second of an ack, the last one
 SLACK = 32  # what encode, or a tag, may write behind a frame's end
 
@@ -26,7 +27,7 @@ Event = Tuple[int, int, int, int, int, Optional[int]]
 
 # Why a collector refuses: the closed list of section 9.
 _WORDS = frozenset(
-    b"short magic version type flags size count stream number length inherit kind progress body sealed unsealed time "
+    b"short magic version type flags size count stream number length inherit kind progress name body sealed unsealed time "
     b"unexpected truncated rest sequence position sources connections idle credit forgotten".split()
 )
 
@@ -34,6 +35,7 @@ _header = Struct("<HBBHHQQQQ")
 _event = Struct("<BBQQQ").pack_into
 _start = Struct("<BBQ").pack_into
 _number = Struct("<Q").pack_into
+_name = Struct("<BHQ").pack
 _ack = Struct("<QQ")
 
 
@@ -93,6 +95,11 @@ def encode(frame: bytearray, limit: int, events: Iterable[Event], base: int) -> 
         last_content, last_user = content, user
         count += 1
     return size, count
+
+
+def name(content: int, text: bytes, attribute: int = 0) -> bytes:
+    """Return what says in a frame of names that a content is called so, or another attribute of it."""
+    return _name(attribute, len(text), content) + text
 
 
 class ForeignError(Exception):
