@@ -112,6 +112,21 @@ func TestMostRead(t *testing.T) {
 		n := float64(readers[c])
 		want = append(want, fmt.Sprint(c, " ", readers[c], " ", opens[c], " ", round(float64(done[c])/n), " ", round(float64(dwell[c])/n), " ", progress, " ", saves[c], " ", shares[c]))
 	}
+	// Contents are shown by their names, those of which none is known by their ids.
+	called := map[uint64]string{}
+	for c := range uint64(70) {
+		if c%2 == 0 {
+			called[c] = fmt.Sprint("/", c)
+			if err := server.Exec(fmt.Sprintf("INSERT INTO lectern.contents (stream, content, class, attribute, text, at) VALUES (1, %d, 'unsealed', 'name', '/%d', now64()), (2, %d, 'sealed', 'name', 'another stream', now64())", c, c, c)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, c := range contents {
+		if name := called[c]; name != "" {
+			want[i] = name + want[i][strings.Index(want[i], " "):]
+		}
+	}
 	var got []string
 	for _, row := range server.Query(editorsPanels(t, "2024-10-04 00:00:00", "2024-10-05 00:00:00")["table Most read"]) {
 		for i, cell := range row {
