@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
@@ -74,6 +75,14 @@ func streamWord(stream uint16) string {
 
 // streamNames are those that the configuration has.
 type streamNames map[uint16]string
+
+func namesOf(c *config.Config) *streamNames {
+	names := make(streamNames)
+	for _, s := range c.Named {
+		names[uint16(s.Number)] = s.Name
+	}
+	return &names
+}
 
 // word is how a stream is shown: its number, and its name behind it where it has one.
 func (n streamNames) word(stream uint16) string {

@@ -58,6 +58,8 @@ const checked = ` is good. In effect:
   limits.rows_waiting_max     3000000
   limits.names_a_minute       60000
   limits.names_memory         "16MiB"
+  now.readers_max             3000000
+  now.contents_max            100000
   streams.unknown             "take"
   streams.unknown_share       1
   streams.unknown_keys_max    0
@@ -135,8 +137,9 @@ Memory at the limits, with loops = 2:
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   operations           18.0 MiB   /metrics and the page: 32 connections, as many that are being closed, and an hour's history
   base                 64.0 MiB   the program itself
+  readers now         298.4 MiB   now.readers_max and now.contents_max, while a table grows
   seals                32.0 MiB   keys of sealed sessions: limits.connections_max
-  together           1016.2 MiB
+  together           1314.7 MiB
 
 Memory of an edge at its limits:
 

@@ -130,13 +130,10 @@ func newStoreFlags(name string) *storeFlags {
 
 // streams are the names of streams that the configuration has; none with --dir.
 func (s *storeFlags) streams() streamNames {
-	names := make(streamNames)
-	if s.loaded != nil {
-		for _, stream := range s.loaded.Named {
-			names[uint16(stream.Number)] = stream.Name
-		}
+	if s.loaded == nil {
+		return nil
 	}
-	return names
+	return *namesOf(s.loaded)
 }
 
 // openStore opens the store that --dir names, or else the configuration. It has

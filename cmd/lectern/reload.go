@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -24,6 +25,8 @@ type reloader struct {
 	level *slog.LevelVar
 
 	reloads, failures *metrics.Counter
+
+	named atomic.Pointer[streamNames] // the streams of the configuration that is in force
 
 	mu      sync.Mutex // protects what follows
 	inForce config.Config
@@ -42,10 +45,14 @@ func newReloader(d *daemon, c *config.Config, read func() (config.Config, []conf
 		d: d, read: read, level: level, inForce: *c,
 		reloads: d.set.NewCounter("lectern_config_reloads_total"), failures: d.set.NewCounter("lectern_config_reload_failures_total"),
 	}
+	r.named.Store(namesOf(c))
 	r.seen = r.files()
 	d.set.RegisterMetricsWriter(r.writeMetrics)
 	return r
 }
+
+// streams are the names of streams that are in force now. Nobody waits for it.
+func (r *reloader) streams() streamNames { return *r.named.Load() }
 
 // watch reloads until ctx ends.
 func (r *reloader) watch(ctx context.Context, hangups <-chan os.Signal) {
@@ -119,6 +126,7 @@ func (r *reloader) reload(why string) {
 	}
 	changed := taken.Differs(&r.inForce)
 	r.inForce = taken
+	r.named.Store(namesOf(&taken))
 	r.seen = r.files() // of the files that it names now
 	r.reloads.Inc()
 	if len(restart) > 0 {

@@ -144,7 +144,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		NamesAMinute: c.Limits.NamesAMinute, NamesMemory: c.Limits.NamesMemory,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
+		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.withReaders(d.gatherer), Metrics: d.set, Logger: logger,
 	})
 	d.heir = takeover.New(takeover.Options{
 		Dir: c.Spool.Dir, Spool: d.spool, SizeMax: int64(c.Spool.SizeMax), Elders: elders,

@@ -22,6 +22,7 @@ type Config struct {
 	Stop    Stop
 	Window  Window
 	Limits  Limits
+	Now     Now
 	Streams Streams
 	Named   []Stream // every [stream.NAME], by name
 	Spool   Spool
@@ -109,6 +110,12 @@ type Limits struct {
 	NamesMemory       int // bytes
 }
 
+// Now bounds what is known of readers at this moment.
+type Now struct {
+	ReadersMax  int // readers of contents and of streams together; 0: nothing is known
+	ContentsMax int
+}
+
 // Spool is where everything stands until the store has it.
 type Spool struct {
 	Dir     string
@@ -170,6 +177,7 @@ func Defaults() Config {
 			RowsWaitingMax: 3_000_000,
 			NamesAMinute:   60_000, NamesMemory: 16 << 20,
 		},
+		Now:     Now{ReadersMax: 3_000_000, ContentsMax: 100_000},
 		Streams: Streams{Unknown: "take", UnknownShare: 1, UnknownUsers: "stored"},
 		Spool:   Spool{Dir: "data/spool", SizeMax: 1 << 30},
 		Storage: Storage{Driver: "parquet"},

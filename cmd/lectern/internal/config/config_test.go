@@ -120,6 +120,9 @@ credit_max = "1MiB"
 rows_waiting_max = 3_000_000
 names_a_minute = 5000
 names_memory = "2MiB"
+[now]
+readers_max = 0
+contents_max = 5000
 [streams]
 unknown = "refuse"
 unknown_share = 20
@@ -218,6 +221,7 @@ func TestLoad(t *testing.T) {
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000, 5000, 2 << 20},
+		Now:     Now{0, 5000},
 		Streams: Streams{"refuse", 20, 1000, 2000, "none", "/etc/salt"},
 		Named: []Stream{
 			{"a", 0, "", "off", 1, 0, 0, "stored", "", "account", "", ""},
@@ -535,7 +539,9 @@ func TestMemory(t *testing.T) {
 		"datagrams":       3 * (8 << 20),
 		"receive buffers": 3 * (16 << 20),
 		"operations":      2*32*(256<<10) + 2<<20,
-		"base":            64 << 20,
+		// 4194304 slots, and half as many while it grows; a print each; 100000 contents.
+		"readers now": 4194304*32*3/2 + 48_000_000 + 51_000_000 + 12<<20,
+		"base":        64 << 20,
 	}
 	for _, m := range c.Memory() {
 		if m.Bytes != want[m.Part] || m.From == "" {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/live"
 )
 
 // Memory is what one part of the daemon takes at its limit.
@@ -41,6 +42,7 @@ const (
 	opsBytes        = 256 << 10       // a connection of the operations server, with the page that it is sent
 	pastBytes       = 2 << 20         // what the page keeps of the last hour
 	baseBytes       = 64 << 20        // the program, its stacks, the store's buffers
+	nowAnswers      = 12 << 20        // of /now.json, of at most 32 streams with 100 contents, 8 of them
 )
 
 // slots is the size of each loop's tables.
@@ -77,6 +79,10 @@ func (c *Config) Memory() []Memory {
 		{"receive buffers", 2 * loops * int64(c.Listen.ReceiveBuffer), "listen.receive_buffer for each loop, doubled and kept by the kernel"},
 		{"operations", 2*OpsConnectionsMax*opsBytes + pastBytes, "/metrics and the page: 32 connections, as many that are being closed, and an hour's history"},
 		{"base", baseBytes, "the program itself"},
+	}
+	if c.Now.ReadersMax > 0 {
+		o := live.Options{ReadersMax: c.Now.ReadersMax, ContentsMax: c.Now.ContentsMax}
+		all = append(all, Memory{"readers now", o.Bytes() + nowAnswers, "now.readers_max and now.contents_max, while a table grows"})
 	}
 	if slices.ContainsFunc(c.Named, func(s Stream) bool { return s.Secret != "" }) {
 		all = append(all, Memory{"seals", connections * sealBytes, "keys of sealed sessions: limits.connections_max"})

@@ -70,6 +70,9 @@ func (c *Config) settings() []setting {
 		count("limits.names_a_minute", &c.Limits.NamesAMinute, 0, 100_000_000),
 		size("limits.names_memory", &c.Limits.NamesMemory, 64<<10, 64<<30),
 
+		count("now.readers_max", &c.Now.ReadersMax, 0, 1<<28),
+		count("now.contents_max", &c.Now.ContentsMax, 1, 1<<24),
+
 		word("streams.unknown", &c.Streams.Unknown, "take", "refuse"),
 		count("streams.unknown_share", &c.Streams.UnknownShare, 1, shareMax),
 		count("streams.unknown_keys_max", &c.Streams.UnknownKeysMax, 0, 1<<28),

@@ -1,0 +1,147 @@
+package now
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/lectern/lectern/storage/live"
+)
+
+// page is the JSON of docs/NOW.md.
+type page struct {
+	Time    int64        `json:"time"`
+	Since   int64        `json:"since"`
+	Cluster bool         `json:"cluster"`
+	Streams []streamLine `json:"streams"`
+	Nodes   []node       `json:"nodes"`
+	Unasked int          `json:"unasked"`
+}
+
+type streamLine struct {
+	Stream string `json:"stream"`
+	Name   string `json:"stream_name,omitempty"`
+	countsLine
+	Coarse   uint64        `json:"coarse_1m"`
+	Contents []contentLine `json:"contents"`
+}
+
+type contentLine struct {
+	Content string `json:"content"`
+	Name    string `json:"name,omitempty"`
+	countsLine
+}
+
+type countsLine struct {
+	Minute      uint64   `json:"readers_1m"`
+	MinuteError float64  `json:"readers_1m_error"`
+	Five        uint64   `json:"readers_5m"`
+	FiveError   float64  `json:"readers_5m_error"`
+	Rate        float64  `json:"opens_per_second"`
+	Velocity    *float64 `json:"velocity"`
+	Minutes     []uint64 `json:"opens_by_minute"`
+}
+
+// node is a daemon of which the figures are, or are not.
+type node struct {
+	Node      string `json:"node"`
+	Collector string `json:"collector,omitempty"` // 16 hexadecimal digits, as everywhere
+	State     string `json:"state"`
+	Why       string `json:"why,omitempty"`
+	Time      int64  `json:"time,omitempty"`
+	Since     int64  `json:"since,omitempty"`
+}
+
+// The words of node.State.
+const (
+	stateOwn     = "own"
+	stateAsked   = "asked"
+	stateLeftOut = "left_out"
+)
+
+func collectorWord(id uint64) string { return fmt.Sprintf("%016x", id) }
+
+// minutesShown is the last hour, and the minute that is running.
+const minutesShown = 61
+
+// page is the answer to a question.
+func (b *Board) page(f *figures, q *query) *page {
+	p := &page{Time: f.time, Since: f.since, Cluster: f.cluster, Streams: []streamLine{}, Nodes: f.nodes, Unasked: f.unasked}
+	names := b.o.StreamNames()
+	for _, s := range b.streamsOf(f, q) {
+		line := streamLine{
+			Stream: number(uint64(s.number)), Name: names[s.number], countsLine: lineOf(&s.counts), Coarse: s.coarse,
+			Contents: []contentLine{},
+		}
+		for _, c := range s.contents[:min(q.limit, len(s.contents))] {
+			line.Contents = append(line.Contents, b.contentLine(s.number, c))
+		}
+		for _, c := range b.more(f, q) {
+			line.Contents = append(line.Contents, b.contentLine(s.number, c))
+		}
+		p.Streams = append(p.Streams, line)
+	}
+	return p
+}
+
+// streamsOf are the streams that were asked for, or those with the most readers; the
+// first is that with the most.
+func (b *Board) streamsOf(f *figures, q *query) []streamFigures {
+	if len(q.streams) == 0 {
+		return f.streams
+	}
+	var all []streamFigures
+	for _, n := range q.streams {
+		all = append(all, b.streamOf(f, n))
+	}
+	slices.SortFunc(all, compareStreams)
+	return all
+}
+
+// streamOf is one that was asked for: zeros where it is not known.
+func (b *Board) streamOf(f *figures, n uint16) streamFigures {
+	if i := slices.IndexFunc(f.streams, func(s streamFigures) bool { return s.number == n }); i >= 0 {
+		return f.streams[i]
+	}
+	found := b.o.Readers.Top(limitMax, n)
+	if all := streamsFrom(&found, &f.period); len(all) > 0 {
+		return all[0]
+	}
+	return streamFigures{number: n}
+}
+
+// more are the contents that were asked for by id, of the one stream that was.
+func (b *Board) more(f *figures, q *query) (all []contentFigures) {
+	keys := q.keys()
+	for i, c := range b.o.Readers.Of(keys) {
+		all = append(all, contentFigures{keys[i].ID, f.period.counts(&c.Counts)})
+	}
+	return all
+}
+
+func (b *Board) contentLine(stream uint16, c contentFigures) contentLine {
+	line := contentLine{Content: number(c.id), countsLine: lineOf(&c.counts)}
+	line.Name, _ = b.o.NameOf(stream, c.id)
+	return line
+}
+
+func lineOf(c *counts) countsLine {
+	line := countsLine{
+		Minute: c.minute, MinuteError: rounded(c.minuteError, 4), Five: c.five, FiveError: rounded(c.fiveError, 4),
+		Rate: rounded(c.rate, 3), Minutes: c.minutes[live.MinutesKept-minutesShown:],
+	}
+	if c.before > 0 {
+		v := rounded(c.lately/c.before, 3)
+		line.Velocity = &v
+	}
+	return line
+}
+
+// rounded keeps so many decimals.
+func rounded(x float64, decimals int) float64 {
+	scale := math.Pow10(decimals)
+	return math.Round(x*scale) / scale
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,123 @@
+package live
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lectern/lectern/storage"
+)
+
+// crowd makes the cuts of so many readers, each with a heartbeat every ten seconds, on
+// 50,000 contents by a law like Zipf's; one in a hundred events is of somebody who goes
+// on to another content.
+type crowd struct {
+	random  *rand.Rand
+	zipf    *rand.Zipf
+	content []uint64
+	end     int64
+	rows    []storage.Row
+}
+
+func newCrowd(readers int) *crowd {
+	random := rand.New(rand.NewPCG(1, 1))
+	c := &crowd{random: random, zipf: rand.NewZipf(random, 1.1, 8, 49_999), content: make([]uint64, readers), end: 1_700_000_000_000}
+	for i := range c.content {
+		c.content[i] = c.zipf.Uint64()
+	}
+	return c
+}
+
+// cut is that of the next second.
+func (c *crowd) cut() (storage.Window, []storage.Row) {
+	window := storage.Window{Start: c.end, End: c.end + 1000}
+	c.end += 1000
+	c.rows = c.rows[:0]
+	for range len(c.content) / 10 {
+		reader := c.random.IntN(len(c.content))
+		at := window.Start + c.random.Int64N(1000)
+		row := storage.Row{Stream: 1, User: uint64(reader) * 0x9E3779B97F4A7C15, First: at, Last: at, Minute: uint32(at / 60_000 * 60), Reads: 1}
+		if c.random.IntN(100) == 0 {
+			c.content[reader] = c.zipf.Uint64()
+			row.Reads, row.Opens = 0, 1
+		}
+		row.Content = (c.content[reader] + 1) * 0xD6E8FEB86659FD93
+		c.rows = append(c.rows, row)
+	}
+	return window, c.rows
+}
+
+// threadTime is the CPU time of this thread: what others do on the machine counts less.
+func threadTime() time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
+	return time.Duration(t.Nano())
+}
+
+// What a row costs here, beside what it costs in its minute.
+func BenchmarkAdd(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		add  func() func(storage.Window, []storage.Row)
+	}{
+		{"now", func() func(storage.Window, []storage.Row) {
+			return New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}).Add
+		}},
+		{"minute", func() func(storage.Window, []storage.Row) {
+			m, minute := storage.NewMinutes(), uint64(0)
+			return func(w storage.Window, rows []storage.Row) {
+				if m.Add(rows); uint64(w.End/60_000) != minute {
+					minute = uint64(w.End / 60_000)
+					m.Take(minute*60 - 60).Free()
+				}
+			}
+		}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			c, add := newCrowd(1_000_000), bench.add()
+			for range 70 {
+				add(c.cut())
+			}
+			took, count := time.Duration(0), 0
+			for range b.N {
+				w, rows := c.cut()
+				began := threadTime()
+				add(w, rows)
+				took += threadTime() - began
+				count += len(rows)
+			}
+			b.ReportMetric(float64(took.Nanoseconds())/float64(count), "cpu-ns/row")
+		})
+	}
+}
+
+// What an answer costs with a million readers.
+func BenchmarkTop(b *testing.B) {
+	r, c := New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), newCrowd(1_000_000)
+	for range 70 {
+		r.Add(c.cut())
+	}
+	for b.Loop() {
+		r.Top(100)
+	}
+}
+
+// What a peer's question costs.
+func BenchmarkSample(b *testing.B) {
+	r, c := New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), newCrowd(1_000_000)
+	for range 70 {
+		r.Add(c.cut())
+	}
+	var keys []Key
+	for _, x := range r.Top(100).Streams[0].Contents {
+		keys = append(keys, x.Key)
+	}
+	for b.Loop() {
+		r.Sample(keys, []uint16{1})
+	}
+}

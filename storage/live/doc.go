@@ -1,0 +1,45 @@
+// Package live keeps in memory who reads what now: how many different readers each
+// content, and each stream, had in the last minute and in the last five, and what was
+// opened in the last hour. It is fed with the rows of each cut, off the event loops,
+// and asks no store.
+//
+// # What is counted
+//
+// Time is that of the cuts, in whole seconds. A reader is with a content at the second s
+// if he had an event there in one of the sixty seconds that end with s, or of the three
+// hundred. An event counts at its own time; one that is dated ahead of its cut, at the
+// cut's. What comes late counts where it belongs, as far as that is still shown. The
+// numbers are exact: TestAgainstAMap compares them with a map of all events.
+//
+// # How
+//
+// A table has a slot for each reader of a content, found by a hash of both, with the
+// second of his last event. An event of a reader who is there already costs one miss of
+// the cache, and moves nothing but that second. Each slot is due at one moment, when its
+// reader will have been silent for a minute, or for five; a wheel has a list of the
+// slots that are due for each second. A slot that is looked at and had an event since is
+// put off, so each is looked at about once a minute, however many events it gets. When
+// a reader comes or goes, the counters of his content change, and a second slot, his own
+// in the stream, says with how many contents he is: so who reads two of them is counted
+// once in the stream.
+//
+// Readers are told apart by 64 bits of a hash with a seed of the process, without
+// comparing the ids: of three million readers two are taken for one with a probability
+// of less than one in a million.
+//
+// # Bounds
+//
+// Slots and contents have a limit. Streams that the configuration names, and all others
+// together, may each take up to eight times what is free: so nobody takes all of it.
+// Events of readers for whom there is no room are counted as coarse, and those of rows
+// that are coarse already. A content that nobody reads leaves when another needs its
+// room, and an hour after its last open otherwise.
+//
+// # Several daemons
+//
+// Readers who are with several daemons are to count once, so numbers cannot be added
+// up. A Sample has hashes of readers: of all where they are few, which makes the union
+// exact, otherwise those with the smallest hashes. The same readers are in the samples
+// of every daemon then, which shows how many of them come twice; Union has the rest, and
+// its error.
+package live

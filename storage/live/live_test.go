@@ -1,0 +1,268 @@
+package live
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/lectern/lectern/storage"
+)
+
+const start = int64(1_700_000_000_000)
+
+// add adds rows of one second that begins so many seconds after start.
+func add(r *Readers, second int64, rows ...storage.Row) {
+	begin := start + second*1000
+	for i := range rows {
+		rows[i].First, rows[i].Last = begin+500, begin+500
+		rows[i].Minute = uint32(begin / 60_000 * 60)
+	}
+	r.Add(storage.Window{Start: begin, End: begin + 1000}, rows)
+}
+
+func streamOf(t *testing.T, r *Readers, number uint16) Stream {
+	t.Helper()
+	all := r.Top(1000, number).Streams
+	if len(all) != 1 || all[0].Number != number {
+		t.Fatalf("stream %d is not there", number)
+	}
+	return all[0]
+}
+
+// A flood of one stream fills its part of the table, and others have theirs; what
+// finds no room is said, and its opens count all the same.
+func TestFullTableIsShared(t *testing.T) {
+	const most = 9000
+	r := New(Options{ReadersMax: most, ContentsMax: 100, Named: func(s uint16) bool { return s == 7 }})
+	for i := range uint64(most) {
+		add(r, 0, storage.Row{Stream: 100 + uint16(i%50), Content: 1, User: i, Opens: 1})
+	}
+	size := r.Size()
+	if size.Readers < most/9*8-2 || size.Readers > most/9*8+2 {
+		t.Errorf("strangers have %d of %d slots, want eight times what is free", size.Readers, most)
+	}
+	opens, coarse := uint64(0), uint64(0)
+	for i := range uint16(50) {
+		s := streamOf(t, r, 100+i)
+		opens, coarse = opens+s.Opens, coarse+s.Coarse
+	}
+	if want := uint64(most - size.Readers/2); opens != most || coarse != want || size.Unplaced != want {
+		t.Errorf("%d opens, %d coarse, %d unplaced; want %d, %d, %d", opens, coarse, size.Unplaced, most, want, want)
+	}
+	for i := range uint64(300) {
+		add(r, 0, storage.Row{Stream: 7, Content: i % 3, User: i, Opens: 1})
+	}
+	if s := streamOf(t, r, 7); s.Minute != 300 || s.Coarse != 0 || s.Contents[0].Minute != 100 {
+		t.Errorf("a named stream has %d readers, %d events coarse: strangers took its room", s.Minute, s.Coarse)
+	}
+}
+
+// Contents beyond their limit are in their stream's figures alone; one that nobody
+// reads any more makes room.
+func TestContentsMakeRoom(t *testing.T) {
+	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 90})
+	for i := range uint64(200) {
+		add(r, 0, storage.Row{Stream: 1, Content: i, User: i, Opens: 1})
+	}
+	s := streamOf(t, r, 1)
+	if len(s.Contents) != 80 || s.Minute != 200 || s.Opens != 200 || s.Coarse != 120 {
+		t.Errorf("%d contents, %d readers, %d opens, %d events coarse; want 80, 200, 200, 120", len(s.Contents), s.Minute, s.Opens, s.Coarse)
+	}
+	add(r, 301)
+	add(r, 302, storage.Row{Stream: 1, Content: 1000, User: 1, Opens: 1})
+	if s = streamOf(t, r, 1); s.Coarse != 0 || s.Contents[0].ID != 1000 {
+		t.Errorf("a new content found no room where nobody reads the others: %+v", s)
+	}
+}
+
+// Coarse rows have no reader, and are said.
+func TestCoarseRows(t *testing.T) {
+	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	add(r, 0,
+		storage.Row{Stream: 1, Content: 5, Opens: 3, Reads: 4, Coarse: storage.CoarseUsers},
+		storage.Row{Stream: 1, Opens: 2, Coarse: storage.CoarseContents},
+		storage.Row{Stream: 1, Content: 5, User: 9, Opens: 1, Skipped: 9})
+	s := streamOf(t, r, 1)
+	if s.Minute != 1 || s.Coarse != 9 || s.Opens != 15 {
+		t.Errorf("%d readers, %d events coarse, %d opens; want 1, 9, 15", s.Minute, s.Coarse, s.Opens)
+	}
+	if c := s.Contents[0]; c.ID != 5 || c.Minute != 1 || c.Opens != 13 {
+		t.Errorf("the content has %d readers and %d opens, want 1 and 13", c.Minute, c.Opens)
+	}
+}
+
+// Streams without a name are a bounded number; those with one always find a place.
+func TestStreamsAreBounded(t *testing.T) {
+	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 1 << 14, Named: func(s uint16) bool { return s >= 60_000 }})
+	for i := range uint64(3000) {
+		add(r, 0, storage.Row{Stream: uint16(i), Content: 1, User: 1, Opens: 1})
+	}
+	add(r, 0, storage.Row{Stream: 60_001, Content: 1, User: 1, Opens: 1})
+	if size := r.Size(); size.Streams != streamsMax+1 || size.Unplaced != 3000-streamsMax {
+		t.Errorf("%+v", size)
+	}
+	if s := streamOf(t, r, 60_001); s.Minute != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A reader who comes back again and again leaves nothing behind on the wheel.
+func TestWheelIsBounded(t *testing.T) {
+	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	for i := range int64(2000) {
+		add(r, i*61, storage.Row{Stream: 1, Content: 1, User: 1, Reads: 1})
+		n := 0
+		for _, l := range r.wheel.lists {
+			n += len(l)
+		}
+		if n > 5 {
+			t.Fatalf("one reader stands %d times on the wheel", n)
+		}
+	}
+}
+
+// A clock that is set back by more than what is known begins anew; by less, nobody is
+// counted twice or lost.
+func TestClockSetBack(t *testing.T) {
+	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	row := storage.Row{Stream: 1, Content: 1, User: 1, Opens: 1}
+	add(r, 1000, row)
+	add(r, 900, row)
+	if s := streamOf(t, r, 1); s.Minute != 1 || s.Minutes[MinutesKept-1]+s.Minutes[MinutesKept-2]+s.Minutes[MinutesKept-3] != 2 {
+		t.Errorf("%+v", s)
+	}
+	add(r, 10, row)
+	if s := streamOf(t, r, 1); s.Minute != 1 || s.Opens != 1 {
+		t.Errorf("%+v", s)
+	}
+	if f := r.Top(1); f.Since != start+10_000 || f.Time != start+11_000 {
+		t.Errorf("the figures are of %d to %d", f.Since-start, f.Time-start)
+	}
+}
+
+// A crowd that comes and goes leaves the table as small as it was.
+func TestTableShrinks(t *testing.T) {
+	r := New(Options{ReadersMax: 1 << 20, ContentsMax: 100})
+	for i := range uint64(100_000) {
+		add(r, 0, storage.Row{Stream: 1, Content: i % 10, User: i, Reads: 1})
+	}
+	large := len(r.table.slots)
+	for i := range int64(20) {
+		add(r, 300+60*i)
+	}
+	if n := len(r.table.slots); n != slotsFirst || large < 200_000 {
+		t.Errorf("%d slots for a crowd, %d when it is gone", large, n)
+	}
+}
+
+// Adding allocates nothing where everybody is known.
+func TestAddAllocatesNothing(t *testing.T) {
+	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 100})
+	rows := make([]storage.Row, 1000)
+	for i := range rows {
+		rows[i] = storage.Row{Stream: 1, Content: uint64(i % 7), User: uint64(i), Opens: uint32(i % 2), Reads: 1}
+	}
+	second := int64(0)
+	next := func() { add(r, second, rows...); second++ }
+	for range 1100 { // until every list of the wheel has been made
+		next()
+	}
+	if n := testing.AllocsPerRun(100, next); n > 0.5 {
+		t.Errorf("%v allocations a cut", n)
+	}
+}
+
+// What lectern check says is what the slices may have.
+func TestBytes(t *testing.T) {
+	o := Options{ReadersMax: 3_000_000, ContentsMax: 100_000}
+	if got := o.Bytes() >> 20; got < 200 || got > 350 {
+		t.Errorf("%d MiB", got)
+	}
+	if unsafe.Sizeof(slot{}) != 16 || slotsFor(3_000_000) != 1<<22 {
+		t.Errorf("a slot has %d bytes, three million readers %d slots", unsafe.Sizeof(slot{}), slotsFor(3_000_000))
+	}
+}
+
+// sampleOf is what Readers say of a set of users.
+func sampleOf(users []uint64, max int) Sample {
+	s := smallest{most: max}
+	for _, u := range users {
+		s.add(readerHash(u))
+	}
+	return Sample{Count: uint64(len(users)), Hashes: slices.Clone(s.sorted())}
+}
+
+// Small sets are united exactly; of large ones the error is what it is said to be.
+func TestUnion(t *testing.T) {
+	seed := seedOf(t)
+	random := rand.New(rand.NewPCG(seed, 2))
+	squares, runs := 0.0, 0
+	for run := range 400 {
+		users, nodes := 1+random.IntN(2000), 1+random.IntN(5)
+		if run%4 == 0 {
+			users = 20_000 + random.IntN(20_000)
+		}
+		sticks := random.Float64() // how likely a reader is to be with a node
+		sets, all := make([]Sample, nodes), map[uint64]bool{}
+		with := make([][]uint64, nodes)
+		for range users {
+			u := random.Uint64()
+			for n := range nodes {
+				if random.Float64() < sticks {
+					with[n], all[u] = append(with[n], u), true
+				}
+			}
+		}
+		large := false
+		for n := range sets {
+			sets[n] = sampleOf(with[n], ContentSampleMax)
+			large = large || len(with[n]) > ContentSampleMax
+		}
+		count, failure := Union(sets)
+		if !large && (count != uint64(len(all)) || failure != 0) {
+			t.Fatalf("%d nodes, %d readers: %d with an error of %v", nodes, len(all), count, failure)
+		}
+		if large && failure > 0 {
+			off := (float64(count)/float64(len(all)) - 1) / failure
+			if math.Abs(off) > 6 {
+				t.Errorf("%d nodes, %d readers: %d, which is off by %.1f times the error %v", nodes, len(all), count, off, failure)
+			}
+			squares, runs = squares+off*off, runs+1
+		}
+	}
+	if off := math.Sqrt(squares / float64(runs)); off > 1.5 || off < 0.3 {
+		t.Errorf("the error that is said is off by %.2f on average over %d runs", off, runs)
+	}
+}
+
+// Samples have exactly the readers of the last minute and of five.
+func TestSample(t *testing.T) {
+	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 100})
+	old, recent := []uint64{}, []uint64{}
+	for i := range uint64(3000) {
+		add(r, 0, storage.Row{Stream: 1, Content: 1, User: i, Reads: 1})
+		if old = append(old, i); i%3 == 0 {
+			add(r, 100, storage.Row{Stream: 1, Content: 2 - i%2, User: i, Reads: 1})
+			if i%2 == 1 {
+				recent = append(recent, i)
+			}
+		}
+	}
+	contents, whole := r.Sample([]Key{{1, 1}, {1, 3}, {1, 2}}, []uint16{9, 1})
+	equal := func(what string, got Sample, users []uint64, max int) {
+		t.Helper()
+		if want := sampleOf(users, max); got.Count != want.Count || !slices.Equal(got.Hashes, want.Hashes) {
+			t.Errorf("%s: %d readers, %d hashes, want %d, %d", what, got.Count, len(got.Hashes), want.Count, len(want.Hashes))
+		}
+	}
+	equal("five minutes", contents[0].Five, old, ContentSampleMax)
+	equal("a minute", contents[0].Minute, recent, ContentSampleMax)
+	equal("unknown", contents[1].Five, nil, 1)
+	equal("another stream", whole[0].Five, nil, 1)
+	equal("the stream", whole[1].Five, old, StreamSampleMax)
+	if n := len(contents[2].Minute.Hashes); n != 500 || whole[1].Minute.Count != 1000 {
+		t.Errorf("%d readers of the other content, %d of the stream", n, whole[1].Minute.Count)
+	}
+}

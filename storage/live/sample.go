@@ -1,0 +1,196 @@
+package live
+
+import (
+	"math"
+	"slices"
+)
+
+// Sample is some of a set of readers, by which the same readers in the set of another
+// daemon are recognised.
+type Sample struct {
+	Count  uint64   // how many the set has
+	Hashes []uint64 // in ascending order: of all of them, or of those with the smallest hashes
+}
+
+// whole says that the sample has everybody.
+func (s *Sample) whole() bool { return uint64(len(s.Hashes)) >= s.Count }
+
+// Samples are those of a content or a stream.
+type Samples struct{ Minute, Five Sample }
+
+// The most hashes of a sample.
+const (
+	ContentSampleMax = 2048
+	StreamSampleMax  = 16384
+)
+
+// Sample returns samples of the readers of some contents, and of those of all streams
+// that these belong to or are named. It looks at everybody once.
+func (r *Readers) Sample(keys []Key, streams []uint16) (contents []Samples, whole []Samples) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sets := make([]gathered, 1, 1+len(keys)+len(streams)) // 0 is nobody's
+	ofContent, ofWhole := make([]uint16, len(r.contents.list)), make([]uint16, len(r.streams.list))
+	place := func(to *uint16, most int) int {
+		if *to == 0 {
+			*to = uint16(len(sets))
+			sets = append(sets, gathered{minute: smallest{most: most}, five: smallest{most: most}})
+		}
+		return int(*to)
+	}
+	contentSets, streamSets := make([]int, len(keys)), make([]int, len(streams))
+	for i, k := range keys {
+		if at, ok := r.find(k); ok {
+			contentSets[i] = place(&ofContent[at], ContentSampleMax)
+			sets[contentSets[i]].counts = [2]uint32{r.contents.list[at].minute, r.contents.list[at].all}
+		}
+	}
+	for i, number := range streams {
+		if at, ok := r.streams.of[number]; ok {
+			streamSets[i] = place(&ofWhole[at], StreamSampleMax)
+			sets[streamSets[i]].counts = [2]uint32{r.streams.list[at].minute, r.streams.list[at].all}
+		}
+	}
+	r.gather(sets, ofContent, ofWhole)
+	for _, i := range contentSets {
+		contents = append(contents, sets[i].samples())
+	}
+	for _, i := range streamSets {
+		whole = append(whole, sets[i].samples())
+	}
+	return contents, whole
+}
+
+// gather puts every reader into the set that his content or his stream has, if any.
+func (r *Readers) gather(sets []gathered, ofContent, ofWhole []uint16) {
+	for i := range r.table.slots {
+		s := &r.table.slots[i]
+		if s.print == 0 {
+			continue
+		}
+		set, inMinute := uint16(0), s.what&recent != 0
+		switch {
+		case s.what&ofStream != 0:
+			if set = ofWhole[s.what&whatIndex]; set != 0 {
+				inMinute = r.table.side[i].minute > 0
+			}
+		case s.what&nameless == 0:
+			set = ofContent[s.what&whatIndex]
+		}
+		if set == 0 {
+			continue
+		}
+		h := readerHash(r.table.side[i].user)
+		sets[set].five.add(h)
+		if inMinute {
+			sets[set].minute.add(h)
+		}
+	}
+}
+
+// readerHash is the same in every daemon. It spreads ids evenly, and hides none.
+func readerHash(user uint64) uint64 {
+	// MurmurHash3's finaliser, which gives no two numbers the same, so that different
+	// readers stay different.
+	h := user ^ 0x9E3779B97F4A7C15
+	h = (h ^ h>>33) * 0xFF51AFD7ED558CCD
+	h = (h ^ h>>33) * 0xC4CEB9FE1A85EC53
+	return h ^ h>>33
+}
+
+// gathered is a set that is being gathered.
+type gathered struct {
+	counts       [2]uint32
+	minute, five smallest
+}
+
+func (g *gathered) samples() Samples {
+	return Samples{
+		Minute: Sample{uint64(g.counts[0]), g.minute.sorted()},
+		Five:   Sample{uint64(g.counts[1]), g.five.sorted()},
+	}
+}
+
+// smallest keeps the smallest numbers that it is given, so many of them.
+type smallest struct {
+	most  int
+	below uint64 // what is not below it is none of them; 0: everything may be
+	list  []uint64
+}
+
+func (s *smallest) add(h uint64) {
+	if s.below != 0 && h >= s.below {
+		return
+	}
+	if s.list = append(s.list, h); len(s.list) >= 2*s.most {
+		s.list = s.sorted()
+		s.below = s.list[len(s.list)-1]
+	}
+}
+
+func (s *smallest) sorted() []uint64 {
+	slices.Sort(s.list)
+	return s.list[:min(len(s.list), s.most)]
+}
+
+// Union is how many different readers several sets have together, and the standard
+// error of that, as a part of it: 0 where it is exact. The samples are all of the same
+// readers: those whose hashes are below what every sample goes up to.
+func Union(sets []Sample) (count uint64, failure float64) {
+	below, whole := uint64(math.MaxUint64), true
+	var sum, most uint64
+	for i := range sets {
+		s := &sets[i]
+		sum += s.Count
+		most = max(most, s.Count)
+		if !s.whole() {
+			whole = false
+			if len(s.Hashes) == 0 {
+				below = 0
+				continue
+			}
+			below = min(below, s.Hashes[len(s.Hashes)-1])
+		}
+	}
+	seen, times, squares := merge(sets, below)
+	switch {
+	case most == sum: // in one of the sets alone
+		return sum, 0
+	case whole:
+		return uint64(seen), 0
+	case seen == 0:
+		return sum, 1
+	}
+	// The sets come to sum readers with each counted as often as he is in one; seen of
+	// the sample were there times times.
+	n, mean := float64(seen), float64(times)/float64(seen)
+	count = min(max(uint64(math.Round(float64(sum)/mean)), most), sum)
+	variance := float64(squares)/n - mean*mean
+	// Where the sample shows no difference between readers, there may be one in n yet.
+	return count, max(math.Sqrt(max(0, variance)/n)/mean, 1/n)
+}
+
+// merge goes through the hashes up to one: how many there are, how many with each as
+// often as it is in a set, and the sum of the squares of that.
+func merge(sets []Sample, upTo uint64) (seen, times, squares int) {
+	at := make([]int, len(sets))
+	for {
+		next, found := uint64(math.MaxUint64), false
+		for i := range sets {
+			if at[i] < len(sets[i].Hashes) {
+				next, found = min(next, sets[i].Hashes[at[i]]), true
+			}
+		}
+		if !found || next > upTo {
+			return seen, times, squares
+		}
+		n := 0
+		for i := range sets {
+			if at[i] < len(sets[i].Hashes) && sets[i].Hashes[at[i]] == next {
+				at[i]++
+				n++
+			}
+		}
+		seen, times, squares = seen+1, times+n, squares+n*n
+	}
+}
