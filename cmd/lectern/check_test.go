@@ -38,6 +38,7 @@ const checked = ` is good. In effect:
   ops.address                 "127.0.0.1:8421"
   ops.allowed_hosts           ""
   ops.token_file              ""
+  ops.peers                   ""
   stop.drain_time             "0s"
   stop.unready_time           "5s"
   stop.grace                  "25s"

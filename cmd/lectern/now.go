@@ -29,11 +29,16 @@ func (d *daemon) withReaders(sink collector.Sink) collector.Sink {
 		return sink
 	}
 	readers := live.New(o)
-	d.ops.Handle(map[string]http.Handler{"GET " + nowPath: now.New(now.Options{
+	board := now.New(now.Options{
 		Readers: readers, Collector: d.spool.Collector(), Address: d.ops.Address,
 		StreamNames: func() map[uint16]string { return d.reloader.streams() },
 		NameOf:      func(stream uint16, content uint64) (string, bool) { return d.collector.NameOf(stream, content) },
-	})})
+		Peers:       d.config.Ops.Peers, Failed: d.set.NewCounter("lectern_now_peer_failures_total"), Clock: time.Now,
+	})
+	d.ops.Handle(map[string]http.Handler{"GET " + nowPath: board})
+	if d.config.Ops.Peers != "" {
+		d.ops.Handle(map[string]http.Handler{"POST " + now.PeerPath: board.Peer()})
+	}
 	return newNowSink(sink, readers, d.set)
 }
 

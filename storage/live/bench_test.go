@@ -118,6 +118,6 @@ func BenchmarkSample(b *testing.B) {
 		keys = append(keys, x.Key)
 	}
 	for b.Loop() {
-		r.Sample(keys, []uint16{1})
+		r.Sample(keys, []uint16{1}, ContentSampleMax, StreamSampleMax)
 	}
 }

@@ -24,31 +24,31 @@ const (
 	StreamSampleMax  = 16384
 )
 
-// Sample returns samples of the readers of some contents, and of those of all streams
-// that these belong to or are named. It looks at everybody once.
-func (r *Readers) Sample(keys []Key, streams []uint16) (contents []Samples, whole []Samples) {
+// Sample returns samples of the readers of some contents and of some streams, each of
+// at most so many hashes. It looks at everybody once.
+func (r *Readers) Sample(keys []Key, streams []uint16, contentMax, streamMax int) (contents, whole []Samples) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sets := make([]gathered, 1, 1+len(keys)+len(streams)) // 0 is nobody's
 	ofContent, ofWhole := make([]uint16, len(r.contents.list)), make([]uint16, len(r.streams.list))
-	place := func(to *uint16, most int) int {
+	place := func(to *uint16, most int, minute, five uint32) int {
 		if *to == 0 {
 			*to = uint16(len(sets))
-			sets = append(sets, gathered{minute: smallest{most: most}, five: smallest{most: most}})
+			sets = append(sets, gathered{minute: smallestOf(minute, most), five: smallestOf(five, most)})
 		}
 		return int(*to)
 	}
 	contentSets, streamSets := make([]int, len(keys)), make([]int, len(streams))
 	for i, k := range keys {
 		if at, ok := r.find(k); ok {
-			contentSets[i] = place(&ofContent[at], ContentSampleMax)
-			sets[contentSets[i]].counts = [2]uint32{r.contents.list[at].minute, r.contents.list[at].all}
+			x := &r.contents.list[at]
+			contentSets[i] = place(&ofContent[at], contentMax, x.minute, x.all)
 		}
 	}
 	for i, number := range streams {
 		if at, ok := r.streams.of[number]; ok {
-			streamSets[i] = place(&ofWhole[at], StreamSampleMax)
-			sets[streamSets[i]].counts = [2]uint32{r.streams.list[at].minute, r.streams.list[at].all}
+			x := r.streams.list[at]
+			streamSets[i] = place(&ofWhole[at], streamMax, x.minute, x.all)
 		}
 	}
 	r.gather(sets, ofContent, ofWhole)
@@ -99,38 +99,40 @@ func readerHash(user uint64) uint64 {
 }
 
 // gathered is a set that is being gathered.
-type gathered struct {
-	counts       [2]uint32
-	minute, five smallest
-}
+type gathered struct{ minute, five smallest }
 
 func (g *gathered) samples() Samples {
-	return Samples{
-		Minute: Sample{uint64(g.counts[0]), g.minute.sorted()},
-		Five:   Sample{uint64(g.counts[1]), g.five.sorted()},
-	}
+	return Samples{Minute: g.minute.sample(), Five: g.five.sample()}
 }
 
-// smallest keeps the smallest numbers that it is given, so many of them.
+// smallest keeps the smallest hashes of a set, so many of them.
 type smallest struct {
+	count uint32
 	most  int
-	below uint64 // what is not below it is none of them; 0: everything may be
+	below uint64 // larger ones are none of them
 	list  []uint64
 }
 
-func (s *smallest) add(h uint64) {
-	if s.below != 0 && h >= s.below {
-		return
+// smallestOf is for a set of this size. Hashes are spread evenly, so that it is known
+// how far the smallest go; a tenth more are taken, and if that is too few all the
+// same, the sample is smaller and as good.
+func smallestOf(count uint32, most int) smallest {
+	s := smallest{count: count, most: most, below: math.MaxUint64}
+	if part := 1.1 * float64(most) / float64(count); part < 1 {
+		s.below = uint64(part * math.MaxUint64)
 	}
-	if s.list = append(s.list, h); len(s.list) >= 2*s.most {
-		s.list = s.sorted()
-		s.below = s.list[len(s.list)-1]
+	return s
+}
+
+func (s *smallest) add(h uint64) {
+	if h <= s.below {
+		s.list = append(s.list, h)
 	}
 }
 
-func (s *smallest) sorted() []uint64 {
+func (s *smallest) sample() Sample {
 	slices.Sort(s.list)
-	return s.list[:min(len(s.list), s.most)]
+	return Sample{Count: uint64(s.count), Hashes: s.list[:min(len(s.list), s.most)]}
 }
 
 // Union is how many different readers several sets have together, and the standard

@@ -59,6 +59,7 @@ type Ops struct {
 	Address      string // host:port, as in Listen
 	AllowedHosts string // names by which it may be asked, with commas between them; empty: none but localhost and IP addresses
 	TokenFile    string // has the token of who may change something; empty: nobody may
+	Peers        string // where the other daemons' are: "dns:NAME:PORT", or host:port with commas between them; empty: there is none
 }
 
 // Hosts are the names of AllowedHosts, one by one.

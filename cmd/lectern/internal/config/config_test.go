@@ -97,6 +97,7 @@ connections_max = 99
 address = ":9001"
 allowed_hosts = "lectern,a.example"
 token_file = "ops-token"
+peers = "dns:lectern-ops:8421"
 [stop]
 drain_time = "10s"
 unready_time = "8s"
@@ -217,7 +218,7 @@ func TestLoad(t *testing.T) {
 	want := Config{
 		Listen:  Listen{"[::]:9000", true, 3, 123457, "eu.1"},
 		TLS:     TLS{":9443", "/etc/tls/tls.crt", "/etc/tls/tls.key", "/etc/tls/ca.crt", 99},
-		Ops:     Ops{":9001", "lectern,a.example", "ops-token"},
+		Ops:     Ops{":9001", "lectern,a.example", "ops-token", "dns:lectern-ops:8421"},
 		Stop:    Stop{10 * time.Second, 8 * time.Second, 55 * time.Second},
 		Window:  Window{250 * time.Millisecond, 90 * time.Second, 7 * time.Second, 0, time.Hour, 4000},
 		Limits:  Limits{262144, 7, 6, 90 * time.Minute, 26 * time.Hour, 8, 0, 1 << 20, 3_000_000, 5000, 2 << 20},
@@ -481,7 +482,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	for entry, want := range map[string]string{
 		"LECTERN_WINDOW_LATEMAX=1s":          "[LECTERN_WINDOW_LATEMAX: unknown variable; did you mean LECTERN_WINDOW_LATE_MAX?]",
-		"LECTERN_OPS_PORT=yes":               "[LECTERN_OPS_PORT: unknown variable]",
+		"LECTERN_OPS_PORT=yes":               "[LECTERN_OPS_PORT: unknown variable; did you mean LECTERN_OPS_PEERS?]",
 		"LECTERN_OPS_SERVICE_HOST=lectern":   "[LECTERN_OPS_SERVICE_HOST: unknown variable; did you mean LECTERN_OPS_ALLOWED_HOSTS?]",
 		"LECTERN_SERVICE_HOSTS=10.0.0.1":     "[LECTERN_SERVICE_HOSTS: unknown variable; did you mean LECTERN_EDGE_BOTS?]",
 		"LECTERN_PORTS=1":                    "[LECTERN_PORTS: unknown variable]",

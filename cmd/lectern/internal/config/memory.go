@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/now"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/live"
 )
@@ -83,6 +84,9 @@ func (c *Config) Memory() []Memory {
 	if c.Now.ReadersMax > 0 {
 		o := live.Options{ReadersMax: c.Now.ReadersMax, ContentsMax: c.Now.ContentsMax}
 		all = append(all, Memory{"readers now", o.Bytes() + nowAnswers, "now.readers_max and now.contents_max, while a table grows"})
+	}
+	if c.Now.ReadersMax > 0 && c.Ops.Peers != "" {
+		all = append(all, Memory{"peers", now.MemoryBytes, "what other daemons say of their readers: ops.peers"})
 	}
 	if slices.ContainsFunc(c.Named, func(s Stream) bool { return s.Secret != "" }) {
 		all = append(all, Memory{"seals", connections * sealBytes, "keys of sealed sessions: limits.connections_max"})

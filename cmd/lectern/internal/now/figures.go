@@ -33,9 +33,10 @@ type figures struct {
 	cuts        uint64 // of this daemon, when they were made
 	time, since int64
 	cluster     bool
-	streams     []streamFigures // those that stand first
-	period      period
-	nodes       []node
+	streams     []streamFigures     // those that stand first
+	more        map[live.Key]counts // of several daemons: contents that were asked for
+	period      period              // of one
+	nodes       []Node
 	unasked     int
 }
 

@@ -7,12 +7,14 @@
 package now
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -26,6 +28,9 @@ type Options struct {
 	Address     func() string            // of its operations server
 	StreamNames func() map[uint16]string // those that have a name
 	NameOf      func(stream uint16, content uint64) (name string, known bool)
+	Peers       string             // where the other daemons are, as ops.peers says; empty: there is none
+	Failed      interface{ Inc() } // counts questions that a peer did not answer; nil without Peers
+	Clock       func() time.Time
 }
 
 // Board answers for this daemon. Its methods may be called by several goroutines at
@@ -35,7 +40,13 @@ type Board struct {
 
 	mu      sync.Mutex // protects what follows, and is held while an answer is made
 	own     *figures
-	answers map[string]*answer // of the figures that are there now, by what was asked
+	answers map[string]*answer // by what was asked
+
+	peers   *peers // nil: there is none
+	cluster cluster
+
+	sampling   sync.Mutex // held while a peer's question is answered that costs much
+	sampleFrom time.Time  // when the next one may be
 }
 
 // answer is one that was written.
@@ -50,8 +61,18 @@ const answersMax = 8
 
 // New returns a Board.
 func New(o Options) *Board {
-	return &Board{o: o, answers: make(map[string]*answer)}
+	b := &Board{o: o, answers: make(map[string]*answer)}
+	if o.Peers != "" {
+		b.peers = newPeers(o.Peers, o.Clock, o.Failed)
+		b.cluster = cluster{
+			streams: wanted[uint16]{most: streamsAskedMax}, keys: wanted[live.Key]{most: 2 * contentsMax}, limits: wanted[int]{most: answersMax},
+		}
+	}
+	return b
 }
+
+// Peer answers what other daemons ask at PeerPath.
+func (b *Board) Peer() http.Handler { return http.HandlerFunc(b.servePeer) }
 
 // ServeHTTP answers GET /now.json.
 func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -60,7 +81,7 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	a := b.answer(q)
+	a := b.answer(r.Context(), q)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache")
@@ -74,10 +95,16 @@ func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer is what a question gets.
-func (b *Board) answer(q *query) *answer {
+func (b *Board) answer(ctx context.Context, q *query) *answer {
+	var f *figures
+	if b.peers != nil && !q.own {
+		f = b.clusterFigures(ctx, q)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f := b.figures()
+	if f == nil {
+		f = b.figures()
+	}
 	if a := b.answers[q.text]; a != nil && a.of == f {
 		return a
 	}
@@ -94,8 +121,12 @@ func (b *Board) answer(q *query) *answer {
 func (b *Board) figures() *figures {
 	if cuts := b.o.Readers.Cuts(); b.own == nil || b.own.cuts != cuts {
 		b.own = ownFigures(b.o.Readers.Top(limitMax), cuts)
-		b.own.nodes = []node{{Node: b.o.Address(), Collector: collectorWord(b.o.Collector), State: stateOwn, Time: b.own.time, Since: b.own.since}}
-		clear(b.answers)
+		b.own.nodes = []Node{b.node(b.own.time, b.own.since)}
 	}
 	return b.own
+}
+
+// node is this daemon.
+func (b *Board) node(time, since int64) Node {
+	return Node{Node: b.o.Address(), Collector: collectorWord(b.o.Collector), State: stateOwn, Time: time, Since: since}
 }

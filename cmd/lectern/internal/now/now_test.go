@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/live"
@@ -34,6 +35,7 @@ func newBoard(collector uint64) *board {
 			}
 			return "", false
 		},
+		Clock: time.Now,
 	})
 	return b
 }
@@ -64,7 +66,7 @@ func (b *board) get(t *testing.T, query string, header ...string) *httptest.Resp
 	return w
 }
 
-func (b *board) page(t *testing.T, query string) (p page) {
+func (b *board) page(t *testing.T, query string) (p Page) {
 	t.Helper()
 	w := b.get(t, query)
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusOK {
@@ -83,7 +85,7 @@ func TestAnswerIsThatOfTheDocument(t *testing.T) {
 	example, _, _ = strings.Cut(example, "```")
 	decoder := json.NewDecoder(strings.NewReader(example))
 	decoder.DisallowUnknownFields()
-	var p page
+	var p Page
 	if err := decoder.Decode(&p); err != nil {
 		t.Fatalf("the example has what the answer has not: %v", err)
 	}
@@ -125,24 +127,24 @@ func TestAnswer(t *testing.T) {
 		}
 		return all
 	}
-	want := page{
+	want := Page{
 		Time: b.end, Since: start,
-		Streams: []streamLine{
+		Streams: []StreamLine{
 			{
-				Stream: "7", Name: "news", Contents: []contentLine{
-					{"1", "/7/<1>", countsLine{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(100/51.0, 3), Velocity: velocity(2), Minutes: series(60, 120)}},
-					{"2", "", countsLine{Minute: 58, Five: 298, Rate: rounded(50/51.0, 3), Velocity: nil, Minutes: series(0, 60)}},
+				Stream: "7", Name: "news", Contents: []ContentLine{
+					{"1", "/7/<1>", Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(100/51.0, 3), Velocity: velocity(2), Minutes: series(60, 120)}},
+					{"2", "", Counts{Minute: 58, Five: 298, Rate: rounded(50/51.0, 3), Velocity: nil, Minutes: series(0, 60)}},
 				},
-				countsLine: countsLine{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(150/51.0, 3), Velocity: velocity(3), Minutes: series(60, 180)},
+				Counts: Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(150/51.0, 3), Velocity: velocity(3), Minutes: series(60, 180)},
 			},
 			{
-				Stream: "9", Name: "shop", Contents: []contentLine{
-					{"9223372036854775809", "/9/<9223372036854775809>", countsLine{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)}},
+				Stream: "9", Name: "shop", Contents: []ContentLine{
+					{"9223372036854775809", "/9/<9223372036854775809>", Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)}},
 				},
-				countsLine: countsLine{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)},
+				Counts: Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)},
 			},
 		},
-		Nodes: []node{{Node: "127.0.0.1:8421", Collector: "0000000000000abc", State: "own", Time: b.end, Since: start}},
+		Nodes: []Node{{Node: "127.0.0.1:8421", Collector: "0000000000000abc", State: "own", Time: b.end, Since: start}},
 	}
 	if got := b.page(t, ""); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s, want\n%s", indented(got), indented(want))
@@ -209,7 +211,7 @@ func TestAnswersAreShared(t *testing.T) {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 	q, _ := b.parse("stream=7&limit=3")
-	if one, two := b.answer(q), b.answer(q); one != two {
+	if one, two := b.answer(t.Context(), q), b.answer(t.Context(), q); one != two {
 		t.Error("the same question of the same cut was answered twice")
 	}
 	b.cut(1)

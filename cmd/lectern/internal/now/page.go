@@ -9,31 +9,34 @@ import (
 	"github.com/lectern/lectern/storage/live"
 )
 
-// page is the JSON of docs/NOW.md.
-type page struct {
+// Page is the JSON of docs/NOW.md.
+type Page struct {
 	Time    int64        `json:"time"`
 	Since   int64        `json:"since"`
 	Cluster bool         `json:"cluster"`
-	Streams []streamLine `json:"streams"`
-	Nodes   []node       `json:"nodes"`
+	Streams []StreamLine `json:"streams"`
+	Nodes   []Node       `json:"nodes"`
 	Unasked int          `json:"unasked"`
 }
 
-type streamLine struct {
+// StreamLine is a stream of a Page.
+type StreamLine struct {
 	Stream string `json:"stream"`
 	Name   string `json:"stream_name,omitempty"`
-	countsLine
+	Counts
 	Coarse   uint64        `json:"coarse_1m"`
-	Contents []contentLine `json:"contents"`
+	Contents []ContentLine `json:"contents"`
 }
 
-type contentLine struct {
+// ContentLine is a content of a StreamLine.
+type ContentLine struct {
 	Content string `json:"content"`
 	Name    string `json:"name,omitempty"`
-	countsLine
+	Counts
 }
 
-type countsLine struct {
+// Counts are the figures of either.
+type Counts struct {
 	Minute      uint64   `json:"readers_1m"`
 	MinuteError float64  `json:"readers_1m_error"`
 	Five        uint64   `json:"readers_5m"`
@@ -43,8 +46,8 @@ type countsLine struct {
 	Minutes     []uint64 `json:"opens_by_minute"`
 }
 
-// node is a daemon of which the figures are, or are not.
-type node struct {
+// Node is a daemon of which the figures are, or are not.
+type Node struct {
 	Node      string `json:"node"`
 	Collector string `json:"collector,omitempty"` // 16 hexadecimal digits, as everywhere
 	State     string `json:"state"`
@@ -53,7 +56,7 @@ type node struct {
 	Since     int64  `json:"since,omitempty"`
 }
 
-// The words of node.State.
+// The words of Node.State.
 const (
 	stateOwn     = "own"
 	stateAsked   = "asked"
@@ -66,13 +69,13 @@ func collectorWord(id uint64) string { return fmt.Sprintf("%016x", id) }
 const minutesShown = 61
 
 // page is the answer to a question.
-func (b *Board) page(f *figures, q *query) *page {
-	p := &page{Time: f.time, Since: f.since, Cluster: f.cluster, Streams: []streamLine{}, Nodes: f.nodes, Unasked: f.unasked}
+func (b *Board) page(f *figures, q *query) *Page {
+	p := &Page{Time: f.time, Since: f.since, Cluster: f.cluster, Streams: []StreamLine{}, Nodes: f.nodes, Unasked: f.unasked}
 	names := b.o.StreamNames()
 	for _, s := range b.streamsOf(f, q) {
-		line := streamLine{
-			Stream: number(uint64(s.number)), Name: names[s.number], countsLine: lineOf(&s.counts), Coarse: s.coarse,
-			Contents: []contentLine{},
+		line := StreamLine{
+			Stream: number(uint64(s.number)), Name: names[s.number], Counts: lineOf(&s.counts), Coarse: s.coarse,
+			Contents: []ContentLine{},
 		}
 		for _, c := range s.contents[:min(q.limit, len(s.contents))] {
 			line.Contents = append(line.Contents, b.contentLine(s.number, c))
@@ -89,7 +92,7 @@ func (b *Board) page(f *figures, q *query) *page {
 // first is that with the most.
 func (b *Board) streamsOf(f *figures, q *query) []streamFigures {
 	if len(q.streams) == 0 {
-		return f.streams
+		return f.streams[:min(len(f.streams), live.StreamsMax)]
 	}
 	var all []streamFigures
 	for _, n := range q.streams {
@@ -104,9 +107,11 @@ func (b *Board) streamOf(f *figures, n uint16) streamFigures {
 	if i := slices.IndexFunc(f.streams, func(s streamFigures) bool { return s.number == n }); i >= 0 {
 		return f.streams[i]
 	}
-	found := b.o.Readers.Top(limitMax, n)
-	if all := streamsFrom(&found, &f.period); len(all) > 0 {
-		return all[0]
+	if !f.cluster {
+		found := b.o.Readers.Top(limitMax, n)
+		if all := streamsFrom(&found, &f.period); len(all) > 0 {
+			return all[0]
+		}
 	}
 	return streamFigures{number: n}
 }
@@ -114,20 +119,26 @@ func (b *Board) streamOf(f *figures, n uint16) streamFigures {
 // more are the contents that were asked for by id, of the one stream that was.
 func (b *Board) more(f *figures, q *query) (all []contentFigures) {
 	keys := q.keys()
+	if f.cluster {
+		for _, k := range keys {
+			all = append(all, contentFigures{k.ID, f.more[k]})
+		}
+		return all
+	}
 	for i, c := range b.o.Readers.Of(keys) {
 		all = append(all, contentFigures{keys[i].ID, f.period.counts(&c.Counts)})
 	}
 	return all
 }
 
-func (b *Board) contentLine(stream uint16, c contentFigures) contentLine {
-	line := contentLine{Content: number(c.id), countsLine: lineOf(&c.counts)}
+func (b *Board) contentLine(stream uint16, c contentFigures) ContentLine {
+	line := ContentLine{Content: number(c.id), Counts: lineOf(&c.counts)}
 	line.Name, _ = b.o.NameOf(stream, c.id)
 	return line
 }
 
-func lineOf(c *counts) countsLine {
-	line := countsLine{
+func lineOf(c *counts) Counts {
+	line := Counts{
 		Minute: c.minute, MinuteError: rounded(c.minuteError, 4), Five: c.five, FiveError: rounded(c.fiveError, 4),
 		Rate: rounded(c.rate, 3), Minutes: c.minutes[live.MinutesKept-minutesShown:],
 	}
