@@ -21,8 +21,18 @@ opens.
 Usage:
 
   lectern top [flags]
+  lectern top --live [--ops URL] [--stream N] [-n N] [--json]
 
-Where from:
+With --live it shows what is read at this moment, from a daemon's memory
+(docs/NOW.md): readers of the last minute and of five, opens a second, how many
+times as many as in the hour before, and the last hour. On a terminal it goes on
+until q or Ctrl-C; elsewhere, or with --json, it answers once.
+
+  --live           what is read now
+  --ops URL        the operations server of the daemon that is asked (default
+                   ops.address of the configuration)
+
+Where from, without --live:
 
   --config FILE    the configuration that names the store (default ./config.toml,
                    and where there is none the built-in defaults)
@@ -88,8 +98,15 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 		o.query.Streams = append(o.query.Streams, stream)
 		return err
 	})
+	var live topLive
+	flags.BoolVar(&live.on, "live", false, "")
+	flags.StringVar(&live.ops, "ops", "", "")
 	if code, done := p.parse(flags, args, topHelp); done {
 		return code
+	}
+	if live.on || live.ops != "" {
+		live.streams, live.limit = o.query.Streams, *n
+		return p.runTopLive(ctx, o.store, live)
 	}
 	switch {
 	case *by != "content" && *by != "user":
