@@ -11,6 +11,7 @@ require (
 	github.com/mattn/go-runewidth v0.0.31
 	github.com/panjf2000/gnet/v2 v2.9.7
 	github.com/parquet-go/parquet-go v0.32.0
+	github.com/spf13/pflag v1.1.0
 	github.com/valyala/fastjson v1.6.10
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.46.0

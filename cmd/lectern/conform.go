@@ -6,11 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/conform"
 	"github.com/lectern/lectern/wire/testdata"

@@ -4,12 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
 	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/progress"
 	"github.com/lectern/lectern/emit"

@@ -2,11 +2,12 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
 	"github.com/lectern/lectern/cmd/lectern/internal/once"

@@ -2,11 +2,11 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"strings"
 	"time"
+
+	flag "github.com/spf13/pflag"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
@@ -17,6 +17,8 @@ import (
 func newFlags(name string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.SetInterspersed(false) // what is behind the flags is another program's
 	return flags
 }
 
@@ -35,42 +37,44 @@ func (p *process) parse(flags *flag.FlagSet, args []string, help string) (code i
 	return 0, false
 }
 
-// flagError is an error of package flag in the words of the help texts, which
-// write flags with two dashes, and with what the flag takes.
+// flagError is an error of Parse in the words of the help texts.
 func flagError(flags *flag.FlagSet, err error) error {
-	said := err.Error()
-	if name, ok := strings.CutPrefix(said, "flag provided but not defined: -"); ok {
+	var unknown *flag.NotExistError
+	var empty *flag.ValueRequiredError
+	var bad *flag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown):
+		name := dashes(unknown.GetSpecifiedName())
+		if short := unknown.GetSpecifiedShortnames(); short != "" {
+			name = "-" + short
+		}
 		var names []string
 		flags.VisitAll(func(f *flag.Flag) { names = append(names, dashes(f.Name)) })
-		return fmt.Errorf("%s is not a flag here%s", dashes(name), didYouMean(dashes(name), names...))
+		return fmt.Errorf("%s is not a flag here%s", name, didYouMean(name, names...))
+	case errors.As(err, &empty):
+		return fmt.Errorf("%s wants a value", dashes(empty.GetFlag().Name))
+	case errors.As(err, &bad):
+		return valueError(bad)
 	}
-	if name, ok := strings.CutPrefix(said, "flag needs an argument: -"); ok {
-		return fmt.Errorf("%s wants a value", dashes(name))
-	}
-	var value, name string
-	if n, _ := fmt.Sscanf(said, "invalid value %q for flag -%s", &value, &name); n != 2 {
-		return err
-	}
-	name = strings.TrimSuffix(name, ":")
-	getter, ok := flags.Lookup(name).Value.(flag.Getter)
-	if !ok { // it says by itself what is wrong
-		_, reason, _ := strings.Cut(said, "for flag -"+name+": ")
-		return fmt.Errorf("%s %q: %s", dashes(name), value, reason)
-	}
-	kind := "a whole number"
-	switch getter.Get().(type) {
-	case time.Duration:
+	return err
+}
+
+// valueError says what a flag takes that has something else.
+func valueError(err *flag.InvalidValueError) error {
+	name, kind := dashes(err.GetFlag().Name), ""
+	switch err.GetFlag().Value.Type() {
+	case "duration":
 		kind = `a duration, such as "10s" (ms, s, m, h, d)`
-	case float64:
+	case "float64":
 		kind = "a number"
-	case int, int64, uint, uint64:
-		if strings.HasSuffix(said, "value out of range") {
-			kind = "in range"
-		}
-	default:
-		return err
+	case "bool":
+		kind = "true or false"
+	case "int", "int64", "uint", "uint64":
+		kind = "a whole number of at most 18 digits"
+	default: // it says by itself what is wrong
+		return fmt.Errorf("%s %q: %w", name, err.GetValue(), err.Unwrap())
 	}
-	return fmt.Errorf("%s %q is not %s", dashes(name), value, kind)
+	return fmt.Errorf("%s %q is not %s", name, err.GetValue(), kind)
 }
 
 // duration is the value of a flag that takes what the configuration takes, days
@@ -79,7 +83,7 @@ type duration time.Duration
 
 func (d *duration) String() string { return config.FormatDuration(time.Duration(*d)) }
 
-func (d *duration) Get() any { return time.Duration(*d) }
+func (d *duration) Type() string { return "duration" }
 
 func (d *duration) Set(text string) error {
 	parsed, err := config.ParseDuration(text)
@@ -92,14 +96,11 @@ func dashes(name string) string {
 	if len(name) == 1 {
 		return "-" + name
 	}
-	return "--" + strings.TrimPrefix(name, "-")
+	return "--" + name
 }
 
 // given says whether a flag was among the arguments.
-func given(flags *flag.FlagSet, name string) (found bool) {
-	flags.Visit(func(f *flag.Flag) { found = found || f.Name == name })
-	return found
-}
+func given(flags *flag.FlagSet, name string) bool { return flags.Changed(name) }
 
 // load reads the configuration that --config names, or else the usual one. It
 // has said what is wrong where it could not.

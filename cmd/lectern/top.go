@@ -91,7 +91,7 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	o.since = 24 * time.Hour
 	flags.Var((*duration)(&o.since), "since", "")
 	all := flags.Bool("all", false, "")
-	n := flags.Int("n", 10, "")
+	n := flags.IntP("n", "n", 10, "")
 	sort := flags.String("sort", storage.Sorts[0], "")
 	flags.Func("stream", "", func(text string) error {
 		stream, err := parseStream(text)
