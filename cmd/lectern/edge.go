@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
@@ -54,7 +55,7 @@ func (p *process) runEdge(ctx context.Context, args []string) int {
 	logger, _ := newLogger(&c, output)
 	_, undo := outliveTerminal()
 	defer undo()
-	limitEdgeMemory(&c, p.environ, "/", logger)
+	limitEdgeMemory(&c, p.environ, memlimit.FromCgroup, logger)
 	err := runEdgeUntil(ctx, &c, logger, output)
 	output.close()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/certs"
@@ -65,7 +66,7 @@ func (p *process) runServe(ctx context.Context, args []string) int {
 	logger, level := newLogger(&c, output)
 	hangups, undo := outliveTerminal()
 	defer undo()
-	if soft := limitMemory(&c, p.environ, "/", logger); soft > 0 {
+	if soft := limitMemory(&c, p.environ, memlimit.FromCgroup, logger); soft > 0 {
 		running, stop := context.WithCancel(context.Background()) // until the end of the stop
 		defer stop()
 		go keepHeap(running, soft)
@@ -179,7 +180,6 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 
 // newPage is the page that the operations server shows of the daemon.
 func (d *daemon) newPage() *page.Page {
-	limit, _ := memoryLimit("/")
 	return page.New(page.Options{
 		Daemon: d.collector, Ready: d.ops.Ready,
 		Metrics: func(w io.Writer) {
@@ -187,7 +187,7 @@ func (d *daemon) newPage() *page.Page {
 			metrics.WriteProcessMetrics(w)
 		},
 		Version: buildVersion(), Collector: fmt.Sprintf("%016x", d.spool.Collector()), Store: storeName(d.config),
-		Memory: d.config.Memory(), Limit: limit, Clock: time.Now,
+		Memory: d.config.Memory(), Limit: groupLimit(memlimit.FromCgroup), Clock: time.Now,
 	})
 }
 
