@@ -57,18 +57,7 @@ func benchFlat(b *testing.B, keys int, frames [][]byte, perFrame int) {
 		sequence++
 		s.datagram(frame, address{})
 	}
-	for _, f := range frames {
-		take(f)
-	}
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		take(frames[i])
-		if i++; i == len(frames) {
-			i = 0
-		}
-	}
-	perEvent(b, perFrame)
+	takeInTurn(b, frames, perFrame, take)
 	if accepted := s.book(storage.Account{Stream: 1}).Counts[storage.Accepted]; accepted != sequence*uint64(perFrame) {
 		b.Fatalf("%d events accepted of %d", accepted, sequence*uint64(perFrame))
 	}
@@ -100,6 +89,11 @@ func benchMap(b *testing.B, frames [][]byte, perFrame int) {
 			row.First, row.Last = min(row.First, at), max(row.Last, at)
 		}
 	}
+	takeInTurn(b, frames, perFrame, take)
+}
+
+// takeInTurn measures take with all frames, one after the other, which it has seen before.
+func takeInTurn(b *testing.B, frames [][]byte, perFrame int, take func([]byte)) {
 	for _, f := range frames {
 		take(f)
 	}

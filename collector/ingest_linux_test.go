@@ -112,6 +112,39 @@ type drainer interface {
 	stop()
 }
 
+// inTurns has each receiver drain what is sent to it, one after the other in each round,
+// and returns what a datagram cost each of them in each round, in nanoseconds.
+func inTurns[D drainer](t *testing.T, rounds int, all []D, makers []*load.Maker, senders []*load.UDP, datagrams int) [][]float64 {
+	cost := make([][]float64, len(all))
+	on := cpus(t)
+	defer onCPU(t, on...)
+	for round := range rounds + 2 {
+		for i, d := range all {
+			d.hold()
+			onCPU(t, on[0])
+			before := makers[i].Frames
+			if err := senders[i].Send(makers[i], datagrams); err != nil {
+				t.Fatal(err)
+			}
+			onCPU(t, on[len(on)-1])
+			n := int(makers[i].Frames - before)
+			if spent := d.drain(n); round >= 2 { // the first rounds warm buffers up
+				cost[i] = append(cost[i], float64(spent.Nanoseconds())/float64(n))
+			}
+		}
+	}
+	return cost
+}
+
+// medianRatio is the median of what one cost in a round, divided by what the other did.
+func medianRatio(of, by []float64) float64 {
+	r := make([]float64, len(of))
+	for i := range r {
+		r[i] = of[i] / by[i]
+	}
+	return median(r)
+}
+
 func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 	l.shape.Stream, l.shape.Size, l.shape.Seed = 1, ingestSize, 1
 	bare, err := newBareLoop(l.udp.GSO)
@@ -137,35 +170,11 @@ func (l *ingestLoad) run(t *testing.T, out io.Writer, rounds int) {
 		makers, senders = append(makers, m), append(senders, s)
 	}
 	lectern.warm(makers[2])
-	cost := make([][]float64, len(all))
-	on := cpus(t)
-	defer onCPU(t, on...)
-	for round := range rounds + 2 {
-		for i, d := range all {
-			d.hold()
-			onCPU(t, on[0])
-			before := makers[i].Frames
-			if err := senders[i].Send(makers[i], l.datagrams); err != nil {
-				t.Fatal(err)
-			}
-			onCPU(t, on[len(on)-1])
-			n := int(makers[i].Frames - before)
-			if spent := d.drain(n); round >= 2 { // the first rounds warm buffers up
-				cost[i] = append(cost[i], float64(spent.Nanoseconds())/float64(n))
-			}
-		}
-	}
+	cost := inTurns(t, rounds, all, makers, senders, l.datagrams)
 	perEvent := makers[2].PerFrame()
-	ratio := func(a, b int) float64 {
-		r := make([]float64, rounds)
-		for i := range r {
-			r[i] = cost[a][i] / cost[b][i]
-		}
-		return median(r)
-	}
 	event := median(cost[2]) / float64(perEvent)
 	fmt.Fprintf(out, "%-34s %9.0f %9.0f %9.0f %8.2f %8.2f %9.1f %9.1f\n", l.name,
-		median(cost[0]), median(cost[1]), median(cost[2]), ratio(2, 0), ratio(2, 1), event, 1e3/event)
+		median(cost[0]), median(cost[1]), median(cost[2]), medianRatio(cost[2], cost[0]), medianRatio(cost[2], cost[1]), event, 1e3/event)
 }
 
 // grow measures the load with one loop, and with one on each CPU, which drain

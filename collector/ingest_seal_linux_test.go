@@ -52,32 +52,9 @@ func (l *ingestLoad) runSealed(t *testing.T, out io.Writer, rounds int) {
 		defer s.Close()
 		lecterns, makers, senders = append(lecterns, h), append(makers, m), append(senders, s)
 	}
-	var cost [3][]float64
-	on := cpus(t)
-	defer onCPU(t, on...)
-	for round := range rounds + 2 {
-		for i, h := range lecterns {
-			h.hold()
-			onCPU(t, on[0])
-			before := makers[i].Frames
-			if err := senders[i].Send(makers[i], l.datagrams); err != nil {
-				t.Fatal(err)
-			}
-			onCPU(t, on[len(on)-1])
-			n := int(makers[i].Frames - before)
-			if spent := h.drain(n); round >= 2 { // the first rounds warm buffers up
-				cost[i] = append(cost[i], float64(spent.Nanoseconds())/float64(n))
-			}
-		}
-	}
-	ratio := func(a, b int) float64 {
-		r := make([]float64, rounds)
-		for i := range r {
-			r[i] = cost[a][i] / cost[b][i]
-		}
-		return median(r)
-	}
-	fmt.Fprintf(out, "%-34s %9.0f %9.0f %8.2f %9.0f %8.2f\n", l.name, median(cost[0]), median(cost[1]), ratio(1, 0), median(cost[2]), ratio(2, 1))
+	cost := inTurns(t, rounds, lecterns, makers, senders, l.datagrams)
+	fmt.Fprintf(out, "%-34s %9.0f %9.0f %8.2f %9.0f %8.2f\n", l.name,
+		median(cost[0]), median(cost[1]), medianRatio(cost[1], cost[0]), median(cost[2]), medianRatio(cost[2], cost[1]))
 	if n := lecterns[2].sources.live.Load(); n != 0 {
 		t.Errorf("%d sources are known whose frames were forged", n)
 	}

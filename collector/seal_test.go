@@ -347,23 +347,6 @@ func sealedHello(t *testing.T, r *running, secret *wire.Secret, stream uint16, s
 	return c, a
 }
 
-// frame reads a whole frame.
-func (c *client) frame() (wire.Header, []byte) {
-	c.Helper()
-	b := make([]byte, wire.FrameSizeMax)
-	if _, err := io.ReadFull(c, b[:wire.HeaderSize]); err != nil {
-		c.Fatalf("waiting for a frame: %v", err)
-	}
-	h, why := wire.ParseHeader(b)
-	if why != wire.Accepted {
-		c.Fatalf("the collector sent %x: %v", b[:wire.HeaderSize], why)
-	}
-	if _, err := io.ReadFull(c, b[wire.HeaderSize:h.Size]); err != nil {
-		c.Fatal(err)
-	}
-	return h, b[:h.Size]
-}
-
 // until reads acks, whose tags must be good, up to one that says so much.
 func (c *sealedClient) until(durable uint64) wire.Ack {
 	c.Helper()

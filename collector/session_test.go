@@ -17,7 +17,8 @@ type client struct {
 	net.Conn
 }
 
-func (c *client) next() (wire.Header, []byte) {
+// frame reads a whole frame.
+func (c *client) frame() (wire.Header, []byte) {
 	c.Helper()
 	b := make([]byte, wire.FrameSizeMax)
 	if _, err := io.ReadFull(c, b[:wire.HeaderSize]); err != nil {
@@ -30,7 +31,13 @@ func (c *client) next() (wire.Header, []byte) {
 	if _, err := io.ReadFull(c, b[wire.HeaderSize:h.Size]); err != nil {
 		c.Fatal(err)
 	}
-	return h, h.Body(b)
+	return h, b[:h.Size]
+}
+
+func (c *client) next() (wire.Header, []byte) {
+	c.Helper()
+	h, frame := c.frame()
+	return h, h.Body(frame)
 }
 
 func (c *client) ack() wire.Ack {

@@ -191,28 +191,12 @@ func TestClientCrashPoints(t *testing.T) {
 		calls[phase] = r.begin(nil)
 		t.Logf("%s: %v", phase, calls[phase])
 	}
-	points := choosePoints(rng, calls, crashCount(8))
-	if len(points) == 0 {
-		t.Skip("the calls of a traced process cannot be seen here")
-	}
-	var reached atomic.Int64
-	t.Run("points", func(t *testing.T) {
-		for i, p := range points {
-			t.Run(fmt.Sprintf("%03d", i+1), func(t *testing.T) {
-				t.Parallel()
-				o := next()
-				r := o.live(t, p.phase, &p.aim)
-				where := "kill in " + p.String()
-				if r.killed() {
-					reached.Add(1)
-				} else {
-					where = "not reached, " + p.String()
-				}
-				taken := len(readLedger(t, o.Ledger))
-				o.drain(t)
-				t.Logf("stream %d: %s: %d taken then, %d in the end", o.Stream, where, taken, len(readLedger(t, o.Ledger)))
-			})
-		}
+	eachCrashPoint(t, choosePoints(rng, calls, crashCount(8)), func(t *testing.T, p crashPoint) (reached bool, came string) {
+		o := next()
+		reached = o.live(t, p.phase, &p.aim).killed()
+		taken := len(readLedger(t, o.Ledger))
+		o.drain(t)
+		return reached, fmt.Sprintf("stream %d: %d taken then, %d in the end", o.Stream, taken, len(readLedger(t, o.Ledger)))
 	})
 	d.stop()
 	checkBooks(t, h.config, h.spool)
@@ -226,10 +210,7 @@ func TestClientCrashPoints(t *testing.T) {
 		}
 		total += len(events[stream])
 	}
-	t.Logf("%d points, %d of them reached; %d events stored", len(points), reached.Load(), total)
-	if reached.Load()*2 < int64(len(points)) {
-		t.Errorf("only %d of %d points were reached", reached.Load(), len(points))
-	}
+	t.Logf("%d events stored", total)
 }
 
 // live leads a client's life up to a kill, or its end.

@@ -51,7 +51,17 @@ func TestCrashPoints(t *testing.T) {
 		calls[phase] = l.run(nil)
 		t.Logf("%s: %v", phase, calls[phase])
 	}
-	points := choosePoints(rng, calls, crashCount(12))
+	eachCrashPoint(t, choosePoints(rng, calls, crashCount(12)), func(t *testing.T, p crashPoint) (reached bool, came string) {
+		l := &life{t: t, phase: p.phase}
+		l.run(&p.aim)
+		return l.hit, fmt.Sprintf("%d acked then, %d acked in the end, %d stored; %d of %d datagrams' events", l.acked, l.tcpSent, l.tcpStored, l.udpStored, l.udpSent)
+	})
+}
+
+// eachCrashPoint lets each point be a test, several at a time, and wants half of them
+// to be reached. die leads a life up to a point, and says what came of it.
+func eachCrashPoint(t *testing.T, points []crashPoint, die func(*testing.T, crashPoint) (reached bool, came string)) {
+	t.Helper()
 	if len(points) == 0 {
 		t.Skip("the calls of a traced process cannot be seen here")
 	}
@@ -60,15 +70,13 @@ func TestCrashPoints(t *testing.T) {
 		for i, p := range points {
 			t.Run(fmt.Sprintf("%03d", i+1), func(t *testing.T) {
 				t.Parallel()
-				l := &life{t: t, phase: p.phase}
-				l.run(&p.aim)
-				where := "kill in " + p.String()
-				if l.hit {
+				hit, came := die(t, p)
+				where := "not reached, "
+				if hit {
 					reached.Add(1)
-				} else {
-					where = "not reached, " + p.String()
+					where = "kill in "
 				}
-				t.Logf("%s: %d acked then, %d acked in the end, %d stored; %d of %d datagrams' events", where, l.acked, l.tcpSent, l.tcpStored, l.udpStored, l.udpSent)
+				t.Logf("%s%s: %s", where, p, came)
 			})
 		}
 	})

@@ -432,14 +432,19 @@ func TestProblems(t *testing.T) {
 		{"spool.size_max = \"256MiB\"\n", ""},
 		{"[window]\nack_interval = \"20s\"\nflush_interval = \"x\"\n", `:3: window.flush_interval: "x" is not a duration, such as "10s" (ms, s, m, h, d)`},
 	} {
-		path := write(t, test.text)
-		want := "[" + path + test.want + "]"
-		if test.want == "" {
-			want = "[]"
-		}
-		if _, problems := Load(path, true, nil); fmt.Sprint(problems) != want {
-			t.Errorf("%s\ngot  %v\nwant %s", test.text, problems, want)
-		}
+		wantProblem(t, test.text, test.want)
+	}
+}
+
+// wantProblem loads a file that has this problem, behind its path, or none.
+func wantProblem(t *testing.T, text, want string) {
+	t.Helper()
+	path := write(t, text)
+	if want != "" {
+		want = path + want
+	}
+	if _, problems := Load(path, true, nil); fmt.Sprint(problems) != "["+want+"]" {
+		t.Errorf("%s\ngot  %v\nwant [%s]", text, problems, want)
 	}
 }
 

@@ -83,14 +83,7 @@ func TestStreamProblems(t *testing.T) {
 		{"[streams]\nunknown = \"drop\"\n", `:2: streams.unknown: "drop" is not one of "take", "refuse"`},
 		{"[streams]\nunknown_share = 0\n", `:2: streams.unknown_share: 0 is out of range: 1 to 10000`},
 	} {
-		path := write(t, test.text)
-		want := "[" + path + test.want + "]"
-		if test.want == "" {
-			want = "[]"
-		}
-		if _, problems := Load(path, true, nil); fmt.Sprint(problems) != want {
-			t.Errorf("%s\ngot  %v\nwant %s", test.text, problems, want)
-		}
+		wantProblem(t, test.text, test.want)
 	}
 }
 
