@@ -97,7 +97,7 @@ func (l *wireline) told() wire.Refusal {
 }
 
 // The memory that clients make a loop keep which stop inside a frame is bounded,
-// and it is that of the buffers, not of the bytes in them. Who has stood there
+// and it is that of the buffers, not of the bytes in them. Whoever has stood there
 // for the longest makes room for the next.
 func TestPartialFramesAreBounded(t *testing.T) {
 	frame := frameOf(1, 9, 0, 0, epoch, opens(8000)...)

@@ -199,7 +199,7 @@ func (d *directory) entry(hash uint64) *uint64 {
 }
 
 // guess is the source that this hash very likely belongs to, nil where there is
-// none. Its id may be another, and only who has the lock may look.
+// none. Its id may be another, and only the holder of the lock may look.
 func (d *directory) guess(hash uint64) *source {
 	x := d.index.Load()
 	for at := x.home(hash); ; at = (at + 1) & uint64(len(x.entries)-1) {

@@ -54,7 +54,7 @@ func TestDirectoryAgainstMap(t *testing.T) {
 }
 
 // TestGuessesAgainstMap finds sources by guesses, most of which are old: their
-// source was let go of since, and another may be where it was. Beside is a plain
+// source was forgotten since, and another may be where it was. Beside is a plain
 // map.
 func TestGuessesAgainstMap(t *testing.T) {
 	seed := rand.Uint64()

@@ -236,7 +236,7 @@
 // forgets is kept once more, and replaces itself in the store. A new name is text, so it
 // is allocated, and bounded three ways: a source that proved nothing may bring a quarter
 // of limits.names_a_minute, a stream's sealed frames and its others all of it each, so
-// that strangers take nothing from who has the key; and between two cuts a loop keeps a
+// that strangers take nothing from whoever has the key; and between two cuts a loop keeps a
 // mebibyte. What is above that is left out, and counted by the reason: a frame is not
 // refused for it, since its sender could do nothing better, and the name comes again.
 // From the cut on a name is in the book of its account (package storage).

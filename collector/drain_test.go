@@ -165,7 +165,7 @@ func TestFinalAck(t *testing.T) {
 	poll.Until(t, "it is counted", func() bool { return r.sourceNext(9) == 2 })
 	go r.stop()
 	if a := silent.final(); a != (wire.Ack{Final: true}) {
-		t.Errorf("who sent nothing is told %+v", a)
+		t.Errorf("whoever sent nothing is told %+v", a)
 	}
 	if a := newer.final(); a != (wire.Ack{Durable: 2, Final: true}) {
 		t.Errorf("the newer connection is told %+v", a)

@@ -171,7 +171,7 @@ func (s *street) takeOver(k *keeper) {
 	}
 }
 
-// retire lets go of an adopted berth whose sources are durable with k.
+// retire empties an adopted berth whose sources are durable with k.
 func (s *street) retire(k *keeper) {
 	for b, window := range k.adopted {
 		if k.Sealed(window) {

@@ -104,7 +104,7 @@ func (s *shard) keep(k *connection, b []byte) {
 }
 
 // makePartialRoom refuses those who have stood inside a frame for the longest,
-// until the memory of all is what it may be. Who sends at any speed is inside a
+// until the memory of all is what it may be. A client that sends at any speed is inside a
 // frame for a moment, so it is not the busy ones that pay for the slow ones.
 func (s *shard) makePartialRoom(but *connection) {
 	p := &s.conns.partials

@@ -25,7 +25,7 @@ func (s *source) displaceable() bool {
 }
 
 // budgets are what peers may still bring of new sources: two rows of counters, of
-// which each peer has one in each. Who shares one of them with a peer that has spent
+// which each peer has one in each. Whoever shares one of them with a peer that has spent
 // it still has the other, and nobody chooses whom to share with, since the hash is
 // seeded. So they take the same memory, whoever comes.
 type budgets struct {

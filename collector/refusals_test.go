@@ -82,7 +82,7 @@ func TestRefusedInTheMiddleShowsNothing(t *testing.T) {
 }
 
 // Whoever makes up addresses makes nothing grow, and does not turn the list over at
-// will; who was refused longest ago goes.
+// will; whoever was refused longest ago goes.
 func TestRefusedSendersAreBounded(t *testing.T) {
 	b := newBench(1, nil)
 	knock := func(i int) {

@@ -240,7 +240,7 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// A number that somebody used without a tag belongs to who seals: l_hijack ends
+// A number that somebody used without a tag belongs to whoever seals: l_hijack ends
 // with nobody hurt, whichever comes first.
 func TestSealedSourceIsNobodyElses(t *testing.T) {
 	b := newBench(1, func(o *Options) { withKeys(o); o.SourceIdleMax = time.Hour })

@@ -100,7 +100,7 @@ func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 		return s.refuseUnplaced(h, wire.RefusedPosition)
 	}
 	k.source, k.stream = h.Source, h.Stream
-	company := s.cuts.company.Load() // before the look: who is alone has looked everywhere
+	company := s.cuts.company.Load() // before the look: a process that is alone has looked everywhere
 	if !s.meet(k) && company {
 		k.phase.move(inputWait)
 		k.since = s.steady

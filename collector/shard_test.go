@@ -436,7 +436,7 @@ func TestGuessIsChecked(t *testing.T) {
 		guess func(s *shard) *source
 	}{
 		{"another", func(s *shard) *source { return s.sources.of(8).known(8) }},
-		{"let go of", func(s *shard) *source {
+		{"forgotten", func(s *shard) *source {
 			st := s.sources.of(0)
 			src := st.add(0)
 			st.remove(src)

@@ -139,7 +139,7 @@ func (s *source) spans(x *state) bool { return !s.session && x.end > 0 }
 
 // leavesSpan says whether a source that goes on here no more leaves a span. It
 // need not where all that it ever sent came here: every event, and every beat too,
-// since who else got one of these knows how many events there were, and leaves a
+// since whoever else got one of these knows how many events there were, and leaves a
 // span that says so.
 func (s *source) leavesSpan() bool {
 	whole := s.window.whole() && s.base == 0 && s.lost == 0 && s.closing == closingLast && s.noted == 0

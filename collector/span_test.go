@@ -467,7 +467,7 @@ func TestRenewedSocketsLoseNothing(t *testing.T) {
 }
 
 // A collector that got no more of a source than a beat knows how many events there
-// were, and leaves a span. So who has all the events leaves one too, unless every
+// were, and leaves a span. So whoever has all the events leaves one too, unless every
 // single frame came to it.
 func TestBeatElsewhereIsNoLoss(t *testing.T) {
 	for _, elsewhere := range []int{2, 3, 4, 5} { // the beat of a silence, or one of the last three

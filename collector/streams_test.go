@@ -145,7 +145,7 @@ func TestUsersDailyIsKnown(t *testing.T) {
 }
 
 // A reader is one for a day and a stream, nobody else, and somebody else tomorrow.
-// Who has no id stays so.
+// Whoever has no id stays so.
 func TestUsersDaily(t *testing.T) {
 	var days []int64
 	b := newBench(1, func(o *Options) {

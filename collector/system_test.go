@@ -82,7 +82,7 @@ type origin struct {
 	parcels            []*parcel
 	promised           int  // so many parcels are acknowledged
 	over               bool // nothing comes any more
-	gone               bool // the collector let go of it
+	gone               bool // the collector forgot it
 }
 
 // batch is what happened in one window.

@@ -101,7 +101,7 @@ func TestTLSSession(t *testing.T) {
 	}
 }
 
-// Who ends its half is told that everything was read, over a connection without a
+// A client that ends its half is told that everything was read, over a connection without a
 // session.
 func TestTLSWithoutASession(t *testing.T) {
 	s := startTLS(t, nil)

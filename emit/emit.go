@@ -28,7 +28,7 @@
 // Name has the collector know what an id stands for, so that people see paths and not
 // numbers.
 //
-// Who has a transport of their own packs frames with a Packer.
+// Whoever has a transport of their own packs frames with a Packer.
 package emit
 
 import (

@@ -70,7 +70,7 @@ func (p *Packer) renew() {
 
 // Seal has the frames sealed by this key, the frame key of the stream, from the
 // next one on. The first call comes before the first event, since the tag takes
-// some of the frame's size. Who sends the same number of a source in two frames
+// some of the frame's size. Whoever sends the same number of a source in two frames
 // that differ gives the key away: a process that forks takes a new Packer.
 func (p *Packer) Seal(key *wire.EventsKey) { p.key = key }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Position is how many events have been added under a source, the number that
-// TCP gives its own. With it, who sends events from something that can be read
+// TCP gives its own. With it, whoever sends events from something that can be read
 // again keeps account of how far it is: what was added since a Position that was
 // written down is the difference to what QueuePosition says after a kill.
 type Position struct {

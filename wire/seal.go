@@ -105,7 +105,7 @@ func (s *Secret) eventsKey(key [sha256.Size]byte) (*EventsKey, error) {
 func (s *Secret) controlKey(key [sha256.Size]byte) *ControlKey { return &ControlKey{key, s.flags()} }
 
 // Seal makes an events frame that has no tag, b from start on, a sealed one: it
-// sets the flags and the size, appends the tag, and returns the result. Who gives
+// sets the flags and the size, appends the tag, and returns the result. Whoever gives
 // it two different frames of one stream, time, source and sequence gives the key
 // away.
 func (k *EventsKey) Seal(b []byte, start int) []byte {

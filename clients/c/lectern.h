@@ -772,7 +772,7 @@ static void lectern_i_keep(lectern *l, uint8_t *b, uint32_t size, uint32_t count
 	}
 }
 
-/* lectern_i_release lets go of the oldest frame. */
+/* lectern_i_release removes the oldest frame. */
 static void lectern_i_release(lectern *l) {
 	lectern_i_slot *s = lectern_i_slot_at(l, &l->head);
 	if (l->ahead == l->frames) {

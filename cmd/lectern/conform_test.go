@@ -154,9 +154,9 @@ func TestConformNoticesMistakes(t *testing.T) {
 
 // cMistakes are ways to break the client in C: Go's cannot fork.
 var cMistakes = []mistake{
-	{"a child keeps its parent's source", "lectern.h", "\tif (l->forks != lectern_i_forks) lectern_i_fork(l, 0);\n", "\tl->pid = getpid();\n", "fork", "who forks draws a new one"},
+	{"a child keeps its parent's source", "lectern.h", "\tif (l->forks != lectern_i_forks) lectern_i_fork(l, 0);\n", "\tl->pid = getpid();\n", "fork", "whoever forks draws a new one"},
 	{"a child keeps its parent's socket", "lectern.h", "\t\tif (l->address_size > 0) l->fd = lectern_i_socket(l);\n", "\t\tstatic int first = -1;\n\t\tif (first < 0) first = lectern_i_socket(l);\n\t\tl->fd = dup(first);\n", "fork", "the child sends over its parent's socket"},
-	{"a child sends what its parent had not sent", "lectern.h", "\tmemset(&l->stats, 0, sizeof l->stats);\n\tlectern_i_clear(l);\n", "\tmemset(&l->stats, 0, sizeof l->stats);\n\tif (l->count == 0) lectern_i_clear(l);\n", "fork", "who forks leaves it to the parent"},
+	{"a child sends what its parent had not sent", "lectern.h", "\tmemset(&l->stats, 0, sizeof l->stats);\n\tlectern_i_clear(l);\n", "\tmemset(&l->stats, 0, sizeof l->stats);\n\tif (l->count == 0) lectern_i_clear(l);\n", "fork", "whoever forks leaves it to the parent"},
 }
 
 func TestConformNoticesMistakesInC(t *testing.T) {

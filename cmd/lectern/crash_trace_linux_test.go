@@ -92,7 +92,7 @@ func (r *tracer) killed() bool {
 }
 
 func (r *tracer) run(path string, args []string, attributes *os.ProcAttr, started chan<- error) {
-	// Who traces is a thread. It is never unlocked, so that it ends with this
+	// A tracer is a thread. It is never unlocked, so that it ends with this
 	// goroutine, and what it still traces is killed then.
 	runtime.LockOSThread()
 	defer close(r.finished)

@@ -378,7 +378,7 @@ func TestOutage(t *testing.T) {
 }
 
 // A block that ClickHouse will not take is parked, and shown; the others go on,
-// and it too when it is mended and somebody says so. What bars all blocks parks
+// and it too when it is fixed and somebody says so. What bars all blocks parks
 // none: they go on by themselves.
 func TestParkedAndBarred(t *testing.T) {
 	s := clickhousetest.Start(t, clickhousetest.Options{})
@@ -460,7 +460,7 @@ func TestLeftoversIntoClickHouse(t *testing.T) {
 }
 
 // What a daemon left that ClickHouse would not take is stored by the next one when
-// that is mended, which need not be started anew for it.
+// that is fixed, which need not be started anew for it.
 func TestLeftoversUntilMended(t *testing.T) {
 	s := clickhousetest.Start(t, clickhousetest.Options{})
 	tables(t, s)
@@ -560,7 +560,7 @@ func TestFailingStartsLeaveNothing(t *testing.T) {
 }
 
 // A daemon whose ClickHouse refuses it at the start counts, seals and acknowledges
-// all the same, shows why nothing is stored, and stores when that is mended.
+// all the same, shows why nothing is stored, and stores when that is fixed.
 func TestStartWhileClickHouseRefuses(t *testing.T) {
 	const password = "a-s3cret"
 	passwordFile := filepath.Join(t.TempDir(), "password")
@@ -572,7 +572,7 @@ func TestStartWhileClickHouseRefuses(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, reason string
-		refuse, mend func(s *clickhousetest.Server)
+		refuse, fix  func(s *clickhousetest.Server)
 	}{
 		{"a wrong password", "login", func(*clickhousetest.Server) { write("another") }, func(*clickhousetest.Server) { write(password) }},
 		{"no tables yet", "tables", func(s *clickhousetest.Server) { execute(t, s, "DROP DATABASE lectern") }, func(s *clickhousetest.Server) {
@@ -610,7 +610,7 @@ func TestStartWhileClickHouseRefuses(t *testing.T) {
 					return d.metrics()[fmt.Sprintf("lectern_clickhouse_barred_total{reason=%q}", c.reason)] >= 2
 				})
 			}
-			c.mend(s)
+			c.fix(s)
 			poll.Until(t, "all is stored", func() bool { return d.metrics()["lectern_events_stored_total"] == 1000 })
 			d.stop()
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/lectern/lectern/emit"
 )
 
-// emit has an XXH64 of its own, so that who imports it gets no other module. The
+// emit has an XXH64 of its own, so that whoever imports it gets no other module. The
 // number is that of another implementation, for every length around its blocks.
 func TestIDAgainstAnotherImplementation(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

@@ -193,7 +193,7 @@ func TestKeysCommand(t *testing.T) {
 	}
 }
 
-// Who has seen the number of an honest source, and has no key, hurts nobody who
+// Whoever has seen the number of an honest source, and has no key, hurts nobody who
 // seals: neither over UDP nor TCP, neither far ahead nor with a hello.
 func TestSealedSourcesCannotBeTakenOver(t *testing.T) {
 	texts := newKeys(t, 2)

@@ -24,7 +24,7 @@ func openFiles(t *testing.T, pid int) int {
 	return len(files)
 }
 
-// Who opens connections to the operations port and holds them takes neither the
+// Whoever opens connections to the operations port and holds them takes neither the
 // descriptors of the event port nor memory: both ports go on, and so does the
 // daemon.
 func TestStrangersOnTheOperationsPort(t *testing.T) {

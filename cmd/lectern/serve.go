@@ -290,7 +290,7 @@ func (d *daemon) work(ctx context.Context, hangups <-chan os.Signal) error {
 	}
 }
 
-// drain goes on reading for stop.drain_time after SIGTERM: who sends here needs a
+// drain goes on reading for stop.drain_time after SIGTERM: whoever sends here needs a
 // while to send elsewhere. It stays ready at first, since where there is no
 // successor, a pod that is not ready is sent nothing more. For the last
 // stop.unready_time it is not: only that makes flows move which would stay with

@@ -11,13 +11,13 @@ import (
 // interrupted is why the context of a command ends.
 type interrupted struct {
 	signal os.Signal
-	next   <-chan os.Signal // gives the next signal to who waits for it just then
+	next   <-chan os.Signal // gives the next signal to whoever waits for it just then
 }
 
 func (i *interrupted) Error() string { return i.signal.String() + " signal received" }
 
 // untilInterrupted returns a context that ends with the first SIGINT or SIGTERM.
-// A later one goes to who waits for it; where nobody does it ends the process at
+// A later one goes to whoever waits for it; where nobody does it ends the process at
 // once.
 func untilInterrupted() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -109,7 +109,7 @@ type hung chan struct{}
 
 func (h hung) Write(b []byte) (int, error) { <-h; return len(b), nil }
 
-// Who logs does not wait for a reader that hangs.
+// Whoever logs does not wait for a reader that hangs.
 func TestLogWhoseReaderHangs(t *testing.T) {
 	reader := make(hung)
 	o := newLogOutput(reader)

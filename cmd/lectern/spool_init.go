@@ -39,7 +39,7 @@ func parseOwner(text string) (uid, gid int, err error) {
 }
 
 // initSpool makes a directory of mode 0700 and gives it to its owner, -1:-1 for
-// who calls. It says what it did. Links are not followed: what is in the directory
+// the caller. It says what it did. Links are not followed: what is in the directory
 // may have been put there by its former owner.
 func initSpool(dir string, uid, gid int) (said string, err error) {
 	var b strings.Builder

@@ -20,7 +20,7 @@ func TestWhatWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Who asks has to know the port.
+	// Whoever asks has to know the port.
 	fixed := strings.Replace(string(text), "ops.address = \"127.0.0.1:0\"", fmt.Sprintf("ops.address = %q", loopback(t)), 1)
 	if err := os.WriteFile(path, []byte(fixed), 0o600); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestImages(t *testing.T) {
 	})
 }
 
-// A taint by which something takes a node away is not tolerated: who tolerates it
+// A taint by which something takes a node away is not tolerated: whoever tolerates it
 // is not told to go.
 func TestTolerations(t *testing.T) {
 	leaving := []core.Taint{

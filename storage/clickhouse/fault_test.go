@@ -73,7 +73,7 @@ func TestFaults(t *testing.T) {
 }
 
 // What is wrong with the account or the tables parks no block, wherever it shows:
-// it is counted by its reason, and the block is stored when it is mended.
+// it is counted by its reason, and the block is stored when that is fixed.
 func TestBarred(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed(t), 4))
 	server, o := started(t, clickhousetest.Options{})

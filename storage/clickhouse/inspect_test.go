@@ -14,7 +14,7 @@ import (
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
 )
 
-// Tables that cannot keep the promise are refused, with what mends them; where
+// Tables that cannot keep the promise are refused, with what fixes them; where
 // that is a statement, it does.
 func TestTablesThatCannotKeepThePromise(t *testing.T) {
 	server, o := started(t, clickhousetest.Options{})
@@ -26,26 +26,26 @@ func TestTablesThatCannotKeepThePromise(t *testing.T) {
 		old, new string // in its statement
 		late     time.Duration
 		says     string
-		mends    string // empty where what it says is no single statement
+		fixes    string // empty where what it says is no single statement
 	}{
 		{name: "as it should be", table: "reads"},
-		{name: "no table", table: "reads", old: "CREATE TABLE lectern.reads", new: "CREATE TABLE lectern.elsewhere", says: "there is no table", mends: "lectern schema --apply"},
-		{name: "sums rows", table: "reads", old: "ENGINE = MergeTree", new: "ENGINE = SummingMergeTree", says: "is a SummingMergeTree", mends: "RENAME TABLE"},
-		{name: "keeps nothing", table: "reads", old: "ENGINE = MergeTree", new: "ENGINE = ReplacingMergeTree", says: "is a ReplacingMergeTree", mends: "RENAME TABLE"},
-		{name: "months", table: "reads", old: "toDate(minute)\nORDER", new: "toYYYYMM(minute)\nORDER", says: "is partitioned by", mends: "RENAME TABLE"},
-		{name: "no partitions", table: "reads", old: "PARTITION BY toDate(minute)\n", new: "", says: "is partitioned by", mends: "RENAME TABLE"},
-		{name: "another order", table: "reads", old: "ORDER BY (stream, content, minute, user)", new: "ORDER BY (minute, stream, content, user)", says: "is ordered by", mends: "RENAME TABLE"},
-		{name: "a narrow column", table: "reads", old: "`opens` UInt32", new: "`opens` UInt16", says: "the column opens", mends: "ALTER TABLE `lectern`.`reads` MODIFY COLUMN `opens` UInt32"},
-		{name: "a column less", table: "reads", old: "`shares` UInt32 CODEC(T64, ZSTD(1)),", new: "", says: "no column shares", mends: "ALTER TABLE `lectern`.`reads` ADD COLUMN `shares` UInt32"},
-		{name: "tokens forgotten", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 0", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
-		{name: "few tokens", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 9999", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
-		{name: "tokens of the server's default", table: "reads", old: "non_replicated_deduplication_window = 100000, ", new: "", says: "does not know the tokens", mends: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
-		{name: "a short retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(2)\nSETTINGS", late: 48 * time.Hour, says: "keeps rows for 48h", mends: "ALTER TABLE `lectern`.`reads` MODIFY TTL minute + toIntervalDay(4)"},
-		{name: "a retention without a limit on late events", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalYear(2)\nSETTINGS", says: "without a limit", mends: "MODIFY TTL"},
+		{name: "no table", table: "reads", old: "CREATE TABLE lectern.reads", new: "CREATE TABLE lectern.elsewhere", says: "there is no table", fixes: "lectern schema --apply"},
+		{name: "sums rows", table: "reads", old: "ENGINE = MergeTree", new: "ENGINE = SummingMergeTree", says: "is a SummingMergeTree", fixes: "RENAME TABLE"},
+		{name: "keeps nothing", table: "reads", old: "ENGINE = MergeTree", new: "ENGINE = ReplacingMergeTree", says: "is a ReplacingMergeTree", fixes: "RENAME TABLE"},
+		{name: "months", table: "reads", old: "toDate(minute)\nORDER", new: "toYYYYMM(minute)\nORDER", says: "is partitioned by", fixes: "RENAME TABLE"},
+		{name: "no partitions", table: "reads", old: "PARTITION BY toDate(minute)\n", new: "", says: "is partitioned by", fixes: "RENAME TABLE"},
+		{name: "another order", table: "reads", old: "ORDER BY (stream, content, minute, user)", new: "ORDER BY (minute, stream, content, user)", says: "is ordered by", fixes: "RENAME TABLE"},
+		{name: "a narrow column", table: "reads", old: "`opens` UInt32", new: "`opens` UInt16", says: "the column opens", fixes: "ALTER TABLE `lectern`.`reads` MODIFY COLUMN `opens` UInt32"},
+		{name: "a column less", table: "reads", old: "`shares` UInt32 CODEC(T64, ZSTD(1)),", new: "", says: "no column shares", fixes: "ALTER TABLE `lectern`.`reads` ADD COLUMN `shares` UInt32"},
+		{name: "tokens forgotten", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 0", says: "does not know the tokens", fixes: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
+		{name: "few tokens", table: "reads", old: "non_replicated_deduplication_window = 100000", new: "non_replicated_deduplication_window = 9999", says: "does not know the tokens", fixes: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
+		{name: "tokens of the server's default", table: "reads", old: "non_replicated_deduplication_window = 100000, ", new: "", says: "does not know the tokens", fixes: "ALTER TABLE `lectern`.`reads` MODIFY SETTING non_replicated_deduplication_window = 100000"},
+		{name: "a short retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(2)\nSETTINGS", late: 48 * time.Hour, says: "keeps rows for 48h", fixes: "ALTER TABLE `lectern`.`reads` MODIFY TTL minute + toIntervalDay(4)"},
+		{name: "a retention without a limit on late events", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalYear(2)\nSETTINGS", says: "without a limit", fixes: "MODIFY TTL"},
 		{name: "a long retention", table: "reads", old: "\nSETTINGS", new: "\nTTL minute + toIntervalDay(3)\nSETTINGS", late: 48 * time.Hour},
-		{name: "books that add up twice", table: "ledger", old: "ENGINE = ReplacingMergeTree(attempt)", new: "ENGINE = MergeTree", says: "is a MergeTree", mends: "RENAME TABLE"},
-		{name: "books of any attempt", table: "ledger", old: "ReplacingMergeTree(attempt)", new: "ReplacingMergeTree", says: "of the last attempt", mends: "RENAME TABLE"},
-		{name: "books that replace others", table: "ledger", old: "ORDER BY (collector, block, stream, class)", new: "ORDER BY (collector, block)", says: "may replace each other", mends: "RENAME TABLE"},
+		{name: "books that add up twice", table: "ledger", old: "ENGINE = ReplacingMergeTree(attempt)", new: "ENGINE = MergeTree", says: "is a MergeTree", fixes: "RENAME TABLE"},
+		{name: "books of any attempt", table: "ledger", old: "ReplacingMergeTree(attempt)", new: "ReplacingMergeTree", says: "of the last attempt", fixes: "RENAME TABLE"},
+		{name: "books that replace others", table: "ledger", old: "ORDER BY (collector, block, stream, class)", new: "ORDER BY (collector, block)", says: "may replace each other", fixes: "RENAME TABLE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for table, statement := range map[string]string{"reads": created, "ledger": ledger} {
@@ -69,19 +69,19 @@ func TestTablesThatCannotKeepThePromise(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || errors.Is(err, storage.ErrAway) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.mends) {
-				t.Fatalf("said %v, want %q and %q", err, c.says, c.mends)
+			if err == nil || errors.Is(err, storage.ErrAway) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), c.fixes) {
+				t.Fatalf("said %v, want %q and %q", err, c.says, c.fixes)
 			}
-			if !strings.HasPrefix(c.mends, "ALTER") {
+			if !strings.HasPrefix(c.fixes, "ALTER") {
 				return
 			}
-			_, mend, _ := strings.Cut(err.Error(), "To fix it: ")
-			mend, _, _ = strings.Cut(mend, ", or a shorter")
-			if err := server.Exec(mend); err != nil {
-				t.Errorf("%s: %v", mend, err)
+			_, fix, _ := strings.Cut(err.Error(), "To fix it: ")
+			fix, _, _ = strings.Cut(fix, ", or a shorter")
+			if err := server.Exec(fix); err != nil {
+				t.Errorf("%s: %v", fix, err)
 			}
 			if _, err := opened(t, o).LastNumber(t.Context()); err != nil {
-				t.Errorf("after %s it is refused: %v", mend, err)
+				t.Errorf("after %s it is refused: %v", fix, err)
 			}
 		})
 	}

@@ -102,11 +102,11 @@ func classify(err error) (o outcome, reason string) {
 
 // problem is what is wrong with the tables, with what can be seen of them or with
 // the server that has them, the reason as a metric has it, and what fixes it.
-type problem struct{ reason, what, mend string }
+type problem struct{ reason, what, fix string }
 
 func (p *problem) Error() string {
-	if p.mend == "" {
+	if p.fix == "" {
 		return "clickhouse: " + p.what
 	}
-	return "clickhouse: " + p.what + ". To fix it: " + p.mend
+	return "clickhouse: " + p.what + ". To fix it: " + p.fix
 }

@@ -450,7 +450,7 @@ func TestLastNumber(t *testing.T) {
 	if _, err := s.LastNumber(t.Context()); !errors.Is(err, storage.ErrAway) || !errors.Is(err, errLost) {
 		t.Errorf("a lost connection: %v", err)
 	}
-	s.server = refusing{f, &problem{barredTables, "no", "mend"}}
+	s.server = refusing{f, &problem{barredTables, "no", "fix"}}
 	if _, err := s.LastNumber(t.Context()); errors.Is(err, storage.ErrAway) || !errors.Is(err, storage.ErrBarred) {
 		t.Errorf("a table that will not do: %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // A Parquet file ends with its footer, the footer's length, and the magic bytes.
-// Who reads one has to believe the footer: it says where all else is, and how
+// Whoever reads one has to believe the footer: it says where all else is, and how
 // long. Between the pages' indexes and the footer, where no program looks, a file
 // has a footnote: what the footer is to be. Numbers are little-endian.
 //

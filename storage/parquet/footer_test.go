@@ -197,7 +197,7 @@ func (d *closedDisk) Open(path string) (*os.File, error) {
 		return f, err
 	}
 	_ = f.Close()
-	// A directory can be opened, and gives EISDIR to who reads it.
+	// A directory can be opened, and gives EISDIR to whoever reads it.
 	return os.Open(filepath.Dir(path))
 }
 

@@ -13,7 +13,7 @@ import (
 type keyPair struct{ a, b uint64 }
 
 // keyTable numbers pairs from 0 on, in the order in which they come: a set without
-// pointers. Who chooses the ids does not know the seed of its hash.
+// pointers. Whoever chooses the ids does not know the seed of its hash.
 type keyTable struct {
 	seed  [2]uint64
 	max   int

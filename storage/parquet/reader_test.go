@@ -70,7 +70,7 @@ func TestReaderDuringMerge(t *testing.T) {
 }
 
 // Cut short, emptied, or with bytes that are not those written, a file is
-// named in the error, and never crashes who reads it.
+// named in the error, and never crashes its reader.
 func TestDamagedFiles(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

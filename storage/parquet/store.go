@@ -67,7 +67,7 @@ func open(o Options, d disk) (*Store, error) {
 		return nil, errors.New("parquet: no directory: set parquet.dir")
 	}
 	if o.Shared && o.Collector == 0 {
-		return nil, errors.New("parquet: who shares a directory needs a collector id")
+		return nil, errors.New("parquet: a shared directory needs a collector id")
 	}
 	_, err := os.Stat(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -204,7 +204,7 @@ func (s *Store) unreadable(file string, err error) error {
 	case n.collector == s.named && !errors.Is(err, errDamaged):
 		return err // it has blocks that would be stored again
 	}
-	// Storing goes on; who reads is told. The number is not given again where it may
+	// Storing goes on; readers are told. The number is not given again where it may
 	// be one of ours.
 	s.log.Error("parquet: a file cannot be read", "error", err)
 	if n.collector == s.named {

@@ -95,7 +95,7 @@ func (g *Gatherer) Room() int {
 }
 
 // MakeRoom has all rows that wait flushed, minutes that go on as well, where it is
-// they that leave too little Room. Who finds too little calls it: nothing comes then
+// they that leave too little Room. Whoever finds too little calls it: nothing comes then
 // that would have it done.
 func (g *Gatherer) MakeRoom() {
 	if footprint := g.sum((*storage.Minutes).Footprint); footprint > 0 && g.o.RowsWaitingMax-footprint < g.o.Spool.Room() {

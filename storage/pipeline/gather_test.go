@@ -203,9 +203,9 @@ func TestGathererAgainstMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		moods := rand.New(rand.NewPCG(seed, 2))
-		var mended atomic.Bool
+		var fixed atomic.Bool
 		s := &shelf{last: 41, slow: 3 * time.Second, answer: func(*storage.Block) (storage.Answer, error) {
-			if !mended.Load() && moods.IntN(3) == 0 {
+			if !fixed.Load() && moods.IntN(3) == 0 {
 				return storage.Retry, errors.New("not now")
 			}
 			return storage.Stored, nil
@@ -251,7 +251,7 @@ func TestGathererAgainstMap(t *testing.T) {
 		for spool.left() > 0 { // the store takes its time
 			time.Sleep(time.Minute)
 		}
-		mended.Store(true)
+		fixed.Store(true)
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -303,7 +303,7 @@ func TestGathererParks(t *testing.T) {
 }
 
 // What bars all blocks parks none: it is said once a minute, as an error, and they
-// go on by themselves, in their order, when it is mended.
+// go on by themselves, in their order, when it is fixed.
 func TestGathererIsBarred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := "wrong password"

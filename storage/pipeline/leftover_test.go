@@ -111,7 +111,7 @@ func TestLeftoverMakesRoom(t *testing.T) {
 	})
 }
 
-// The rows that were recovered are let go of when they are in blocks, also while
+// The rows that were recovered are released when they are in blocks, also while
 // the store is away.
 func TestRecoveredRowsAreLetGo(t *testing.T) {
 	for name, work := range map[string]func(context.Context, GathererOptions){

@@ -115,7 +115,7 @@ func (p *Place) Sync() error {
 	return nil
 }
 
-// Changed says that the caller, who has the lock, has changed names by himself.
+// Changed says that the caller, who has the lock, has changed names.
 func (p *Place) Changed() { p.dirty = true }
 
 // Remove removes a file of that size and says whether it is gone. The size is 0

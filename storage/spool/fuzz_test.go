@@ -44,12 +44,12 @@ func FuzzRecover(f *testing.F) {
 	f.Add(goodLog, goodRun, true)
 	f.Add(goodLog[:100], goodRun[:100], true)
 	f.Add([]byte{}, []byte{}, true)
-	f.Fuzz(func(t *testing.T, log, runFile []byte, mend bool) {
+	f.Fuzz(func(t *testing.T, log, runFile []byte, fixSums bool) {
 		if len(log) > 1<<16 || len(runFile) > 1<<16 {
 			return
 		}
 		log, runFile = slices.Clone(log), slices.Clone(runFile)
-		if mend {
+		if fixSums {
 			mendLog(log, s.collector)
 			mendRun(runFile, s.collector)
 		}

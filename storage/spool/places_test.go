@@ -45,7 +45,7 @@ func sealSource(t *testing.T, s *Spool, source uint64) {
 	}
 }
 
-// Who comes first has the directory, others a place below; a place with something
+// Whoever comes first has the directory, others a place below; a place with something
 // in it is nobody's but its heir's.
 func TestPlaces(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "spool")

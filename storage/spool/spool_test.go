@@ -241,7 +241,7 @@ func TestSealIsOneSync(t *testing.T) {
 	}
 }
 
-// A source that was let go of and came back before the cut is in both lists of
+// A source that was forgotten and came back before the cut is in both lists of
 // the seal: it is known.
 func TestForgottenSourceThatCameBack(t *testing.T) {
 	m := vfstest.New(1)

@@ -44,7 +44,7 @@ func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 		path := filepath.Join(dir, e.Name)
 		f, err := files.Open(path)
 		if err != nil {
-			continue // who needs it will say so
+			continue // whoever needs it will say so
 		}
 		b, err := readSmall(f)
 		_ = f.Close() // it was only read

@@ -323,7 +323,7 @@ export class TCP extends Emitter {
     this.#release(link);
   }
 
-  /** Lets go of the frames that are durable or refused. */
+  /** Releases the frames that are durable or refused. */
   #release(link: Link): void {
     let n = 0;
     for (; n < this.#frames.length; n++) {

@@ -111,7 +111,7 @@ func (t *tracer) killed() bool {
 }
 
 func (t *tracer) run(started chan<- error) {
-	// Who traces is a thread. It is never unlocked, so that it ends with this
+	// A tracer is a thread. It is never unlocked, so that it ends with this
 	// goroutine, and what it still traces is killed then.
 	runtime.LockOSThread()
 	defer t.memory.Close()

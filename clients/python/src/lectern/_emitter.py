@@ -349,7 +349,7 @@ class Emitter:
         raise NotImplementedError
 
     def _abandon(self) -> None:
-        """In a forked child: let go of the parent's sockets without a word on them."""
+        """In a forked child: close the parent's sockets without a word on them."""
         raise NotImplementedError
 
     # -- what is due

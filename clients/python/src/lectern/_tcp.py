@@ -370,7 +370,7 @@ class TCP(Emitter):
         self._release()
 
     def _release(self) -> None:
-        """Let go of the frames that are durable or refused, but for one that the kernel is being given."""
+        """Release the frames that are durable or refused, but for one that the kernel is being given."""
         released = False
         while self._frames and self._frames[0] is not self._writing:
             kept = self._frames[0]

@@ -111,7 +111,7 @@ impl Queue {
         true
     }
 
-    /// Lets go of the oldest frame.
+    /// Removes the oldest frame.
     pub fn pop(&mut self) -> Option<Slot> {
         let slot = self.slots.pop_front()?;
         self.bytes -= slot.frame.len() + SLOT_COST;

@@ -412,7 +412,7 @@ where
         Ok(())
     }
 
-    /// Lets go of the frames that are durable or refused, but for one of which the
+    /// Releases the frames that are durable or refused, but for one of which the
     /// kernel has a part.
     fn release(&mut self, s: &mut Session<D::Socket>) {
         while let Some(slot) = self.queue.get(0) {

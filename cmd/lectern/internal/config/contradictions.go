@@ -72,7 +72,7 @@ func (l *loader) checkSyslogStream() {
 	}
 }
 
-// checkTLS sees to it that who asks for TLS has said all that it takes.
+// checkTLS sees to it that whoever asks for TLS has said all that it takes.
 func (l *loader) checkTLS() {
 	t := &l.config.TLS
 	switch {

@@ -254,9 +254,9 @@ func (j *judge) source(f *frame, udp bool) *source {
 		}
 	}
 	if s.process != j.process {
-		j.violate(f.bytes, "source %d belongs to process %d of this dialogue, and process %d sends under it: who forks draws a new one", s.id, s.process, j.process)
+		j.violate(f.bytes, "source %d belongs to process %d of this dialogue, and process %d sends under it: whoever forks draws a new one", s.id, s.process, j.process)
 	} else if s.emitter != j.emitter {
-		j.violate(f.bytes, "source %d belongs to an emitter that was dialled before: who starts draws a new one", s.id)
+		j.violate(f.bytes, "source %d belongs to an emitter that was dialled before: whoever starts draws a new one", s.id)
 	}
 	if s.over != "" {
 		j.violate(f.bytes, "source %d goes on, but has ended: %s", s.id, s.over)
@@ -328,7 +328,7 @@ func (j *judge) event(s *source, f *frame, e *wire.Event) {
 		j.violate(f.bytes, "the event of user %d was sent before, under source %d, and %s: sent again it may count twice", e.User, a.source, a.barred)
 	}
 	if a.emitter != j.emitter {
-		j.violate(f.bytes, "the event of user %d was added to another emitter, before a fork or a dial: who forks leaves it to the parent", e.User)
+		j.violate(f.bytes, "the event of user %d was added to another emitter, before a fork or a dial: whoever forks leaves it to the parent", e.User)
 	}
 	if at := f.header.Time + int64(e.At); at != a.at {
 		j.violate(f.bytes, "the event of user %d is of %d, %d ms off", e.User, at, at-a.at)

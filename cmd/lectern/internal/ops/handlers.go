@@ -172,7 +172,7 @@ func (s *Server) Ready() error {
 // failed at.
 func (s *Server) retry(w http.ResponseWriter, _ *http.Request) {
 	n := s.daemon.Unpark()
-	if n > 0 { // who asks again and again does not fill the log
+	if n > 0 { // whoever asks again and again does not fill the log
 		s.options.Logger.Info("parked blocks are tried again", "blocks", n)
 	}
 	fmt.Fprintf(w, "%d blocks are tried again\n", n)

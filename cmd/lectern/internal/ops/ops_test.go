@@ -160,7 +160,7 @@ func TestHostsAndOrigins(t *testing.T) {
 	}
 }
 
-// Who does not show the token changes nothing, and where there is none nobody does.
+// Whoever does not show the token changes nothing, and where there is none nobody does.
 func TestChangesNeedTheToken(t *testing.T) {
 	d := new(tame)
 	d.parked.Store(3)
@@ -202,7 +202,7 @@ func TestChangesNeedTheToken(t *testing.T) {
 	}
 }
 
-// Who asks for retries all the time does not fill the log.
+// Whoever asks for retries all the time does not fill the log.
 func TestRetryIsLoggedWhereItDoesSomething(t *testing.T) {
 	var log strings.Builder
 	d := new(tame)

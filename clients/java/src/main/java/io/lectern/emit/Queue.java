@@ -105,7 +105,7 @@ final class Queue {
         ring[head + size++ & ring.length - 1] = slot;
     }
 
-    /** Lets go of the oldest frame. */
+    /** Removes the oldest frame. */
     Slot pop() {
         Slot slot = ring[head];
         ring[head] = null;

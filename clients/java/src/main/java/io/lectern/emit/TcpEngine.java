@@ -320,7 +320,7 @@ final class TcpEngine implements Engine {
         release(s);
     }
 
-    /** Lets go of the frames that are durable or refused, but for one of which the kernel has a part. */
+    /** Releases the frames that are durable or refused, but for one of which the kernel has a part. */
     private void release(Session s) {
         for (Queue.Slot slot = queue.get(0); slot != null; slot = queue.get(0)) {
             if (s.cursor == 0 && s.writing != null || !slot.refused && slot.sequence >= s.durable) {
