@@ -136,7 +136,7 @@ func (c *Collector) turnAway(conn net.Conn, via transport) {
 func (c *Collector) leastHeld() *shard {
 	least := c.shards[0]
 	for _, s := range c.shards[1:] {
-		if s.held.Load() < least.held.Load() {
+		if s.connCount.Load() < least.connCount.Load() {
 			least = s
 		}
 	}
@@ -153,10 +153,10 @@ func (c *Collector) give(conn net.Conn, done func()) {
 		return
 	}
 	to := c.leastHeld()
-	to.held.Add(1)
+	to.connCount.Add(1)
 	n := &newcomer{full: connected > most}
 	failed := func(err error) {
-		to.held.Add(-1)
+		to.connCount.Add(-1)
 		c.cuts.connected.Add(-1)
 		c.acceptFailures.Add(1)
 		c.notes.Warnf("a connection cannot be given to its loop, and is closed: %v", err)

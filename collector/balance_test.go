@@ -45,7 +45,7 @@ func TestConnectionsAreSpread(t *testing.T) {
 		poll.Until(t, "all connections are gone", func() bool { return held() == [loops]int{} && r.connected() == 0 })
 	}
 	for i, s := range r.shards {
-		if n := s.held.Load(); n != 0 {
+		if n := s.connCount.Load(); n != 0 {
 			t.Errorf("loop %d says that it holds %d connections", i, n)
 		}
 	}

@@ -105,7 +105,7 @@ func (s *shard) OnClose(c gnet.Conn, _ error) gnet.Action {
 func (s *shard) forget(k *connection) {
 	s.Lock()
 	defer s.Unlock()
-	s.held.Add(-1)
+	s.connCount.Add(-1)
 	refused := k.ending == endingRefused
 	k.ending.reach(endingClosed)
 	if k.phase.session() {
@@ -223,7 +223,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 		return wire.Accepted
 	}
 	if h.Type.Numbered() {
-		if !s.streams.takes(h.Stream, k.names) {
+		if !s.streams.admits(h.Stream, k.names) {
 			return s.refuseStream(h)
 		}
 		if why := s.prove(h, frame, k); why != wire.Accepted {

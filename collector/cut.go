@@ -74,11 +74,11 @@ type cutter struct {
 
 	full atomic.Bool // the sink has no room: sessions get no credit
 
-	made   [causes]atomic.Uint64
-	denied atomic.Uint64 // cuts that the sink had no room for
-	last   atomic.Int64  // running time of the last attempt
-	held   *metrics.PrometheusHistogram
-	took   *metrics.PrometheusHistogram
+	made        [causes]atomic.Uint64
+	denied      atomic.Uint64 // cuts that the sink had no room for
+	last        atomic.Int64  // running time of the last attempt
+	holdSeconds *metrics.PrometheusHistogram
+	readSeconds *metrics.PrometheusHistogram
 }
 
 func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
@@ -86,8 +86,8 @@ func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutte
 		sink: sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection), proving: make(map[*connection]bool)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}),
-		held: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
-		took: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
+		holdSeconds: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
+		readSeconds: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
 	c.boundNames(new(Options))
 	src.connected = func(id uint64) bool { return c.sessions.find(id) != nil }
@@ -182,7 +182,7 @@ func (c *cutter) cut(why cause) bool {
 	c.sources.spans.Add(left.count())
 	seal.Rows, seal.Books, seal.Sources = c.rows, enterNames(left.enter(books), named), sources
 	c.names.learn(seal.Books)
-	c.took.Update(time.Since(begin).Seconds())
+	c.readSeconds.Update(time.Since(begin).Seconds())
 
 	err := c.sink.Seal(&seal, func() {
 		c.sealed(seal.Sources, generation)
@@ -219,7 +219,7 @@ func (c *cutter) swap() (parts []part, books []storage.Book, end int64, begin ti
 	for _, s := range c.shards {
 		s.Unlock()
 	}
-	c.held.Update(time.Since(begin).Seconds())
+	c.holdSeconds.Update(time.Since(begin).Seconds())
 	c.waiting.Store(false)
 	c.gate.Unlock()
 

@@ -46,7 +46,7 @@ type arena struct {
 // memory.
 const arenaBlock = 16 << 20
 
-func (a *arena) take() *slab {
+func (a *arena) slab() *slab {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.rest) == 0 {
@@ -106,7 +106,7 @@ func (d *directory) add(id uint64) *source {
 		n, d.free = d.free[last], d.free[:last]
 	} else {
 		if d.slots%slabSources == 0 {
-			x = &index{x.entries, append(x.slabs[:len(x.slabs):len(x.slabs)], d.arena.take())}
+			x = &index{x.entries, append(x.slabs[:len(x.slabs):len(x.slabs)], d.arena.slab())}
 			d.index.Store(x)
 		}
 		d.slots++

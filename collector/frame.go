@@ -41,7 +41,7 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 		}
 		why = s.prove(&h, b[:h.Size], nil)
 		switch {
-		case !s.streams.takes(h.Stream, nil):
+		case !s.streams.admits(h.Stream, nil):
 			s.tally[framesBy+meter(via)]++
 			why = s.refuseStream(&h)
 		case why != wire.Accepted:

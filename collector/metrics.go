@@ -42,7 +42,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	for why := range clients.failed {
 		fmt.Fprintf(w, "lectern_tls_handshake_failures_total{reason=%q} %d\n", tlsFailureWords[why], clients.failed[why].Load())
 	}
-	gauge(w, "lectern_tls_connections", clients.held.Load())
+	gauge(w, "lectern_tls_connections", clients.connCount.Load())
 	counter(w, "lectern_accept_failures_total", c.acceptFailures.Load())
 	gauge(w, "lectern_sessions", int64(len(c.cuts.sessions.all())))
 	gauge(w, "lectern_sessions_waiting", int64(waiting))

@@ -211,12 +211,12 @@ func (l *nameLimits) take(a storage.Account, streams *streamTable, source uint64
 	if a.Class == storage.Unsealed {
 		hi, lo := bits.Mul64(source^l.seed, 0x9E3779B97F4A7C15)
 		h, share := hi^lo, max(1, l.aMinute/sourceShare)
-		first, second := l.sources[0][h%nameCells].take(now, share), l.sources[1][h>>32%nameCells].take(now, share)
+		first, second := l.sources[0][h%nameCells].allow(now, share), l.sources[1][h>>32%nameCells].allow(now, share)
 		if !first && !second {
 			return namesOfSource, false
 		}
 	}
-	if !streams.names[streams.of[a.Stream]][a.Class].take(now, l.aMinute) {
+	if !streams.names[streams.of[a.Stream]][a.Class].allow(now, l.aMinute) {
 		return namesOfStream, false
 	}
 	return 0, true

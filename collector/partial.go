@@ -35,8 +35,8 @@ type partials struct {
 // classOf is the class of the smallest buffer that holds n bytes.
 func classOf(n int) int { return bits.Len(uint(max(n, partialMin)-1)) - partialShift }
 
-// take returns an empty buffer of a class.
-func (p *partials) take(class int) []byte {
+// buffer returns an empty buffer of a class.
+func (p *partials) buffer(class int) []byte {
 	list := p.spare[class]
 	if last := len(list) - 1; last >= 0 {
 		p.spare[class] = list[:last]
@@ -90,7 +90,7 @@ func (s *shard) keep(k *connection, b []byte) {
 		class := classOf(need)
 		p.bytes += partialMin<<class - cap(k.partial)
 		s.makePartialRoom(k)
-		larger := append(p.take(class), k.partial...)
+		larger := append(p.buffer(class), k.partial...)
 		if began {
 			p.give(k.partial)
 		}

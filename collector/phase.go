@@ -42,8 +42,8 @@ var phaseAfter = [phases][inputs]phase{
 	phaseFlowing: {inputFrame: phaseFlowing},
 }
 
-// takes says whether the input has a place now.
-func (p phase) takes(i input) bool { return phaseAfter[p][i] != 0 }
+// accepts says whether the input has a place now.
+func (p phase) accepts(i input) bool { return phaseAfter[p][i] != 0 }
 
 // move goes on to the next phase; an input that has no place changes nothing.
 func (p *phase) move(i input) {

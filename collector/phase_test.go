@@ -25,8 +25,8 @@ func TestPhases(t *testing.T) {
 				want = p
 			}
 			got := p
-			if got.move(i); got != want || p.takes(i) != ok {
-				t.Errorf("phase %d, input %d: phase %d, want %d; taken: %v, want %v", p, i, got, want, p.takes(i), ok)
+			if got.move(i); got != want || p.accepts(i) != ok {
+				t.Errorf("phase %d, input %d: phase %d, want %d; taken: %v, want %v", p, i, got, want, p.accepts(i), ok)
 			}
 			reached[got] = true
 			if p.session() && !got.session() || p.started() && !got.started() {

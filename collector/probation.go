@@ -40,8 +40,8 @@ const (
 
 // budget is one counter.
 type budget struct {
-	held atomic.Int32 // sources that are known now, and not proved
-	pace pace
+	sources atomic.Int32 // sources that are known now, and not proved
+	pace    pace
 }
 
 // pace bounds how many come a minute, all of which may come at once: it says when
@@ -49,8 +49,8 @@ type budget struct {
 // time.
 type pace struct{ due atomic.Int64 }
 
-// take says whether one more may come, of so many a minute.
-func (p *pace) take(now int64, aMinute int64) bool {
+// allow says whether one more may come, of so many a minute.
+func (p *pace) allow(now int64, aMinute int64) bool {
 	const minute = int64(time.Minute / time.Microsecond)
 	now *= 1000
 	for {
@@ -102,10 +102,10 @@ func (s *sources) room(st *stripe, from address, standing storage.Standing, now 
 	if from.network != 0 && s.perAddress > 0 {
 		pays = s.budgets.payer(from.network)
 		cells := s.budgets.cells(pays)
-		if first, second := cells[0].pace.take(now, s.perAddress), cells[1].pace.take(now, s.perAddress); !first && !second {
+		if first, second := cells[0].pace.allow(now, s.perAddress), cells[1].pace.allow(now, s.perAddress); !first && !second {
 			return 0, s.turn(turnedPace)
 		}
-		if held := min(cells[0].held.Load(), cells[1].held.Load()); int64(held) >= s.perAddress && !s.makeWay(st, pays) {
+		if held := min(cells[0].sources.Load(), cells[1].sources.Load()); int64(held) >= s.perAddress && !s.makeWay(st, pays) {
 			return 0, s.turn(turnedAddress)
 		}
 	}
@@ -113,7 +113,7 @@ func (s *sources) room(st *stripe, from address, standing storage.Standing, now 
 		return pays, true
 	}
 	// All that a flood brings is written down, and so is what it displaces.
-	return pays, s.displacing.take(now, max(1, s.max)) && s.makeWay(st, 0) || s.turn(turnedFull)
+	return pays, s.displacing.allow(now, max(1, s.max)) && s.makeWay(st, 0) || s.turn(turnedFull)
 }
 
 // turn counts a source that found no room.
@@ -169,7 +169,7 @@ func (s *sources) count(src *source, n int64) {
 	}
 	if src.payer != 0 {
 		for _, cell := range s.budgets.cells(src.payer) {
-			cell.held.Add(int32(n))
+			cell.sources.Add(int32(n))
 		}
 	}
 }

@@ -238,7 +238,7 @@ func TestWhatAddressesHold(t *testing.T) {
 		for p, n := range held {
 			sum += n
 			for _, cell := range src.budgets.cells(p) {
-				if got := cell.held.Load(); got < n {
+				if got := cell.sources.Load(); got < n {
 					t.Fatalf("step %d: an address holds %d, its budget says %d", step, n, got)
 				}
 			}
@@ -246,7 +246,7 @@ func TestWhatAddressesHold(t *testing.T) {
 		for row := range src.budgets.rows {
 			all := int32(0)
 			for i := range src.budgets.rows[row] {
-				all += src.budgets.rows[row][i].held.Load()
+				all += src.budgets.rows[row][i].sources.Load()
 			}
 			if all != sum {
 				t.Fatalf("step %d: addresses hold %d, the budgets say %d", step, sum, all)

@@ -25,9 +25,9 @@ func newRate(most int) *rate {
 	return r
 }
 
-// takes says whether n events are within the rate now, in Unix milliseconds, and
+// allows says whether n events are within the rate now, in Unix milliseconds, and
 // counts them if they are.
-func (r *rate) takes(n int, now int64) bool {
+func (r *rate) allows(n int, now int64) bool {
 	if r.each == 0 {
 		return true
 	}

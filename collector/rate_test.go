@@ -16,7 +16,7 @@ func TestRate(t *testing.T) {
 		for range 10_000 { // ten seconds, at ten times the rate
 			now++
 			for range 10 / min(10, piece) {
-				if r.takes(piece, now) {
+				if r.allows(piece, now) {
 					taken += piece
 				}
 			}
@@ -25,7 +25,7 @@ func TestRate(t *testing.T) {
 			t.Errorf("in pieces of %d: %d events of 10 s at 1,000 a second are within the rate", piece, taken)
 		}
 	}
-	if !newRate(0).takes(1<<30, 0) {
+	if !newRate(0).allows(1<<30, 0) {
 		t.Error("no rate is a limit")
 	}
 }

@@ -84,10 +84,10 @@ func (s *sessions) takeReplaced() []*connection {
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
 	s.tally[framesBy+meter(k.via)]++
 	_, why := wire.ParseHello(h, h.Body(frame))
-	if why == wire.Accepted && !k.phase.takes(inputHello) {
+	if why == wire.Accepted && !k.phase.accepts(inputHello) {
 		why = wire.RefusedUnexpected
 	}
-	if why == wire.Accepted && !s.streams.takes(h.Stream, k.names) {
+	if why == wire.Accepted && !s.streams.admits(h.Stream, k.names) {
 		return s.refuseStream(h)
 	}
 	if why == wire.Accepted {

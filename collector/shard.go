@@ -52,8 +52,8 @@ type shard struct {
 	guess   *source
 	guessID uint64
 
-	turning chan struct{} // closed when the loop runs, and connections may be given to it
-	held    atomic.Int64  // connections, and those on their way to it
+	turning   chan struct{} // closed when the loop runs, and connections may be given to it
+	connCount atomic.Int64  // connections, and those on their way to it
 
 	sources *sources
 	cuts    *cutter

@@ -90,8 +90,8 @@ func (s *shares) mayCoarse(a *keyAccount, c storage.Coarse) bool {
 	return s.coarse[c] > 0 && a.coarse[c] < lendsTo*s.coarse[c]
 }
 
-// take books a key that is new in the table.
-func (s *shares) take(p period) {
+// count books a key that is new in the table.
+func (s *shares) count(p period) {
 	a := s.of(p.stream())
 	if c := p.coarse(); c != storage.CoarseNot {
 		a.coarse[c]++

@@ -95,15 +95,15 @@ func (t *streamTable) find(number uint16) *Stream { return &t.list[t.of[number]]
 // slow says whether n more events of a stream are within its rate now, in Unix
 // milliseconds, and counts them if they are.
 func (t *streamTable) slow(number uint16, n int, now int64) bool {
-	return t.rates[t.of[number]].takes(n, now)
+	return t.rates[t.of[number]].allows(n, now)
 }
 
 // known says whether there is such a stream here.
 func (t *streamTable) known(number uint16) bool { return !t.refuse || t.of[number] != 0 }
 
-// takes says whether a stream's frames are taken from somebody with these names in a
+// admits says whether a stream's frames are taken from somebody with these names in a
 // certificate.
-func (t *streamTable) takes(number uint16, names []string) bool {
+func (t *streamTable) admits(number uint16, names []string) bool {
 	clients := t.find(number).Clients
 	return t.known(number) && (clients == nil || slices.ContainsFunc(names, func(name string) bool { return slices.Contains(clients, name) }))
 }
@@ -171,7 +171,7 @@ func (s *shard) explain(k *connection, h *wire.Header, why wire.Refusal) string 
 	switch {
 	case why != wire.RefusedStream:
 		return s.explainSeal(h, why)
-	case s.streams.takes(h.Stream, k.names):
+	case s.streams.admits(h.Stream, k.names):
 		return "" // the word says it: the source belongs to another stream
 	case !s.streams.known(h.Stream):
 		return fmt.Sprintf("this collector has no stream %d; it takes those that its configuration names", h.Stream)

@@ -330,7 +330,7 @@ func (t *table) slot(hash uint64, e *wire.Event, p period, offset uint16) *slot 
 			at := uint64(bits.TrailingZeros64(empty) / 8)
 			t.tags[g] |= tag(hash) << (8 * at)
 			t.used++
-			t.shares.take(p)
+			t.shares.count(p)
 			s := &t.slots[g*groupSlots+at]
 			*s = slot{content: e.Content, user: e.User, period: p, first: offset, last: offset}
 			return s

@@ -42,7 +42,7 @@ type secure struct {
 	listener  net.Listener
 	config    func() *tls.Config
 	most      int64
-	held      atomic.Int64
+	connCount atomic.Int64
 	failed    [tlsFailures]atomic.Uint64
 	made      atomic.Uint64 // handshakes
 	serving   sync.WaitGroup
@@ -94,10 +94,10 @@ func (c *Collector) TLSAddress() string {
 func (c *Collector) serveTLS(t *secure) {
 	c.acceptFrom(t.listener, func(conn net.Conn) {
 		c.cuts.connected.Add(1)
-		t.held.Add(1)
+		t.connCount.Add(1)
 		// Those above the limit are told so, as far as there are descriptors.
-		if t.held.Load() > t.most+t.most/8+1 || c.connected() > int64(c.options.ConnectionsMax+c.reserve/4) || !t.enter(conn) {
-			t.held.Add(-1)
+		if t.connCount.Load() > t.most+t.most/8+1 || c.connected() > int64(c.options.ConnectionsMax+c.reserve/4) || !t.enter(conn) {
+			t.connCount.Add(-1)
 			c.turnAway(conn, overTLS)
 			return
 		}
@@ -143,7 +143,7 @@ func (t *secure) serve(raw net.Conn) {
 	c := t.collector
 	defer func() {
 		_ = raw.Close()
-		t.held.Add(-1)
+		t.connCount.Add(-1)
 		defer t.serving.Done()
 		t.mu.Lock()
 		delete(t.open, raw)
@@ -163,10 +163,10 @@ func (t *secure) serve(raw net.Conn) {
 	_ = raw.SetDeadline(time.Time{})
 	t.made.Add(1)
 	s := c.leastHeld()
-	s.held.Add(1)
+	s.connCount.Add(1)
 	p := &tlsPeer{conn: conn}
 	k := &connection{peer: p, via: overTLS, from: addressAt(conn.RemoteAddr()), names: namesOf(conn.ConnectionState().PeerCertificates)}
-	open := s.open(k, t.held.Load() > t.most || c.connected() > int64(c.options.ConnectionsMax))
+	open := s.open(k, t.connCount.Load() > t.most || c.connected() > int64(c.options.ConnectionsMax))
 	buffer := make([]byte, tlsRead)
 	for open {
 		var n int

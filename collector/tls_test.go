@@ -226,7 +226,7 @@ func TestTLSHandshakesAreBounded(t *testing.T) {
 	for _, c := range silent[2:6] {
 		c.Close()
 	}
-	poll.Until(t, "there is room", func() bool { return s.secure.held.Load() <= 14 })
+	poll.Until(t, "there is room", func() bool { return s.secure.connCount.Load() <= 14 })
 	c, _ := s.hello(t, 1, 9)
 	write(t, c, frameOf(1, 9, 0, 0, epoch, opens(3)...))
 	c.until(1)
@@ -334,7 +334,7 @@ func TestTLSStop(t *testing.T) {
 		t.Errorf("behind the last ack: %x, %v", b, err)
 	}
 	<-stopped
-	if n := s.secure.held.Load(); n != 0 || s.connected() != 0 {
+	if n := s.secure.connCount.Load(); n != 0 || s.connected() != 0 {
 		t.Errorf("%d clients of TLS, %d in all after the end", n, s.connected())
 	}
 	if _, err := net.Dial("tcp", s.TLSAddress()); err == nil {

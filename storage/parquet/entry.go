@@ -144,9 +144,9 @@ func cover(entries []entry) (keep, covered []entry, err error) {
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(b.blocks.count(), a.blocks.count()), cmp.Compare(a.path, b.path))
 	})
-	held := make(map[uint64]spans) // by collector
+	have := make(map[uint64]spans) // by collector
 	for _, e := range entries {
-		mine := held[e.collector]
+		mine := have[e.collector]
 		switch {
 		case mine.covers(e.blocks):
 			covered = append(covered, e)
@@ -154,7 +154,7 @@ func cover(entries []entry) (keep, covered []entry, err error) {
 			return nil, nil, fmt.Errorf("parquet: %s holds some blocks that are in another file of %s too, and others that are not: move one of them away", e.path, filepath.Dir(e.path))
 		default:
 			keep = append(keep, e)
-			held[e.collector] = mine.with(e.blocks)
+			have[e.collector] = mine.with(e.blocks)
 		}
 	}
 	return keep, covered, nil

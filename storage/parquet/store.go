@@ -34,7 +34,7 @@ type Store struct {
 	now       func() time.Time
 	disk      disk
 	lock      *os.File    // nil where another Store of this process has it
-	held      fs.FileInfo // of the lock's file
+	lockFile  fs.FileInfo // of the lock's file
 	collector uint64
 	named     uint64 // whose id stands in the names of files; 0: nobody's
 
@@ -79,7 +79,7 @@ func open(o Options, d disk) (*Store, error) {
 	if s.lock, err = lock(s.dir, o.Shared); err != nil {
 		return nil, err
 	}
-	if s.held, err = s.lock.Stat(); err != nil {
+	if s.lockFile, err = s.lock.Stat(); err != nil {
 		_ = s.lock.Close()
 		return nil, fmt.Errorf("parquet: %w", err)
 	}
@@ -101,7 +101,7 @@ func open(o Options, d disk) (*Store, error) {
 // no more, in the same directory. It is to be closed before this one.
 func (s *Store) Beside(collector uint64) (*Store, error) {
 	b := &Store{
-		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true, held: s.held,
+		dir: s.dir, log: s.log, now: s.now, disk: s.disk, collector: collector, named: collector, others: true, lockFile: s.lockFile,
 		merged: make(map[table]spans), durable: make(map[string]bool),
 	}
 	if err := b.recover(); err != nil {
@@ -317,7 +317,7 @@ func (s *Store) Present() error {
 	path := filepath.Join(s.dir, lockName)
 	there, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), err == nil && !os.SameFile(there, s.held):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), err == nil && !os.SameFile(there, s.lockFile):
 		return fmt.Errorf("parquet: %w: %s is not the file that this process has locked: put the directory back, or start anew, without what was stored in it", ErrGone, path)
 	case err != nil:
 		return fmt.Errorf("parquet: look whether the directory of parquet.dir is still there: %w", err)

@@ -32,9 +32,9 @@ const daySeconds = 86400
 type readers struct {
 	salt func(day int64) Salt // of a day since 1970, UTC
 
-	mu   sync.Mutex // protects the fields below
-	day  int64
-	held Salt
+	mu      sync.Mutex // protects the fields below
+	day     int64
+	current Salt
 }
 
 // of is the id of who sent something: 0 for nobody in particular.
@@ -91,10 +91,10 @@ func reader(a netip.Addr) string {
 func (r *readers) today(day int64) Salt {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.day != day || r.held == (Salt{}) {
-		r.day, r.held = day, r.salt(day)
+	if r.day != day || r.current == (Salt{}) {
+		r.day, r.current = day, r.salt(day)
 	}
-	return r.held
+	return r.current
 }
 
 // sender is who sent something, as far as an edge knows.
