@@ -78,7 +78,7 @@ func benchMap(b *testing.B, frames [][]byte, perFrame int) {
 		for i := range decoded {
 			e := &decoded[i]
 			at := h.Time + int64(e.At)
-			k := key{h.Stream, uint32(at / millisPerMinute * 60), e.Content, e.User}
+			k := key{h.Stream, uint32(at / millisPerMinute * 60), e.Content, e.User, 0}
 			row := rows[k]
 			if row == nil {
 				row = &storage.Row{Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user, First: at, Last: at}

@@ -305,8 +305,8 @@ func (s *shard) count(h *wire.Header, events []wire.Event) (clamped uint64) {
 const nearFrom = 16
 
 // countNear counts events of a frame in a table that stands in the processor's
-// own cache, up to the first that is in another minute than the frame's time, or
-// outside of the limits, and returns how many.
+// own cache, up to the first that is in another minute than the frame's time,
+// outside of the limits, or of a headline, and returns how many.
 func (s *shard) countNear(h *wire.Header, events []wire.Event) int {
 	p, offset := periodOf(uint32(h.Time/millisPerMinute), h.Stream), uint32(h.Time%millisPerMinute)
 	most := min(s.newest-h.Time, int64(millisPerMinute-1-offset)) // of at
@@ -315,7 +315,7 @@ func (s *shard) countNear(h *wire.Header, events []wire.Event) int {
 	}
 	for n := 0; ; n++ {
 		n += s.table.countNear(events[n:], p, offset, uint32(most))
-		if n == len(events) || int64(events[n].At) > most {
+		if n == len(events) || int64(events[n].At) > most || events[n].Kind.OfHeadline() {
 			return n
 		}
 		// A new key, or one that is not where it is looked for first.

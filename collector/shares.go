@@ -112,7 +112,13 @@ func (s *shard) whole(stream uint16) moment {
 // shelters says whether any number of events of a stream can be counted at least
 // there.
 func (s *shard) shelters(stream uint16) bool {
-	return s.table.shares.coarse[storage.CoarseContents] > 0 || s.table.has(&wire.Event{}, s.whole(stream).period())
+	whole, missing := s.whole(stream).period(), 0
+	for _, e := range [...]wire.Event{{Kind: wire.KindOpen}, {Kind: wire.KindImpression}} { // reading, and headlines
+		if !s.table.has(&e, whole.of(&e)) {
+			missing++
+		}
+	}
+	return missing == 0 || s.table.shares.coarse[storage.CoarseContents] >= missing
 }
 
 // countEach counts the events of a frame for all of whose keys there may be no room,
@@ -124,14 +130,14 @@ func (s *shard) countEach(h *wire.Header, events []wire.Event, skipped uint16, k
 	s.flush()
 	for i := range events {
 		k.Counts[storage.Clamped] += s.when(s.moments[:1], h, events[i:i+1])
-		p, offset, c := s.moments[0].period().sampled(skipped), s.moments[0].offset(), least
+		p, offset, c := s.moments[0].period().sampled(skipped).of(&events[i]), s.moments[0].offset(), least
 		for c < storage.Coarses && !s.table.holds(&events[i], p, c) {
 			c++
 		}
 		if c == storage.Coarses { // no room for another minute, or another number left out
 			c = storage.CoarseContents
-			if whole := s.whole(h.Stream); p.coarsened(c) != whole.period() {
-				p, offset = whole.period(), whole.offset()
+			if whole := s.whole(h.Stream); p.coarsened(c) != whole.period().of(&events[i]) {
+				p, offset = whole.period().of(&events[i]), whole.offset()
 				k.Counts[storage.Clamped]++
 				s.tally[clampedRoom]++
 			}
@@ -154,6 +160,9 @@ func coarsened(e *wire.Event, c storage.Coarse) wire.Event {
 	}
 	if c == storage.CoarseContents {
 		x.Content = 0
+		if x.Kind.OfHeadline() {
+			x.Dwell = 0 // one variant for all
+		}
 	}
 	return x
 }

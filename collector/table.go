@@ -17,17 +17,40 @@ type slot struct {
 	user     uint64
 	period   period
 	dwell    uint64
-	kinds    [wire.Kinds]uint32
+	kinds    [readings]uint32 // of a headline, impressions and clicks
+	reached  reached
 	first    uint16 // milliseconds into the minute
 	last     uint16
-	progress uint8
-	_        [7]byte
+	progress uint8 // the furthest
+	variant  uint8 // of a headline; part of the key
+	_        [2]byte
 }
+
+// readings is how many kinds of reading there are: a slot is of reading, or of a
+// variant of a headline, whose two kinds have the first two of the counters.
+const readings = int(wire.KindImpression)
+
+// reached is a progress and when it was reached, in an order in which the latest is
+// the largest: milliseconds into the minute above eight bits of 1 and percent. It is
+// 0 without a progress.
+type reached uint32
+
+// reachedBy is what an event has reached.
+func reachedBy(e *wire.Event, offset uint16) reached {
+	var known reached
+	if e.HasProgress {
+		known = 1
+	}
+	return -known & (reached(offset)<<8 + reached(e.Progress) + 1)
+}
+
+func (r reached) offset() uint16 { return uint16(r >> 8) }
+func (r reached) resume() uint8  { return uint8(r) } // as storage.Row has it
 
 const millisPerMinute = 60_000
 
-// table counts events by (stream, minute, content, user), and by how many others each
-// stands for: open addressing, no
+// table counts events by (stream, minute, content, user), by how many others each
+// stands for, and by the variant of a headline: open addressing, no
 // pointers. It is as large as the keys of one window need, up to a fixed number of
 // slots: the smaller it is, the more of it stands in the processor's cache. It
 // belongs to one goroutine at a time.
@@ -124,7 +147,7 @@ func (t *table) grow() {
 	for g, word := range tags {
 		for used := word & (everyByte * 0x80); used != 0; used &= used - 1 {
 			s := &slots[g*groupSlots+bits.TrailingZeros64(used)/8]
-			t.place(mix(s.content^t.seed[0], s.user^t.salt(s.period)), s)
+			t.place(mix(s.content^t.seed[0], s.user^t.salt(s.period, s.variant)), s)
 		}
 	}
 	old.free()
@@ -159,7 +182,7 @@ func (t *table) shrink(used int) {
 	}
 }
 
-// period is a minute of a stream: 16 bits that say how many events the sender left out
+// period is a minute of a stream: a bit that says that it is of headlines, 16 that say how many events the sender left out
 // for each, two how coarse the key is, 27 of minutes since 1970, until 2106, then 16
 // bits of the stream. It is what a key has beside the two ids.
 type period uint64
@@ -168,6 +191,7 @@ const (
 	minuteBits = 27
 	coarseAt   = 16 + minuteBits
 	skippedAt  = coarseAt + 2
+	headlines  = period(1) << (skippedAt + 16)
 )
 
 func periodOf(minute uint32, stream uint16) period { return period(minute)<<16 | period(stream) }
@@ -180,7 +204,15 @@ func (p period) skipped() uint16        { return uint16(p >> skippedAt) }
 func (p period) coarsened(c storage.Coarse) period { return p | period(c)<<coarseAt }
 func (p period) sampled(skipped uint16) period     { return p | period(skipped)<<skippedAt }
 
-// moment is when an event happened: a period of events of which none was left out, then
+// of is the period of an event in it: that of headlines where it is of one.
+func (p period) of(e *wire.Event) period {
+	if e.Kind.OfHeadline() {
+		p |= headlines
+	}
+	return p
+}
+
+// moment is when an event happened: a period of reading of which none was left out, then
 // 16 bits of milliseconds into its minute.
 type moment uint64
 
@@ -211,7 +243,7 @@ func (t *table) countSome(events []wire.Event, moments []moment) {
 	a, tags, slots, mask, far := &t.ahead, t.tags, t.slots, t.mask, !t.near()
 	moments = moments[:len(events)]
 	for i := range events {
-		h := t.hash(&events[i], moments[i].period())
+		h := t.hash(&events[i], moments[i].period().of(&events[i]))
 		a.hashes[i%lookahead] = h
 		a.lines[i%lookahead] = uintptr(unsafe.Pointer(&tags[group(h)&mask]))
 	}
@@ -241,8 +273,8 @@ func (t *table) countSome(events []wire.Event, moments []moment) {
 	}
 	for i := range events {
 		e, m, s := &events[i], moments[i], a.slots[i%lookahead]
-		if s.content != e.Content || s.user != e.User || s.period != m.period() {
-			s = t.slot(a.hashes[i%lookahead], e, m.period(), m.offset())
+		if p := m.period().of(e); !s.has(e, p) {
+			s = t.slot(a.hashes[i%lookahead], e, p, m.offset())
 		}
 		s.add(e, m.offset())
 	}
@@ -257,15 +289,15 @@ func (t *table) near() bool { return t.used < nearMax }
 
 // countNear is count for a table that is near, and events of one frame: p is
 // the minute in which the frame's time is, and offset the milliseconds into it.
-// It stops in front of an event that it cannot count, since its at is above most
-// or its key is not where it is looked for first, and returns how many it has
+// It stops in front of an event that it cannot count, since its at is above most,
+// it is of a headline, or its key is not where it is looked for first, and returns how many it has
 // counted. There is no call in the loop: that keeps it in registers.
 func (t *table) countNear(events []wire.Event, p period, offset, most uint32) int {
 	tags, slots, mask := t.tags, t.slots, t.mask
-	content, user := t.seed[0], t.salt(p)
+	content, user := t.seed[0], t.salt(p, 0)
 	for i := range events {
 		e := &events[i]
-		if e.At > most {
+		if e.At > most || e.Kind.OfHeadline() {
 			return i
 		}
 		h := mix(e.Content^content, e.User^user)
@@ -285,13 +317,15 @@ func (t *table) countNear(events []wire.Event, p period, offset, most uint32) in
 
 // hash is that of an event's key.
 func (t *table) hash(e *wire.Event, p period) uint64 {
-	return mix(e.Content^t.seed[0], e.User^t.salt(p))
+	return mix(e.Content^t.seed[0], e.User^t.salt(p, e.Variant()))
 }
 
 // salt is what the user of this period is hashed with. Its factor is of the seed,
 // too: with one that everybody knows, users could be chosen that take back what
 // sets minutes and streams apart, and all of them would collide.
-func (t *table) salt(p period) uint64 { return t.seed[1] ^ uint64(p)*t.seed[2] }
+func (t *table) salt(p period, variant uint8) uint64 {
+	return t.seed[1] ^ uint64(p)*t.seed[2] ^ bits.RotateLeft64(uint64(variant)*t.seed[2], 32)
+}
 
 // mix mixes two numbers with a multiplication that keeps both halves (the way of
 // wyhash), and spreads what comes of it to the upper bits with another.
@@ -322,7 +356,7 @@ func (t *table) slot(hash uint64, e *wire.Event, p period, offset uint16) *slot 
 		tags := t.tags[g]
 		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
 			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
-			if s.content == e.Content && s.user == e.User && s.period == p {
+			if s.has(e, p) {
 				return s
 			}
 		}
@@ -332,7 +366,7 @@ func (t *table) slot(hash uint64, e *wire.Event, p period, offset uint16) *slot 
 			t.used++
 			t.shares.count(p)
 			s := &t.slots[g*groupSlots+at]
-			*s = slot{content: e.Content, user: e.User, period: p, first: offset, last: offset}
+			*s = slot{content: e.Content, user: e.User, period: p, variant: e.Variant(), first: offset, last: offset}
 			return s
 		}
 	}
@@ -345,7 +379,7 @@ func (t *table) has(e *wire.Event, p period) bool {
 		tags := t.tags[g]
 		for found := matches(tags, tag(hash)); found != 0; found &= found - 1 {
 			s := &t.slots[g*groupSlots+uint64(bits.TrailingZeros64(found)/8)]
-			if s.content == e.Content && s.user == e.User && s.period == p {
+			if s.has(e, p) {
 				return true
 			}
 		}
@@ -355,12 +389,24 @@ func (t *table) has(e *wire.Event, p period) bool {
 	}
 }
 
+// has says that the slot is that of an event's key.
+func (s *slot) has(e *wire.Event, p period) bool {
+	return s.content == e.Content && s.user == e.User && s.period == p && (p&headlines == 0 || s.variant == e.Variant())
+}
+
+// add counts an event of the slot's key.
 func (s *slot) add(e *wire.Event, offset uint16) {
-	s.kinds[e.Kind]++
-	s.dwell += uint64(e.Dwell)
-	s.progress = max(s.progress, e.Progress) // 0 where the event has none
 	s.first = min(s.first, offset)
 	s.last = max(s.last, offset)
+	k := e.Kind
+	if k.OfHeadline() {
+		s.kinds[k-wire.KindImpression]++
+		return
+	}
+	s.kinds[k]++
+	s.dwell += uint64(e.Dwell)
+	s.progress = max(s.progress, e.Progress) // 0 where the event has none
+	s.reached = max(s.reached, reachedBy(e, offset))
 }
 
 // appendRows appends the table's rows to dst and empties the table.
@@ -381,10 +427,18 @@ func (t *table) appendRows(dst []storage.Row) []storage.Row {
 func (s *slot) row(r *storage.Row) {
 	start := int64(s.period.minute()) * millisPerMinute
 	*r = storage.Row{
-		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user, Coarse: s.period.coarse(), Skipped: uint32(s.period.skipped()),
-		Opens: s.kinds[wire.KindOpen], Reads: s.kinds[wire.KindRead], Finishes: s.kinds[wire.KindFinish],
-		Saves: s.kinds[wire.KindSave], Shares: s.kinds[wire.KindShare],
-		Dwell: s.dwell, Progress: s.progress,
+		Stream: s.period.stream(), Minute: s.period.minute() * 60, Content: s.content, User: s.user,
+		Coarse: s.period.coarse(), Skipped: uint32(s.period.skipped()), Variant: s.variant,
 		First: start + int64(s.first), Last: start + int64(s.last),
+	}
+	if r.Variant > 0 {
+		r.Impressions, r.Clicks = s.kinds[0], s.kinds[1]
+		return
+	}
+	r.Opens, r.Reads, r.Finishes = s.kinds[wire.KindOpen], s.kinds[wire.KindRead], s.kinds[wire.KindFinish]
+	r.Saves, r.Shares = s.kinds[wire.KindSave], s.kinds[wire.KindShare]
+	r.Dwell, r.Progress = s.dwell, s.progress
+	if s.reached > 0 {
+		r.Resume, r.ResumeLag = s.reached.resume(), s.last-s.reached.offset()
 	}
 }

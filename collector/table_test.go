@@ -12,16 +12,20 @@ type key struct {
 	stream        uint16
 	minute        uint32 // Unix seconds
 	content, user uint64
+	variant       uint8
 }
 
-func keyOf(r *storage.Row) key { return key{r.Stream, r.Minute, r.Content, r.User} }
+func keyOf(r *storage.Row) key { return key{r.Stream, r.Minute, r.Content, r.User, r.Variant} }
 
 // tabulate is the oracle: it adds one event to a plain map.
 func tabulate(m map[key]storage.Row, e *wire.Event, stream uint16, at int64) {
-	k := key{stream, uint32(at / 60_000 * 60), e.Content, e.User}
+	k := key{stream, uint32(at / 60_000 * 60), e.Content, e.User, 0}
+	if e.Kind == wire.KindImpression || e.Kind == wire.KindClick {
+		k.variant = uint8(max(e.Dwell, 1))
+	}
 	r, ok := m[k]
 	if !ok {
-		r = storage.Row{Stream: stream, Minute: k.minute, Content: e.Content, User: e.User, First: at, Last: at}
+		r = storage.Row{Stream: stream, Minute: k.minute, Content: e.Content, User: e.User, Variant: k.variant, First: at, Last: at}
 	}
 	switch e.Kind {
 	case wire.KindOpen:
@@ -34,8 +38,21 @@ func tabulate(m map[key]storage.Row, e *wire.Event, stream uint16, at int64) {
 		r.Saves++
 	case wire.KindShare:
 		r.Shares++
+	case wire.KindImpression:
+		r.Impressions++
+	case wire.KindClick:
+		r.Clicks++
 	}
-	r.Dwell += uint64(e.Dwell)
+	if k.variant == 0 {
+		r.Dwell += uint64(e.Dwell)
+	}
+	resumed := r.Last - int64(r.ResumeLag)
+	if e.HasProgress && (r.Resume == 0 || at > resumed || at == resumed && e.Progress+1 > r.Resume) {
+		r.Resume, resumed = e.Progress+1, at
+	}
+	if r.Resume > 0 {
+		r.ResumeLag = uint16(max(r.Last, at) - resumed)
+	}
 	if e.HasProgress && e.Progress > r.Progress {
 		r.Progress = e.Progress
 	}
@@ -71,7 +88,10 @@ func randomEvent(r *rand.Rand, ids uint64) wire.Event {
 		Content: r.Uint64N(ids), User: r.Uint64N(ids), At: r.Uint32N(100_000), Dwell: r.Uint32N(20_000),
 		Kind: wire.Kind(r.IntN(wire.Kinds)),
 	}
-	if r.IntN(2) == 0 {
+	switch {
+	case e.Kind == wire.KindImpression || e.Kind == wire.KindClick:
+		e.Dwell %= wire.VariantMax + 1
+	case r.IntN(2) == 0:
 		e.Progress, e.HasProgress = uint8(r.IntN(101)), true
 	}
 	return e
@@ -194,7 +214,7 @@ func TestChosenKeysDoNotCollide(t *testing.T) {
 	hashes[0], hashes[1] = map[uint64]bool{}, map[uint64]bool{}
 	for i := range uint32(keys) {
 		p := periodOf(29_000_000+i/100, uint16(i%100))
-		e := wire.Event{Content: 1, User: mine.salt(p)}
+		e := wire.Event{Content: 1, User: mine.salt(p, 0)}
 		hashes[0][mine.hash(&e, p)], hashes[1][theirs.hash(&e, p)] = true, true
 	}
 	if len(hashes[0]) != 1 || len(hashes[1]) < keys-1 {

@@ -18,6 +18,9 @@ const (
 	Finish = wire.KindFinish // reached the end
 	Save   = wire.KindSave   // kept it for later
 	Share  = wire.KindShare  // passed it on
+
+	Impression = wire.KindImpression // was shown the content's headline, where others are listed with it
+	Click      = wire.KindClick      // followed it
 )
 
 // Event is one thing that one reader did with one piece of content.
@@ -32,6 +35,10 @@ type Event struct {
 	// as wire.DwellMax.
 	Dwell uint32
 	Kind  Kind
+	// Variant is which variant of the headline an Impression or a Click is of. 0 and
+	// 1 are the one that it has where nothing is tried. These have no Dwell and no
+	// Progress, and all other kinds no Variant.
+	Variant uint8
 	// Progress is how far the reader got: Percent(0) to Percent(100). The zero
 	// value says that it is not known.
 	Progress Progress
@@ -66,26 +73,41 @@ const secondsMax = 100_000_000_000
 
 // Made once: a caller's mistake may come with every event.
 var (
-	errKind     = fmt.Errorf("%w: its kind has no name; use Open, Read, Finish, Save or Share", ErrEvent)
+	errKind     = fmt.Errorf("%w: its kind has no name; use Open, Read, Finish, Save, Share, Impression or Click", ErrEvent)
+	errHeadline = fmt.Errorf("%w: an Impression or a Click has no Dwell and no Progress", ErrEvent)
+	errVariant  = fmt.Errorf("%w: only an Impression or a Click has a Variant", ErrEvent)
 	errProgress = fmt.Errorf("%w: its progress is above %d percent", ErrEvent, wire.ProgressMax)
 	errTime     = fmt.Errorf("%w: its time is not in Unix milliseconds, 0 to 2^48-1", ErrEvent)
 	errSeconds  = fmt.Errorf("%w: its time is before March 1973 in Unix milliseconds, so these may be seconds; use time.Time.UnixMilli, or zero for now", ErrEvent)
 )
 
-// prepare sets the time of an event without one, and returns why a collector
-// would refuse its whole frame, or nil.
+// prepare sets the time of an event without one, puts a variant where it stands in
+// a frame, which is in dwell's place, and returns why a collector would refuse its
+// whole frame, or nil.
 func (e *Event) prepare() error {
 	if e.Time == 0 {
 		e.Time = time.Now().UnixMilli()
 	}
+	switch {
+	case !e.Kind.OfHeadline():
+		if e.Variant > 0 {
+			return errVariant
+		}
+	case e.Dwell > 0:
+		return errHeadline
+	case e.Variant > 1:
+		e.Dwell = uint32(e.Variant)
+	}
 	return e.check()
 }
 
-// check returns what is wrong with an event that has a time.
+// check returns what is wrong with an event that is prepared.
 func (e *Event) check() error {
 	switch {
 	case e.Kind >= wire.Kinds:
 		return errKind
+	case e.Kind.OfHeadline() && (e.Progress.known || e.Dwell > wire.VariantMax):
+		return errHeadline
 	case e.Progress.known && e.Progress.percent > wire.ProgressMax:
 		return errProgress
 	case uint64(e.Time) > wire.TimeMax:

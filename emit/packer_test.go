@@ -30,10 +30,14 @@ func unpack(t testing.TB, b []byte) (headers []wire.Header, events []Event) {
 		oldest, skipped := false, h.Skipped(b)
 		for _, e := range part {
 			oldest = oldest || e.At == 0
-			events = append(events, Event{
+			event := Event{
 				Time: h.Time + int64(e.At), Content: e.Content, User: e.User,
 				Dwell: e.Dwell, Kind: e.Kind, Progress: Progress{e.Progress, e.HasProgress}, Skipped: skipped,
-			})
+			}
+			if e.Kind == Impression || e.Kind == Click {
+				event.Variant, event.Dwell = uint8(max(e.Dwell, 1)), 0
+			}
+			events = append(events, event)
 		}
 		if h.Count > 0 && !oldest {
 			t.Fatalf("frame %d: its time is not that of its oldest event", len(headers))
@@ -73,7 +77,10 @@ func randomEvent(r *rand.Rand, now int64) Event {
 		e.Skipped = []uint16{1, 9, 65535}[r.IntN(3)]
 	}
 	e.Time = min(max(e.Time, secondsMax), wire.TimeMax)
-	if r.IntN(2) == 0 {
+	switch {
+	case e.Kind == Impression || e.Kind == Click:
+		e.Variant, e.Dwell = uint8(1+r.IntN(255)), 0
+	case r.IntN(2) == 0:
 		e.Progress = Percent(uint8(r.IntN(101)))
 	}
 	return e
@@ -165,6 +172,9 @@ func TestPackerRefusesEvents(t *testing.T) {
 	for name, e := range map[string]Event{
 		"a kind without a name": {Kind: wire.Kinds},
 		"too much progress":     {Progress: Percent(101)},
+		"a click that dwells":   {Kind: Click, Dwell: 1},
+		"a click that goes on":  {Kind: Click, Progress: Percent(0)},
+		"a variant of reading":  {Kind: Share, Variant: 1},
 		"before 1970":           {Time: -1},
 		"a time of 49 bits":     {Time: wire.TimeMax + 1},
 	} {

@@ -40,6 +40,12 @@ type Columns struct {
 	Last     []int64
 	Coarse   []uint8
 	Skipped  []uint32
+
+	Impressions []uint32
+	Clicks      []uint32
+	Variant     []uint8
+	Resume      []uint8 // percent; 255: none
+	ResumeLag   []uint16
 }
 
 // Len is the number of rows.
@@ -62,6 +68,11 @@ func (c *Columns) Append(r *Row) {
 	c.Last = append(c.Last, r.Last)
 	c.Coarse = append(c.Coarse, uint8(r.Coarse))
 	c.Skipped = append(c.Skipped, r.Skipped)
+	c.Impressions = append(c.Impressions, r.Impressions)
+	c.Clicks = append(c.Clicks, r.Clicks)
+	c.Variant = append(c.Variant, r.Variant)
+	c.Resume = append(c.Resume, r.Resume-1)
+	c.ResumeLag = append(c.ResumeLag, r.ResumeLag)
 }
 
 // Row returns row i.
@@ -71,6 +82,8 @@ func (c *Columns) Row(i int) Row {
 		Opens: c.Opens[i], Reads: c.Reads[i], Finishes: c.Finishes[i], Saves: c.Saves[i], Shares: c.Shares[i],
 		Dwell: c.Dwell[i], Progress: c.Progress[i], First: c.First[i], Last: c.Last[i],
 		Coarse: Coarse(c.Coarse[i]), Skipped: c.Skipped[i],
+		Impressions: c.Impressions[i], Clicks: c.Clicks[i], Variant: c.Variant[i],
+		Resume: c.Resume[i] + 1, ResumeLag: c.ResumeLag[i],
 	}
 }
 
@@ -86,12 +99,12 @@ func (c *Columns) Compare(i, j int) int {
 	case c.Minute[i] != c.Minute[j]:
 		return cmp.Compare(c.Minute[i], c.Minute[j])
 	}
-	return cmp.Or(cmp.Compare(c.User[i], c.User[j]), cmp.Compare(c.Coarse[i], c.Coarse[j]), cmp.Compare(c.Skipped[i], c.Skipped[j]))
+	return cmp.Or(cmp.Compare(c.User[i], c.User[j]), cmp.Compare(c.Variant[i], c.Variant[j]), cmp.Compare(c.Coarse[i], c.Coarse[j]), cmp.Compare(c.Skipped[i], c.Skipped[j]))
 }
 
 // Events is how many events all rows are.
 func (c *Columns) Events() (events uint64) {
-	for _, column := range [][]uint32{c.Opens, c.Reads, c.Finishes, c.Saves, c.Shares} {
+	for _, column := range [][]uint32{c.Opens, c.Reads, c.Finishes, c.Saves, c.Shares, c.Impressions, c.Clicks} {
 		for _, n := range column {
 			events += uint64(n)
 		}
@@ -116,4 +129,9 @@ func (c *Columns) Grow(n int) {
 	c.Last = slices.Grow(c.Last, n)
 	c.Coarse = slices.Grow(c.Coarse, n)
 	c.Skipped = slices.Grow(c.Skipped, n)
+	c.Impressions = slices.Grow(c.Impressions, n)
+	c.Clicks = slices.Grow(c.Clicks, n)
+	c.Variant = slices.Grow(c.Variant, n)
+	c.Resume = slices.Grow(c.Resume, n)
+	c.ResumeLag = slices.Grow(c.ResumeLag, n)
 }

@@ -13,10 +13,14 @@ func TestColumnsAreTheirRows(t *testing.T) {
 	for range 300 {
 		row := Row{
 			Stream: uint16(r.Uint32N(2)), Minute: r.Uint32N(3)*60 + r.Uint32N(2)*SecondsPerDay, Content: r.Uint64N(2), User: r.Uint64N(2),
-			Opens: r.Uint32(), Reads: r.Uint32N(2), Finishes: r.Uint32N(2), Saves: r.Uint32N(2), Shares: r.Uint32N(2),
+			Opens: r.Uint32(), Reads: r.Uint32N(2), Finishes: r.Uint32N(2), Saves: r.Uint32N(2), Shares: r.Uint32N(2), Impressions: r.Uint32N(2), Clicks: r.Uint32N(2), Variant: uint8(r.IntN(2)),
+			Resume: uint8(r.IntN(102)), ResumeLag: uint16(r.IntN(2)),
 		}
 		events += row.Events()
 		c.Append(&row)
+		if got := c.Row(c.Len() - 1); got != row {
+			t.Fatalf("%+v comes back as %+v", row, got)
+		}
 	}
 	if got := c.Events(); got != events {
 		t.Errorf("%d events, want %d", got, events)

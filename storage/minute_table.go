@@ -29,11 +29,16 @@ type minuteSlot struct {
 	content, user uint64
 	dwell         uint32
 	first, last   uint16 // milliseconds into the minute, and 1: 0 is an empty slot's
-	opens, reads  uint16
+	lag           uint16 // of resume
+	opens, reads  uint8  // of a headline, impressions and clicks
 	finishes      uint8
-	saves, shares uint8
+	rare          uint8 // saves, and above rareBits shares
 	progress      uint8
+	resume        uint8
 }
+
+// rareBits are those of each counter in minuteSlot.rare.
+const rareBits = 4
 
 // minuteSlotsMin is as few as serve a row or two: whoever sends events of thousands
 // of minutes or streams has a table for each.
@@ -104,7 +109,7 @@ func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 		t.events += r.Events()
 		at := t.find(ahead.hashes[i%addAhead], r.Content, r.User)
 		if !t.count(at, r) {
-			t.beside = append(t.beside, *r)
+			t.overflow(at, r)
 		}
 	}
 }
@@ -152,33 +157,72 @@ func (t *minuteTable) grow() {
 func (t *minuteTable) count(s *minuteSlot, r *Row) bool {
 	start := int64(t.minute) * 1000
 	first, last := uint64(r.First-start), uint64(r.Last-start)
-	dwell := uint64(s.dwell) + r.Dwell
-	opens, reads := uint64(s.opens)+uint64(r.Opens), uint64(s.reads)+uint64(r.Reads)
-	finishes, saves, shares := uint64(s.finishes)+uint64(r.Finishes), uint64(s.saves)+uint64(r.Saves), uint64(s.shares)+uint64(r.Shares)
-	large := (dwell|r.Dwell)>>32 | (opens|reads)>>16 | (finishes|saves|shares)>>8
-	if large != 0 || first >= millisOfMinute || last >= millisOfMinute {
+	// A row has what reading brings, or what a headline does.
+	opens, reads := uint64(s.opens)+uint64(r.Opens|r.Impressions), uint64(s.reads)+uint64(r.Reads|r.Clicks)
+	dwell, finishes := uint64(s.dwell)+r.Dwell, uint64(s.finishes)+uint64(r.Finishes)
+	saves, shares := uint64(s.saves())+uint64(r.Saves), uint64(s.shares())+uint64(r.Shares)
+	large := (dwell|r.Dwell)>>32 | (opens|reads|finishes)>>8 | (saves|shares)>>rareBits
+	if large != 0 || first >= millisOfMinute || last >= millisOfMinute || uint64(r.ResumeLag) > last {
 		return false
 	}
 	if s.first == 0 {
 		t.used++
 		s.content, s.user, s.first = r.Content, r.User, math.MaxUint16
 	}
-	s.dwell, s.opens, s.reads = uint32(dwell), uint16(opens), uint16(reads)
-	s.finishes, s.saves, s.shares = uint8(finishes), uint8(saves), uint8(shares)
+	s.dwell, s.opens, s.reads = uint32(dwell), uint8(opens), uint8(reads)
+	s.finishes, s.rare = uint8(finishes), uint8(saves|shares<<rareBits)
 	s.progress = max(s.progress, r.Progress)
+	resumed := s.resumed()
 	s.first, s.last = min(s.first, uint16(first)+1), max(s.last, uint16(last)+1)
+	if r.Resume > 0 {
+		resumed = max(resumed, (uint32(last)+1-uint32(r.ResumeLag))<<8|uint32(r.Resume))
+	}
+	if resumed > 0 {
+		s.resume, s.lag = uint8(resumed), s.last-uint16(resumed>>8)
+	}
 	return true
 }
 
 // row is what a slot has counted.
 func (t *minuteTable) row(s *minuteSlot) Row {
 	start := int64(t.minute)*1000 - 1
-	return Row{
+	r := Row{
 		Content: s.content, User: s.user, Dwell: uint64(s.dwell), First: start + int64(s.first), Last: start + int64(s.last),
-		Minute: t.minute, Stream: t.stream, Opens: uint32(s.opens), Reads: uint32(s.reads),
-		Finishes: uint32(s.finishes), Saves: uint32(s.saves), Shares: uint32(s.shares), Progress: s.progress,
-		Coarse: t.coarse, Skipped: t.skipped,
+		Minute: t.minute, Stream: t.stream, Finishes: uint32(s.finishes),
+		Saves: uint32(s.saves()), Shares: uint32(s.shares()),
+		Progress: s.progress, Resume: s.resume, ResumeLag: s.lag, Variant: t.variant, Coarse: t.coarse, Skipped: t.skipped,
 	}
+	if t.variant > 0 {
+		r.Impressions, r.Clicks = uint32(s.opens), uint32(s.reads)
+	} else {
+		r.Opens, r.Reads = uint32(s.opens), uint32(s.reads)
+	}
+	return r
+}
+
+func (s *minuteSlot) saves() uint8  { return s.rare & (1<<rareBits - 1) }
+func (s *minuteSlot) shares() uint8 { return s.rare >> rareBits }
+
+// resumed is the latest progress, and when that was above it, such that the latest is
+// the largest; 0 without one.
+func (s *minuteSlot) resumed() uint32 {
+	if s.resume == 0 {
+		return 0
+	}
+	return uint32(s.last-s.lag)<<8 | uint32(s.resume)
+}
+
+// overflow takes a row that its slot cannot add. What stands in the slot goes beside,
+// where it can make room, so that a key of large numbers has few rows there.
+func (t *minuteTable) overflow(s *minuteSlot, r *Row) {
+	var fresh minuteSlot
+	if s.first == 0 || !t.count(&fresh, r) {
+		t.beside = append(t.beside, *r)
+		return
+	}
+	t.used-- // the slot was in use already
+	t.beside = append(t.beside, t.row(s))
+	*s = fresh
 }
 
 // sort moves the rows to the front and orders them by content and user. Nothing

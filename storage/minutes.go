@@ -9,7 +9,7 @@ import (
 )
 
 // Minutes adds up rows by their key until they are taken out in the order of
-// CompareKeys: a table for each minute of a stream, and for what is coarse or sampled of it. It belongs to one goroutine at
+// CompareKeys: a table for each minute of a stream, and for the variants of its headlines and what is coarse or sampled of it. It belongs to one goroutine at
 // a time.
 type Minutes struct {
 	seed   [2]uint64
@@ -34,14 +34,15 @@ type period struct {
 	minute  uint32 // its start, Unix seconds
 	skipped uint32
 	stream  uint16
+	variant uint8
 	coarse  Coarse
 }
 
-func periodOf(r *Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Coarse} }
+func periodOf(r *Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Variant, r.Coarse} }
 
 // plain says that a period is that of readers, all of whose events came: what a
 // stream mostly has.
-func (p period) plain() bool { return p.coarse == CoarseNot && p.skipped == 0 }
+func (p period) plain() bool { return p.variant == 0 && p.coarse == CoarseNot && p.skipped == 0 }
 
 // NewMinutes returns an empty one.
 func NewMinutes() *Minutes {

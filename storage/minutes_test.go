@@ -28,6 +28,16 @@ func anyRows(r *rand.Rand, n int) []Row {
 		if r.IntN(5) == 0 {
 			rows[i].Coarse, rows[i].Skipped = Coarse(r.IntN(Coarses)), r.Uint32N(2)*9
 		}
+		if r.IntN(2) == 0 {
+			rows[i].Resume, rows[i].ResumeLag = uint8(1+r.IntN(101)), uint16(r.Int64N(1+rows[i].Last-at))
+		}
+		if r.IntN(6) == 0 {
+			rows[i] = Row{
+				Stream: rows[i].Stream, Minute: minute, Content: rows[i].Content, User: rows[i].User % 2, Variant: uint8(1 + r.IntN(255)*r.IntN(2)),
+				Impressions: r.Uint32N(200), Clicks: 1 + r.Uint32N(3), First: at, Last: rows[i].Last, Coarse: rows[i].Coarse,
+			}
+			continue
+		}
 		switch r.IntN(40) {
 		case 0:
 			rows[i].Dwell = r.Uint64N(math.MaxInt64)
@@ -52,25 +62,34 @@ type minuteKey struct {
 	content, user uint64
 	coarse        Coarse
 	skipped       uint32
+	variant       uint8
 }
 
 // total is a row whose counters never overflow.
 type total struct {
 	opens, reads, finishes, saves, shares, dwell uint64
+	impressions, clicks                          uint64
 	progress                                     uint8
 	first, last                                  int64
+	resume                                       uint8
+	resumed                                      int64 // when, Unix milliseconds
 }
 
 func addUp(sums map[minuteKey]total, rows ...Row) {
 	for _, r := range rows {
-		k := minuteKey{r.Stream, r.Minute, r.Content, r.User, r.Coarse, r.Skipped}
+		k := minuteKey{r.Stream, r.Minute, r.Content, r.User, r.Coarse, r.Skipped, r.Variant}
 		t, ok := sums[k]
 		if !ok {
 			t.first, t.last = r.First, r.Last
 		}
+		resumed := r.Last - int64(r.ResumeLag)
+		switch {
+		case r.Resume == 0, t.resume > 0 && t.resumed > resumed, t.resume > r.Resume && t.resumed == resumed:
+			r.Resume, resumed = t.resume, t.resumed
+		}
 		sums[k] = total{
 			t.opens + uint64(r.Opens), t.reads + uint64(r.Reads), t.finishes + uint64(r.Finishes), t.saves + uint64(r.Saves),
-			t.shares + uint64(r.Shares), t.dwell + r.Dwell, max(t.progress, r.Progress), min(t.first, r.First), max(t.last, r.Last),
+			t.shares + uint64(r.Shares), t.dwell + r.Dwell, t.impressions + uint64(r.Impressions), t.clicks + uint64(r.Clicks), max(t.progress, r.Progress), min(t.first, r.First), max(t.last, r.Last), r.Resume, resumed,
 		}
 	}
 }
@@ -139,6 +158,9 @@ func TestMinutesAgainstMap(t *testing.T) {
 			if w.dwell >= math.MaxInt64/2 { // sums beyond 64 bits are nobody's reading
 				continue
 			}
+			if w.last >= int64(k.minute+60)*1000 { // a lag has no room for more than a minute
+				w.resumed, w.resume = got[k].resumed, got[k].resume
+			}
 			if got[k] != w {
 				t.Fatalf("%+v is %+v, want %+v", k, got[k], w)
 			}
@@ -156,6 +178,7 @@ func TestMinutesDoNotAllocate(t *testing.T) {
 	for i := range rows {
 		rows[i].Opens, rows[i].Saves, rows[i].Reads = 0, 0, 1
 		rows[i].Finishes, rows[i].Shares = 0, 0
+		rows[i].User, rows[i].Impressions = uint64(i), rows[i].Impressions%2 // so that no counter gets beyond its slot
 	}
 	m := NewMinutes()
 	m.Add(rows)

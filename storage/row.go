@@ -5,23 +5,30 @@ import (
 	"math"
 )
 
-// Row is what one reader did with one piece of content in one minute.
+// Row is what one reader did with one piece of content in one minute, or, where
+// Variant is not 0, how often that variant of the content's headline was shown and
+// followed. Of what a row is not of, it has zeros.
 type Row struct {
-	Content  uint64
-	User     uint64
-	Dwell    uint64 // milliseconds read
-	First    int64  // earliest event, Unix milliseconds
-	Last     int64  // latest event, Unix milliseconds
-	Minute   uint32 // the minute's start, Unix seconds, a multiple of 60
-	Opens    uint32
-	Reads    uint32
-	Finishes uint32
-	Saves    uint32
-	Shares   uint32
-	Skipped  uint32 // where a sender samples, how many events it left out for each that is counted, below 1<<24; 0: none
-	Stream   uint16
-	Progress uint8 // the furthest seen, percent
-	Coarse   Coarse
+	Content     uint64
+	User        uint64
+	Dwell       uint64 // milliseconds read
+	First       int64  // earliest event, Unix milliseconds
+	Last        int64  // latest event, Unix milliseconds
+	Minute      uint32 // the minute's start, Unix seconds, a multiple of 60
+	Opens       uint32
+	Reads       uint32
+	Finishes    uint32
+	Saves       uint32
+	Shares      uint32
+	Impressions uint32
+	Clicks      uint32
+	Skipped     uint32 // where a sender samples, how many events it left out for each that is counted, below 1<<24; 0: none
+	Stream      uint16
+	ResumeLag   uint16 // how long before Last that was, milliseconds
+	Variant     uint8  // of the headline, 1 to 255; 0: the row is of reading
+	Progress    uint8  // the furthest seen, percent
+	Resume      uint8  // the latest progress seen, where two are of one millisecond the further one, and 1; 0: there was none
+	Coarse      Coarse
 }
 
 // Coarse says what a row adds up beside one reader of one content. Where the room
@@ -48,7 +55,7 @@ func (r *Row) Weight() uint64 { return 1 + uint64(r.Skipped) }
 
 // Events is the number of accepted events that the row adds up.
 func (r *Row) Events() uint64 {
-	return uint64(r.Opens) + uint64(r.Reads) + uint64(r.Finishes) + uint64(r.Saves) + uint64(r.Shares)
+	return uint64(r.Opens) + uint64(r.Reads) + uint64(r.Finishes) + uint64(r.Saves) + uint64(r.Shares) + uint64(r.Impressions) + uint64(r.Clicks)
 }
 
 // Day is the partition that the row belongs to: days since 1970-01-01 UTC.
@@ -57,8 +64,8 @@ func (r *Row) Day() uint32 { return r.Minute / SecondsPerDay }
 // SecondsPerDay is how many seconds of Unix time a day has.
 const SecondsPerDay = 24 * 60 * 60
 
-// CompareKeys orders rows by their key: day, stream, content, minute, user, then how
-// coarse they are and how they were sampled.
+// CompareKeys orders rows by their key: day, stream, content, minute, user, then the
+// variant of a headline, how coarse they are and how they were sampled.
 // The day comes first so that the rows of a partition stand together; content
 // before minute so that what is read together lies together and packs well.
 func CompareKeys(a, b *Row) int {
@@ -74,7 +81,7 @@ func CompareKeys(a, b *Row) int {
 	if c := cmp.Compare(a.Minute, b.Minute); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Coarse, b.Coarse), cmp.Compare(a.Skipped, b.Skipped))
+	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.Coarse, b.Coarse), cmp.Compare(a.Skipped, b.Skipped))
 }
 
 // fits says that the counters of both rows together stay within 32 bits.
@@ -89,8 +96,23 @@ func (r *Row) Add(o *Row) {
 	r.Finishes += o.Finishes
 	r.Saves += o.Saves
 	r.Shares += o.Shares
+	r.Impressions += o.Impressions
+	r.Clicks += o.Clicks
 	r.Dwell += o.Dwell
 	r.Progress = max(r.Progress, o.Progress)
+	r.addResume(o)
 	r.First = min(r.First, o.First)
 	r.Last = max(r.Last, o.Last)
+}
+
+// addResume makes the later progress of both the row's, and its lag that behind the
+// later Last.
+func (r *Row) addResume(o *Row) {
+	at, other := r.Last-int64(r.ResumeLag), o.Last-int64(o.ResumeLag)
+	if o.Resume > 0 && (r.Resume == 0 || other > at || other == at && o.Resume > r.Resume) {
+		r.Resume, at = o.Resume, other
+	}
+	if r.Resume > 0 {
+		r.ResumeLag = uint16(min(max(r.Last, o.Last)-at, math.MaxUint16)) // within a minute it always fits
+	}
 }

@@ -85,7 +85,7 @@ func (e ev) bytes() []byte {
 		le(e.content, e.c), le(e.user, e.u), le(e.at, e.a), le(e.dwell, e.d), progress)
 }
 
-var kindWords = [8]string{"open", "read", "finish", "save", "share", "5", "6", "7"}
+var kindWords = [8]string{"open", "read", "finish", "save", "share", "impression", "click", "7"}
 
 func (e ev) line() string {
 	progress := "-"

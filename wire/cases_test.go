@@ -83,11 +83,17 @@ func eventCases() []vector {
 		ok("event-progress-0", "progress 0 is not the same as none", usual.events(ev{content: 42, c: 1, user: 9, u: 1, kind: 1, progress: 0})),
 		ok("event-progress-100", "the largest progress", usual.events(ev{content: 42, c: 1, user: 9, u: 1, kind: 2, progress: 100})),
 	}
-	for kind := range byte(5) {
+	for kind := range byte(7) {
 		e := plain
 		e.kind = kind
 		list = append(list, ok("event-kind-"+kindWords[kind], "kind "+kindWords[kind], usual.events(e)))
 	}
+	list = append(list,
+		ok("event-variant-2", "the second variant of a headline, followed: it stands where dwell does", usual.events(
+			ev{content: 42, c: 1, user: 9, u: 1, at: 3, a: 1, dwell: 2, d: 1, kind: 6, progress: -1})),
+		ok("event-variant-255", "the largest variant, shown to nobody in particular, and then the first: no byte", usual.events(
+			ev{content: 42, c: 1, u: 1, dwell: 255, d: 1, kind: 5, progress: -1},
+			ev{content: 42, kind: 5, progress: -1})))
 	// The digits tell in a dump which byte went where.
 	const digits = 0x8877665544332211
 	for n := 1; n <= 8; n++ {
@@ -297,13 +303,13 @@ func controlCases() []vector {
 		ok("control-ack-final", "the last ack: of the frames from 120 on none was taken", spool.final().ack(120, 0)),
 		ok("control-ack-largest", "the largest values of an ack", client.of(1<<48-1).ack(1<<48, 1<<64-1)),
 		ok("control-ack-no-spool", "the ack of a collector without a name for its spool", client.ack(120, 1<<20)),
-		ok("control-refusal", "frame 3 of the source is refused", named.refusal("kind", "event 17 has kind 6")),
+		ok("control-refusal", "frame 3 of the source is refused", named.refusal("kind", "event 17 has kind 7")),
 		ok("control-refusal-bare", "a refusal without text that names no frame", nobody.refusal("magic", "")),
 		ok("control-sealed-hello", "the hello that begins a sealed session: its body is the emitter's random", client.sealedHello(session)),
 		ok("control-sealed-hello-epoch-1", "a hello with the secret of epoch 1", client.sealedHello(nextSession)),
 		ok("control-sealed-ack", "an ack of a sealed session: its body ends with the collector's random", spool.sealedAck(session, 120, 1<<20)),
 		ok("control-sealed-ack-final", "the last ack of a sealed session", spool.final().sealedAck(nextSession, 120, 0)),
-		ok("control-sealed-refusal", "frame 3 is refused in a sealed session", named.sealedRefusal(session, "kind", "event 17 has kind 6")),
+		ok("control-sealed-refusal", "frame 3 is refused in a sealed session", named.sealedRefusal(session, "kind", "event 17 has kind 7")),
 		ok("control-refusal-longest", "the longest text", named.refusal("progress", strings.Repeat("0123456789abcde", 17))),
 	}
 	for _, word := range []string{"sealed", "unsealed", "time", "unexpected", "truncated", "rest", "sequence", "position", "sources", "connections", "idle", "credit", "forgotten"} {
@@ -403,10 +409,15 @@ func bodyRefusals() []vector {
 		no("progress", "progress-last", "the last of 100 events is bad: none is counted",
 			usual.events(append(slices.Concat([]ev{plain}, slices.Repeat([]ev{again}, 98)), ev{content: 42, user: 9, progress: 101})...).bytes),
 	}
-	for kind := byte(5); kind <= 7; kind++ {
-		e := plain
-		e.kind = kind
-		list = append(list, no("kind", fmt.Sprintf("kind-%d", kind), fmt.Sprintf("kind %d has no name", kind), usual.events(e).bytes))
+	unnamed := plain
+	unnamed.kind = 7
+	list = append(list, no("kind", "kind-7", "kind 7 has no name", usual.events(unnamed).bytes))
+	for kind := byte(5); kind <= 6; kind++ {
+		list = append(list,
+			no("kind", "kind-"+kindWords[kind]+"-wide", "a variant of two bytes, whatever its number",
+				usual.events(ev{content: 42, c: 1, user: 9, u: 1, dwell: 1, d: 2, kind: kind, progress: -1}).bytes),
+			no("kind", "kind-"+kindWords[kind]+"-progress", "a headline has no progress",
+				usual.events(ev{content: 42, c: 1, user: 9, u: 1, kind: kind, progress: 0}).bytes))
 	}
 	for _, n := range []byte{9, 10, 15} {
 		room := make([]byte, 20)
@@ -447,7 +458,7 @@ func restCases() []vector {
 	second.sequence, second.position = 4, 121
 	third.sequence, third.position = 5, 122
 	bad := plain
-	bad.kind = 6
+	bad.kind = 7
 	rest := third.events(plain)
 	after := func(word, name, comment string, good []piece, bad []byte, rest []byte) vector {
 		v := ok(name, comment, good...)
@@ -502,6 +513,6 @@ func orderCases() []vector {
 		no("progress", "order-events", "events are read in their order: the first event's progress comes before the second's length",
 			usual.frameOf(1, 2, slices.Concat(ev{content: 42, c: 1, user: 9, u: 1, progress: 101}.bytes(), []byte{0x99, 0}, make([]byte, 18))).bytes),
 		no("kind", "order-goes-on", "a bad event comes before bytes behind the last event",
-			usual.frameOf(1, 1, append([]byte{0x11, 5, 42, 9}, 0, 0)).bytes),
+			usual.frameOf(1, 1, append([]byte{0x11, 7, 42, 9}, 0, 0)).bytes),
 	}
 }

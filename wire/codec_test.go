@@ -101,7 +101,7 @@ func TestDecodeIntoLonger(t *testing.T) {
 }
 
 func TestKindWords(t *testing.T) {
-	for k, want := range []string{"open", "read", "finish", "save", "share", "unknown"} {
+	for k, want := range []string{"open", "read", "finish", "save", "share", "impression", "click", "unknown"} {
 		if got := wire.Kind(k).String(); got != want {
 			t.Errorf("kind %d is %q, want %q", k, got, want)
 		}

@@ -32,9 +32,19 @@ func init() {
 		tails[shape] = tail{
 			at: uint32(idMask[a]), dwell: uint32(idMask[d]), progress: uint8(idMask[p]),
 			dwellAt: 8 * a, progressAt: 8 * (a + d),
-			kind: Kind(shape & 7), hasProgress: p != 0,
+			kind: kindOf(uint8(shape)), hasProgress: p != 0,
 		}
 	}
+}
+
+// kindOf is the kind that a shape has, an unnamed one where it has none: a headline's
+// event has a variant of one byte in dwell's place, and no progress.
+func kindOf(shape uint8) Kind {
+	k := Kind(shape & 7)
+	if k.OfHeadline() && shape>>5 > 1 {
+		return Kinds
+	}
+	return k
 }
 
 // reach is how far behind an event's start its loads of eight bytes may go,
@@ -137,7 +147,7 @@ func fault(w *[reach]byte, left int) Refusal {
 		return RefusedLength
 	case left < 2+c+u+int(shape>>3&3)+int(shape>>5&3)+int(shape>>7):
 		return RefusedCount
-	case shape&7 >= Kinds:
+	case kindOf(shape) >= Kinds:
 		return RefusedKind
 	}
 	return RefusedProgress

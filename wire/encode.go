@@ -41,10 +41,15 @@ func putEvent(b *[wide]byte, e *Event, prev *Event) int {
 		u = idSize(e.User)
 	}
 	at, dwell := e.At&AtMax, e.Dwell&DwellMax
-	a, d, p := numberSize(at), numberSize(dwell), 0
+	p := 0
 	if e.HasProgress {
 		p = 1
 	}
+	if e.Kind.OfHeadline() {
+		dwell &= VariantMax
+		p = 0
+	}
+	a, d := numberSize(at), numberSize(dwell)
 	b[0] = byte(c<<4 | u)
 	b[1] = byte(e.Kind)&7 | byte(a<<3|d<<5|p<<7)
 	binary.LittleEndian.PutUint64(b[2:], e.Content)

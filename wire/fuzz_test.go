@@ -201,7 +201,7 @@ func slowDecode(body []byte, count int) (list []wire.Event, why wire.Refusal) {
 		e.At, e.Dwell = uint32(number(a)), uint32(number(d))
 		e.Kind, e.Progress, e.HasProgress = wire.Kind(shape%8), uint8(number(p)), p == 1
 		switch {
-		case e.Kind > wire.KindShare:
+		case e.Kind == 7, e.Kind > wire.KindShare && (d > 1 || p > 0):
 			return nil, wire.RefusedKind
 		case e.Progress > 100:
 			return nil, wire.RefusedProgress
@@ -250,8 +250,11 @@ func eventsFrom(b []byte) (events []wire.Event) {
 			At: uint32(number(20, 24, b[2])), Dwell: uint32(number(20, 48, b[3])) & wire.DwellMax,
 			Kind: wire.Kind(b[26] % wire.Kinds), HasProgress: b[27] >= 128,
 		}
-		if e.HasProgress {
+		if e.HasProgress = e.HasProgress && e.Kind <= wire.KindShare; e.HasProgress {
 			e.Progress = b[27] % (wire.ProgressMax + 1)
+		}
+		if e.Kind > wire.KindShare {
+			e.Dwell &= wire.VariantMax
 		}
 		if n := len(events); n > 0 && b[0]&1 == 1 {
 			e.Content = events[n-1].Content

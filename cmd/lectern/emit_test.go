@@ -223,7 +223,7 @@ func TestEmitCrowd(t *testing.T) {
 		}
 		last = e.time
 	}
-	if len(contents) != 40 || len(users) != 300 || len(kinds) != wire.Kinds {
+	if len(contents) != 40 || len(users) != 300 || len(kinds) != int(wire.KindImpression) {
 		t.Errorf("%d contents, %d users, %d kinds", len(contents), len(users), len(kinds))
 	}
 }

@@ -127,6 +127,12 @@ type floorRow struct {
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
 	Coarse   uint8  `parquet:"coarse,uint(8),dict"`
 	Skipped  uint32 `parquet:"skipped,dict"`
+
+	Impressions uint32 `parquet:"impressions,dict"`
+	Clicks      uint32 `parquet:"clicks,dict"`
+	Variant     uint8  `parquet:"variant,uint(8),dict"`
+	Resume      uint8  `parquet:"resume,uint(8),dict"`
+	ResumeLag   uint16 `parquet:"resume_lag,uint(16),dict"`
 }
 
 // encodersAlone encodes the rows of the largest file that a daemon has written, and says
@@ -184,9 +190,10 @@ func (b *million) encodersAlone(r *millionResult) (inParquet, inLZ4 float64) {
 // floorColumns are rows as ch-go takes them.
 func floorColumns(rows []floorRow) []proto.ColInput {
 	var stream proto.ColUInt16
-	var minute, opens, reads, finishes, saves, shares, skipped proto.ColUInt32
+	var minute, opens, reads, finishes, saves, shares, skipped, impressions, clicks proto.ColUInt32
 	var content, user, dwell proto.ColUInt64
-	var progress, coarse proto.ColUInt8
+	var progress, coarse, variant, resume proto.ColUInt8
+	var lag proto.ColUInt16
 	var first, last proto.ColInt64
 	for i := range rows {
 		r := &rows[i]
@@ -195,6 +202,9 @@ func floorColumns(rows []floorRow) []proto.ColInput {
 		saves, shares, dwell = append(saves, r.Saves), append(shares, r.Shares), append(dwell, r.Dwell)
 		progress, first, last = append(progress, r.Progress), append(first, r.First), append(last, r.Last)
 		coarse, skipped = append(coarse, r.Coarse), append(skipped, r.Skipped)
+		impressions, clicks, variant = append(impressions, r.Impressions), append(clicks, r.Clicks), append(variant, r.Variant)
+		resume, lag = append(resume, r.Resume), append(lag, r.ResumeLag)
 	}
-	return []proto.ColInput{stream, minute, content, user, opens, reads, finishes, saves, shares, dwell, progress, first, last, coarse, skipped}
+	return []proto.ColInput{stream, minute, content, user, opens, reads, finishes, saves, shares, dwell, progress, first, last, coarse, skipped,
+		impressions, clicks, variant, resume, lag}
 }

@@ -170,7 +170,7 @@ func appendJSON(b []byte, r storage.Row) []byte {
 	}{
 		{`{"stream":`, uint64(r.Stream)}, {`,"minute":`, uint64(r.Minute)}, {`,"content":`, r.Content}, {`,"user":`, r.User}, {`,"opens":`, uint64(r.Opens)},
 		{`,"reads":`, uint64(r.Reads)}, {`,"finishes":`, uint64(r.Finishes)}, {`,"saves":`, uint64(r.Saves)}, {`,"shares":`, uint64(r.Shares)},
-		{`,"dwell_ms":`, r.Dwell}, {`,"progress":`, uint64(r.Progress)},
+		{`,"dwell_ms":`, r.Dwell}, {`,"progress":`, uint64(r.Progress)}, {`,"resume":`, uint64(r.Resume - 1)},
 	} {
 		b = append(b, c.name...)
 		b = strconv.AppendUint(b, c.value, 10)

@@ -67,7 +67,7 @@ func TestMostRead(t *testing.T) {
 			if b.Rows.Content[i] < 3 {
 				b.Rows.Progress[i], b.Rows.Finishes[i] = 0, 0 // of these nothing is known
 			}
-			if row := b.Rows.Row(i); row.Stream == 1 && row.Coarse == storage.CoarseNot {
+			if row := b.Rows.Row(i); row.Stream == 1 && row.Coarse == storage.CoarseNot && row.Variant == 0 {
 				k := reader{row.Content, row.User}
 				furthest[k] = max(furthest[k], row.Progress)
 				if row.Finishes > 0 {

@@ -86,6 +86,15 @@ func randomBlock(r *rand.Rand, number uint64, rows int) *storage.Block {
 		if r.IntN(5) == 0 {
 			row.Coarse, row.Skipped = storage.Coarse(r.IntN(storage.Coarses)), uint32(r.IntN(2)*9)
 		}
+		switch r.IntN(5) {
+		case 0:
+			row.Resume, row.ResumeLag = uint8(r.IntN(102)), uint16(r.IntN(1000))
+		case 1:
+			row = storage.Row{
+				Stream: row.Stream, Minute: minute, Content: row.Content, User: row.User, Variant: uint8(1 + r.IntN(255)),
+				Impressions: uint32(1 + r.IntN(4)), Clicks: uint32(r.IntN(2)), First: at, Last: row.Last, Coarse: row.Coarse, Skipped: row.Skipped,
+			}
+		}
 		events[row.Stream] += row.Events()
 		all = append(all, row)
 	}
@@ -130,20 +139,22 @@ func stored(t testing.TB, s *Store, b *storage.Block) {
 // sums of every column, and each row as it was.
 func expect(t testing.TB, s *clickhousetest.Server, blocks ...*storage.Block) {
 	t.Helper()
-	var want [15]uint64
+	var want [20]uint64
 	receipts := map[string]int{}
 	for _, b := range blocks {
 		receipts[fmt.Sprint(b.Number)]++
 		for i := range b.Rows.Len() {
 			r := b.Rows.Row(i)
 			for c, v := range []uint64{1, uint64(r.Stream), uint64(r.Minute), r.Content, r.User, uint64(r.Opens), uint64(r.Reads), uint64(r.Finishes),
-				uint64(r.Saves), uint64(r.Shares), r.Dwell, uint64(r.Progress), uint64(r.First) + uint64(r.Last), uint64(r.Coarse), uint64(r.Skipped)} {
+				uint64(r.Saves), uint64(r.Shares), r.Dwell, uint64(r.Progress), uint64(r.First) + uint64(r.Last), uint64(r.Coarse), uint64(r.Skipped),
+				uint64(r.Impressions), uint64(r.Clicks), uint64(r.Variant), uint64(r.Resume - 1), uint64(r.ResumeLag)} {
 				want[c] += v
 			}
 		}
 	}
 	got := s.Query("SELECT count(), sum(stream), sum(toUInt32(minute)), sum(content), sum(user), sum(opens), sum(reads), sum(finishes), sum(saves), sum(shares), " +
-		"sum(dwell_ms), sum(progress), sum(toUnixTimestamp64Milli(first) + toUnixTimestamp64Milli(last)), sum(coarse), sum(skipped) FROM lectern.reads WHERE stream != 65535")
+		"sum(dwell_ms), sum(progress), sum(toUnixTimestamp64Milli(first) + toUnixTimestamp64Milli(last)), sum(coarse), sum(skipped), " +
+		"sum(impressions), sum(clicks), sum(variant), sum(resume), sum(resume_lag) FROM lectern.reads WHERE stream != 65535")
 	for c := range want {
 		if got[0][c] != strconv.FormatUint(want[c], 10) {
 			t.Errorf("column %d of the sums is %s, want %d", c, got[0][c], want[c])
@@ -198,9 +209,10 @@ func TestStoreAndReadBack(t *testing.T) {
 	row := b.Rows.Row(0)
 	want := []string{fmt.Sprint(row.Stream), fmt.Sprint(row.Minute), fmt.Sprint(row.Content), fmt.Sprint(row.User), fmt.Sprint(row.Opens), fmt.Sprint(row.Reads),
 		fmt.Sprint(row.Finishes), fmt.Sprint(row.Saves), fmt.Sprint(row.Shares), fmt.Sprint(row.Dwell), fmt.Sprint(row.Progress), fmt.Sprint(row.First), fmt.Sprint(row.Last),
-		fmt.Sprint(uint8(row.Coarse)), fmt.Sprint(row.Skipped)}
+		fmt.Sprint(uint8(row.Coarse)), fmt.Sprint(row.Skipped), fmt.Sprint(row.Impressions), fmt.Sprint(row.Clicks), fmt.Sprint(row.Variant),
+		fmt.Sprint(row.Resume - 1), fmt.Sprint(row.ResumeLag)}
 	got := server.Query(fmt.Sprintf("SELECT stream, toUInt32(minute), content, user, opens, reads, finishes, saves, shares, dwell_ms, progress, "+
-		"toUnixTimestamp64Milli(first), toUnixTimestamp64Milli(last), coarse, skipped FROM lectern.reads WHERE stream = %d AND content = %d AND user = %d", row.Stream, row.Content, row.User))
+		"toUnixTimestamp64Milli(first), toUnixTimestamp64Milli(last), coarse, skipped, impressions, clicks, variant, resume, resume_lag FROM lectern.reads WHERE stream = %d AND content = %d AND user = %d", row.Stream, row.Content, row.User))
 	if len(got) != 1 || !slices.Equal(got[0], want) {
 		t.Errorf("a row is %v, want %v", got, want)
 	}
@@ -295,7 +307,7 @@ func TestTopAgainstMap(t *testing.T) {
 			if q.By == storage.ByUser {
 				k.id, other, coarsest = row.User, row.Content, storage.CoarseNot
 			}
-			if row.Coarse > coarsest {
+			if row.Coarse > coarsest || row.Variant > 0 {
 				continue
 			}
 			if sums[k] == nil {

@@ -198,7 +198,7 @@ func (c *connection) count(ctx context.Context, o *Options, number uint64) (done
 }
 
 // eventsOfRow is how many events a row of reads adds up.
-const eventsOfRow = "toUInt64(opens) + reads + finishes + saves + shares"
+const eventsOfRow = "toUInt64(opens) + reads + finishes + saves + shares + impressions + clicks"
 
 // note writes the counts of a forgetting. Of two by the same number that of more rows
 // stays: what another call has begun to take out meanwhile is not missed.
@@ -237,17 +237,19 @@ func (f *Forgetter) Rows(ctx context.Context, s storage.Selection) (rows []stora
 // rows returns rows of reads as they are.
 func (c *connection) rows(ctx context.Context, o *Options, reads, condition string) (rows []storage.Row, err error) {
 	var stream proto.ColUInt16
-	var minute, opens, read, finishes, saves, shares, skipped proto.ColUInt32
+	var minute, opens, read, finishes, saves, shares, skipped, impressions, clicks proto.ColUInt32
 	var content, user, dwell proto.ColUInt64
-	var progress, coarse proto.ColUInt8
+	var progress, coarse, variant, resume proto.ColUInt8
+	var lag proto.ColUInt16
 	var first, last proto.ColInt64
-	query := fmt.Sprintf("SELECT stream, toUnixTimestamp(minute), content, user, opens, reads, finishes, saves, shares, dwell_ms, progress, toUnixTimestamp64Milli(first), toUnixTimestamp64Milli(last), coarse, skipped FROM %s WHERE %s", reads, condition)
-	results := resultsOf(&stream, &minute, &content, &user, &opens, &read, &finishes, &saves, &shares, &dwell, &progress, &first, &last, &coarse, &skipped)
+	query := fmt.Sprintf("SELECT stream, toUnixTimestamp(minute), content, user, opens, reads, finishes, saves, shares, dwell_ms, progress, toUnixTimestamp64Milli(first), toUnixTimestamp64Milli(last), coarse, skipped, impressions, clicks, variant, resume, resume_lag FROM %s WHERE %s", reads, condition)
+	results := resultsOf(&stream, &minute, &content, &user, &opens, &read, &finishes, &saves, &shares, &dwell, &progress, &first, &last, &coarse, &skipped, &impressions, &clicks, &variant, &resume, &lag)
 	err = c.do(ctx, o.AnswerMax, ch.Query{Body: query, Result: results, OnResult: func(context.Context, proto.Block) error {
 		for i := range stream {
 			rows = append(rows, storage.Row{
 				Stream: stream[i], Minute: minute[i], Content: content[i], User: user[i], Opens: opens[i], Reads: read[i], Finishes: finishes[i], Saves: saves[i], Shares: shares[i],
 				Dwell: dwell[i], Progress: progress[i], First: first[i], Last: last[i], Coarse: storage.Coarse(coarse[i]), Skipped: skipped[i],
+				Impressions: impressions[i], Clicks: clicks[i], Variant: variant[i], Resume: resume[i] + 1, ResumeLag: lag[i],
 			})
 		}
 		return nil

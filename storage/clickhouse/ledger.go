@@ -62,7 +62,7 @@ func entriesOf(b *storage.Block) []entry {
 		}
 		// Rows are ordered by stream, so those of one are a range.
 		end := i + sort.Search(r.Len()-i, func(n int) bool { return r.Stream[i+n] > e.book.Stream })
-		for _, column := range [][]uint32{r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares} {
+		for _, column := range [][]uint32{r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares, r.Impressions, r.Clicks} {
 			e.stored += sum(column[i:end])
 		}
 		i = end

@@ -31,7 +31,7 @@ func (q *readings) where(of func(r *storage.Row) (string, bool)) map[string]*rea
 	for i := range q.rows {
 		r := &q.rows[i]
 		key, ok := of(r)
-		if !ok || r.Stream != 1 || r.Coarse == storage.CoarseContents {
+		if !ok || r.Stream != 1 || r.Coarse == storage.CoarseContents || r.Variant > 0 {
 			continue
 		}
 		if sums[key] == nil {

@@ -68,7 +68,7 @@ func topQuery(reads string, q *storage.TopQuery) string {
 	if q.By == storage.ByUser {
 		id, other, coarsest = other, id, storage.CoarseNot
 	}
-	where := fmt.Sprintf("t.stream != %d AND t.minute >= toDateTime(%d, 'UTC') AND t.coarse <= %d", streamReserved, q.Since, coarsest)
+	where := fmt.Sprintf("t.stream != %d AND t.minute >= toDateTime(%d, 'UTC') AND t.coarse <= %d AND t.variant = 0", streamReserved, q.Since, coarsest)
 	if len(q.Streams) > 0 {
 		streams := make([]string, len(q.Streams))
 		for i, s := range q.Streams {

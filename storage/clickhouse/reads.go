@@ -24,6 +24,11 @@ var readsColumns = []tableColumn{
 	{"last", "DateTime64(3, 'UTC')"},
 	{"coarse", "UInt8"},
 	{"skipped", "UInt32"},
+	{"impressions", "UInt32"},
+	{"clicks", "UInt32"},
+	{"variant", "UInt8"},
+	{"resume", "UInt8"},
+	{"resume_lag", "UInt16"},
 }
 
 const (
@@ -63,6 +68,11 @@ func inputOf(b *storage.Block) proto.Input {
 		columnOf(12, r.Last, b.Window.End),
 		columnOf(13, r.Coarse, 0),
 		columnOf(14, r.Skipped, 0),
+		columnOf(15, r.Impressions, 0),
+		columnOf(16, r.Clicks, 0),
+		columnOf(17, r.Variant, 0),
+		columnOf(18, r.Resume, 0),
+		columnOf(19, r.ResumeLag, 0),
 	}
 }
 

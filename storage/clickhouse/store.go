@@ -109,7 +109,8 @@ func check(b *storage.Block, collector uint64) error {
 	r, n := &b.Rows, b.Rows.Len()
 	same := len(r.Minute) == n && len(r.Content) == n && len(r.User) == n && len(r.Opens) == n && len(r.Reads) == n &&
 		len(r.Finishes) == n && len(r.Saves) == n && len(r.Shares) == n && len(r.Dwell) == n && len(r.Progress) == n &&
-		len(r.First) == n && len(r.Last) == n && len(r.Coarse) == n && len(r.Skipped) == n
+		len(r.First) == n && len(r.Last) == n && len(r.Coarse) == n && len(r.Skipped) == n &&
+		len(r.Impressions) == n && len(r.Clicks) == n && len(r.Variant) == n && len(r.Resume) == n && len(r.ResumeLag) == n
 	switch {
 	case b.Number == 0:
 		return errors.New("it has no number")

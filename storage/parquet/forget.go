@@ -197,7 +197,7 @@ func count(ctx context.Context, o *opened, s storage.Selection, at int64) (done 
 	if s.Stream != nil {
 		wanted.low, wanted.up = *s.Stream, *s.Stream
 	}
-	b := newScan(o, colStream, colMinute, colUser, colOpens, colReads, colFinishes, colSaves, colShares, colCoarse)
+	b := newScan(o, colStream, colMinute, colUser, colOpens, colReads, colFinishes, colSaves, colShares, colImpressions, colClicks, colCoarse)
 	b.groups = wanted.groups(o)
 	defer b.close()
 	for {
@@ -215,7 +215,7 @@ func count(ctx context.Context, o *opened, s storage.Selection, at int64) (done 
 		for i := range b.rows {
 			stream := uint16(v[colStream][i])
 			if s.Has(stream, uint32(v[colMinute][i]/1000), v[colUser][i], storage.Coarse(v[colCoarse][i])) {
-				events := v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]
+				events := v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i] + v[colImpressions][i] + v[colClicks][i]
 				done = storage.AddForgetting(done, storage.Forgetting{At: at, Stream: stream, Rows: 1, Events: events})
 			}
 		}

@@ -19,7 +19,7 @@ func (o *oracle) forget(s storage.Selection) (rows, events uint64) {
 		if s.User != nil && (*s.User != k.user || k.coarse != storage.CoarseNot) || s.Stream != nil && *s.Stream != k.stream || s.Before != 0 && k.minute >= s.Before {
 			continue
 		}
-		n := uint64(r.Opens) + uint64(r.Reads) + uint64(r.Finishes) + uint64(r.Saves) + uint64(r.Shares)
+		n := uint64(r.Opens) + uint64(r.Reads) + uint64(r.Finishes) + uint64(r.Saves) + uint64(r.Shares) + uint64(r.Impressions) + uint64(r.Clicks)
 		t := o.books[k.stream]
 		t.Stored -= n
 		t.Forgotten += n

@@ -240,6 +240,7 @@ func (b *buffer[T]) flush() error {
 var allColumns = []int{
 	colStream, colMinute, colContent, colUser, colOpens, colReads, colFinishes,
 	colSaves, colShares, colDwell, colProgress, colFirst, colLast, colCoarse, colSkipped,
+	colImpressions, colClicks, colVariant, colResume, colResumeLag,
 }
 
 // readsSource gives the rows of a file of the reads table.

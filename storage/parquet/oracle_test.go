@@ -21,6 +21,7 @@ type key struct {
 	content, user uint64
 	coarse        storage.Coarse
 	skipped       uint32
+	variant       uint8
 }
 
 // oracle says with plain maps what must be stored.
@@ -46,7 +47,7 @@ func newOracle() *oracle {
 func (o *oracle) take(b *storage.Block) {
 	for i := range b.Rows.Len() {
 		r := b.Rows.Row(i)
-		k := key{r.Stream, r.Minute, r.Content, r.User, r.Coarse, r.Skipped}
+		k := key{r.Stream, r.Minute, r.Content, r.User, r.Coarse, r.Skipped, r.Variant}
 		sum, ok := o.rows[k]
 		if ok {
 			r.Opens += sum.Opens
@@ -54,6 +55,16 @@ func (o *oracle) take(b *storage.Block) {
 			r.Finishes += sum.Finishes
 			r.Saves += sum.Saves
 			r.Shares += sum.Shares
+			r.Impressions += sum.Impressions
+			r.Clicks += sum.Clicks
+			// The later of two, and the further one of the same millisecond.
+			at, before := r.Last-int64(r.ResumeLag), sum.Last-int64(sum.ResumeLag)
+			if r.Resume == 0 || sum.Resume > 0 && (before > at || before == at && sum.Resume > r.Resume) {
+				r.Resume, at = sum.Resume, before
+			}
+			if r.ResumeLag = 0; r.Resume > 0 {
+				r.ResumeLag = uint16(max(r.Last, sum.Last) - at)
+			}
 			r.Dwell += sum.Dwell
 			r.Progress = max(r.Progress, sum.Progress)
 			r.First = min(r.First, sum.First)
@@ -63,7 +74,7 @@ func (o *oracle) take(b *storage.Block) {
 		one := b.Rows.Row(i)
 		t := o.books[r.Stream]
 		t.Stream = r.Stream
-		t.Stored += uint64(one.Opens) + uint64(one.Reads) + uint64(one.Finishes) + uint64(one.Saves) + uint64(one.Shares)
+		t.Stored += uint64(one.Opens) + uint64(one.Reads) + uint64(one.Finishes) + uint64(one.Saves) + uint64(one.Shares) + uint64(one.Impressions) + uint64(one.Clicks)
 		o.books[r.Stream] = t
 	}
 	for _, book := range b.Books {
@@ -114,7 +125,7 @@ func (o *oracle) top(q storage.TopQuery) []storage.TopRow {
 		if q.By == storage.ByUser {
 			g, other, coarsest = id{k.stream, k.user}, k.content, storage.CoarseNot
 		}
-		if k.coarse > coarsest {
+		if k.coarse > coarsest || k.variant > 0 {
 			continue
 		}
 		s := sums[g]
@@ -166,7 +177,7 @@ func stored(ctx context.Context, r *Reader) (map[key]storage.Row, error) {
 		return all.scan(ctx, allColumns, func(s *scan) {
 			for i := range s.rows {
 				row := s.row(i)
-				k := key{row.Stream, row.Minute, row.Content, row.User, row.Coarse, row.Skipped}
+				k := key{row.Stream, row.Minute, row.Content, row.User, row.Coarse, row.Skipped, row.Variant}
 				if sum, ok := rows[k]; ok {
 					row.Add(&sum)
 				}
@@ -258,11 +269,23 @@ func randomBlock(r *rand.Rand, collector, number uint64) *storage.Block {
 				k.coarse, k.skipped = storage.Coarse(r.IntN(storage.Coarses)), uint32(r.IntN(2))*9
 			}
 			at := int64(k.minute)*1000 + r.Int64N(60_000)
+			if r.IntN(5) == 0 {
+				k.variant = uint8(1 + r.IntN(2))
+				rows[k] = storage.Row{
+					Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user, Variant: k.variant, Coarse: k.coarse, Skipped: k.skipped,
+					Impressions: uint32(r.IntN(9)), Clicks: uint32(r.IntN(2)), First: at, Last: at + r.Int64N(1000),
+				}
+				continue
+			}
 			rows[k] = storage.Row{
 				Stream: k.stream, Minute: k.minute, Content: k.content, User: k.user,
 				Opens: uint32(r.IntN(3)), Reads: uint32(r.IntN(9)), Finishes: uint32(r.IntN(2)), Saves: uint32(r.IntN(2)), Shares: uint32(r.IntN(2)),
 				Dwell: r.Uint64N(50_000), Progress: uint8(r.IntN(101)), First: at, Last: at + r.Int64N(1000),
 				Coarse: k.coarse, Skipped: k.skipped,
+			}
+			if row := rows[k]; r.IntN(2) == 0 {
+				row.Resume, row.ResumeLag = uint8(1+r.IntN(101)), uint16(r.Int64N(1+row.Last-at))
+				rows[k] = row
 			}
 		}
 	}

@@ -77,6 +77,12 @@ type readRow struct {
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
 	Coarse   uint8  `parquet:"coarse,uint(8),dict"`
 	Skipped  uint32 `parquet:"skipped,dict"`
+
+	Impressions uint32 `parquet:"impressions,dict"`
+	Clicks      uint32 `parquet:"clicks,dict"`
+	Variant     uint8  `parquet:"variant,uint(8),dict"`
+	Resume      uint8  `parquet:"resume,uint(8),dict"` // percent; 255: none
+	ResumeLag   uint16 `parquet:"resume_lag,uint(16),dict"`
 }
 
 var (
@@ -104,6 +110,7 @@ func readRowOf(r *storage.Row) readRow {
 		Opens: r.Opens, Reads: r.Reads, Finishes: r.Finishes, Saves: r.Saves, Shares: r.Shares,
 		Dwell: r.Dwell, Progress: r.Progress, First: r.First, Last: r.Last,
 		Coarse: uint8(r.Coarse), Skipped: r.Skipped,
+		Impressions: r.Impressions, Clicks: r.Clicks, Variant: r.Variant, Resume: r.Resume - 1, ResumeLag: r.ResumeLag,
 	}
 }
 
@@ -115,5 +122,7 @@ func readRowsOf(rows []readRow, c *storage.Columns, from int) {
 		r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares = c.Opens[n], c.Reads[n], c.Finishes[n], c.Saves[n], c.Shares[n]
 		r.Dwell, r.Progress, r.First, r.Last = c.Dwell[n], c.Progress[n], c.First[n], c.Last[n]
 		r.Coarse, r.Skipped = c.Coarse[n], c.Skipped[n]
+		r.Impressions, r.Clicks, r.Variant = c.Impressions[n], c.Clicks[n], c.Variant[n]
+		r.Resume, r.ResumeLag = c.Resume[n], c.ResumeLag[n]
 	}
 }

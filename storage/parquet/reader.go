@@ -252,12 +252,12 @@ func (r *Reader) books(ctx context.Context) ([]storage.BookTotal, error) {
 		return nil, err
 	}
 	stored := make(map[uint16]uint64)
-	wanted := []int{colStream, colOpens, colReads, colFinishes, colSaves, colShares}
+	wanted := []int{colStream, colOpens, colReads, colFinishes, colSaves, colShares, colImpressions, colClicks}
 	all := seeker{reader: r, files: rows, wanted: rowRange{up: 1<<16 - 1}, passes: 1}
 	err = all.scan(ctx, wanted, func(s *scan) {
 		v := &s.values
 		for i := range s.rows {
-			stored[uint16(v[colStream][i])] += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i]
+			stored[uint16(v[colStream][i])] += v[colOpens][i] + v[colReads][i] + v[colFinishes][i] + v[colSaves][i] + v[colShares][i] + v[colImpressions][i] + v[colClicks][i]
 		}
 	})
 	return totals.List(stored, forgottenIn(rows)), err

@@ -120,6 +120,11 @@ const (
 	colLast
 	colCoarse
 	colSkipped
+	colImpressions
+	colClicks
+	colVariant
+	colResume
+	colResumeLag
 	colCount
 )
 
@@ -193,5 +198,7 @@ func (s *scan) row(i int) storage.Row {
 		Dwell: v[colDwell][i], Progress: uint8(v[colProgress][i]),
 		First: int64(v[colFirst][i]), Last: int64(v[colLast][i]),
 		Coarse: storage.Coarse(v[colCoarse][i]), Skipped: uint32(v[colSkipped][i]),
+		Impressions: uint32(v[colImpressions][i]), Clicks: uint32(v[colClicks][i]), Variant: uint8(v[colVariant][i]),
+		Resume: uint8(v[colResume][i]) + 1, ResumeLag: uint16(v[colResumeLag][i]),
 	}
 }

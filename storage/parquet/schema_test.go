@@ -30,6 +30,11 @@ const readsSchemaText = `message readRow {
 	required int64 last (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
 	required int32 coarse (INT(8,false));
 	required int32 skipped (INT(32,false));
+	required int32 impressions (INT(32,false));
+	required int32 clicks (INT(32,false));
+	required int32 variant (INT(8,false));
+	required int32 resume (INT(8,false));
+	required int32 resume_lag (INT(16,false));
 }`
 
 const ledgerSchemaText = `message ledgerRow {
@@ -81,6 +86,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		Stream: 65534, Minute: testDay*secondsPerDay + 60, Content: math.MaxUint64, User: 1 << 63,
 		Opens: math.MaxUint32, Reads: 2, Finishes: 3, Saves: 4, Shares: 5, Dwell: 1 << 40, Progress: 100, First: 1728000060001, Last: 1728000060002,
 		Coarse: storage.CoarseContents, Skipped: math.MaxUint32,
+		Impressions: math.MaxUint32, Clicks: 6, Variant: 255, Resume: 0, ResumeLag: math.MaxUint16,
 	})
 	b.Books = []storage.Book{{
 		Stream: 65534, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 2, storage.Lost: 1, storage.Found: 4, storage.Damaged: 12, storage.Shed: 4, storage.Clamped: 5, storage.Duplicate: 6, storage.Stale: 7, storage.Reordered: 11, storage.Saturated: 14, storage.Userless: 15, storage.Contentless: 16},
@@ -103,6 +109,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		uint32(65534), uint64(1728000060000), uint64(math.MaxUint64), uint64(1 << 63),
 		uint32(math.MaxUint32), uint32(2), uint32(3), uint32(4), uint32(5), uint64(1 << 40), uint32(100), uint64(1728000060001), uint64(1728000060002),
 		uint32(2), uint32(math.MaxUint32),
+		uint32(math.MaxUint32), uint32(6), uint32(255), uint32(255), uint32(math.MaxUint16),
 	}
 	if !reflect.DeepEqual(row, want) {
 		t.Errorf("row\n%v, want\n%v", row, want)

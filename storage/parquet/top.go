@@ -60,7 +60,7 @@ func (t *topping) sums(ctx context.Context) ([]storage.TopRow, error) {
 	best := newBest(t.query)
 	table := newKeyTable(t.keysMax)
 	var rows []storage.TopRow // beside the table's keys
-	columns := []int{colStream, colMinute, t.ids, colOpens, colReads, colFinishes, colSaves, colShares, colDwell, colCoarse, colSkipped}
+	columns := []int{colStream, colMinute, t.ids, colOpens, colReads, colFinishes, colSaves, colShares, colDwell, colCoarse, colSkipped, colVariant}
 	for part := (part{}); ; {
 		table.clear()
 		rows = rows[:0]
@@ -69,7 +69,7 @@ func (t *topping) sums(ctx context.Context) ([]storage.TopRow, error) {
 			last := -1 // of the row before: rows of a content lie together
 			for i := range s.rows {
 				stream, id := v[colStream][i], v[t.ids][i]
-				if !t.wanted.has(stream, v[colMinute][i]) || v[colCoarse][i] > t.coarsest {
+				if !t.wanted.has(stream, v[colMinute][i]) || v[colCoarse][i] > t.coarsest || v[colVariant][i] > 0 {
 					continue
 				}
 				if last < 0 || rows[last].ID != id || uint64(rows[last].Stream) != stream {
@@ -145,11 +145,11 @@ func (t *topping) count(ctx context.Context, top []storage.TopRow) error {
 	first := t.seek.passes - 1
 	for part := (part{}); ; {
 		pairs.clear()
-		err := t.seek.scan(ctx, []int{colStream, colMinute, t.ids, t.others, colCoarse}, func(s *scan) {
+		err := t.seek.scan(ctx, []int{colStream, colMinute, t.ids, t.others, colCoarse, colVariant}, func(s *scan) {
 			v := &s.values
 			for i := range s.rows {
 				stream, id := v[colStream][i], v[t.ids][i]
-				if !t.wanted.has(stream, v[colMinute][i]) || v[colCoarse][i] != uint64(storage.CoarseNot) {
+				if !t.wanted.has(stream, v[colMinute][i]) || v[colCoarse][i] != uint64(storage.CoarseNot) || v[colVariant][i] > 0 {
 					continue
 				}
 				at, ok := answer.lookup(answer.hash(id, stream), id, stream)

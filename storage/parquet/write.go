@@ -113,7 +113,7 @@ func check(b *storage.Block, collector uint64) error {
 	for _, length := range []int{
 		len(c.Minute), len(c.Content), len(c.User), len(c.Opens), len(c.Reads), len(c.Finishes),
 		len(c.Saves), len(c.Shares), len(c.Dwell), len(c.Progress), len(c.First), len(c.Last),
-		len(c.Coarse), len(c.Skipped),
+		len(c.Coarse), len(c.Skipped), len(c.Impressions), len(c.Clicks), len(c.Variant), len(c.Resume), len(c.ResumeLag),
 	} {
 		if length != n {
 			return fmt.Errorf("its columns have different lengths (%d and %d)", n, length)

@@ -103,6 +103,7 @@ func TestRowOfCut(t *testing.T) {
 	r := storage.Row{
 		Stream: 65535, Minute: math.MaxUint32 / 60 * 60, Content: math.MaxUint64, User: math.MaxUint64, Dwell: math.MaxUint64, Progress: 100,
 		Opens: math.MaxUint32, Reads: math.MaxUint32, Finishes: math.MaxUint32, Saves: math.MaxUint32, Shares: math.MaxUint32,
+		Resume: 1, ResumeLag: math.MaxUint16,
 	}
 	r.First, r.Last = int64(r.Minute)*1000, int64(r.Minute)*1000+60_000-1
 	var e codec.RowEncoder

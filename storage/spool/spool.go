@@ -25,7 +25,7 @@ import (
 type Options struct {
 	Dir     string       // made where it is missing; one process at a time
 	SizeMax int64        // bytes that all files of Dir may take, allocated at Open; at least four times LogSize
-	LogSize int64        // bytes of one log file; 0: 64 MiB
+	LogSize int64        // bytes of one log file; 0: 56 MiB
 	Files   vfs.FS       // nil: the operating system's
 	Logger  *slog.Logger // nil: the default one
 	Metrics *metrics.Set // nil: one that nobody sees
@@ -39,10 +39,11 @@ type Options struct {
 	nonce     func() uint64 // of a log file; tests know it
 }
 
-const logSizeDefault = 64 << 20
+const logSizeDefault = 56 << 20
 
-// SizeMin is the least Options.SizeMax with logs of the usual size, in bytes.
-const SizeMin = 4 * logSizeDefault
+// SizeMin is the least Options.SizeMax with logs of the usual size, in bytes: four of
+// them, and so much that tables of the usual size find room.
+const SizeMin = 256 << 20
 
 // Source and Seal are those of package storage.
 type (

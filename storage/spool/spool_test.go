@@ -55,7 +55,7 @@ func row(content uint64) storage.Row {
 	return storage.Row{
 		Content: content, User: 2, Dwell: 3, First: 4, Last: 5, Minute: 20000 * day, Opens: 6, Reads: 7,
 		Finishes: 8, Saves: 9, Shares: 10, Stream: 11, Progress: 12,
-		Coarse: storage.CoarseUsers, Skipped: 13,
+		Coarse: storage.CoarseUsers, Skipped: 13, Resume: 11, ResumeLag: 1,
 	}
 }
 

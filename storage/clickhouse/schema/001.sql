@@ -40,7 +40,17 @@ CREATE TABLE IF NOT EXISTS {{.Local "reads"}}{{.OnCluster}}
     coarse   UInt8 CODEC(ZSTD(1)),
     -- Where a sender samples, how many events it left out for each one that is here:
     -- each stands for 1 + skipped.
-    skipped  UInt32 CODEC(ZSTD(1))
+    skipped  UInt32 CODEC(ZSTD(1)),
+    -- Where variant is not 0, the row is of no reading: it says how often this variant of
+    -- the content's headline was shown, and followed.
+    impressions UInt32 CODEC(T64, ZSTD(1)),
+    clicks   UInt32 CODEC(T64, ZSTD(1)),
+    variant  UInt8 CODEC(ZSTD(1)),
+    -- The latest progress, percent, where the reader went on later; 255: none was told. It
+    -- was so many milliseconds before last, mostly none: with that, the latest of several
+    -- rows is known, and it packs to nothing, as a time would not.
+    resume   UInt8 CODEC(ZSTD(1)),
+    resume_lag UInt16 CODEC(T64, ZSTD(1))
 )
 ENGINE = {{.Engine "MergeTree" "reads"}}
 -- A block is of one day, so it is one part, and a part is atomic. Days are also

@@ -7,11 +7,12 @@
 CREATE VIEW IF NOT EXISTS {{.Name "stream_by_minute"}}{{.OnCluster}} AS
 SELECT
     stream, minute,
-    uniqExactIf(user, r.coarse = 0) AS readers,
+    uniqExactIf(user, r.coarse = 0 AND r.variant = 0) AS readers,
     sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
     sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
     max(r.progress) AS progress,
-    sumIf((toUInt64(r.opens) + r.reads + r.finishes + r.saves + r.shares) * (1 + r.skipped), r.coarse > 0) AS coarse
+    sum(r.impressions * (1 + r.skipped)) AS impressions, sum(r.clicks * (1 + r.skipped)) AS clicks,
+    sumIf((toUInt64(r.opens) + r.reads + r.finishes + r.saves + r.shares + r.impressions + r.clicks) * (1 + r.skipped), r.coarse > 0) AS coarse
 FROM {{.Reads}} AS r
 WHERE stream != 65535 AND r.coarse < 255
 GROUP BY stream, minute;
@@ -25,7 +26,7 @@ SELECT
     sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
     max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse < 2
+WHERE stream != 65535 AND coarse < 2 AND variant = 0
 GROUP BY stream, content, minute;
 
 -- Contents by hour.
@@ -37,7 +38,7 @@ SELECT
     sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
     max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse < 2
+WHERE stream != 65535 AND coarse < 2 AND variant = 0
 GROUP BY stream, content, hour;
 
 -- Contents by day.
@@ -49,7 +50,7 @@ SELECT
     sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
     max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse < 2
+WHERE stream != 65535 AND coarse < 2 AND variant = 0
 GROUP BY stream, content, day;
 
 -- Users by day.
@@ -61,17 +62,20 @@ SELECT
     sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
     max(r.progress) AS progress
 FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse = 0
+WHERE stream != 65535 AND coarse = 0 AND variant = 0
 GROUP BY stream, user, day;
 
--- How far each reader got with each content, ever.
+-- How far each reader got with each content, ever, and where they left: the latest
+-- progress, NULL where none was told.
 CREATE VIEW IF NOT EXISTS {{.Name "reader_progress"}}{{.OnCluster}} AS
 SELECT
     stream, content, user,
-    max(r.progress) AS progress, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms, sum(r.finishes * (1 + r.skipped)) AS finishes,
+    max(r.progress) AS progress,
+    argMax(nullIf(r.resume, 255), (toUnixTimestamp64Milli(r.last) - r.resume_lag, r.resume)) AS resume,
+    sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms, sum(r.finishes * (1 + r.skipped)) AS finishes,
     min(r.first) AS first, max(r.last) AS last
 FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse = 0
+WHERE stream != 65535 AND coarse = 0 AND variant = 0
 GROUP BY stream, content, user;
 
 -- The spans of each source, from all collectors, settled: the source numbered

@@ -19,11 +19,11 @@ const (
 	RowSizeMin = 2 + 2
 
 	// RowSizeMax is the most bytes of a row, with its period in front.
-	RowSizeMax = PeriodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1
+	RowSizeMax = PeriodSize + 2 + 2*8 + 5*binary.MaxVarintLen32 + 2*8 + binary.MaxVarintLen64 + 1 + 3
 
 	periodMark = 0xFF // in place of lengths: the period of the rows behind it follows
 	// PeriodSize is the bytes of a period.
-	PeriodSize = 1 + 4 + 2 + 1 + 3
+	PeriodSize = 1 + 4 + 2 + 1 + 3 + 1
 
 	sameContent = 15 // length of a content that is that of the row before
 
@@ -34,6 +34,8 @@ const (
 	shapeProgress = 1 << 6 // progress follows
 	shapeOutside  = 1 << 7 // first and last in full: one is outside of the minute
 
+	progressApart = 1 << 7 // of progress: the latest is another, or was before last
+
 	millisPerMinute = 60_000
 )
 
@@ -42,9 +44,12 @@ type period struct {
 	minute, skipped uint32
 	stream          uint16
 	coarse          storage.Coarse
+	variant         uint8
 }
 
-func periodOf(r *storage.Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Coarse} }
+func periodOf(r *storage.Row) period {
+	return period{r.Minute, r.Skipped, r.Stream, r.Coarse, r.Variant}
+}
 
 // RowEncoder appends rows to buf. The zero value is ready.
 type RowEncoder struct {
@@ -59,7 +64,7 @@ func (e *RowEncoder) Add(r *storage.Row) {
 	if !e.runs(r) {
 		e.begun, e.period, e.content = true, periodOf(r), 0
 		e.Buf = le.AppendUint16(le.AppendUint32(append(e.Buf, periodMark), r.Minute), r.Stream)
-		e.Buf = append(e.Buf, byte(r.Coarse), byte(r.Skipped), byte(r.Skipped>>8), byte(r.Skipped>>16))
+		e.Buf = append(e.Buf, byte(r.Coarse), byte(r.Skipped), byte(r.Skipped>>8), byte(r.Skipped>>16), r.Variant)
 	}
 	e.Buf = slices.Grow(e.Buf, RowSizeMax)
 	n := len(e.Buf)
@@ -84,8 +89,8 @@ func (e *RowEncoder) encode(b []byte, r *storage.Row) int {
 	shape, single := oneEvent(r)
 	if !single {
 		shape = shapeCounters
-		for _, c := range [...]uint32{r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares} {
-			n += binary.PutUvarint(b[n:], uint64(c))
+		for _, c := range countersOf(r) {
+			n += binary.PutUvarint(b[n:], uint64(*c))
 		}
 	}
 	start := int64(r.Minute) * 1000
@@ -113,13 +118,28 @@ func (e *RowEncoder) encode(b []byte, r *storage.Row) int {
 		shape |= 3 << shapeDwell
 		n += binary.PutUvarint(b[n:], r.Dwell)
 	}
-	if r.Progress > 0 {
+	if r.Progress|r.Resume > 0 {
 		shape |= shapeProgress
 		b[n] = r.Progress
 		n++
+		if r.Resume != r.Progress+1 || r.ResumeLag > 0 {
+			b[n-1] |= progressApart
+			b[n] = r.Resume
+			le.PutUint16(b[n+1:], r.ResumeLag)
+			n += 3
+		}
 	}
 	b[1] = shape
 	return n
+}
+
+// countersOf are the counters that a row has, in the order in which they are written:
+// those of reading, or of a headline.
+func countersOf(r *storage.Row) []*uint32 {
+	if r.Variant > 0 {
+		return []*uint32{&r.Impressions, &r.Clicks}
+	}
+	return []*uint32{&r.Opens, &r.Reads, &r.Finishes, &r.Saves, &r.Shares}
 }
 
 // RowGroups encodes the rows of a seal, which come in no order, each period's
@@ -208,12 +228,12 @@ func byteLen(n uint64) int {
 	return (bits.Len64(n) + 7) / 8
 }
 
-// oneEvent is the kind of the only event of a row.
+// oneEvent is which counter, of those that the row has, counts its only event.
 func oneEvent(r *storage.Row) (kind byte, ok bool) {
-	if r.Opens|r.Reads|r.Finishes|r.Saves|r.Shares != 1 || r.Events() != 1 {
+	if r.Events() != 1 {
 		return 0, false
 	}
-	return byte(r.Reads + 2*r.Finishes + 3*r.Saves + 4*r.Shares), true
+	return byte(r.Clicks + r.Reads + 2*r.Finishes + 3*r.Saves + 4*r.Shares), true
 }
 
 // RowDecoder reads what a RowEncoder wrote. Whatever the bytes are, it reads no
@@ -263,12 +283,12 @@ func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
 	n := 0
 	if b[0] == periodMark {
 		d.begun, d.content = true, 0
-		d.period = period{le.Uint32(b[1:]), le.Uint32(b[7:]) >> 8, le.Uint16(b[5:]), storage.Coarse(b[7])}
+		d.period = period{le.Uint32(b[1:]), le.Uint32(b[7:]) >> 8, le.Uint16(b[5:]), storage.Coarse(b[7]), b[11]}
 		n = PeriodSize
 	}
 	content, user, shape := int(b[n]>>4), int(b[n]&15), b[n+1]
 	n += 2
-	if !d.begun || d.period.coarse >= storage.Coarses || content > 8 && content != sameContent || user > 8 || shape&shapeKinds > shapeCounters {
+	if !d.begun || d.period.coarse >= storage.Coarses || content > 8 && content != sameContent || user > 8 {
 		return 0
 	}
 	if content != sameContent {
@@ -276,7 +296,7 @@ func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
 		n += content
 	}
 	p := &d.period
-	*r = storage.Row{Content: d.content, User: le.Uint64(b[n:]) & mask(user), Minute: p.minute, Skipped: p.skipped, Stream: p.stream, Coarse: p.coarse}
+	*r = storage.Row{Content: d.content, User: le.Uint64(b[n:]) & mask(user), Minute: p.minute, Skipped: p.skipped, Stream: p.stream, Coarse: p.coarse, Variant: p.variant}
 	n += user
 	if n = d.counters(b, n, shape, r); n == 0 {
 		return 0
@@ -306,8 +326,15 @@ func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
 		n += bytes
 	}
 	if shape&shapeProgress != 0 {
-		r.Progress = b[n]
+		r.Progress, r.Resume = b[n]&^progressApart, b[n]&^progressApart+1
 		n++
+		if b[n-1]&progressApart != 0 {
+			r.Resume, r.ResumeLag = b[n], le.Uint16(b[n+1:])
+			n += 3
+			if r.Progress|r.Resume == 0 {
+				return 0
+			}
+		}
 	}
 	return n
 }
@@ -315,20 +342,22 @@ func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
 // counters reads the counters at n and returns what is behind them, 0 where one is
 // not good.
 func (d *RowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
-	var all [5]uint32
-	if kind := shape & shapeKinds; kind < shapeCounters {
-		all[kind] = 1
-	} else {
-		for i := range all {
+	all := countersOf(r)
+	switch kind := int(shape & shapeKinds); {
+	case kind < len(all):
+		*all[kind] = 1
+	case kind != shapeCounters:
+		return 0
+	default:
+		for _, to := range all {
 			value, size := binary.Uvarint(b[n:])
 			if size <= 0 || size > binary.MaxVarintLen32 || value > math.MaxUint32 {
 				return 0
 			}
-			all[i] = uint32(value)
+			*to = uint32(value)
 			n += size
 		}
 	}
-	r.Opens, r.Reads, r.Finishes, r.Saves, r.Shares = all[0], all[1], all[2], all[3], all[4]
 	return n
 }
 

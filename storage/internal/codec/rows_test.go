@@ -19,15 +19,28 @@ func anyRow(r *rand.Rand) storage.Row {
 		Stream: uint16(r.IntN(2)), Minute: minute, Content: number(), User: number(), Dwell: number(),
 		Progress: uint8(r.IntN(101) * r.IntN(2)), First: at, Last: at,
 	}
+	switch r.IntN(4) {
+	case 0:
+		if row.Resume = uint8(r.IntN(102)); row.Resume > 0 {
+			row.ResumeLag = uint16(r.Uint32())
+		}
+	case 1:
+		row.Resume = row.Progress + 1
+	}
 	counters := []*uint32{&row.Opens, &row.Reads, &row.Finishes, &row.Saves, &row.Shares}
+	if r.IntN(4) == 0 {
+		row.Variant = uint8(1 + r.IntN(255)*r.IntN(2))
+		counters = []*uint32{&row.Impressions, &row.Clicks}
+	}
+	n := len(counters)
 	switch r.IntN(3) {
 	case 0:
-		*counters[r.IntN(5)] = 1
+		*counters[r.IntN(n)] = 1
 	case 1:
-		*counters[r.IntN(5)] = uint32(number())
-		*counters[r.IntN(5)] = uint32(number())
+		*counters[r.IntN(n)] = uint32(number())
+		*counters[r.IntN(n)] = uint32(number())
 	case 2:
-		*counters[r.IntN(5)] = math.MaxUint32
+		*counters[r.IntN(n)] = math.MaxUint32
 	}
 	if r.IntN(4) == 0 {
 		row.Coarse, row.Skipped = storage.Coarse(r.IntN(storage.Coarses)), r.Uint32()>>(8+r.IntN(24))
@@ -90,7 +103,7 @@ func TestRowsThereAndBack(t *testing.T) {
 func TestRowSize(t *testing.T) {
 	const minute = 1_740_002_400
 	at := int64(minute)*1000 + 12_345
-	heartbeat := storage.Row{Stream: 1, Minute: minute, Content: math.MaxUint64, User: math.MaxUint64, Reads: 1, Dwell: 10_000, Progress: 50, First: at, Last: at}
+	heartbeat := storage.Row{Stream: 1, Minute: minute, Content: math.MaxUint64, User: math.MaxUint64, Reads: 1, Dwell: 10_000, Progress: 50, Resume: 51, First: at, Last: at}
 	var e RowEncoder
 	e.Add(&heartbeat)
 	e.Add(&heartbeat)

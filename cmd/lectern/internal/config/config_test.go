@@ -426,7 +426,7 @@ func TestProblems(t *testing.T) {
 		{"listen.loops = 1\n[limits]\nkeys_max = 1_500_000\nrows_waiting_max = 1_500_000\n",
 			`:4: limits.rows_waiting_max: rows_waiting_max 1500000 is less than the 1835008 rows that one cut may bring here: keys_max 1500000, for each of 1 loops rounded up to a power of two`},
 		{"listen.loops = 1\nlimits.keys_max = 16_000_000\nlimits.rows_waiting_max = 30_000_000\n",
-			`:2: limits.keys_max: size_max 1073741824 of the spool, with sources_max 100000, has room for 6753797 rows, and one cut may bring 14680064 with keys_max 16000000: full tables would never be emptied`},
+			`:2: limits.keys_max: size_max 1073741824 of the spool, with sources_max 100000, has room for 6498639 rows, and one cut may bring 14680064 with keys_max 16000000: full tables would never be emptied`},
 		{"listen.loops = 1\nlimits.sources_max = 15_000_000\n",
 			`:2: limits.sources_max: size_max 1073741824 of the spool, with sources_max 15000000, has room for 0 rows, and one cut may bring 917504 with keys_max 1048576: full tables would never be emptied`},
 		{"spool.size_max = \"256MiB\"\n", ""},
@@ -536,9 +536,9 @@ func TestMemory(t *testing.T) {
 	want := map[string]int64{
 		// 349526 slots a loop, rounded up to 524288, of which 458752 may be used.
 		"tables":          2 * 3 * 524288 * 65,
-		"rows of a cut":   2 * 3 * 458752 * 80,
-		"a block":         80_000_000,
-		"rows waiting":    300_000_000,
+		"rows of a cut":   2 * 3 * 458752 * 88,
+		"a block":         88_000_000,
+		"rows waiting":    330_000_000,
 		"sources":         68_000_000 + 1<<20,
 		"names":           16<<20 + 3*3<<20 + 4*4<<20,
 		"connections":     16384*4096 + 3*(35<<20),

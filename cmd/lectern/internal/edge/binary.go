@@ -54,18 +54,27 @@ func parseBinary(r *http.Request, body []byte) (p posted, why Reason, err error)
 		base := now.UnixMilli() - int64(age)
 		for i := range events {
 			w := &events[i]
-			e := emit.Event{Time: min(base+int64(w.At), now.UnixMilli()), Content: w.Content, User: user, Kind: w.Kind, Dwell: w.Dwell}
-			if w.HasProgress {
-				e.Progress = emit.Percent(w.Progress)
-			}
-			if own {
-				e.User = w.User
+			e := eventOf(w, min(base+int64(w.At), now.UnixMilli()))
+			if !own {
+				e.User = user
 			}
 			out.events[i] = e
 		}
 		return out, Taken, nil
 	}
 	return p, Taken, nil
+}
+
+// eventOf is an event of the protocol as an emitter takes it.
+func eventOf(w *wire.Event, at int64) emit.Event {
+	e := emit.Event{Time: at, Content: w.Content, User: w.User, Kind: w.Kind, Dwell: w.Dwell, Variant: w.Variant()}
+	if w.Kind.OfHeadline() {
+		e.Dwell = 0
+	}
+	if w.HasProgress {
+		e.Progress = emit.Percent(w.Progress)
+	}
+	return e
 }
 
 var binaryFields = map[string]bool{"stream": true, "count": true, "age": true, "page": true, "first": true}

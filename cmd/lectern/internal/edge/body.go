@@ -33,6 +33,7 @@ type bodyEvent struct {
 	Age      int64
 	Dwell    int64
 	Progress int64 // below 0: not known
+	Variant  int64 // 0: none was given
 }
 
 // Limits of a body.
@@ -48,7 +49,10 @@ const (
 	numberMax = 1 << 32
 )
 
-var kindsOf = map[string]emit.Kind{"open": emit.Open, "read": emit.Read, "finish": emit.Finish, "save": emit.Save, "share": emit.Share}
+var kindsOf = map[string]emit.Kind{
+	"open": emit.Open, "read": emit.Read, "finish": emit.Finish, "save": emit.Save, "share": emit.Share,
+	"impression": emit.Impression, "click": emit.Click,
+}
 
 // parseJSON understands a body of JSON.
 func parseJSON(_ *http.Request, text []byte) (posted, Reason, error) {
@@ -192,6 +196,10 @@ func (b *bodyEvent) field(name string, v *fastjson.Value) (err error) {
 		if b.Progress, err = v.Int64(); err == nil && b.Progress < 0 {
 			err = errors.New("it is below 0")
 		}
+	case "variant":
+		if b.Variant, err = v.Int64(); err == nil && b.Variant < 1 {
+			err = errors.New("it is below 1")
+		}
 	default:
 		return errUnknown
 	}
@@ -252,8 +260,14 @@ func (b *bodyEvent) event(e *emit.Event, user uint64, now time.Time) (Reason, er
 		return OutOfRange, fmt.Errorf("dwell %d is outside of 0 to %d milliseconds", b.Dwell, wire.DwellMax)
 	case b.Progress > wire.ProgressMax:
 		return OutOfRange, fmt.Errorf("progress %d is outside of 0 to %d percent", b.Progress, wire.ProgressMax)
+	case b.Variant > wire.VariantMax:
+		return OutOfRange, fmt.Errorf("variant %d is outside of 1 to %d", b.Variant, wire.VariantMax)
+	case kind.OfHeadline() && (b.Dwell > 0 || b.Progress >= 0):
+		return Malformed, fmt.Errorf("dwell and progress are of reading, and %.20q is of a headline", b.Kind)
+	case b.Variant > 0 && !kind.OfHeadline():
+		return Malformed, fmt.Errorf("a variant is of a headline, and %.20q is of reading", b.Kind)
 	}
-	*e = emit.Event{Time: now.UnixMilli() - b.Age, Content: emit.ID(b.Content), User: user, Kind: kind, Dwell: uint32(b.Dwell)}
+	*e = emit.Event{Time: now.UnixMilli() - b.Age, Content: emit.ID(b.Content), User: user, Kind: kind, Dwell: uint32(b.Dwell), Variant: uint8(b.Variant)}
 	if b.Progress >= 0 {
 		e.Progress = emit.Percent(uint8(b.Progress))
 	}

@@ -107,17 +107,19 @@ func TestBeacon(t *testing.T) {
 		t.Errorf("%d, %v", status, h)
 	}
 	e.post(t, open) // again, as after a lost answer
-	e.post(t, `{"stream":"7","page":"00000000000000ff","first":1,"events":[{"kind":"read","content":"/a","dwell":1500,"progress":40},{"kind":"finish","content":"/a"}]}`)
+	e.post(t, `{"stream":"7","page":"00000000000000ff","first":1,"events":[{"kind":"read","content":"/a","dwell":1500,"progress":40},{"kind":"finish","content":"/a"},{"kind":"impression","content":"/b"},{"kind":"click","content":"/b","variant":255}]}`)
 	at := e.now.UnixMilli()
 	want := []emit.Event{
 		{Time: at - 1000, Content: emit.ID("/a"), User: emit.ID("u1"), Kind: emit.Open},
 		{Time: at, Content: emit.ID("/a"), Kind: emit.Read, Dwell: 1500, Progress: emit.Percent(40)},
 		{Time: at, Content: emit.ID("/a"), Kind: emit.Finish},
+		{Time: at, Content: emit.ID("/b"), Kind: emit.Impression},
+		{Time: at, Content: emit.ID("/b"), Kind: emit.Click, Variant: 255},
 	}
 	if got := e.queues["site"].events; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got\n%v, want\n%v", got, want)
 	}
-	if got := fmt.Sprint(e.queues["site"].names); got != "[/a /a /a]" { // the client sends it once
+	if got := fmt.Sprint(e.queues["site"].names); got != "[/a /a /a /b]" { // the client sends it once
 		t.Errorf("names are %s", got)
 	}
 }
@@ -195,6 +197,11 @@ func TestRefusals(t *testing.T) {
 		{OutOfRange, 400, event(`{"kind":"open","content":"/a","age":86400001}`), nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":"/a","dwell":16777216}`), nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":"/a","progress":101}`), nil},
+		{Malformed, 400, event(`{"kind":"click","content":"/a","variant":0}`), nil},
+		{OutOfRange, 400, event(`{"kind":"click","content":"/a","variant":256}`), nil},
+		{Malformed, 400, event(`{"kind":"click","content":"/a","dwell":1}`), nil},
+		{Malformed, 400, event(`{"kind":"click","content":"/a","progress":0}`), nil},
+		{Malformed, 400, event(`{"kind":"open","content":"/a","variant":1}`), nil},
 		{NoStream, 404, `{"stream":"other","events":[{"kind":"open","content":"/a"}]}`, nil},
 		{Origin, 403, `{"stream":"news","events":[{"kind":"open","content":"/a"}]}`, []string{"Origin: https://evil.example"}},
 		{Origin, 403, `{"stream":"news","events":[{"kind":"open","content":"/a"}]}`, []string{"Origin: null"}},

@@ -77,10 +77,7 @@ func (e *relayed) parseBytes(b []byte) (Reason, error) {
 	if w.At != 0 {
 		return Malformed, errors.New("the event has an at")
 	}
-	e.event = emit.Event{Time: int64(binary.LittleEndian.Uint64(time[:])), Content: w.Content, User: w.User, Kind: w.Kind, Dwell: w.Dwell}
-	if w.HasProgress {
-		e.event.Progress = emit.Percent(w.Progress)
-	}
+	e.event = eventOf(w, int64(binary.LittleEndian.Uint64(time[:])))
 	return Taken, nil
 }
 
@@ -124,6 +121,10 @@ func (e *relayed) parseText(line string) (Reason, error) {
 		return Malformed, errors.New("one of content and content_id is wanted")
 	case seen["user"] && seen["user_id"]:
 		return Malformed, errors.New("user and user_id are both given")
+	case kind.OfHeadline() && (seen["dwell"] || seen["progress"]):
+		return Malformed, fmt.Errorf("dwell and progress are of reading, and %s is of a headline", words[0])
+	case seen["variant"] && !kind.OfHeadline():
+		return Malformed, fmt.Errorf("a variant is of a headline, and %s is of reading", words[0])
 	}
 	return Taken, nil
 }
@@ -162,6 +163,10 @@ func (e *relayed) field(key, value string) (err error) {
 		e.event.Dwell = uint32(number(wire.DwellMax))
 	case "progress":
 		e.event.Progress = emit.Percent(uint8(number(wire.ProgressMax)))
+	case "variant":
+		if e.event.Variant = uint8(number(wire.VariantMax)); err == nil && e.event.Variant == 0 {
+			err = errRange
+		}
 	case "dropped":
 		e.dropped = number(1<<16 - 1)
 	default:

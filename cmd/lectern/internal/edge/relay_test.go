@@ -41,6 +41,10 @@ func TestRelayed(t *testing.T) {
 		{"open stream=site content=/a/slug\x00", relayed{stream: "site", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug")}}},
 		{"read stream=7 content_id=42 user_id=9 at=1767225600000 dwell=10000 progress=30 dropped=2", relayed{
 			stream: "7", dropped: 2, event: emit.Event{Time: at, Content: 42, User: 9, Kind: emit.Read, Dwell: 10000, Progress: emit.Percent(30)}}},
+		{"impression stream=site content=/a/slug variant=2", relayed{stream: "site", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug"), Kind: emit.Impression, Variant: 2}}},
+		{"click stream=site content=/a/slug", relayed{stream: "site", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug"), Kind: emit.Click}}},
+		{string(fromHex(t, "01 00 00 07 00 00 a8 da 76 9b 01 11 26 2a 09 ff")), relayed{
+			stream: "7", event: emit.Event{Time: at, Content: 42, User: 9, Kind: emit.Click, Variant: 255}}},
 		{"share content=%2Fa%20b+c%C3%A9 stream=s", relayed{stream: "s", content: "/a b+cé", event: emit.Event{Content: emit.ID("/a b+cé"), Kind: emit.Share}}},
 		{"open stream=1 content_id=5 title=A%20title section= words=1200", relayed{stream: "1", event: emit.Event{Content: 5},
 			about: [wire.Attributes]string{wire.AttributeTitle: "A title", wire.AttributeWords: "1200"},
@@ -75,6 +79,11 @@ func TestRelayedRefused(t *testing.T) {
 		"open stream=1 content=a%zz":                                          Malformed,
 		"open stream=1 content=a dwell=-1":                                    Malformed,
 		"open stream=1 content=a dwell=16777216":                              OutOfRange,
+		"click stream=1 content=a dwell=0":                                    Malformed,
+		"click stream=1 content=a progress=0":                                 Malformed,
+		"open stream=1 content=a variant=1":                                   Malformed,
+		"click stream=1 content=a variant=0":                                  OutOfRange,
+		"click stream=1 content=a variant=256":                                OutOfRange,
 		"open stream=1 content=a progress=101":                                OutOfRange,
 		"open stream=1 content=a dropped=65536":                               OutOfRange,
 		"open stream=1 content=a words=many":                                  OutOfRange,
