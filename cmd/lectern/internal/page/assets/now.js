@@ -10,6 +10,19 @@ const still = 6000; // milliseconds without a cut after which the figures are sa
 /** title is what people call a stream or a content: its name, or its number. */
 const streamTitle = s => s.stream_name || 'Stream ' + s.stream;
 
+/**
+ * readable is a name as its readers write it: paths come with %D8%A3 for what is not
+ * English. What would not be seen, or turn the line around, stays as it is.
+ */
+function readable(name) {
+  try {
+    const text = decodeURI(name);
+    return /[\p{Cc}\u2028-\u202e\u2066-\u2069]/u.test(text) ? name : text;
+  } catch {
+    return name; // a % that means nothing
+  }
+}
+
 /** pace says how fast something goes against the hour before. */
 function pace(velocity) {
   if (velocity == null) return { text: '–', spoken: 'not known yet', class: '' };
@@ -82,7 +95,7 @@ export function now(hub) {
       element: h('span', { class: 'named' }, place, button),
       update(item) {
         say(place, item.place);
-        say(name, item.name || item.content);
+        say(name, readable(item.name || item.content));
         name.classList.toggle('id', !item.name);
         button.title = item.name || 'No name is known of ' + item.content;
         button.setAttribute('aria-expanded', opened.has(item.content));
@@ -106,7 +119,7 @@ export function now(hub) {
         if (!open) return;
         if (!shown) {
           ends = new AbortController();
-          shown = chart({ title: 'Opens a minute', note: item.name || item.content, lines: [{ title: 'Opens', colour: 'accent', area: true }], whole: true, height: 120, signal: AbortSignal.any([ends.signal, hub.signal]) });
+          shown = chart({ title: 'Opens a minute', note: readable(item.name || item.content), lines: [{ title: 'Opens', colour: 'accent', area: true }], whole: true, height: 120, signal: AbortSignal.any([ends.signal, hub.signal]) });
           cell.append(shown.element);
         }
         shown.update(item.hour.times, [item.hour.values]);

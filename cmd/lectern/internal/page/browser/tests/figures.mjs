@@ -1,6 +1,6 @@
 // An answer of /now.json as docs/NOW.md has it, with names that are not kind.
 
-export const names = ['/politics/budget-2027', '<script>window.taken = 1</script>', 'أخبار الساعة: ما الذي تغيّر اليوم', '"><img src=x onerror="window.taken = 1">', '', '/a-name-of-many-words-without-an-end-that-goes-on-and-on-and-does-not-fit-into-any-line-of-a-telephone', '/weather', '/sport'];
+export const names = ['/politics/budget-2027', '<script>window.taken = 1</script>', 'أخبار الساعة: ما الذي تغيّر اليوم', '"><img src=x onerror="window.taken = 1">', '', '/a-name-of-many-words-without-an-end-that-goes-on-and-on-and-does-not-fit-into-any-line-of-a-telephone', '/weather', '/%D8%B7%D9%82%D8%B3', '/%0Aa%E2%80%AEb', '/100%'];
 
 /** now answers as a daemon would. */
 export function now(url, change = {}) {
