@@ -188,6 +188,54 @@ func statementOf(t *testing.T, section string) string {
 	return statement
 }
 
+// A receipt's user is the number of its block. It stays when the reader with that id is
+// forgotten, in tables with projections too, whose answers are those of the table.
+func TestForgetKeepsReceipts(t *testing.T) {
+	s, o := started(t, clickhousetest.Options{})
+	for _, projection := range []string{
+		"by_user (SELECT stream, user, toDate(minute), coarse, uniqExact(content), sum(opens) GROUP BY stream, user, toDate(minute), coarse)",
+		"in_order_of_users (SELECT user, stream, minute, opens, coarse ORDER BY user)",
+	} {
+		if err := s.Exec("ALTER TABLE lectern.reads ADD PROJECTION " + projection); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := opened(t, o)
+	blocks := forgetBlocks(rand.New(rand.NewPCG(5, 6)), 1, 3)
+	for _, b := range blocks {
+		stored(t, store, b)
+	}
+	user := uint64(2)
+	sel := storage.Selection{User: &user}
+	if _, err := forgetter(t, o).Forget(t.Context(), sel, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(s.Query("SELECT block, copies, checksums FROM lectern.receipts ORDER BY block")); got != "[[1 1 1] [2 1 1] [3 1 1]]" {
+		t.Errorf("receipts: %s", got)
+	}
+	if want, _ := oracle(sel, blocks...); !slices.Equal(rowsIn(s), want) {
+		t.Error("other rows are left than those of the others")
+	}
+	for _, projections := range []int{0, 1} {
+		for _, query := range []string{"sum(opens)", "uniqExact(content)"} {
+			got := s.Query(fmt.Sprintf("SELECT user, %s FROM lectern.reads WHERE stream = 1 AND coarse = 0 GROUP BY user ORDER BY user SETTINGS optimize_use_projections = %d", query, projections))
+			var users []string
+			for _, row := range got {
+				users = append(users, row[0])
+			}
+			if fmt.Sprint(users) != "[0 1 3 4]" {
+				t.Errorf("%s, with projections %d: %v", query, projections, got)
+			}
+		}
+	}
+	sums := func(projections int) string {
+		return fmt.Sprint(s.Query(fmt.Sprintf("SELECT stream, user, toDate(minute) AS day, sum(opens) FROM lectern.reads WHERE coarse = 0 GROUP BY stream, user, day ORDER BY stream, user, day SETTINGS optimize_use_projections = %d", projections)))
+	}
+	if with, without := sums(1), sums(0); with != without {
+		t.Errorf("with projections %s, without %s", with, without)
+	}
+}
+
 func rowCount(blocks []*storage.Block) (n int) {
 	for _, b := range blocks {
 		n += b.Rows.Len()
