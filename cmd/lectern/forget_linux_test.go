@@ -36,7 +36,7 @@ func forgetLines(t *testing.T) (lines, events string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("listen.address = %q\nops.token_file = %q\nops.address = %q\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"500ms\"\nwindow.late_max = \"0s\"", events, token, freePort(t)), events
+	return fmt.Sprintf("listen.address = %q\nops.token_file = %q\nops.address = %q\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"500ms\"\nwindow.late_max = \"0s\"\nstop.grace = \"5m\"", events, token, freePort(t)), events
 }
 
 // withoutPorts is a configuration without the lines that name any port, and a token.
