@@ -114,7 +114,7 @@ export function books(hub) {
     say(kept[1].value, count(answer.kept.rows_waiting) + ' rows');
     say(kept[2].value, count(answer.kept.spool_rows) + ' rows');
     say(kept[3].value, count(answer.kept.events_stored) + ' events');
-    streams.update(answer.streams, s => s.stream + ' ' + s.class);
+    streams.update(answer.streams.filter(s => s.sent > 0 || s.stream), s => s.stream + ' ' + s.class);
   }
 
   hub.poll('/books.json', 2000, got => { answer = got; tell(); });

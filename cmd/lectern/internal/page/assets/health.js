@@ -32,11 +32,15 @@ function facts(titles) {
 
 /** meter is how much of a limit is used. */
 function meter(title) {
-  const bar = h('meter', { min: '0', max: '1', 'aria-label': title }), text = h('span', { class: 'note' });
+  const used = h('div', {}), text = h('span', { class: 'note' });
+  const bar = h('div', { class: 'gauge', role: 'meter', 'aria-label': title, 'aria-valuemin': '0', 'aria-valuemax': '100' }, used);
   return {
     element: h('div', { class: 'meter' }, bar, text),
     set(part, whole, words) {
-      bar.value = whole > 0 ? Math.min(1, part / whole) : 0;
+      const percent = whole > 0 ? Math.min(100, 100 * part / whole) : 0;
+      used.style.width = percent + '%';
+      bar.setAttribute('aria-valuenow', Math.round(percent));
+      bar.setAttribute('aria-valuetext', words);
       bar.dataset.state = part > 0.9 * whole ? 'bad' : part > 0.5 * whole ? 'warn' : 'ok';
       say(text, words);
     },

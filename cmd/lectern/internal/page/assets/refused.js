@@ -75,9 +75,9 @@ export function refused(hub) {
         say(numbers, `${count(w.frames_5m)} in five minutes · ${count(w.frames_1h)} in an hour · ${count(w.frames)} since the start`);
         updateSenders(w.senders, s => s.transport + s.peer);
         const events = [];
-        if (w.events) events.push(`${count(w.events)} events are booked as refused`);
-        if (w.unplaced) events.push(`${count(w.unplaced)} events were in frames that were not placed: they show as lost, or come again`);
-        say(more, events.join('; ') + (events.length ? '.' : ''));
+        if (w.events) events.push(`booked as refused: ${count(w.events)} events`);
+        if (w.unplaced) events.push(`in frames that were not placed, so that they show as lost or come again: ${count(w.unplaced)}`);
+        say(more, events.join('; ').replace(/^./, c => c.toUpperCase()));
       },
     };
   };
