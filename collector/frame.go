@@ -104,7 +104,8 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	room := s.makeRoom(h.Stream, h.Count, via)
 	st := s.sources.of(h.Source)
 	st.Lock()
-	f := s.judge(st, h, frame, session, from)
+	var f judgement
+	s.judge(&f, st, h, frame, session, from)
 	st.Unlock()
 	if f.outcome == outcomeUnplaced {
 		return s.refuseUnplaced(h, f.why)
@@ -169,18 +170,21 @@ type judgement struct {
 }
 
 // judge finds out what becomes of a frame, and places it in its source. The stripe
-// is locked.
-func (s *shard) judge(st *stripe, h *wire.Header, frame []byte, session bool, from address) (f judgement) {
+// is locked. It fills an empty judgement: a copy would cost a datagram of one event
+// 5 ns.
+func (s *shard) judge(f *judgement, st *stripe, h *wire.Header, frame []byte, session bool, from address) {
 	n := uint64(h.Count)
 	src, why := s.sender(st, h, session, from)
 	if why != wire.Accepted {
-		return judgement{why: why}
+		f.why = why
+		return
 	}
 	seen, silent := src.window.check(h.Sequence), s.steady-src.lastSeen
 	contradicts := seen == stale && !src.behind(h.Position, n) ||
 		seen == fresh && (src.takesOver(h.Sequence, from, silent) || !src.believable(h.Sequence, h.Position, n, silent))
 	if contradicts {
-		return judgement{why: wire.RefusedPosition}
+		f.why = wire.RefusedPosition
+		return
 	}
 	src.lastSeen = s.steady
 	f.account = src.account()
@@ -188,11 +192,11 @@ func (s *shard) judge(st *stripe, h *wire.Header, frame []byte, session bool, fr
 	case seen == duplicate, seen == stale && src.session: // a session leaves nothing out by accident
 		src.duplicate.add(n)
 		f.outcome = outcomeDuplicate
-		return f
+		return
 	case seen == stale:
 		src.stale.add(n)
 		f.outcome = outcomeStale
-		return f
+		return
 	}
 	src.socket = from.socket
 	if len(s.events)-s.waiting < h.Count {
@@ -206,8 +210,7 @@ func (s *shard) judge(st *stripe, h *wire.Header, frame []byte, session bool, fr
 	if h.Stream != src.stream {
 		f.why = wire.RefusedStream
 	}
-	s.place(src, h, &f)
-	return f
+	s.place(src, h, f)
 }
 
 // sender is the source of a frame, which it makes where it is new.
