@@ -217,6 +217,12 @@ func TestQueriesPage(t *testing.T) {
 				case storage.CoarseContents:
 					b.Rows.Content[i], b.Rows.User[i] = 0, 0
 				}
+				if b.Rows.User[i] == 1007 {
+					b.Rows.Finishes[i] = 0 // who goes on
+				}
+				if b.Rows.Variant[i] > 0 {
+					b.Rows.Variant[i] = 1 + b.Rows.Variant[i]%2
+				}
 				row := b.Rows.Row(i)
 				sums[row.Stream] += row.Events()
 				q.rows = append(q.rows, row)
@@ -247,6 +253,7 @@ func TestQueriesPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := q.answers()
+	maps.Copy(want, q.publisher())
 	for stream := uint16(1); stream <= 3; stream++ {
 		k := hour[stream]
 		want["How complete is this hour"] = append(want["How complete is this hour"], fmt.Sprint(stream, " ", k.Counts[storage.Sent], " ", k.Counts[storage.Accepted], " ", k.RefusedEvents(), " ", k.Counts[storage.Shed], " ", k.Net(storage.Lost), " 0 0 ",
@@ -285,6 +292,7 @@ func TestQueriesPage(t *testing.T) {
 		"xxHash64('/guide/start'), 'unsealed', 'name', '/guide/start'", "xxHash64('/guide/next'), 'unsealed', 'name', '/guide/next'", "xxHash64('/about'), 'unsealed', 'name', '/about'",
 		"xxHash64('/guide/start'), 'unsealed', 'title', 'A stranger''s'", "xxHash64('/guide/start'), 'sealed', 'title', 'Start'",
 		"xxHash64('/guide/start'), 'sealed', 'section', 'Guides'", "xxHash64('/guide/start'), 'sealed', 'words', '1200'",
+		"xxHash64('/guide/next'), 'sealed', 'words', '1700'", "xxHash64('/about'), 'sealed', 'words', '300'",
 	} {
 		if err := server.Exec("INSERT INTO lectern.contents (stream, content, class, attribute, text, at) VALUES (1, " + values + ", now64())"); err != nil {
 			t.Fatal(err)

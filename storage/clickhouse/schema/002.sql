@@ -136,3 +136,56 @@ SELECT
 FROM {{.Reads}} AS r
 WHERE stream = 65535
 GROUP BY collector, block;
+
+-- Headlines by day: how often each variant was shown, and followed. Those that were
+-- counted without their content are left out, as in the views of contents.
+CREATE VIEW IF NOT EXISTS {{.Name "headline_by_day"}}{{.OnCluster}} AS
+SELECT
+    stream, content, toDate(minute) AS day, variant,
+    sum(r.impressions * (1 + r.skipped)) AS impressions, sum(r.clicks * (1 + r.skipped)) AS clicks
+FROM {{.Reads}} AS r
+WHERE stream != 65535 AND coarse < 2 AND variant > 0
+GROUP BY stream, content, day, variant;
+
+-- The views below take the span that they are asked about as parameters, since what is
+-- asked is of the order of a reader's rows, and a condition behind it would not reach
+-- the table: SELECT … FROM recirculation(stream = 1, since = '…', until = '…').
+-- The reader 0 is nobody in particular, and left out.
+
+-- What is read next in a visit: a content that a reader opened within half an hour of
+-- having read another, by the two of them. `visits` is how often, `readers` how many.
+CREATE VIEW IF NOT EXISTS {{.Name "recirculation"}}{{.OnCluster}} AS
+SELECT before AS content, opened AS next, count() AS visits, uniqExact(reader) AS readers
+FROM
+(
+    SELECT
+        v.user AS reader, v.content AS opened, v.opened AS opens, v.begin AS begin,
+        lagInFrame(toNullable(v.content)) OVER w AS before,
+        lagInFrame(v.end) OVER w AS left
+    FROM
+    (
+        SELECT user, content, minute, sum(r.opens) AS opened, min(r.first) AS begin, max(r.last) AS end
+        FROM {{.Reads}} AS r
+        WHERE stream = {stream:UInt16} AND minute >= {since:DateTime('UTC')} AND minute < {until:DateTime('UTC')}
+            AND coarse = 0 AND variant = 0 AND user != 0
+        GROUP BY user, content, minute
+    ) AS v
+    WINDOW w AS (PARTITION BY v.user ORDER BY v.begin, v.content, v.minute ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+)
+WHERE opens > 0 AND before != opened AND begin <= left + toIntervalMinute(30)
+GROUP BY content, next;
+
+-- How loyal readers are: on how many of the sixteen days up to `until` they read, and
+-- how many did on so many. That is true of accounts alone: an id that a reader has for
+-- a day, or for a browser, makes many readers of one.
+CREATE VIEW IF NOT EXISTS {{.Name "loyalty"}}{{.OnCluster}} AS
+SELECT days, count() AS readers
+FROM
+(
+    SELECT user, uniqExact(toDate(minute)) AS days
+    FROM {{.Reads}}
+    WHERE stream = {stream:UInt16} AND minute >= toDateTime({until:Date} - 15, 'UTC') AND minute < toDateTime({until:Date} + 1, 'UTC')
+        AND coarse = 0 AND variant = 0 AND user != 0
+    GROUP BY user
+)
+GROUP BY days;
