@@ -354,7 +354,7 @@ func (d *driver) quiet() {
 }
 
 func (d *driver) add(plain []string, keys map[string]int64) string {
-	kinds := map[string]Kind{"open": Open, "read": Read, "finish": Finish, "save": Save, "share": Share}
+	kinds := map[string]Kind{"open": Open, "read": Read, "finish": Finish, "save": Save, "share": Share, "impression": Impression, "click": Click}
 	kind, ok := kinds[plain[0]]
 	content, err := strconv.ParseUint(plain[1], 10, 64)
 	user, err2 := strconv.ParseUint(plain[2], 10, 64)
@@ -365,6 +365,9 @@ func (d *driver) add(plain []string, keys map[string]int64) string {
 		return "no invalid"
 	}
 	e := Event{Content: content, User: user, Kind: kind, Time: keys["at"], Dwell: uint32(keys["dwell"])}
+	if kind == Impression || kind == Click {
+		e.Variant, e.Dwell = uint8(e.Dwell), 0
+	}
 	if progress, ok := keys["progress"]; ok {
 		e.Progress = Percent(uint8(progress))
 	}

@@ -93,11 +93,11 @@ static const char *dial(char **words, int n) {
 }
 
 static const char *add(char **words, int n) {
-	static const char *const kinds[] = {"open", "read", "finish", "save", "share"};
+	static const char *const kinds[] = {"open", "read", "finish", "save", "share", "impression", "click"};
 	lectern_event e;
 	uint64_t many = value(words, n, "n", 1), progress = value(words, n, "progress", 1000);
 	memset(&e, 0, sizeof e);
-	for (e.kind = 0; e.kind < 5 && strcmp(words[1], kinds[e.kind]) != 0;) e.kind++;
+	for (e.kind = 0; e.kind < 7 && strcmp(words[1], kinds[e.kind]) != 0;) e.kind++;
 	e.content = strtoull(words[2], NULL, 10);
 	e.user = strtoull(words[3], NULL, 10);
 	e.time = value(words, n, "at", 0);

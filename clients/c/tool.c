@@ -40,12 +40,12 @@ static void rest(long ms) {
 
 /* event reads a line: milliseconds, kind, content, user, parted by tabs. */
 static int event(char *line, lectern_event *e) {
-	static const char *const kinds[] = {"open", "read", "finish", "save", "share"};
+	static const char *const kinds[] = {"open", "read", "finish", "save", "share", "impression", "click"};
 	char *time = strtok(line, "\t\n"), *kind = strtok(NULL, "\t\n"), *content = strtok(NULL, "\t\n"), *user = strtok(NULL, "\t\n");
 	memset(e, 0, sizeof *e);
 	if (!user) return 0;
 	e->time = strtoull(time, NULL, 10);
-	while (e->kind < 5 && strcmp(kinds[e->kind], kind) != 0) e->kind++;
+	while (e->kind < 7 && strcmp(kinds[e->kind], kind) != 0) e->kind++;
 	e->content = lectern_id(content, strlen(content));
 	e->user = lectern_id(user, strlen(user));
 	return 1;

@@ -65,9 +65,9 @@ static uint64_t field(const char *line, const char *key) {
 }
 
 static uint8_t kind_of(const char *line) {
-	static const char *const kinds[] = {"kind=open", "kind=read", "kind=finish", "kind=save", "kind=share"};
+	static const char *const kinds[] = {"kind=open", "kind=read", "kind=finish", "kind=save", "kind=share", "kind=impression", "kind=click"};
 	uint8_t k = 0;
-	while (k < 4 && !strstr(line, kinds[k])) k++;
+	while (k < 6 && !strstr(line, kinds[k])) k++;
 	return k;
 }
 
@@ -326,7 +326,7 @@ static void invalid(void) {
 	CHECK(lectern_dial(&o) == NULL && errno == EINVAL, "a buffer without room for four frames");
 	o.way = LECTERN_UDP, o.hooks.send = keep;
 	l = lectern_dial(&o);
-	e.kind = 5;
+	e.kind = 7;
 	CHECK(lectern_add_event(l, &e) == LECTERN_INVALID, "a kind without a name");
 	e.kind = 1, e.has_progress = 1, e.progress = 101;
 	CHECK(lectern_add_event(l, &e) == LECTERN_INVALID, "a progress above 100");

@@ -160,7 +160,7 @@ end
 
 -- Takes one event. e has kind, content and user (numbers, uint64_t, or texts of which
 -- the id is sent), and perhaps time (Unix milliseconds; now without it), dwell
--- (milliseconds) and progress (percent). It never waits. It returns true, or nil and
+-- (milliseconds; of an impression or a click the variant) and progress (percent). It never waits. It returns true, or nil and
 -- "closed" or why no collector would take the event.
 function Emitter:add(e) return self:take(e.kind, e.content, e.user, e.time, e.dwell, e.progress) end
 
@@ -189,6 +189,11 @@ function Emitter:read(content, user, dwell) return self:take("read", content, us
 function Emitter:finish(content, user, dwell) return self:take("finish", content, user, nil, dwell) end
 function Emitter:save(content, user) return self:take("save", content, user) end
 function Emitter:share(content, user) return self:take("share", content, user) end
+
+-- Of a content's headline, in a variant of 1 to 255; without one it is 1. User 0 is
+-- nobody in particular.
+function Emitter:impression(content, user, variant) return self:take("impression", content, user, nil, variant) end
+function Emitter:click(content, user, variant) return self:take("click", content, user, nil, variant) end
 
 -- Has the events sent that wait for others: at once, in nginx with the next step.
 function Emitter:flush()

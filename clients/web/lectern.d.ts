@@ -24,6 +24,10 @@ export interface Lectern {
   save(): void;
   /** The reader passed it on. */
   share(): void;
+  /** The headline of another content was shown, in a variant of 1 to 255; 1 without one. */
+  impression(content: string, variant?: number): void;
+  /** It was followed. To be called before the page is left for the content. */
+  click(content: string, variant?: number): void;
   /** From here on, who reads; undefined for nobody known. */
   user(id?: string): void;
 }

@@ -47,12 +47,12 @@ export function start(options) {
     return height > 0 ? Math.min(100, Math.round(100 * furthest / height)) : 0;
   };
 
-  const add = kind => {
+  const add = (kind, what, variant) => {
     const t = now();
     // An edge forgets a page that was silent for long.
     if (!queue.length && t - added > 12e5) { page = draw(); numbered = 0; }
-    const e = { n: numbered++, at: added = t, kind, content };
-    if (kind != 'open') {
+    const e = { n: numbered++, at: added = t, kind, content: what || content, variant };
+    if (kind != 'open' && !what) {
       told = e.progress = progress();
       e.dwell = Math.round(engaged);
       engaged -= e.dwell;
@@ -84,7 +84,7 @@ export function start(options) {
     const t = now();
     const body = JSON.stringify({
       stream: options.stream, page, user, first: batch[0].n,
-      events: batch.map(e => ({ kind: e.kind, content: e.content, age: Math.round(t - e.at), dwell: e.dwell, progress: e.progress })),
+      events: batch.map(e => ({ kind: e.kind, content: e.content, age: Math.round(t - e.at), dwell: e.dwell, progress: e.progress, variant: e.variant })),
     });
     batch.forEach(e => e.sent = 1);
     // What was not answered is sent again under the same numbers, so the edge counts it once.
@@ -145,5 +145,6 @@ export function start(options) {
   else begin();
 
   const call = kind => () => { settle(); add(kind); };
-  return { open, finish: call('finish'), save: call('save'), share: call('share'), user: id => { read(); send(); user = id; } };
+  const headline = kind => (what, variant) => add(kind, String(what).slice(0, 512), variant);
+  return { open, finish: call('finish'), save: call('save'), share: call('share'), impression: headline('impression'), click: headline('click'), user: id => { read(); send(); user = id; } };
 }

@@ -117,6 +117,9 @@ func (r *Readers) addSome(rows []storage.Row, to uint32) {
 }
 
 func (r *Readers) addRow(x *storage.Row, print uint64, to uint32) {
+	if x.Variant > 0 {
+		return // who was shown a headline reads nothing by that
+	}
 	if x.Coarse != storage.CoarseNot {
 		r.addCoarse(x, to)
 		return

@@ -93,6 +93,15 @@ func TestCoarseRows(t *testing.T) {
 	}
 }
 
+// Who is shown a headline reads nothing by that.
+func TestHeadlinesAreNoReading(t *testing.T) {
+	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	add(r, 0, storage.Row{Stream: 1, Content: 5, User: 9, Variant: 1, Impressions: 3, Clicks: 1}, storage.Row{Stream: 1, Content: 6, User: 8, Opens: 1})
+	if s := streamOf(t, r, 1); s.Minute != 1 || len(s.Contents) != 1 || s.Contents[0].ID != 6 {
+		t.Errorf("%d readers, contents %+v; want one reader of content 6", s.Minute, s.Contents)
+	}
+}
+
 // Streams without a name are a bounded number; those with one always find a place.
 func TestStreamsAreBounded(t *testing.T) {
 	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 1 << 14, Named: func(s uint16) bool { return s >= 60_000 }})

@@ -20,7 +20,7 @@ typedef struct {
 local HEADER, EVENT_MAX = 40, 25
 local AT_MAX, DWELL_MAX, TIME_MAX = 2 ^ 24 - 1, 2 ^ 24 - 1, 2 ^ 48 - 1
 local SECONDS_MAX = 1e11 -- as seconds in the year 5138, as milliseconds in 1973
-local KINDS = { open = 0, read = 1, finish = 2, save = 3, share = 4 }
+local KINDS = { open = 0, read = 1, finish = 2, save = 3, share = 4, impression = 5, click = 6 }
 
 local bytes = ffi.typeof "uint8_t[?]"
 local events = ffi.typeof "lectern_event[?]"
@@ -77,7 +77,10 @@ end
 
 -- What no collector would take, or nil.
 local function fault(kind, time, dwell, progress)
-	if not KINDS[kind] then return "its kind is none of open, read, finish, save, share" end
+	if not KINDS[kind] then return "its kind is none of open, read, finish, save, share, impression, click" end
+	if KINDS[kind] > 4 and (progress or (dwell or 0) > 255) then
+		return "its variant, in the place of dwell, is not 1 to 255, or it has progress"
+	end
 	if progress and not (progress >= 0 and progress <= 100 and progress == floor(progress)) then
 		return "its progress is not 0 to 100 percent"
 	end

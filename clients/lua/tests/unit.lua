@@ -67,7 +67,7 @@ end
 
 -- The vectors that an emitter without sessions and seals writes.
 local function vectors()
-	local kinds = { open = 0, read = 1, finish = 2, save = 3, share = 4 }
+	local kinds = { open = 0, read = 1, finish = 2, save = 3, share = 4, impression = 5, click = 6 }
 	local done = 0
 	for path in io.popen("ls ../../wire/testdata/vectors/*.txt"):lines() do
 		local f = assert(io.open(path))

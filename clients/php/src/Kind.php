@@ -17,4 +17,8 @@ enum Kind: int
     case Save = 3;
     /** Passed it on. */
     case Share = 4;
+    /** Was shown the content's headline, where others are listed with it. */
+    case Impression = 5;
+    /** Followed it. */
+    case Click = 6;
 }

@@ -82,12 +82,24 @@ final class Relay
         return $this->add(Kind::Share, $content, $user, $dwell, $progress, $at);
     }
 
+    /** A variant of the content's headline, 1 to 255, was shown. User 0 is nobody in particular. See add. */
+    public function impression(int $content, int $user = 0, int $variant = 1, ?int $at = null): bool
+    {
+        return $this->add(Kind::Impression, $content, $user, $variant, null, $at);
+    }
+
+    /** A variant of the content's headline was followed. See add. */
+    public function click(int $content, int $user = 0, int $variant = 1, ?int $at = null): bool
+    {
+        return $this->add(Kind::Click, $content, $user, $variant, null, $at);
+    }
+
     /**
      * Hands over one event. It never waits.
      *
      * @param int $content id of the content: its number, or Relay::id of its text
      * @param int $user id of the reader, likewise
-     * @param int $dwell milliseconds that the reader has read since their event before on this content; more than 4 h 39 min counts as that
+     * @param int $dwell milliseconds that the reader has read since their event before on this content; more than 4 h 39 min counts as that; of an impression or a click the variant of the headline, 0 to 255 (0 is 1)
      * @param int|null $progress how far they got, 0 to 100 percent; null: not known
      * @param int|null $at when, in Unix milliseconds; null: now
      * @return bool false where it was dropped: nobody listens, or the relay does not keep up
@@ -123,6 +135,12 @@ final class Relay
         }
         if ($progress !== null && ($progress < 0 || $progress > 100)) {
             throw new \ValueError("progress is $progress, not 0 to 100 percent");
+        }
+        if ($kind->value > Kind::Share->value) {
+            if ($dwell > 255 || $progress !== null) {
+                throw new \ValueError("a headline has a variant of 1 to 255, and no progress; its variant is $dwell");
+            }
+            $dwell = $dwell > 1 ? $dwell : 0;
         }
         // The fewest bytes, lowest first; of an id at least one.
         $c = \rtrim(\pack('P', $content), "\0");

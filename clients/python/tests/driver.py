@@ -14,7 +14,7 @@ import lectern
 from lectern import _emitter
 from lectern._emitter import Address, Emitter
 
-KINDS = {"open": 0, "read": 1, "finish": 2, "save": 3, "share": 4}
+KINDS = {"open": 0, "read": 1, "finish": 2, "save": 3, "share": 4, "impression": 5, "click": 6}
 now_ms = 1767225600000
 names: Dict[str, str] = {}
 jammed = 0

@@ -169,7 +169,9 @@ class TestUDP(unittest.TestCase):
         for bad in (
             lambda: out.open(-1, 1),
             lambda: out.open(1, 1 << 64),
-            lambda: out.add(5, 1, 1),
+            lambda: out.add(7, 1, 1),
+            lambda: out.click(1, 1, 256),
+            lambda: out.add(6, 1, 1, progress=0),
             lambda: out.read(1, 1, dwell=-1),
             lambda: out.read(1, 1, progress=101),
             lambda: out.open(1, 1, at=1_700_000_000),

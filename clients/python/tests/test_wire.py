@@ -17,7 +17,7 @@ from lectern._wire import Event, ForeignError
 
 VECTORS = Path(__file__).resolve().parents[3] / "wire" / "testdata" / "vectors"
 ATTRIBUTES = ["name", "title", "section", "author", "published", "words"]
-KINDS = ["open", "read", "finish", "save", "share"]
+KINDS = ["open", "read", "finish", "save", "share", "impression", "click"]
 INSTANT = 1_700_000_000_000
 
 

@@ -285,6 +285,8 @@ impl Driver {
             "finish" => Kind::Finish,
             "save" => Kind::Save,
             "share" => Kind::Share,
+            "impression" => Kind::Impression,
+            "click" => Kind::Click,
             _ => return Err("no invalid".into()),
         };
         let mut e = Event::new(kind, content, user).at(number(words, "at")?.unwrap_or(0));

@@ -17,6 +17,8 @@ fn parse(line: &str) -> Option<Event> {
         "finish" => Kind::Finish,
         "save" => Kind::Save,
         "share" => Kind::Share,
+        "impression" => Kind::Impression,
+        "click" => Kind::Click,
         _ => return None,
     };
     Some(Event::new(kind, words.next()?, words.next()?).at(time))

@@ -170,6 +170,17 @@ impl Emitter {
         self.add(&Event::share(content, user)).is_ok()
     }
 
+    /// A variant of the content's headline was shown, 1 where nothing is tried. False
+    /// after `close`.
+    pub fn impression(&self, content: impl Into<Id>, user: impl Into<Id>, variant: u8) -> bool {
+        self.add(&Event::impression(content, user, variant)).is_ok()
+    }
+
+    /// A variant of the content's headline was followed. False after `close`.
+    pub fn click(&self, content: impl Into<Id>, user: impl Into<Id>, variant: u8) -> bool {
+        self.add(&Event::click(content, user, variant)).is_ok()
+    }
+
     /// Has the events sent that wait for others. It waits for nothing.
     pub fn flush(&self) {
         self.shared.with(|engine| engine.flush());

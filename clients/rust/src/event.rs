@@ -16,6 +16,10 @@ pub enum Kind {
     Save = 3,
     /// Passed it on.
     Share = 4,
+    /// Was shown the content's headline, where others are listed with it.
+    Impression = 5,
+    /// Followed it.
+    Click = 6,
 }
 
 /// The number of a piece of content or of a reader: a number as it is, or the
@@ -54,7 +58,8 @@ pub struct Event {
     /// emitter; a [`Packer`](crate::Packer) has no clock and wants a time.
     pub time: u64,
     /// Milliseconds read since this reader's previous event on this content. What
-    /// is above [`wire::DWELL_MAX`] (4 h 39 min) counts as that.
+    /// is above [`wire::DWELL_MAX`] (4 h 39 min) counts as that. Of an impression or a
+    /// click it is the variant of the headline, 0 to 255, where 0 is 1.
     pub dwell: u32,
     /// How far the reader got, 0 to 100 percent, if that is known.
     pub progress: Option<u8>,
@@ -110,6 +115,26 @@ impl Event {
         Self::new(Kind::Share, content, user)
     }
 
+    /// A variant of the content's headline was shown, 1 where nothing is tried. The
+    /// reader 0 is nobody in particular.
+    #[must_use]
+    pub fn impression(content: impl Into<Id>, user: impl Into<Id>, variant: u8) -> Self {
+        Self::headline(Kind::Impression, content, user, variant)
+    }
+
+    /// A variant of the content's headline was followed.
+    #[must_use]
+    pub fn click(content: impl Into<Id>, user: impl Into<Id>, variant: u8) -> Self {
+        Self::headline(Kind::Click, content, user, variant)
+    }
+
+    fn headline(kind: Kind, content: impl Into<Id>, user: impl Into<Id>, variant: u8) -> Self {
+        Event {
+            dwell: if variant > 1 { variant.into() } else { 0 },
+            ..Self::new(kind, content, user)
+        }
+    }
+
     /// The event, at this time in Unix milliseconds.
     #[must_use]
     pub fn at(self, time: u64) -> Self {
@@ -129,6 +154,10 @@ impl Event {
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         if self.progress.is_some_and(|p| p > wire::PROGRESS_MAX) {
             return Err(Invalid::Progress);
+        }
+        let headline = matches!(self.kind, Kind::Impression | Kind::Click);
+        if headline && (self.dwell > 255 || self.progress.is_some()) {
+            return Err(Invalid::Headline);
         }
         if self.time > wire::TIME_MAX {
             return Err(Invalid::Time);
@@ -150,6 +179,8 @@ const SECONDS_MAX: u64 = 100_000_000_000;
 pub enum Invalid {
     /// Its progress is above 100 percent.
     Progress,
+    /// It is of a headline, and has progress, or a variant above 255.
+    Headline,
     /// Its time is 2^48 ms or later.
     Time,
     /// Its time is before March 1973 in Unix milliseconds: these may be seconds.
@@ -160,6 +191,7 @@ impl core::fmt::Display for Invalid {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Invalid::Progress => "event not taken: its progress is above 100 percent",
+            Invalid::Headline => "event not taken: a headline has a variant of 1 to 255, and no progress",
             Invalid::Time => "event not taken: its time is not in Unix milliseconds, 0 to 2^48-1",
             Invalid::Seconds => "event not taken: its time is before March 1973 in Unix milliseconds, so these may be seconds; use milliseconds, or zero for now",
         })

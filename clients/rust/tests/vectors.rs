@@ -87,6 +87,8 @@ fn event(f: &HashMap<String, String>) -> (Event, u64) {
         "finish" => Kind::Finish,
         "save" => Kind::Save,
         "share" => Kind::Share,
+        "impression" => Kind::Impression,
+        "click" => Kind::Click,
         other => panic!("kind {other}"),
     };
     let e = Event {

@@ -13,7 +13,7 @@ const EXIT_TIMEOUT = 5000;
 const SECONDS_MAX = 100_000_000_000;
 
 /** What a reader did. */
-export const Kind = { open: 0, read: 1, finish: 2, save: 3, share: 4 } as const;
+export const Kind = { open: 0, read: 1, finish: 2, save: 3, share: 4, impression: 5, click: 6 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
 /** A number of 64 bits: a number up to 2^53 - 1, a bigint, or id(text). */
@@ -161,8 +161,18 @@ export abstract class Emitter {
     return this.add(Kind.share, content, user, details);
   }
 
+  /** A variant of the content's headline, 1 to 255, was shown. User 0 is nobody in particular. See add. */
+  impression(content: Id, user: Id = 0, variant = 1, at?: number): boolean {
+    return this.add(Kind.impression, content, user, { dwell: variant, at });
+  }
+
+  /** A variant of the content's headline was followed. See add. */
+  click(content: Id, user: Id = 0, variant = 1, at?: number): boolean {
+    return this.add(Kind.click, content, user, { dwell: variant, at });
+  }
+
   /**
-   * Takes one event. Returns false where it was dropped: there was no room (stats().queue), or close was called before
+   * Takes one event. Of an impression or a click, dwell is the variant of the headline. Returns false where it was dropped: there was no room (stats().queue), or close was called before
    * (stats().closed). What no collector would take throws a RangeError.
    */
   add(kind: Kind, content: Id, user: Id, details?: Details): boolean {
@@ -183,7 +193,11 @@ export abstract class Emitter {
       if (!(ms >= SECONDS_MAX && ms <= TIME_MAX)) throw new RangeError(`at is ${ms}, not the time in Unix milliseconds: Date.now(), or leave it out`);
       ms = Math.trunc(ms);
     }
-    if (!(kind >= 0 && kind <= 4)) throw new RangeError(`there is no kind ${kind}: use open, read, finish, save or share`);
+    if (!(kind >= 0 && kind <= 6)) throw new RangeError(`there is no kind ${kind}: use open, read, finish, save, share, impression or click`);
+    if (kind > Kind.share) {
+      if (dwell > 255 || progress !== 255) throw new RangeError("a headline has a variant of 1 to 255, and no progress");
+      if (dwell === 1) dwell = 0;
+    }
     checkId(content);
     checkId(user);
     if (this.closing) {

@@ -152,7 +152,7 @@ test("what no collector takes is a RangeError, and nothing else suffers from it"
     () => out.open(1, -1n),
     () => out.open(2 ** 53, 1),
     () => out.open("slug" as unknown as Id, 1),
-    () => out.add(5 as Kind, 1, 1),
+    () => out.add(7 as Kind, 1, 1),
     () => out.read(1, 1, { dwell: -1 }),
     () => out.read(1, 1, { dwell: NaN }),
     () => out.read(1, 1, { progress: 101 }),

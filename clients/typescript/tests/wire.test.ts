@@ -10,7 +10,7 @@ import { ACK, AT_MAX, FRAME_MAX, HELLO, SIZE_MIN, TAG_SIZE, ForeignError, putHea
 import { Book, frames, randomOf, type Event } from "./oracle.js";
 
 const directory = new URL("../../../../wire/testdata/vectors/", import.meta.url);
-const kinds = ["open", "read", "finish", "save", "share"];
+const kinds = ["open", "read", "finish", "save", "share", "impression", "click"];
 const instant = 1_700_000_000_000;
 
 interface Vector {

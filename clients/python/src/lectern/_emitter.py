@@ -47,6 +47,8 @@ class Kind(IntEnum):
     FINISH = 2  # reached the end
     SAVE = 3  # kept it for later
     SHARE = 4  # passed it on
+    IMPRESSION = 5  # was shown the content's headline, where others are listed with it
+    CLICK = 6  # followed it
 
 
 @dataclass(frozen=True)
@@ -185,18 +187,31 @@ class Emitter:
         """The reader passed the content on. See add."""
         return self._add(4, content, user, dwell, progress, at)
 
+    def impression(self, content: int, user: int = 0, variant: int = 1, at: Optional[int] = None) -> bool:
+        """A variant of the content's headline, 1 to 255, was shown. User 0 is nobody in particular. See add."""
+        return self.add(5, content, user, variant, None, at)
+
+    def click(self, content: int, user: int = 0, variant: int = 1, at: Optional[int] = None) -> bool:
+        """A variant of the content's headline was followed. See add."""
+        return self.add(6, content, user, variant, None, at)
+
     def add(self, kind: int, content: int, user: int, dwell: int = 0, progress: Optional[int] = None, at: Optional[int] = None) -> bool:
         """Take one event. It never waits.
 
         content and user are ids, 0 to 2**64-1: numbers, or lectern.id of their text. dwell is how many milliseconds
         the reader has read since their event before on this content (more than 4 h 39 min counts as that), progress
-        how far they got in percent, at when, in Unix milliseconds: left out, it is now.
+        how far they got in percent; of an impression or a click, dwell is the variant of the headline, 0 to 255 (0 is 1),
+        and there is no progress. at is when, in Unix milliseconds: left out, it is now.
 
         Returns False where the event was dropped: there was no room (stats().queue), or close was called before
         (stats().closed). What no collector would take is a ValueError.
         """
-        if not 0 <= kind <= 4:
-            raise ValueError(f"there is no kind {kind}: use open, read, finish, save or share")
+        if not 0 <= kind <= 6:
+            raise ValueError(f"there is no kind {kind}: use open, read, finish, save, share, impression or click")
+        if kind > 4:
+            if not 0 <= dwell <= 255 or progress is not None:
+                raise ValueError(f"a headline has a variant of 1 to 255, and no progress; its variant is {dwell}")
+            dwell = dwell if dwell > 1 else 0
         return self._add(kind, content, user, dwell, progress, at)
 
     def _add(self, kind: int, content: int, user: int, dwell: int, progress: Optional[int], at: Optional[int]) -> bool:

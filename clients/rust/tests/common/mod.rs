@@ -67,6 +67,8 @@ pub fn decode(b: &mut &[u8]) -> Frame {
             Kind::Finish,
             Kind::Save,
             Kind::Share,
+            Kind::Impression,
+            Kind::Click,
         ][shape % 8];
         f.events.push(Event {
             kind,

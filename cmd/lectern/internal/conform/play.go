@@ -186,7 +186,7 @@ func (p *play) dial(l, next *line) error {
 
 // add takes note of what is added, and when.
 func (p *play) add(l, next *line) error {
-	kind := slices.Index([]string{"open", "read", "finish", "save", "share"}, l.word(1))
+	kind := slices.Index([]string{"open", "read", "finish", "save", "share", "impression", "click"}, l.word(1))
 	content, err := strconv.ParseUint(l.word(2), 10, 64)
 	user, err2 := strconv.ParseUint(l.word(3), 10, 64)
 	n, err3 := l.value("n", 1)

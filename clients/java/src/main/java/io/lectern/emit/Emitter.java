@@ -254,6 +254,30 @@ public final class Emitter implements AutoCloseable {
         return share(id(content), id(user));
     }
 
+    /**
+     * A variant of the content's headline was shown.
+     *
+     * @param content the id of the content
+     * @param user the id of the reader, 0 for nobody in particular
+     * @param variant 1 to 255; 1 where nothing is tried
+     * @return false if the emitter is closed
+     */
+    public boolean impression(long content, long user, int variant) {
+        return add(new Event(Kind.IMPRESSION, content, user, 0, variant, Event.UNKNOWN));
+    }
+
+    /**
+     * A variant of the content's headline was followed.
+     *
+     * @param content the id of the content
+     * @param user the id of the reader, 0 for nobody in particular
+     * @param variant 1 to 255; 1 where nothing is tried
+     * @return false if the emitter is closed
+     */
+    public boolean click(long content, long user, int variant) {
+        return add(new Event(Kind.CLICK, content, user, 0, variant, Event.UNKNOWN));
+    }
+
     /** Has the events sent that wait for others. It waits for nothing. */
     public void flush() {
         lock.lock();

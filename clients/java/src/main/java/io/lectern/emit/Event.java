@@ -8,7 +8,7 @@ package io.lectern.emit;
  * @param user the id of the reader, likewise
  * @param time when, in Unix milliseconds; 0 is now, as the event is added
  * @param dwell milliseconds read since this reader's previous event on this content; what is above 2^24 - 1 (4 h 39 min)
- *     counts as that
+ *     counts as that; of an impression or a click the variant of the headline, 0 to 255 (0 is 1)
  * @param progress how far the reader got, 0 to 100 percent, or {@link #UNKNOWN}
  */
 public record Event(Kind kind, long content, long user, long time, int dwell, int progress) {
@@ -27,6 +27,12 @@ public record Event(Kind kind, long content, long user, long time, int dwell, in
         check(time, dwell, progress);
         if (kind == null) {
             throw new IllegalArgumentException("an event without a kind");
+        }
+        if (kind.compareTo(Kind.SHARE) > 0) {
+            if (dwell > 255 || progress != UNKNOWN) {
+                throw new IllegalArgumentException("a headline has a variant of 1 to 255, and no progress; its variant is " + dwell);
+            }
+            dwell = dwell == 1 ? 0 : dwell;
         }
     }
 

@@ -11,5 +11,9 @@ public enum Kind {
     /** Kept it for later. */
     SAVE,
     /** Passed it on. */
-    SHARE
+    SHARE,
+    /** Was shown the content's headline, where others are listed with it. */
+    IMPRESSION,
+    /** Followed it. */
+    CLICK
 }
