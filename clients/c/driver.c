@@ -112,12 +112,25 @@ static const char *add(char **words, int n) {
 	return "ok";
 }
 
-/* hash writes the answer to the id of a text in hex. */
-static void hash(const char *hex, char *answer) {
-	uint8_t text[LINE_MAX_];
+/* text_of is the text that is written in hex. */
+static size_t text_of(const char *hex, uint8_t *text) {
 	size_t size = 0;
 	unsigned byte;
 	for (; hex && sscanf(hex + 2 * size, "%2x", &byte) == 1; size++) text[size] = (uint8_t)byte;
+	return size;
+}
+
+static const char *name(const char *hex) {
+	uint8_t text[LINE_MAX_];
+	size_t size = text_of(hex, text);
+	int result = lectern_name(l, text, size);
+	return result == LECTERN_OK ? "ok" : result == LECTERN_INVALID ? "no invalid" : "no closed";
+}
+
+/* hash writes the answer to the id of a text in hex. */
+static void hash(const char *hex, char *answer) {
+	uint8_t text[LINE_MAX_];
+	size_t size = text_of(hex, text);
 	sprintf(answer, "ok id=%" PRIu64, lectern_id(text, size));
 }
 
@@ -143,7 +156,7 @@ static void quiet(void) {
 
 static void answer(char **words, int n, char *said) {
 	const char *is = "error no such command";
-	if (strcmp(words[0], "hello") == 0) is = "ok client=c/1 has=udp,tcp,fork,resolve,jam" SEALED;
+	if (strcmp(words[0], "hello") == 0) is = "ok client=c/1 has=udp,tcp,fork,resolve,jam,names" SEALED;
 	else if (strcmp(words[0], "resolve") == 0) {
 		strcpy(host_name, words[1]), strcpy(host_address, words[2]);
 		is = "ok";
@@ -158,6 +171,7 @@ static void answer(char **words, int n, char *said) {
 	else if (strcmp(words[0], "fork") == 0) is = fork_();
 	else if (strcmp(words[0], "exit") == 0) _exit(0);
 	else if (!l) is = "no closed";
+	else if (strcmp(words[0], "name") == 0) is = name(n > 1 ? words[1] : NULL);
 	else if (strcmp(words[0], "flush") == 0) is = lectern_flush(l) == LECTERN_OK ? "ok" : "no closed";
 	else if (strcmp(words[0], "key") == 0) is = lectern_key(l, words[1]) == LECTERN_OK ? "ok" : "no invalid";
 	else if (strcmp(words[0], "close") == 0) lectern_end(l, (uint32_t)atol(words[1])), is = "ok";

@@ -142,6 +142,11 @@ int lectern_add(lectern *l, enum lectern_kind kind, uint64_t content, uint64_t u
  * the result is LECTERN_OK. */
 int lectern_add_event(lectern *l, const lectern_event *e);
 
+/* lectern_name says what a content is called: the text of which its id is the hash
+ * (lectern_id), 1 to 512 bytes of UTF-8. Call it with each event of the content, or once:
+ * it is sent once a day, over UDP, where nobody answers, once an hour. */
+int lectern_name(lectern *l, const void *text, size_t size);
+
 /* lectern_flush sends what waits for others. */
 int lectern_flush(lectern *l);
 
@@ -215,6 +220,10 @@ extern "C" {
 #define LECTERN_I_TIME_MIN 100000000000ull /* before March 1973: these are seconds */
 #define LECTERN_I_NUMBER_MAX (1ull << 48)
 #define LECTERN_I_RENUMBER (1ull << 47) /* here a source ends long before its numbers do */
+#define LECTERN_I_NAME 11u            /* a name's bytes in front of its text */
+#define LECTERN_I_NAME_MAX 512u
+#define LECTERN_I_SAID 4096u          /* names that are remembered; a power of two */
+#define LECTERN_I_HOUR 3600000u
 #define LECTERN_I_BEATS 3
 #define LECTERN_I_GAP 20u             /* ms between last beats */
 #define LECTERN_I_BEAT_MIN 1000u
@@ -236,6 +245,11 @@ typedef struct lectern_i_slot {
 	uint32_t refused;
 	uint32_t skipped_frames, skipped_events; /* dropped in front of it */
 } lectern_i_slot;
+
+/* A name that was said. */
+typedef struct lectern_i_said {
+	uint64_t id, at; /* at: monotonic, and 1; 0: none */
+} lectern_i_said;
 
 enum lectern_i_state { LECTERN_I_IDLE, LECTERN_I_CONNECTING, LECTERN_I_HELLO, LECTERN_I_LIVE };
 
@@ -266,6 +280,12 @@ struct lectern {
 	uint64_t content, user;  /* of the last event */
 	uint64_t began;          /* monotonic; valid with count > 0 and stamped */
 	int stamped;
+
+	/* Names: a frame of those that wait, and those that were said. */
+	uint8_t *names;
+	uint32_t names_size; /* 0: none waits */
+	uint64_t names_began;
+	lectern_i_said *said;
 
 	int fd;
 	struct sockaddr_storage address;
@@ -627,8 +647,8 @@ static int lectern_i_send(lectern *l, int fd, const uint8_t *b, uint32_t size, u
 static void lectern_i_fork(lectern *l, int packed);
 
 /* lectern_i_number writes the header of the frame at b, and uses its numbers up. */
-static void lectern_i_number(lectern *l, uint8_t *b, uint32_t size, uint32_t count, uint64_t time) {
-	lectern_i_header(b, 1, size, count, l->o.stream, time, l->source, l->sequence, l->position);
+static void lectern_i_number(lectern *l, uint8_t *b, unsigned type, uint32_t size, uint32_t count, uint64_t time) {
+	lectern_i_header(b, type, size, count, l->o.stream, time, l->source, l->sequence, l->position);
 	l->sequence++;
 	l->position += count;
 }
@@ -636,7 +656,7 @@ static void lectern_i_number(lectern *l, uint8_t *b, uint32_t size, uint32_t cou
 static void lectern_i_beat(lectern *l) {
 	uint8_t b[LECTERN_I_HEADER + LECTERN_I_TAG];
 	uint32_t size = LECTERN_I_HEADER;
-	lectern_i_number(l, b, size, 0, lectern_i_clock(l, 0));
+	lectern_i_number(l, b, 1, size, 0, lectern_i_clock(l, 0));
 	if (l->sealed) size = lectern_i_seal(l, b, size, l->frame_key, l->epoch);
 	lectern_i_send(l, l->fd, b, size, 0);
 	l->last_sent = l->last_beat = lectern_i_clock(l, 1);
@@ -648,11 +668,10 @@ static void lectern_i_opening(lectern *l) {
 	l->beat_wait = LECTERN_I_BEAT_MIN;
 }
 
-static void lectern_i_finish_udp(lectern *l) {
-	uint32_t count = l->count, size = l->size;
-	lectern_i_number(l, l->frame, size, count, l->oldest);
-	if (l->sealed) size = lectern_i_seal(l, l->frame, size, l->frame_key, l->epoch);
-	if (lectern_i_send(l, l->fd, l->frame, size, count)) l->stats.sent += count;
+static void lectern_i_finish_udp(lectern *l, uint8_t *b, unsigned type, uint32_t size, uint32_t count, uint64_t time) {
+	lectern_i_number(l, b, type, size, count, time);
+	if (l->sealed) size = lectern_i_seal(l, b, size, l->frame_key, l->epoch);
+	if (lectern_i_send(l, l->fd, b, size, count)) l->stats.sent += count;
 	else l->stats.socket += count;
 	l->last_sent = lectern_i_clock(l, 1);
 	l->beat_wait = LECTERN_I_BEAT_MIN;
@@ -754,8 +773,8 @@ static int lectern_i_room(lectern *l, size_t size) {
 
 /* lectern_i_keep numbers a frame and puts it into the ring; where there is no room it is
  * dropped, and its numbers are used up. */
-static void lectern_i_keep(lectern *l, uint8_t *b, uint32_t size, uint32_t count, uint64_t time) {
-	lectern_i_number(l, b, size, count, time);
+static void lectern_i_keep(lectern *l, uint8_t *b, unsigned type, uint32_t size, uint32_t count, uint64_t time) {
+	lectern_i_number(l, b, type, size, count, time);
 	if (!lectern_i_room(l, lectern_i_slot_size(size))) {
 		l->skipped_frames++;
 		l->skipped_events += count;
@@ -892,7 +911,7 @@ static enum lectern_i_word lectern_i_word_of(const uint8_t *word, size_t size) {
 		{"short", LECTERN_I_FRAME}, {"magic", LECTERN_I_FRAME}, {"version", LECTERN_I_FRAME}, {"type", LECTERN_I_FRAME},
 		{"flags", LECTERN_I_FRAME}, {"size", LECTERN_I_FRAME}, {"count", LECTERN_I_FRAME}, {"stream", LECTERN_I_FRAME},
 		{"number", LECTERN_I_FRAME}, {"length", LECTERN_I_FRAME}, {"inherit", LECTERN_I_FRAME}, {"kind", LECTERN_I_FRAME},
-		{"progress", LECTERN_I_FRAME}, {"body", LECTERN_I_FRAME}, {"truncated", LECTERN_I_FRAME}, {"rest", LECTERN_I_FRAME},
+		{"progress", LECTERN_I_FRAME}, {"name", LECTERN_I_FRAME}, {"body", LECTERN_I_FRAME}, {"truncated", LECTERN_I_FRAME}, {"rest", LECTERN_I_FRAME},
 		{"sequence", LECTERN_I_FRAME}, {"time", LECTERN_I_FRAME}, {"sources", LECTERN_I_MOMENT}, {"connections", LECTERN_I_MOMENT},
 		{"idle", LECTERN_I_MOMENT}, {"credit", LECTERN_I_MOMENT}, {"unexpected", LECTERN_I_MOMENT}, {"sealed", LECTERN_I_MOMENT},
 		{"unsealed", LECTERN_I_MOMENT}, {"forgotten", LECTERN_I_FORGOTTEN}, {"position", LECTERN_I_POSITION},
@@ -919,12 +938,23 @@ static void lectern_i_refuse(lectern *l, uint64_t sequence, uint64_t now) {
 	lectern_i_hang_up(l, now, 0);
 }
 
+/* lectern_i_nameless is for a collector that does not know names, and cannot say which frame that was. */
+static void lectern_i_nameless(lectern *l) {
+	size_t at = l->head, n;
+	for (n = 0; n < l->frames; n++) {
+		lectern_i_slot *s = lectern_i_slot_at(l, &at);
+		if (lectern_i_frame_of(s)[2] == 0x15) s->refused = 1;
+		at += lectern_i_slot_size(s->size);
+	}
+}
+
 /* lectern_i_refusal takes a refusal: the connection is over. */
 static void lectern_i_refusal(lectern *l, const uint8_t *b, uint32_t size, uint64_t now) {
 	uint64_t source = lectern_i_get(b + 16, 8), sequence = lectern_i_get(b + 24, 8);
 	enum lectern_i_word is = LECTERN_I_UNKNOWN;
 	uint64_t below = l->sent_before;
 	if (size > LECTERN_I_HEADER && size >= LECTERN_I_HEADER + 1u + b[40]) is = lectern_i_word_of(b + 41, b[40]);
+	if (size >= LECTERN_I_HEADER + 5u && memcmp(b + 40, "\4type", 5) == 0) lectern_i_nameless(l);
 	if (source != l->source || l->state != LECTERN_I_LIVE || !l->started) is = LECTERN_I_MOMENT;
 	if (is == LECTERN_I_FORGOTTEN) {
 		if (l->begin > 0) lectern_i_end_source(l, below, now);
@@ -1102,7 +1132,7 @@ static void lectern_i_poll_tcp(lectern *l, uint64_t now) {
 	if (!l->closing && l->state == LECTERN_I_LIVE && l->frames == 0 && now - l->last_sent >= l->beat_wait) {
 		uint8_t b[LECTERN_I_HEADER];
 		uint64_t wait = 2 * l->beat_wait;
-		lectern_i_keep(l, b, LECTERN_I_HEADER, 0, lectern_i_clock(l, 0));
+		lectern_i_keep(l, b, 1, LECTERN_I_HEADER, 0, lectern_i_clock(l, 0));
 		lectern_i_transmit(l, now);
 		l->last_sent = now;
 		l->beat_wait = wait < LECTERN_I_BEAT_MAX ? wait : LECTERN_I_BEAT_MAX;
@@ -1110,7 +1140,7 @@ static void lectern_i_poll_tcp(lectern *l, uint64_t now) {
 	/* Drops behind the newest frame show by a beat. */
 	if (l->closing && l->frames == 0 && l->skipped_frames > 0 && now < l->deadline) {
 		uint8_t b[LECTERN_I_HEADER];
-		lectern_i_keep(l, b, LECTERN_I_HEADER, 0, lectern_i_clock(l, 0));
+		lectern_i_keep(l, b, 1, LECTERN_I_HEADER, 0, lectern_i_clock(l, 0));
 		lectern_i_transmit(l, now);
 	}
 	if (l->frames == 0 && l->count == 0 && (l->sequence >= LECTERN_I_RENUMBER || l->position >= LECTERN_I_RENUMBER)) lectern_i_end_source(l, 0, now);
@@ -1125,21 +1155,32 @@ static void lectern_i_poll_tcp(lectern *l, uint64_t now) {
 
 /* --- what is common --- */
 
-/* lectern_i_finish numbers the frame and sends or keeps it. */
+/* lectern_i_emit numbers a frame and sends or keeps it. */
+static void lectern_i_emit(lectern *l, uint8_t *b, unsigned type, uint32_t size, uint32_t count, uint64_t time) {
+	if (l->o.way == LECTERN_UDP) lectern_i_finish_udp(l, b, type, size, count, time);
+	else {
+		lectern_i_keep(l, b, type, size, count, time);
+		l->beat_wait = LECTERN_I_BEAT_MIN;
+	}
+}
+
+/* lectern_i_finish numbers the frame, and behind it the names that wait. */
 static void lectern_i_finish(lectern *l) {
-	if (l->count == 0) return;
+	if (l->count == 0 && l->names_size == 0) return;
 	/* A fork that pthread_atfork did not hear of: whose events these are is not known. */
 	if (getpid() != l->pid) {
 		lectern_i_fork(l, 1);
 		return;
 	}
-	l->stats.buffered -= l->count;
-	if (l->o.way == LECTERN_UDP) lectern_i_finish_udp(l);
-	else {
-		lectern_i_keep(l, l->frame, l->size, l->count, l->oldest);
-		l->beat_wait = LECTERN_I_BEAT_MIN;
+	if (l->count > 0) {
+		l->stats.buffered -= l->count;
+		lectern_i_emit(l, l->frame, 1, l->size, l->count, l->oldest);
+		lectern_i_clear(l);
 	}
-	lectern_i_clear(l);
+	if (l->names_size > 0) {
+		lectern_i_emit(l, l->names, 5, l->names_size, 0, lectern_i_clock(l, 0));
+		l->names_size = 0;
+	}
 }
 
 /* lectern_i_begin makes an emitter that has its memory begin in this process. */
@@ -1151,6 +1192,8 @@ static int lectern_i_begin(lectern *l) {
 	l->random |= 1;
 	memset(&l->stats, 0, sizeof l->stats);
 	lectern_i_clear(l);
+	l->names_size = 0;
+	memset(l->said, 0, LECTERN_I_SAID * sizeof *l->said);
 	l->fd = l->old_fd = -1;
 	l->closing = l->ended = l->last_beats = l->wanted = 0;
 	l->born = l->tried = l->retry = now;
@@ -1212,12 +1255,14 @@ lectern *lectern_dial(const lectern_options *given) {
 	l->o.key = l->o.audience = NULL; /* the caller's */
 	l->frame = (uint8_t *)malloc(size + LECTERN_I_WIDE);
 	l->spare = (uint8_t *)malloc(size + LECTERN_I_WIDE);
+	l->names = (uint8_t *)malloc(size + LECTERN_I_WIDE);
+	l->said = (lectern_i_said *)malloc(LECTERN_I_SAID * sizeof *l->said);
 	if (o.way == LECTERN_TCP) {
 		l->ring_size = o.buffer_size / 8 * 8;
 		l->ring = (uint8_t *)malloc(l->ring_size);
 		l->outgoing = (uint8_t *)malloc(size);
 	}
-	if (!l->host || !l->frame || !l->spare || (o.way == LECTERN_TCP && (!l->ring || !l->outgoing))) {
+	if (!l->host || !l->frame || !l->spare || !l->names || !l->said || (o.way == LECTERN_TCP && (!l->ring || !l->outgoing))) {
 		lectern_free(l);
 		errno = ENOMEM;
 		return NULL;
@@ -1273,6 +1318,52 @@ int lectern_add(lectern *l, enum lectern_kind kind, uint64_t content, uint64_t u
 	return lectern_add_event(l, &e);
 }
 
+/* lectern_i_text says whether these bytes are UTF-8. */
+static int lectern_i_text(const uint8_t *b, size_t size) {
+	size_t at = 0;
+	while (at < size) {
+		uint32_t c = b[at++], more = c < 0x80 ? 0 : c < 0xC2 ? 9 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : c < 0xF5 ? 3 : 9;
+		uint32_t least = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80, most = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
+		if (more > size - at) return 0;
+		for (; more > 0; more--, least = 0x80, most = 0xBF)
+			if (b[at] < least || b[at++] > most) return 0;
+	}
+	return 1;
+}
+
+/* lectern_i_said_of is where it is remembered that a name was said, or is to be. */
+static lectern_i_said *lectern_i_said_of(lectern *l, uint64_t id) {
+	lectern_i_said *group = l->said + ((id >> 7) & (LECTERN_I_SAID / 4 - 1)) * 4, *oldest = group;
+	int i;
+	for (i = 0; i < 4; i++) {
+		if (group[i].at > 0 && group[i].id == id) return group + i;
+		if (group[i].at < oldest->at) oldest = group + i;
+	}
+	return oldest;
+}
+
+int lectern_name(lectern *l, const void *text, size_t size) {
+	uint64_t id, now = lectern_i_clock(l, 1), for_ = l->o.way == LECTERN_UDP ? LECTERN_I_HOUR : 24ull * LECTERN_I_HOUR;
+	lectern_i_said *said;
+	uint8_t *b;
+	lectern_i_here(l);
+	if (size < 1 || size > LECTERN_I_NAME_MAX || LECTERN_I_HEADER + LECTERN_I_NAME + size > l->limit) return LECTERN_INVALID;
+	id = lectern_id(text, size);
+	said = lectern_i_said_of(l, id);
+	if (said->at > 0 && said->id == id && now + 1 - said->at < for_) return LECTERN_OK;
+	if (!lectern_i_text((const uint8_t *)text, size)) return LECTERN_INVALID;
+	if (l->closing) return LECTERN_CLOSED;
+	if (l->names_size + LECTERN_I_NAME + size > l->limit) lectern_i_finish(l);
+	if (l->names_size == 0) l->names_size = LECTERN_I_HEADER, l->names_began = now;
+	b = l->names + l->names_size;
+	b[0] = 0, b[1] = (uint8_t)size, b[2] = (uint8_t)(size >> 8);
+	lectern_i_put(b + 3, id);
+	memcpy(b + LECTERN_I_NAME, text, size);
+	l->names_size += LECTERN_I_NAME + (uint32_t)size;
+	said->id = id, said->at = now + 1;
+	return LECTERN_OK;
+}
+
 int lectern_key(lectern *l, const char *key) {
 	lectern_i_here(l);
 	if (!l->sealed || !lectern_i_key(l, key)) return LECTERN_INVALID;
@@ -1294,6 +1385,7 @@ static uint64_t lectern_i_sooner(uint64_t a, uint64_t b) { return a < b ? a : b;
 static uint64_t lectern_i_due(const lectern *l, uint64_t now) {
 	uint64_t due = l->last_sent + l->beat_wait;
 	if (l->count > 0) due = lectern_i_sooner(due, l->began + l->o.flush_ms);
+	if (l->names_size > 0) due = lectern_i_sooner(due, l->names_began + l->o.flush_ms);
 	if (l->o.way == LECTERN_UDP) {
 		if (l->old_fd >= 0) due = lectern_i_sooner(due, l->old_due);
 		if (l->closing) due = lectern_i_sooner(due, l->last_due);
@@ -1303,6 +1395,7 @@ static uint64_t lectern_i_due(const lectern *l, uint64_t now) {
 	} else {
 		if (l->state != LECTERN_I_LIVE || l->frames > 0 || l->closing) due = now + LECTERN_I_SILENCE_MAX;
 		if (l->count > 0) due = lectern_i_sooner(due, l->began + l->o.flush_ms);
+		if (l->names_size > 0) due = lectern_i_sooner(due, l->names_began + l->o.flush_ms);
 		if (l->state == LECTERN_I_IDLE) due = lectern_i_sooner(due, l->retry);
 		else if (l->state != LECTERN_I_LIVE) due = lectern_i_sooner(due, l->since + LECTERN_I_CONNECT_WAIT);
 		else if (l->flight > 0) due = lectern_i_sooner(due, l->heard + LECTERN_I_SILENCE_MAX);
@@ -1316,7 +1409,7 @@ uint32_t lectern_poll(lectern *l) {
 	lectern_i_here(l);
 	if (l->ended) return LECTERN_I_BEAT_MAX;
 	now = lectern_i_clock(l, 1);
-	if (l->count > 0 && now - l->began >= l->o.flush_ms) lectern_i_finish(l);
+	if ((l->count > 0 && now - l->began >= l->o.flush_ms) || (l->names_size > 0 && now - l->names_began >= l->o.flush_ms)) lectern_i_finish(l);
 	if (l->o.way == LECTERN_UDP) lectern_i_poll_udp(l, now);
 	else lectern_i_poll_tcp(l, now);
 	due = lectern_i_due(l, now);
@@ -1362,6 +1455,8 @@ void lectern_free(lectern *l) {
 	free(l->host);
 	free(l->frame);
 	free(l->spare);
+	free(l->names);
+	free(l->said);
 	free(l->ring);
 	free(l->outgoing);
 	free(l);
