@@ -181,7 +181,7 @@ func (c *cutter) cut(why cause) bool {
 	sources, left := c.sources.collect(moved, generation, end)
 	c.sources.spans.Add(left.count())
 	seal.Rows, seal.Books, seal.Sources = c.rows, enterNames(left.enter(books), named), sources
-	c.names.learn(seal.Books)
+	c.names.learn(seal.Books, false)
 	c.readSeconds.Update(time.Since(begin).Seconds())
 
 	err := c.sink.Seal(&seal, func() {

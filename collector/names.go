@@ -255,26 +255,26 @@ func newNameCache(bytes int) *nameCache {
 	return &nameCache{max: bytes, young: make(map[contentKey]called), old: make(map[contentKey]called)}
 }
 
-// learn takes what the books of a cut bring.
-func (c *nameCache) learn(books []storage.Book) {
+// learn takes what the books of a cut bring, or a store has, which replaces nothing.
+func (c *nameCache) learn(books []storage.Book, stored bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range books {
 		for _, n := range books[i].Names {
-			c.add(books[i].Account(), &n)
+			c.add(books[i].Account(), &n, stored)
 		}
 	}
 }
 
 // add takes one. The cache is locked.
-func (c *nameCache) add(a storage.Account, n *storage.Name) {
+func (c *nameCache) add(a storage.Account, n *storage.Name, stored bool) {
 	if n.Attribute > wire.AttributeTitle {
 		return
 	}
 	key, sealed := contentKey{a.Stream, n.Content}, a.Class == storage.Sealed
 	all := c.of(key)
 	one := &all[n.Attribute]
-	if one.sealed && !sealed {
+	if one.sealed && !sealed || stored && one.sealed == sealed && one.text != "" {
 		return
 	}
 	one.text, one.sealed = n.Text, sealed
@@ -324,5 +324,9 @@ func (c *Collector) NameOf(stream uint16, content uint64) (string, bool) {
 	return "", false
 }
 
-// Learn has NameOf know names that a store has, of a stream.
-func (c *Collector) Learn(books []storage.Book) { c.cuts.names.learn(books) }
+// Learn has NameOf know what the books of a store say that contents are called, where
+// nothing has come of them since.
+func (c *Collector) Learn(books []storage.Book) { c.cuts.names.learn(books, true) }
+
+// NamesMost is how many names Learn has room for in so many bytes of NamesMemory.
+func NamesMost(memory int) int { return memory / 4 * 3 / 2 / (calledCost + 64) }

@@ -292,6 +292,11 @@ func TestNamesThatAreWantedStay(t *testing.T) {
 		c.Learn([]storage.Book{{Stream: 1, Names: []storage.Name{{Content: content, Text: fmt.Sprintf("%08d", content)}}}})
 	}
 	learn(0)
+	c.cuts.names.learn([]storage.Book{{Stream: 2, Names: []storage.Name{{Content: 1, Text: "new"}}}}, false)
+	c.Learn([]storage.Book{{Stream: 2, Names: []storage.Name{{Content: 1, Text: "old"}}}})
+	if text, _ := c.NameOf(2, 1); text != "new" {
+		t.Errorf("what the store has replaces what came since: %q", text)
+	}
 	for content := range uint64(100) {
 		learn(1 + content)
 		if text, ok := c.NameOf(1, 0); !ok || text != "00000000" {

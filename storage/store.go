@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 )
 
 // Answer is what a store says of a block.
@@ -59,7 +60,13 @@ type Reader interface {
 	// Called is what contents are called: of each its name, or where nobody said
 	// that, its title. Those of which neither is known are left out.
 	Called(ctx context.Context, wanted []ContentKey) (map[ContentKey]string, error)
+	// Names are the names and titles of the last two days, at most so many, as books
+	// of their accounts: of more, those that came last.
+	Names(ctx context.Context, most int) ([]Book, error)
 }
+
+// NamesSince is how far back Reader.Names looks: emitters say each name once a day.
+const NamesSince = 48 * time.Hour
 
 // ContentKey names a content of a stream.
 type ContentKey struct {

@@ -347,6 +347,21 @@ func TestAccessLog(t *testing.T) {
 		t.Logf("stream %d: %s opens, %d contents, %d users, %d rows", stream, opens, len(contents), len(users), len(got))
 		topFive(t, d, log, stream)
 	}
+	namesAfterStart(t, d, log)
+}
+
+// namesAfterStart starts the daemon anew, which knows then what the contents of the log
+// are called, though no emitter says it again.
+func namesAfterStart(t *testing.T, before *served, log string) {
+	t.Helper()
+	paths, _ := strconv.ParseFloat(shell(t, logOpens+` | awk '{print $2}' | sort -u | wc -l`, log), 64)
+	d := serveOn(t, before.config)
+	defer d.stop()
+	for began := time.Now(); d.metrics()["lectern_contents_named"] != 2*paths; {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("%v contents have a name, want those of two streams of %v paths", d.metrics()["lectern_contents_named"], paths)
+		}
+	}
 }
 
 // topFive compares `lectern top` with sort and uniq.

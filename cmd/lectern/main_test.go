@@ -41,6 +41,8 @@ func (l *library) Called(_ context.Context, wanted []storage.ContentKey) (map[st
 	return called, l.err
 }
 
+func (l *library) Names(context.Context, int) ([]storage.Book, error) { return nil, l.err }
+
 // atNoon is the clock of the tests: 2026-03-01 12:00:30 UTC.
 func atNoon() time.Time { return time.Unix(1_772_366_430, 0) }
 

@@ -279,6 +279,7 @@ func (d *daemon) work(ctx context.Context, hangups <-chan os.Signal) error {
 	working.Go(func() { d.heir.Watch(ctx) })
 	working.Go(func() { d.ops.KeepListening(ctx) })
 	working.Go(func() { d.page.Run(ctx) })
+	working.Go(func() { d.learnNames(ctx) })
 	working.Go(func() { d.reloader.watch(ctx, hangups) })
 	defer working.Wait()
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/wire"
 )
 
 // contentColumns are the columns of contents, with their types.
@@ -62,6 +63,43 @@ func (n *native) bookNames(ctx context.Context, b *storage.Block) error {
 		return nil
 	}
 	return n.c.do(ctx, n.o.AnswerMax, ch.Query{Body: insertInto(n.o.name("contents"), in), Input: in, Settings: insertSettings})
+}
+
+// Names implements storage.Reader.
+func (r *Reader) Names(ctx context.Context, most int) (books []storage.Book, err error) {
+	err = r.ask(ctx, func(c *connection) error {
+		contents, err := r.over(ctx, c, "contents")
+		if err != nil {
+			return err
+		}
+		of := make(map[storage.Account]*storage.Book)
+		var stream proto.ColUInt16
+		var content proto.ColUInt64
+		var class, attribute, text proto.ColStr
+		at := datetimes()
+		query := fmt.Sprintf("SELECT stream, content, CAST(class, 'String'), CAST(attribute, 'String'), text, at FROM %s WHERE attribute IN ('name', 'title') AND at > now() - toIntervalSecond(%d) ORDER BY at DESC LIMIT %d",
+			contents, int(storage.NamesSince.Seconds()), most)
+		err = c.do(ctx, r.o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &content, &class, &attribute, &text, at), OnResult: func(context.Context, proto.Block) error {
+			for i := range stream {
+				which, _ := wire.AttributeNamed(attribute.Row(i))
+				one, known := storage.ClassNamed(class.Row(i))
+				if !known {
+					continue
+				}
+				a := storage.Account{Stream: stream[i], Class: one}
+				if of[a] == nil {
+					of[a] = &storage.Book{Stream: a.Stream, Class: a.Class}
+				}
+				of[a].Names = append(of[a].Names, storage.Name{Content: content[i], Attribute: which, Text: strings.Clone(text.Row(i)), At: int64(at.Data[i])})
+			}
+			return nil
+		}})
+		for _, b := range of {
+			books = append(books, *b)
+		}
+		return err
+	})
+	return books, err
 }
 
 // calledAtOnce is how many contents a query asks for.

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
@@ -85,6 +87,9 @@ func TestContentsAgainstMap(t *testing.T) {
 		if err != nil || !maps.Equal(got, want) {
 			t.Errorf("%s: %v, %v, want %v", when, got, err, want)
 		}
+		if books, err := reader.Names(t.Context(), 1000); err != nil || len(books) != 0 {
+			t.Errorf("%s: names of decades ago: %v, %v", when, books, err)
+		}
 		for _, row := range server.Query("SELECT stream, content, section, author, toUnixTimestamp64Milli(published), words FROM lectern.names") {
 			var id storage.ContentKey
 			_, _ = fmt.Sscan(row[0], &id.Stream)
@@ -104,6 +109,22 @@ func TestContentsAgainstMap(t *testing.T) {
 		}
 	}
 	check("as it came")
+	o.Collector = 9
+	fresh := storage.Book{Stream: 3, Class: storage.Sealed, Names: []storage.Name{{Content: 7, Text: "/7", At: time.Now().UnixMilli()}, {Content: 8, Attribute: wire.AttributeAuthor, Text: "A", At: time.Now().UnixMilli()}}}
+	stored(t, opened(t, o), &storage.Block{Collector: 9, Number: 1, Window: storage.Window{Start: 1000, End: 2000}, Books: []storage.Book{fresh}})
+	reader, err := OpenReader(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if books, err := reader.Names(t.Context(), 1000); err != nil || len(books) != 1 || books[0].Account() != fresh.Account() || !slices.Equal(books[0].Names, fresh.Names[:1]) {
+		t.Errorf("of today: %+v, %v", books, err)
+	}
+	if err := server.Exec("ALTER TABLE lectern.contents DELETE WHERE stream = 3 SETTINGS mutations_sync = 2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Exec("ALTER TABLE lectern.reads DELETE WHERE content = 9 AND stream = 65535 SETTINGS mutations_sync = 2"); err != nil {
+		t.Fatal(err)
+	}
 	if err := server.Exec("OPTIMIZE TABLE lectern.contents FINAL"); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/merge"
@@ -86,6 +87,51 @@ func (r *contentRow) stays(o *contentRow) bool {
 		return r.Class == storage.Sealed.String()
 	}
 	return r.At >= o.At
+}
+
+// Names implements storage.Reader.
+func (r *Reader) Names(ctx context.Context, most int) (books []storage.Book, err error) {
+	err = r.again(ctx, func() (err error) {
+		books, err = r.names(ctx, most)
+		return err
+	})
+	return books, err
+}
+
+func (r *Reader) names(ctx context.Context, most int) ([]storage.Book, error) {
+	now := time.Now()
+	if r.now != nil {
+		now = r.now()
+	}
+	since := now.Add(-storage.NamesSince)
+	files, err := r.snapshot(ctx, contents, uint32(max(0, since.Unix())/secondsPerDay))
+	if err != nil {
+		return nil, err
+	}
+	books := make(map[storage.Account]*storage.Book)
+	for n := len(files) - 1; n >= 0 && most > 0; n-- {
+		err := visit(ctx, r, contents, &files[n], newRowsSource, func(row *contentRow) {
+			attribute, known := wire.AttributeNamed(row.Attribute)
+			class, classed := storage.ClassNamed(row.Class)
+			if !known || !classed || attribute > wire.AttributeTitle || row.At < since.UnixMilli() || most <= 0 {
+				return
+			}
+			most--
+			a := storage.Account{Stream: row.Stream, Class: class}
+			if books[a] == nil {
+				books[a] = &storage.Book{Stream: a.Stream, Class: a.Class}
+			}
+			books[a].Names = append(books[a].Names, storage.Name{Content: row.Content, Attribute: attribute, Text: row.Text, At: row.At})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	list := make([]storage.Book, 0, len(books))
+	for _, b := range books {
+		list = append(list, *b)
+	}
+	return list, nil
 }
 
 // Called implements storage.Reader. It begins with the latest day, and goes no

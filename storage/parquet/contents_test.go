@@ -85,6 +85,23 @@ func TestContents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.now = func() time.Time { return now.Add(300 * 17 * time.Minute) }
+		books, err := r.Names(t.Context(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		latest := 0
+		for _, b := range books {
+			for _, n := range b.Names {
+				if n.Attribute > wire.AttributeTitle || n.At < r.now().Add(-storage.NamesSince).UnixMilli() {
+					t.Errorf("%s: %+v is no name, or of another day", when, n)
+				}
+				latest++
+			}
+		}
+		if few, err := r.Names(t.Context(), 5); err != nil || latest < 100 || len(few) == 0 || len(few) > 4 {
+			t.Errorf("%s: %d names, of five in %d books, %v", when, latest, len(few), err)
+		}
 		if !maps.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", when, got, want)
 		}

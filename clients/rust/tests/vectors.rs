@@ -108,7 +108,8 @@ fn encodes_every_minimal_vector() {
     for v in vectors() {
         // Of a sealed hello src/seal.rs makes the tag, and all of it.
         let answer = v.name.starts_with("control-") && v.name != "control-hello";
-        if v.expect != "ok" || !v.minimal || answer {
+        // This client sends no names.
+        if v.expect != "ok" || !v.minimal || answer || v.name.starts_with("names-") {
             continue;
         }
         let mut got = vec![];

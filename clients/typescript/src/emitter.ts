@@ -3,7 +3,8 @@
 import { lookup as resolve, type LookupAddress, type LookupAllOptions } from "node:dns";
 import { Packer } from "./packer.js";
 import { Secret } from "./seal.js";
-import { DWELL_MAX, STREAM_MAX, TIME_MAX } from "./wire.js";
+import { id } from "./id.js";
+import { DWELL_MAX, NAME_MAX, STREAM_MAX, TIME_MAX } from "./wire.js";
 
 export const BEAT_MIN = 1000;
 export const BEAT_MAX = 16000;
@@ -11,6 +12,9 @@ export const BEAT_MAX = 16000;
 const EXIT_TIMEOUT = 5000;
 /** What is below is seconds and not milliseconds: as milliseconds it is before March 1973. */
 const SECONDS_MAX = 100_000_000_000;
+
+/** Names that are remembered to have been said. */
+const SAID_MAX = 65536;
 
 /** What a reader did. */
 export const Kind = { open: 0, read: 1, finish: 2, save: 3, share: 4, impression: 5, click: 6 } as const;
@@ -109,6 +113,9 @@ export abstract class Emitter {
   protected closing = false;
   protected done = false;
   protected beatWait = BEAT_MIN;
+  /** For how many milliseconds a name is not said again. */
+  protected saidFor = 86_400_000;
+  readonly #said = new Map<string, number>(); // when, oldest first
   #drops = 0; // events that are to be numbered, for that they show as lost
   #began = 0; // of the unfinished frame
   #timer: NodeJS.Timeout | undefined;
@@ -206,7 +213,7 @@ export abstract class Emitter {
     }
     const packer = this.packer;
     if (!packer.add(kind, content, user, dwell, progress, ms)) {
-      if (!this.cut()) {
+      if (!this.cut() && packer.count > 0) {
         this.tally.queue++;
         this.#drops++;
         return false;
@@ -214,6 +221,31 @@ export abstract class Emitter {
       packer.add(kind, content, user, dwell, progress, ms);
     }
     if (packer.count === 1) this.begin();
+    return true;
+  }
+
+  /**
+   * Says what a content is called: the text of which its id is the hash, id(text). Call it with every event of the
+   * content, or once: it is sent once a day, over UDP, where nobody answers, once an hour. Returns false where it is not
+   * taken, since there was no room or close was called before; the next call tries again. What is not 1 to 512 bytes of
+   * text throws a RangeError.
+   */
+  name(text: string): boolean {
+    const now = this.world.monotonic();
+    const said = this.#said.get(text);
+    if (said !== undefined && now - said < this.saidFor) return true;
+    const bytes = Buffer.from(text);
+    if (bytes.length < 1 || bytes.length > Math.min(NAME_MAX, this.packer.nameRoom)) {
+      throw new RangeError(`a name of ${bytes.length} bytes: it has 1 to ${Math.min(NAME_MAX, this.packer.nameRoom)}`);
+    }
+    if (this.closing) return false;
+    const waited = this.packer.waits;
+    const content = id(bytes);
+    if (!this.packer.addName(content, bytes) && (!this.cut() || !this.packer.addName(content, bytes))) return false;
+    this.#said.delete(text);
+    this.#said.set(text, now);
+    if (this.#said.size > SAID_MAX) this.#said.delete(this.#said.keys().next().value!);
+    if (!waited) this.begin();
     return true;
   }
 
@@ -236,6 +268,11 @@ export abstract class Emitter {
       this.beatWait = BEAT_MIN;
       this.emit(count);
     }
+    if (!this.packer.named) return true;
+    if (!this.canEmit()) return false;
+    this.tally.frames++;
+    this.beatWait = BEAT_MIN;
+    this.emit(0);
     return true;
   }
 
@@ -245,8 +282,12 @@ export abstract class Emitter {
 
   /** Whether there is room for a frame. */
   protected abstract canEmit(): boolean;
-  /** Sends or keeps the packer's frame. */
+  /** Sends or keeps the packer's frame of so many events, or of names. */
   protected abstract emit(count: number): void;
+  /** Writes that frame, and returns its size. */
+  protected pack(frame: Buffer, count: number): number {
+    return count > 0 ? this.packer.finish(frame) : this.packer.finishNames(frame, this.world.now());
+  }
   /** Numbers events that were dropped. */
   protected abstract skip(drops: number): void;
   /** Events that are kept in frames. */
@@ -260,7 +301,7 @@ export abstract class Emitter {
 
   /** Flushes what has waited for long enough, and returns when that is due next. */
   protected age(now: number): number {
-    if (this.packer.count === 0) return Infinity;
+    if (!this.packer.waits) return Infinity;
     if (now >= this.#began + this.flushAge || this.closing) {
       if (this.cut()) return Infinity;
       this.#began = now; // there is no room for it yet

@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { EventsKey } from "./seal.js";
-import { AT_MAX, EVENTS, HEADER_SIZE, TAG_SIZE, putHeader } from "./wire.js";
+import { AT_MAX, EVENTS, HEADER_SIZE, NAMES, NAME_HEAD, TAG_SIZE, putHeader } from "./wire.js";
 
 /** What a frame's encoder may write behind its end: an id is written eight bytes wide, and what comes next over it. */
 export const SLACK = 16;
@@ -44,8 +44,8 @@ export class Numbers {
   }
 
   /** Writes the next frame's header and, with a key, its tag, and uses its numbers up. Returns its size. */
-  head(frame: Buffer, size: number, count: number, ms: number): number {
-    putHeader(frame, EVENTS, 0, size, count, this.stream, ms, this.source, this.sequence, this.position);
+  head(frame: Buffer, size: number, count: number, ms: number, type = EVENTS): number {
+    putHeader(frame, type, 0, size, count, this.stream, ms, this.source, this.sequence, this.position);
     this.sequence++;
     this.position += count;
     return this.key ? this.key.seal(frame, size) : size;
@@ -70,6 +70,8 @@ export class Packer extends Numbers {
 
   /** Events in the unfinished frame. */
   count = 0;
+  #names: Buffer[] = []; // that wait for their frame
+  #namesSize = 0;
   #body = 0; // their bytes without their at
   #oldest = 0;
   #newest = 0;
@@ -127,6 +129,43 @@ export class Packer extends Numbers {
     this.#body = body;
     this.count = n + 1;
     return true;
+  }
+
+  /** How many bytes a text may have that a frame holds as a name. */
+  get nameRoom(): number {
+    return this.#limit - HEADER_SIZE - NAME_HEAD;
+  }
+
+  /** Has a name, or another attribute, wait for a frame of names, false where that is full. */
+  addName(content: bigint, text: Buffer, attribute = 0): boolean {
+    if (this.#namesSize + text.length > this.nameRoom) return false;
+    const name = Buffer.allocUnsafe(NAME_HEAD + text.length);
+    name[0] = attribute;
+    name.writeUInt16LE(text.length, 1);
+    name.writeBigUInt64LE(content, 3);
+    text.copy(name, NAME_HEAD);
+    this.#names.push(name);
+    this.#namesSize += name.length;
+    return true;
+  }
+
+  /** Whether names wait. */
+  get named(): boolean {
+    return this.#names.length > 0;
+  }
+
+  /** Whether events or names wait. */
+  get waits(): boolean {
+    return this.count > 0 || this.named;
+  }
+
+  /** Writes a frame of the names that wait, as finish does of events. */
+  finishNames(frame: Buffer, ms: number): number {
+    let size = HEADER_SIZE;
+    for (const name of this.#names) size += name.copy(frame, size);
+    this.#names = [];
+    this.#namesSize = 0;
+    return this.head(frame, size, 0, ms, NAMES);
   }
 
   /** Writes the frame, with its header, and uses its numbers up. Returns its size; there are events in it. Its time is that of the oldest. */

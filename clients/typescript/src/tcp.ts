@@ -5,7 +5,7 @@ import type { LookupFunction } from "node:net";
 import { BEAT_MAX, BEAT_MIN, Emitter, world, type CommonOptions, type World } from "./emitter.js";
 import { SLACK } from "./packer.js";
 import { Session, UnprovedError, type Secret } from "./seal.js";
-import { ForeignError, FRAME_MAX, HEADER_SIZE, HELLO, NUMBER_MAX, REFUSAL, RefusedError, SIZE_MIN, TAG_SIZE, putHeader, split, type Ack } from "./wire.js";
+import { ForeignError, FRAME_MAX, HEADER_SIZE, HELLO, NAMES, NUMBER_MAX, REFUSAL, RefusedError, SIZE_MIN, TAG_SIZE, putHeader, split, type Ack } from "./wire.js";
 
 const CONNECT_TIMEOUT = 10_000; // of connecting and of the wait for the first ack together
 const SILENCE_MAX = 30_000; // how long frames may be in flight without a word from the collector
@@ -124,7 +124,7 @@ export class TCP extends Emitter {
 
   protected emit(count: number): void {
     this.#kept += count;
-    this.#keep(this.packer.finish(this.#scratch), count);
+    this.#keep(this.pack(this.#scratch, count), count);
     if (this.#link?.live) this.#pump(this.#link, this.world.monotonic());
   }
 
@@ -161,7 +161,7 @@ export class TCP extends Emitter {
       if (kept.skip > 0) packer.skip(kept.skip);
       kept.sequence = packer.sequence;
       kept.frame = Buffer.from(kept.frame); // the kernel may still be given the other one
-      packer.head(kept.frame, kept.frame.length, kept.count, kept.frame.readUIntLE(10, 6));
+      packer.head(kept.frame, kept.frame.length, kept.count, kept.frame.readUIntLE(10, 6), kept.frame[2]! & 15);
     }
   }
 
@@ -173,7 +173,7 @@ export class TCP extends Emitter {
     if (!this.#link) due = Math.min(due, this.#connect(now));
     const link = this.#link;
     if (link) due = Math.min(due, this.#use(link, now));
-    if (this.closing && this.#frames.length === 0 && this.packer.count === 0 && this.unnumbered === 0) {
+    if (this.closing && this.#frames.length === 0 && !this.packer.waits && this.unnumbered === 0) {
       this.#drop();
       this.done = true;
     }
@@ -378,6 +378,10 @@ export class TCP extends Emitter {
   #judge(link: Link, error: Error): SourceEnded | undefined {
     // The one before may have stored all that was sent, and lost only the ack.
     if (error instanceof ContradictionError) return this.#endSource(error, this.#tried);
+    if (error instanceof RefusedError && error.word === "type") {
+      // The collector does not know names, and cannot say which frame that was.
+      for (const kept of this.#frames) kept.refused ||= (kept.frame[2]! & 15) === NAMES;
+    }
     if (!(error instanceof RefusedError) || error.source !== link.source || link.begun < 0 || PASSING.has(error.word)) return undefined;
     if (error.word === "forgotten") {
       // Of this connection the collector has taken no frame.

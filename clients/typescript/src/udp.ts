@@ -130,6 +130,7 @@ export class UDP extends Emitter {
     this.#size = datagramSize;
     this.#socketAge = socketAge;
     this.openSocket = opener;
+    this.saidFor = 3_600_000; // nobody answers: what was lost is said again
     this.packer.key = this.secret?.frameKey();
     this.#begin(socket);
     this.step();
@@ -207,7 +208,7 @@ export class UDP extends Emitter {
 
   protected emit(count: number): void {
     const frame = this.#buffer();
-    const size = this.packer.finish(frame);
+    const size = this.pack(frame, count);
     this.#lastSent = this.world.monotonic();
     if (this.#socket.queued() > QUEUED_MAX) {
       this.tally.socket += count;

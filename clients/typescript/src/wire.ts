@@ -16,13 +16,17 @@ export const EVENTS = 1;
 export const HELLO = 2;
 export const ACK = 3;
 export const REFUSAL = 4;
+export const NAMES = 5;
+/** Bytes of a name in front of its text. */
+export const NAME_HEAD = 11;
+export const NAME_MAX = 512;
 export const SEALED = 1;
 export const FINAL = 2;
 
 /** Why a collector refuses: the closed list of section 9. */
 const words = new Set(
   (
-    "short magic version type flags size count stream number length inherit kind progress body sealed unsealed time " +
+    "short magic version type flags size count stream number length inherit kind progress name body sealed unsealed time " +
     "unexpected truncated rest sequence position sources connections idle credit forgotten"
   ).split(" "),
 );

@@ -137,7 +137,7 @@ async function command(word: string, args: string[]): Promise<string> {
   const options = new Map(args.filter((a) => a.includes("=")).map((a) => [a.slice(0, a.indexOf("=")), a.slice(a.indexOf("=") + 1)]));
   switch (word) {
     case "hello":
-      return "ok client=typescript/1 has=udp,tcp,sealed,resolve,jam";
+      return "ok client=typescript/1 has=udp,tcp,sealed,resolve,jam,names";
     case "resolve":
       names.set(args[0]!, args[1]!);
       return "ok";
@@ -154,6 +154,7 @@ async function command(word: string, args: string[]): Promise<string> {
     case "poll":
       break;
     case "add":
+    case "name":
     case "flush":
     case "stats":
     case "close":
@@ -170,6 +171,14 @@ async function command(word: string, args: string[]): Promise<string> {
     case "flush":
       if (out.isClosing) return "no closed";
       out.flush();
+      break;
+    case "name":
+      try {
+        if (!out.name(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(args[0] ?? "", "hex")))) return "no closed";
+      } catch (error) {
+        if (error instanceof RangeError || error instanceof TypeError) return "no invalid";
+        throw error;
+      }
       break;
     case "key":
       out.setKey(args[0]!);

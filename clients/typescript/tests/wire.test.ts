@@ -31,6 +31,8 @@ const vectors: Vector[] = readdirSync(directory)
     return { name: file.slice(0, -4), lines, keys: new Map(lines), data: Buffer.from(hex.join("").replaceAll(/\s/g, ""), "hex") };
   });
 
+const attributes = ["name", "title", "section", "author", "published", "words"];
+
 const words = (text: string): Record<string, string> => Object.fromEntries(text.split(" ").map((w) => w.split(/=(.*)/s, 2)));
 
 test("every frame of an emitter's vectors is encoded to its bytes, sealed ones with their tags", () => {
@@ -72,8 +74,13 @@ test("every frame of an emitter's vectors is encoded to its bytes, sealed ones w
         const progress = e["progress"] === "-" ? 255 : Number(e["progress"]);
         assert.ok(packer.add(kinds.indexOf(e["kind"]!), BigInt(e["content"]!), BigInt(e["user"]!), Number(e["dwell"]), progress, ms + Number(e["at"])), name);
       }
+      for (const [key, value] of own) {
+        if (key !== "name") continue;
+        const [, content, attribute, text] = /^content=(\d+) attribute=(\w+) text=(.*)$/s.exec(value)!;
+        assert.ok(packer.addName(BigInt(content!), Buffer.from(text!), attributes.indexOf(attribute!)), name);
+      }
       const frame = Buffer.alloc(FRAME_MAX + SLACK + TAG_SIZE);
-      const size = events.length > 0 ? packer.finish(frame, ms) : packer.beat(frame, ms);
+      const size = packer.named ? packer.finishNames(frame, ms) : events.length > 0 ? packer.finish(frame, ms) : packer.beat(frame, ms);
       parts.push(frame.subarray(0, size));
     }
     assert.equal(Buffer.concat(parts).toString("hex"), data.toString("hex"), name);

@@ -88,7 +88,7 @@ class VectorsTest {
         int done = 0;
         int sealed = 0;
         for (Vector v : vectors()) {
-            if (!v.ok || !v.minimal || answers(v)) {
+            if (!v.ok || !v.minimal || answers(v) || v.name.startsWith("names-")) { // this client sends no names
                 continue;
             }
             byte[] got = new byte[v.bytes.length + 64];
