@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,11 @@ Exit status: 0 when it ended as told; 1 when it could not start, or cannot go on
 when the arguments make no sense.
 `
 
+// edgeBallast is memory that is never touched, and so never taken. Go collects garbage
+// when there is as much as of all else, and an edge with few pages has next to nothing:
+// it would collect many times a second.
+const edgeBallast = 32 << 20
+
 // runEdge is `lectern edge`: it works until ctx ends.
 func (p *process) runEdge(ctx context.Context, args []string) int {
 	flags := newFlags("edge")
@@ -56,6 +62,8 @@ func (p *process) runEdge(ctx context.Context, args []string) int {
 	_, undo := outliveTerminal()
 	defer undo()
 	limitEdgeMemory(&c, p.environ, memlimit.FromCgroup, logger)
+	ballast := make([]byte, edgeBallast)
+	defer runtime.KeepAlive(ballast)
 	err := runEdgeUntil(ctx, &c, logger, output)
 	output.close()
 	if err != nil {

@@ -100,7 +100,7 @@ func visit(o *fastjson.Object, f func(name string, v *fastjson.Value) error) (er
 		if err != nil {
 			return
 		}
-		name := string(key)
+		name := word(key)
 		if err = f(name, v); err == nil && slices.Contains(seen, name) {
 			err = errTwice
 		}
@@ -208,8 +208,28 @@ func (b *bodyEvent) field(name string, v *fastjson.Value) (err error) {
 
 func text(v *fastjson.Value) (string, error) {
 	b, err := v.StringBytes()
-	return string(b), err
+	return word(b), err
 }
+
+// word is a copy of b. The words that every body has are copied once for all.
+func word(b []byte) string {
+	if known, ok := words[string(b)]; ok {
+		return known
+	}
+	return string(b)
+}
+
+// words are names of fields, and kinds.
+var words = func() map[string]string {
+	all := make(map[string]string)
+	for _, one := range []string{"stream", "page", "first", "user", "events", "kind", "content", "age", "dwell", "progress"} {
+		all[one] = one
+	}
+	for one := range kindsOf {
+		all[one] = one
+	}
+	return all
+}()
 
 // batch makes events of a body.
 func (b *body) batch(user uint64, _ bool, now time.Time) (out batch, why Reason, err error) {
