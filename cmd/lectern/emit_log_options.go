@@ -3,13 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	flag "github.com/spf13/pflag"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/once"
 )
 
@@ -98,14 +98,11 @@ func (o *emitLogOptions) flags(flags *flag.FlagSet) {
 		return nil
 	})
 	flags.Func("trusted-proxy", "", func(text string) error {
-		network, err := netip.ParsePrefix(text)
-		if address, bad := netip.ParseAddr(text); bad == nil {
-			network, err = address.Prefix(address.BitLen())
-		}
-		if err != nil {
+		list, err := config.ParseNetworks(text)
+		if err != nil || len(list) != 1 {
 			return errors.New("it is not a network, such as 203.0.113.0/24")
 		}
-		o.clients.Trusted = append(o.clients.Trusted, network)
+		o.clients.Trusted = append(o.clients.Trusted, list...)
 		return nil
 	})
 	pattern := func(list *[]string) func(string) error {

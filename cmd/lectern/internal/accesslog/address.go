@@ -88,7 +88,7 @@ var TrustedDefault = []netip.Prefix{
 // concurrent use.
 type Clients struct {
 	From    ClientFrom
-	Trusted []netip.Prefix
+	Trusted Networks
 	text    []byte
 }
 
@@ -98,32 +98,43 @@ type Clients struct {
 // stands to the left of the first other one was sent by that one, and may be
 // anything. The slice is good until the next call.
 func (c *Clients) Of(l *Line) []byte {
-	at, ok := parseAddress(l.Client)
+	at, _ := parseAddress(l.Client) // a name has none
 	if l.Forwarded != nil && (c.From == FromForwarded || c.From == FromFront && l.InFront) {
-		list := l.Forwarded
-		for len(list) > 0 && (!ok || c.trusts(at)) {
-			i := bytes.LastIndexByte(list, ',')
-			before, good := parseAddress(bytes.TrimSpace(list[i+1:]))
-			if !good {
-				break
-			}
-			at, ok = before, true
-			list = list[:max(i, 0)]
-		}
+		at, _ = c.Trusted.Behind(at, l.Forwarded)
 	}
-	if !ok {
+	if !at.IsValid() {
 		return l.Client
 	}
 	c.text = at.AppendTo(c.text[:0])
 	return c.text
 }
 
-func (c *Clients) trusts(a netip.Addr) bool {
+// Networks are some networks.
+type Networks []netip.Prefix
+
+// Contain says whether an address is in one of them.
+func (n Networks) Contain(a netip.Addr) bool {
 	a = a.WithZone("")
-	for _, p := range c.Trusted {
+	for _, p := range n {
 		if p.Contains(a) {
 			return true
 		}
 	}
 	return false
+}
+
+// Behind is for whom the peer at this address asks, where it is one of the networks,
+// or is not known: the last address of the list, the X-Forwarded-For, that is none of
+// them. What stands to the left of it anybody may have written. whole says that there
+// is none: it is the first of the list.
+func (n Networks) Behind(at netip.Addr, list []byte) (client netip.Addr, whole bool) {
+	for len(list) > 0 && (!at.IsValid() || n.Contain(at)) {
+		i := bytes.LastIndexByte(list, ',')
+		before, ok := parseAddress(bytes.TrimSpace(list[i+1:]))
+		if !ok {
+			return at, false // what a proxy did not write
+		}
+		at, list = before, list[:max(i, 0)]
+	}
+	return at, len(list) == 0
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
 	"github.com/lectern/lectern/emit"
 )
 
@@ -74,7 +75,7 @@ type Edge struct {
 	streams  map[string]*stream // by name, and by number in decimal
 	all      []*stream
 	readers  readers
-	proxies  proxies
+	proxies  accesslog.Networks
 	budgets  *budgets
 	http     *door
 	listener *limited

@@ -172,14 +172,14 @@ func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Requ
 	if s == nil {
 		return NoStream, nil
 	}
-	from := sender{address: e.proxies.clientOf(r), agent: r.UserAgent(), private: private(r.Header)}
+	from := sender{address: clientOf(r, e.proxies), agent: r.UserAgent(), private: private(r.Header)}
 	if why = e.judge(d, &s.Stream, r, &from); why != Taken {
 		return why, nil
 	}
 	if d.against(e.options.Rules.Budget, Budget, func() bool { return !e.budgets.spend(from.address, p.events, now) }) {
 		return Budget, nil
 	}
-	one, why, err := p.batch(e.readers.of(&s.Stream, &from, p.user, now), s.Identity == Account && !from.private, now)
+	one, why, err := p.batch(e.readers.page(&s.Stream, &from, p.user, now), s.Identity == Account && !from.private, now)
 	if why != Taken {
 		return why, err
 	}

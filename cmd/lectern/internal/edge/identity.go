@@ -37,18 +37,29 @@ type readers struct {
 	current Salt
 }
 
-// of is the id of who sent something: 0 for nobody in particular.
-func (r *readers) of(s *Stream, from *sender, user string, now time.Time) uint64 {
-	switch {
-	case from.private || s.Identity == None:
-		return 0
-	case s.Identity == Account:
-		if user == "" {
-			return 0
-		}
-		return emit.ID(user)
+// of is the id of who sent something, as the stream tells readers apart: by account,
+// or for a day by the parts. 0 is nobody in particular.
+func (r *readers) of(s *Stream, account uint64, now time.Time, parts ...string) uint64 {
+	switch s.Identity {
+	case Account:
+		return account
+	case Daily:
+		return r.hash(now, append(parts, s.Name)...)
 	}
-	return r.hash(now, reader(from.address), from.agent, s.Name)
+	return 0
+}
+
+// page is the id of who reads a page, which may name him.
+func (r *readers) page(s *Stream, from *sender, user string, now time.Time) uint64 {
+	switch {
+	case from.private:
+		return 0
+	case s.Identity == Daily:
+		return r.of(s, 0, now, reader(from.address), from.agent)
+	case user == "":
+		return 0
+	}
+	return r.of(s, emit.ID(user), now)
 }
 
 // given is the id of a reader whom a process of this machine names, by text or by
@@ -57,13 +68,10 @@ func (r *readers) given(s *Stream, text string, id uint64, now time.Time) uint64
 	if text != "" {
 		id = emit.ID(text)
 	}
-	switch {
-	case s.Identity == None || id == 0:
+	if id == 0 {
 		return 0
-	case s.Identity == Account:
-		return id
 	}
-	return r.hash(now, strconv.FormatUint(id, 10), "", s.Name)
+	return r.of(s, id, now, strconv.FormatUint(id, 10), "")
 }
 
 // hash tells readers apart for a day, UTC.

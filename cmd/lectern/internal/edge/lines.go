@@ -73,7 +73,7 @@ func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, 
 	}
 	content = string(target)
 	e = emit.Event{Time: entry.Time, Content: emit.ID(content), Kind: emit.Open, Skipped: entry.Skipped()}
-	e.User = l.edge.readers.ofLine(&l.stream.Stream, string(client), from.agent, now)
+	e.User = l.edge.readers.of(&l.stream.Stream, 0, now, lineReader(from.address, client), from.agent) // logs know no accounts
 	reader := e.User
 	if reader == 0 {
 		reader = emit.ID(string(client)) // in memory alone, to know a download that goes on
@@ -82,6 +82,14 @@ func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, 
 		return e, "", NotRead, nil
 	}
 	return e, content, Taken, nil
+}
+
+// lineReader is the client of a line as a reader has it: a name stands for itself.
+func lineReader(a netip.Addr, client []byte) string {
+	if a.IsValid() {
+		return reader(a)
+	}
+	return string(client)
 }
 
 // downloads are those of all lines of a door: the parts of one may come over several
@@ -98,17 +106,6 @@ func (d *downloads) further(content, user uint64, status int, at int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.of.Further(content, user, status, at)
-}
-
-// ofLine is who a line of a log speaks of: logs know no accounts.
-func (r *readers) ofLine(s *Stream, client, agent string, now time.Time) uint64 {
-	if s.Identity != Daily {
-		return 0
-	}
-	if a, err := netip.ParseAddr(client); err == nil {
-		client = reader(a)
-	}
-	return r.hash(now, client, agent, s.Name)
 }
 
 // Syslog says where the lines of proxies come in, and what they are.

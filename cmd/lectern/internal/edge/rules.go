@@ -52,7 +52,7 @@ func (e *Edge) judge(d *door, s *Stream, r *http.Request, from *sender) Reason {
 		return Preview
 	case d.against(rules.Bot, Bot, func() bool { return accesslog.IsBot([]byte(from.agent)) }):
 		return Bot
-	case d.against(rules.DataCenter, DataCenter, func() bool { return proxies(rules.DataCenters).trusted(from.address) }):
+	case d.against(rules.DataCenter, DataCenter, func() bool { return accesslog.Networks(rules.DataCenters).Contain(from.address) }):
 		return DataCenter
 	}
 	return Taken
