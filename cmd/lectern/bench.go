@@ -29,6 +29,7 @@ Usage:
 
   lectern bench [flags]
   lectern bench --to udp://HOST:PORT|tcp://HOST:PORT [--ops http://HOST:PORT] [flags]
+  lectern bench --table [--rows N] [flags]
 
 Without --to it starts a daemon of its own on 127.0.0.1, with a spool and a store
 in a temporary directory, sends a load to it as fast as it goes, reads its
@@ -66,6 +67,25 @@ The load:
 CPU time is that of the daemon, all of it: reading, counting, sealing, storing.
 Sender and daemon share this machine: for what a loop takes alone, see
 docs/PERFORMANCE.md.
+
+With --table it sends nothing: it makes tables of a sample in ClickHouse, at
+clickhouse.address of the configuration, with rows such as readers make them who
+come, read some pages and go, so that you see how long your questions take and
+what rows take on disk. The rows are made inside ClickHouse. Their blocks have
+receipts and books, and "lectern books" balances. What was ended at any moment goes
+on where it was with the same command. DROP DATABASE ends it.
+
+  --table          make the tables
+  --rows N         rows, about (default 500000000: a day of a million readers)
+  --days N         days that they are of (default 1)
+  --day DATE       the last of them, as 2026-11-28 (default: yesterday)
+  --contents N     pieces of content, read by a Zipf law (default 20000)
+  --readers N      people that there are (default: one for 20 rows)
+  --streams N      streams, from 1 on; three quarters are of the first (default 3)
+  --database NAME  the database, made where there is none (default lectern_bench)
+  --block N        rows of a block, at the most (default 500000, as a collector's;
+                   with more there is less to merge, and the table is made sooner)
+  --jobs N         blocks that are made at once (default 2)
 
 A collector that has no room closes its connections: bench connects again and
 resends what is not acknowledged. Lost is what was sent and is neither accepted,
@@ -128,8 +148,13 @@ func (p *process) runBench(ctx context.Context, args []string) int {
 	flags.BoolVar(&o.gso, "gso", true, "")
 	flags.IntVar(&stream, "stream", stream, "")
 	flags.BoolVar(&o.json, "json", false, "")
+	var table benchTable
+	table.flags(flags)
 	if code, done := p.parse(flags, args, benchHelp); done {
 		return code
+	}
+	if table.wanted {
+		return p.benchTable(ctx, flags, o.config, &table, o.json)
 	}
 	if stream < 0 || stream >= wire.StreamReserved || events < 1 || rate < 0 || o.seconds <= 0 || o.seconds > 86400 {
 		return p.usage("bench", errors.New("--stream is 0 to 65534, --events at least 1, --rate at least 0, --seconds above 0 and at most 86400"))
