@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/progress"
 	"github.com/lectern/lectern/storage"
@@ -25,7 +26,7 @@ type benchTable struct {
 }
 
 // flags adds those of --table.
-func (o *benchTable) flags(flags *flag.FlagSet) {
+func (o *benchTable) flags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.wanted, "table", false, "")
 	flags.StringVar(&o.database, "database", "lectern_bench", "")
 	flags.StringVar(&o.day, "day", "", "")
@@ -71,7 +72,7 @@ type tableResult struct {
 }
 
 // benchTable is `lectern bench --table`.
-func (p *process) benchTable(ctx context.Context, flags *flag.FlagSet, config string, o *benchTable, asJSON bool) int {
+func (p *process) benchTable(ctx context.Context, flags *pflag.FlagSet, config string, o *benchTable, asJSON bool) int {
 	if err := o.complete(time.Now()); err != nil {
 		return p.usage("bench", err)
 	}

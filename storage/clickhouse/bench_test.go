@@ -1,10 +1,12 @@
 package clickhouse
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -247,4 +249,49 @@ func BenchmarkBytes(b *testing.B) {
 		columns += " " + row[0] + " " + row[1]
 	}
 	b.Log(columns)
+}
+
+// BenchmarkInsertProjections stores the same block in tables as the schema has them, in
+// such whose projections are made with the insert, and in such that have none and no
+// index, in turns: what the projections cost is the ratio of the two.
+func BenchmarkInsertProjections(b *testing.B) {
+	server, o := started(b, clickhousetest.Options{})
+	forms := map[string][]string{
+		"none":    {"ALTER TABLE %s.reads DROP PROJECTION by_minute, DROP PROJECTION content_by_hour", "ALTER TABLE %s.reads DROP INDEX minutes"},
+		"merges":  nil,
+		"at-once": {"ALTER TABLE %s.reads MODIFY SETTING materialize_projections_on_insert = 1"},
+	}
+	stores := map[string]*Store{}
+	for name, statements := range forms {
+		of := o
+		of.Database = "insert_" + strings.ReplaceAll(name, "-", "_")
+		if _, err := Apply(b.Context(), of, Schema{}); err != nil {
+			b.Fatal(err)
+		}
+		for _, statement := range append(statements, "SYSTEM STOP MERGES %s.reads") {
+			if err := server.Exec(fmt.Sprintf(statement, of.Database)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		stores[name] = opened(b, of)
+	}
+	block := crowdBlock(rand.New(rand.NewPCG(1, 1)), 1, storage.BlockRowsMax)
+	took := map[string][]float64{}
+	for b.Loop() {
+		block.Number++
+		for name, s := range stores {
+			begin := time.Now()
+			if answer, err := s.Store(b.Context(), block); answer != storage.Stored {
+				b.Fatal(err)
+			}
+			took[name] = append(took[name], time.Since(begin).Seconds())
+		}
+	}
+	median := func(name string) float64 {
+		slices.Sort(took[name])
+		return took[name][len(took[name])/2]
+	}
+	b.ReportMetric(median("merges")/median("none"), "ratio")
+	b.ReportMetric(median("at-once")/median("none"), "ratio-at-once")
+	b.ReportMetric(0, "ns/op")
 }

@@ -16,6 +16,7 @@ type tables struct {
 	shard      string // what tells the tables of this shard from all others
 	keeper     string // where replicated ones are in Keeper
 	replicated bool
+	lacks      []string                     // projections that reads has not
 	engines    map[string]string            // engine, by table
 	full       map[string]string            // engine_full, by table
 	partition  map[string]string            // partition_key, by table
@@ -32,13 +33,16 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 		uuid: map[string]string{}, columns: map[string]map[string]string{}, defaults: map[string]string{},
 	}
 	where := " WHERE database = " + text(n.o.Database) + " AND "
-	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key, toString(uuid) FROM system.tables"+where+"name IN ('reads', 'ledger', 'spans', 'contents')", 6)
+	rows, err := n.c.texts(ctx, n.o.AnswerMax, "SELECT name, engine, engine_full, partition_key, sorting_key, toString(uuid), create_table_query FROM system.tables"+where+"name IN ('reads', 'ledger', 'spans', 'contents')", 7)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range rows {
 		t.engines[r[0]], t.full[r[0]], t.partition[r[0]], t.sorting[r[0]] = r[1], r[2], r[3], r[4]
 		t.uuid[r[0]] = r[5]
+		if r[0] == "reads" {
+			t.lacks = lacking(r[6])
+		}
 		t.columns[r[0]] = map[string]string{}
 	}
 	if rows, err = n.c.texts(ctx, n.o.AnswerMax, "SELECT table, name, type FROM system.columns"+where+"table IN ('reads', 'ledger', 'spans', 'contents')", 3); err != nil {
@@ -65,6 +69,19 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 		return nil, err
 	}
 	return t, n.identify(ctx, t)
+}
+
+// projections are those of reads from which questions over days are answered.
+var projections = []string{"by_minute", "content_by_hour"}
+
+// lacking are those that are not in the statement of a table.
+func lacking(create string) (names []string) {
+	for _, p := range projections {
+		if !strings.Contains(create, "PROJECTION "+p+" ") {
+			names = append(names, p)
+		}
+	}
+	return names
 }
 
 // shared says that the tables are those of ClickHouse Cloud: one for all servers.

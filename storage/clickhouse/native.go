@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,10 @@ func (n *native) connect(ctx context.Context, addresses []string, want string) e
 		}
 		if err != nil {
 			return err
+		}
+		if len(found.lacks) > 0 && !slices.Equal(found.lacks, n.tables.lacks) {
+			n.o.Logger.Warn("clickhouse: reads has not all projections: every row is stored, and questions over a day are slow; run \"lectern schema --apply\"",
+				"table", n.o.name("reads"), "missing", found.lacks)
 		}
 		n.tables = *found
 		if want == "" || found.shard == want {

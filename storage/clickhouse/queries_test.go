@@ -299,11 +299,51 @@ func TestQueriesPage(t *testing.T) {
 		}
 	}
 
-	section, ran := "", map[string]bool{}
-	for part := range strings.SplitSeq(string(page), "\n## ") {
-		section, _, _ = strings.Cut(part, "\n")
-		for i, after := range strings.Split(part, "```sql\n")[1:] {
+	want["Readers of many contents over many days, about"] = want["Different readers over several days"]
+	ran := askPage(t, server, string(page), want, "")
+	for name := range want {
+		if !ran[name] {
+			t.Errorf("the page has no %q", name)
+		}
+	}
+	askPage(t, server, string(page), want, " SETTINGS optimize_use_projections = 0")
+	projected(t, server)
+	_, statements := statementsOf(string(page))
+	askPage(t, server, string(page), want, "")
+	for section, projection := range map[string]string{
+		"Whole streams": "by_minute", "Do the books balance": "by_minute", "Contents that nobody has a name for": "content_by_hour",
+		"Readers of many contents over many days, about": "content_by_hour", "The users who read most on a day": "user_by_day",
+	} {
+		answeredFrom(t, server, section, statements[section][0], projection)
+	}
+	// Which are most opened is found out from the projection, and their readers are counted.
+	top, _, _ := strings.Cut(statements["The most opened pages of a day, by name"][0], "\n)")
+	_, top, _ = strings.Cut(top, "IN\n(")
+	answeredFrom(t, server, "which pages are most opened", top, "content_by_hour")
+}
+
+// statementsOf are the statements of the page, by section.
+func statementsOf(page string) (sections []string, statements map[string][]string) {
+	statements = map[string][]string{}
+	for part := range strings.SplitSeq(page, "\n## ") {
+		section, _, _ := strings.Cut(part, "\n")
+		sections = append(sections, section)
+		for _, after := range strings.Split(part, "```sql\n")[1:] {
 			statement, _, _ := strings.Cut(after, "\n```")
+			statements[section] = append(statements[section], statement)
+		}
+	}
+	return sections, statements
+}
+
+// askPage runs each statement of the page, and compares its answer. It returns what it
+// has run.
+func askPage(t *testing.T, server *clickhousetest.Server, page string, want map[string][]string, settings string) (ran map[string]bool) {
+	t.Helper()
+	ran = map[string]bool{}
+	sections, statements := statementsOf(page)
+	for _, section := range sections {
+		for i, statement := range statements[section] {
 			name := section
 			if i == 1 && section == "How complete is this hour" {
 				name = "Up to when each collector has told"
@@ -316,7 +356,7 @@ func TestQueriesPage(t *testing.T) {
 				continue
 			}
 			var got []string
-			for _, row := range server.Query(statement) {
+			for _, row := range server.Query(statement + settings) {
 				got = append(got, strings.TrimSpace(strings.Join(row, " ")))
 			}
 			if name == "What a day costs on disk" {
@@ -330,26 +370,9 @@ func TestQueriesPage(t *testing.T) {
 				t.Errorf("%s: nobody knows the answer", name)
 			}
 			if !slices.Equal(got, expected) {
-				t.Errorf("%s:\ngot  %q\nwant %q", name, got, expected)
+				t.Errorf("%s%s:\ngot  %q\nwant %q", name, settings, got, expected)
 			}
 		}
 	}
-	// With the projection the answers are the same, and it is what gives them.
-	users := "SELECT user, contents, dwell_ms FROM lectern.user_by_day WHERE stream = 1 AND day = '2024-10-04' ORDER BY dwell_ms DESC, user LIMIT 5"
-	var got []string
-	for _, row := range server.Query(users) {
-		got = append(got, strings.Join(row, " "))
-	}
-	if !slices.Equal(got, want["The users who read most on a day"]) {
-		t.Errorf("with the projection:\ngot  %q\nwant %q", got, want["The users who read most on a day"])
-	}
-	plan := fmt.Sprint(server.Query("EXPLAIN " + users))
-	if !strings.Contains(plan, "(user_by_day)") {
-		t.Errorf("the projection is not used: %s", plan)
-	}
-	for name := range want {
-		if !ran[name] {
-			t.Errorf("the page has no %q", name)
-		}
-	}
+	return ran
 }

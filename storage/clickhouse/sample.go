@@ -113,7 +113,8 @@ SELECT
     toUInt8(if(finishes > 0, 100, least(99, intDiv((at + 1) * 100, minutes + d %% 3)))) AS progress,
     toDateTime64(minute, 3, 'UTC') + toIntervalMillisecond(intDiv(d, 1000) %% 20000) AS first,
     toDateTime64(minute, 3, 'UTC') + toIntervalMillisecond(20000 + intDiv(d, 20000000) %% 40000) AS last,
-    toUInt8(0) AS coarse, toUInt32(0) AS skipped
+    toUInt8(0) AS coarse, toUInt32(0) AS skipped, toUInt32(0) AS impressions, toUInt32(0) AS clicks, toUInt8(0) AS variant,
+    progress AS resume, toUInt16(0) AS resume_lag
 FROM
 (
     SELECT
@@ -153,8 +154,8 @@ func (s *Sample) rows(b sampleBlock) string {
 // insert brings a block: its rows with their receipt, as one part.
 func (s *Sample) insert(o *Options, b sampleBlock) string {
 	from, to := s.begin()+b.from*60, s.begin()+b.to*60
-	return fmt.Sprintf("INSERT INTO %s (stream, minute, content, user, opens, reads, finishes, saves, shares, dwell_ms, progress, first, last, coarse, skipped)\n"+
-		"%s\nUNION ALL SELECT %d, toDateTime(%d, 'UTC'), %d, %d, 1, 0, 0, 0, 0, %d, 0, toDateTime64(%d, 3, 'UTC'), toDateTime64(%d, 3, 'UTC'), 0, 0",
+	return fmt.Sprintf("INSERT INTO %s (stream, minute, content, user, opens, reads, finishes, saves, shares, dwell_ms, progress, first, last, coarse, skipped, impressions, clicks, variant, resume, resume_lag)\n"+
+		"%s\nUNION ALL SELECT %d, toDateTime(%d, 'UTC'), %d, %d, 1, 0, 0, 0, 0, %d, 0, toDateTime64(%d, 3, 'UTC'), toDateTime64(%d, 3, 'UTC'), 0, 0, 0, 0, 0, 0, 0",
 		o.name("reads"), s.rows(b), streamReserved, b.day*secondsPerDay+receiptInDay, s.Collector(), b.number, uint32(s.Collector()), from, to)
 }
 

@@ -265,13 +265,89 @@ func apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
 			continue
 		}
 		for _, statement := range append(step.Statements, s.recordVersion(step.Version)) {
-			if err := c.run(ctx, &o, statement); err != nil {
+			if err := c.run(ctx, &o, statement); err != nil && !dispensable(statement, err) {
 				return taken, fmt.Errorf("step %d of the schema: %w; the statement was:\n%s", step.Version, err, statement)
 			}
 		}
 		taken = append(taken, step.Version)
 	}
-	return taken, c.retain(ctx, &o, s)
+	alters, err := c.retention(ctx, &o, s)
+	if err != nil {
+		return taken, err
+	}
+	for _, alter := range alters {
+		if err := c.run(ctx, &o, alter); err != nil {
+			return taken, fmt.Errorf("the retention: %w; the statement was: %s", err, alter)
+		}
+	}
+	return taken, nil
+}
+
+// Diff returns the statements that Apply would run, with their comments, and runs none.
+func Diff(ctx context.Context, o Options, s Schema) (statements []string, err error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	s.Database = o.Database
+	all, err := s.Steps()
+	if err != nil {
+		return nil, err
+	}
+	d := dialer{o: &o}
+	c, err := d.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name = 'schema_versions'", 1)
+	if err != nil {
+		return nil, err
+	}
+	var done []int
+	if len(there) == 0 {
+		statements = append(statements, s.createDatabase(), s.createVersions())
+	} else if done, err = c.versions(ctx, &o, s); err != nil {
+		return nil, err
+	}
+	for _, step := range all {
+		if !slices.Contains(done, step.Version) {
+			statements = append(append(statements, step.Statements...), s.recordVersion(step.Version))
+		}
+	}
+	alters, err := c.retention(ctx, &o, s)
+	return append(statements, alters...), err
+}
+
+// Unprojected is how many parts of reads were merged before the projections were there,
+// and their rows: until they are merged again, or until materialize is run, questions
+// read the rows of these. Parts that were never merged have none, and need none.
+func Unprojected(ctx context.Context, o Options, s Schema) (parts, rows uint64, materialize string, err error) {
+	if err := o.fill(); err != nil {
+		return 0, 0, "", err
+	}
+	s.Database = o.Database
+	d := dialer{o: &o}
+	c, err := d.dial(ctx)
+	if err != nil {
+		return 0, 0, "", err
+	}
+	defer c.close()
+	has := make([]string, len(projections))
+	materialize = "ALTER TABLE " + s.Local("reads") + s.OnCluster() + " MATERIALIZE INDEX minutes"
+	for i, p := range projections {
+		has[i] = text(p)
+		materialize += ", MATERIALIZE PROJECTION " + p
+	}
+	query := "SELECT count(), sum(rows) FROM system.parts WHERE active AND level > 0 AND database = " + s.DatabaseText() +
+		" AND table = 'reads' AND NOT hasAll(projections, [" + strings.Join(has, ", ") + "])"
+	err = c.row(ctx, o.AnswerMax, query, &parts, &rows)
+	return parts, rows, materialize, err
+}
+
+// dispensable says that a statement was refused because the server is too old for it, and
+// that all is well without it: then projections are made with inserts.
+func dispensable(statement string, err error) bool {
+	return strings.Contains(statement, "materialize_projections_on_insert") && ch.IsErr(err, proto.ErrUnknownSetting)
 }
 
 // run runs a statement without an answer.
@@ -298,12 +374,13 @@ func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done [
 	return done, err
 }
 
-// retain gives tables that are there the retention that is wanted.
-func (c *connection) retain(ctx context.Context, o *Options, s Schema) error {
+// retention are the statements that give tables that are there the retention that is
+// wanted.
+func (c *connection) retention(ctx context.Context, o *Options, s Schema) (alters []string, err error) {
 	for _, t := range []struct{ table, column string }{{"reads", "minute"}, {"ledger", "window_end"}, {"spans", "at"}, {"contents", "at"}} {
 		rows, err := c.texts(ctx, o.AnswerMax, "SELECT engine_full FROM system.tables WHERE database = "+s.DatabaseText()+" AND name = "+text(t.table), 1)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(rows) == 0 {
 			continue
@@ -318,11 +395,9 @@ func (c *connection) retain(ctx context.Context, o *Options, s Schema) error {
 		default:
 			alter += " MODIFY TTL " + want
 		}
-		if err := c.run(ctx, o, alter); err != nil {
-			return fmt.Errorf("the retention of %s: %w; the statement was: %s", t.table, err, alter)
-		}
+		alters = append(alters, alter)
 	}
-	return nil
+	return alters, nil
 }
 
 // ttlOf is the expression behind TTL in a table's engine_full.

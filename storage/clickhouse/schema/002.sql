@@ -1,22 +1,6 @@
 -- Views add up at the time of the question, so they are as exact as the table.
 -- An incremental materialized view is not: it can miss a block, or have it twice.
 
--- Streams by minute, with all that is coarse: the views below leave contents and
--- readers without rows of their own out. `coarse` is how many of the events are in rows
--- of several readers.
-CREATE VIEW IF NOT EXISTS {{.Name "stream_by_minute"}}{{.OnCluster}} AS
-SELECT
-    stream, minute,
-    uniqExactIf(user, r.coarse = 0 AND r.variant = 0) AS readers,
-    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
-    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
-    max(r.progress) AS progress,
-    sum(r.impressions * (1 + r.skipped)) AS impressions, sum(r.clicks * (1 + r.skipped)) AS clicks,
-    sumIf((toUInt64(r.opens) + r.reads + r.finishes + r.saves + r.shares + r.impressions + r.clicks) * (1 + r.skipped), r.coarse > 0) AS coarse
-FROM {{.Reads}} AS r
-WHERE stream != 65535 AND r.coarse < 255
-GROUP BY stream, minute;
-
 -- Contents by minute. Readers are those of the minute who have a row of their own.
 CREATE VIEW IF NOT EXISTS {{.Name "content_by_minute"}}{{.OnCluster}} AS
 SELECT
@@ -28,30 +12,6 @@ SELECT
 FROM {{.Reads}} AS r
 WHERE stream != 65535 AND coarse < 2 AND variant = 0
 GROUP BY stream, content, minute;
-
--- Contents by hour.
-CREATE VIEW IF NOT EXISTS {{.Name "content_by_hour"}}{{.OnCluster}} AS
-SELECT
-    stream, content, toStartOfHour(minute) AS hour,
-    uniqExactIf(user, r.coarse = 0) AS readers,
-    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
-    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
-    max(r.progress) AS progress
-FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse < 2 AND variant = 0
-GROUP BY stream, content, hour;
-
--- Contents by day.
-CREATE VIEW IF NOT EXISTS {{.Name "content_by_day"}}{{.OnCluster}} AS
-SELECT
-    stream, content, toDate(minute) AS day,
-    uniqExactIf(user, r.coarse = 0) AS readers,
-    sum(r.opens * (1 + r.skipped)) AS opens, sum(r.reads * (1 + r.skipped)) AS reads, sum(r.finishes * (1 + r.skipped)) AS finishes,
-    sum(r.saves * (1 + r.skipped)) AS saves, sum(r.shares * (1 + r.skipped)) AS shares, sum(r.dwell_ms * (1 + r.skipped)) AS dwell_ms,
-    max(r.progress) AS progress
-FROM {{.Reads}} AS r
-WHERE stream != 65535 AND coarse < 2 AND variant = 0
-GROUP BY stream, content, day;
 
 -- Users by day.
 CREATE VIEW IF NOT EXISTS {{.Name "user_by_day"}}{{.OnCluster}} AS
