@@ -81,6 +81,13 @@ func millis(n uint64) string { return fmt.Sprintf("fromUnixTimestamp64Milli(toIn
 // first. With an error a mutation may go on by itself: ClickHouse keeps it.
 func (f *Forgetter) Forget(ctx context.Context, s storage.Selection, at int64) (all []storage.Forgetting, err error) {
 	err = f.eachShard(ctx, func(c *connection) error {
+		there, err := c.hasForgotten(ctx, &f.reader.o)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return &problem{barredTables, fmt.Sprintf("there is no table %s", f.reader.o.name("forgotten")), "run \"lectern schema --apply\""}
+		}
 		if err := f.end(ctx, c, nil); err != nil {
 			return err
 		}
@@ -318,11 +325,16 @@ func (f forgettings) events() map[uint16]uint64 {
 	return events
 }
 
+// hasForgotten says whether there is the table forgotten, which older schemas do not have.
+func (c *connection) hasForgotten(ctx context.Context, o *Options) (bool, error) {
+	rows, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+text(o.Database)+" AND name = 'forgotten'", 1)
+	return len(rows) > 0, err
+}
+
 // noted adds what is noted of forgettings to what is marked, which is to be asked for
 // before: it is noted before it is taken out.
 func (r *Reader) noted(ctx context.Context, c *connection, marked forgettings) error {
-	there, err := c.texts(ctx, r.o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+text(r.o.Database)+" AND name = 'forgotten'", 1)
-	if err != nil || len(there) == 0 {
+	if there, err := c.hasForgotten(ctx, &r.o); err != nil || !there {
 		return err // nothing was ever forgotten
 	}
 	table, err := r.over(ctx, c, "forgotten")

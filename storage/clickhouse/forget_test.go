@@ -236,6 +236,69 @@ func TestForgetKeepsReceipts(t *testing.T) {
 	}
 }
 
+// Each shard of a cluster is asked, also where only the Distributed table says that there
+// is one; and without the table for the counts nothing is begun.
+func TestForgetOnShards(t *testing.T) {
+	addresses := []string{clickhousetest.Address(), clickhousetest.Address()}
+	var servers []*clickhousetest.Server
+	var first Options
+	blocks := forgetBlocks(rand.New(rand.NewPCG(7, 8)), 1, 2)
+	for i, address := range addresses {
+		s, o := started(t, clickhousetest.Options{Address: address, Configuration: remoteServers(addresses...)})
+		stored(t, opened(t, o), blocks[i])
+		if servers = append(servers, s); i == 0 {
+			first = o
+		}
+	}
+	forget := func(o Options, user uint64) (events uint64) {
+		t.Helper()
+		done, err := forgetter(t, o).Forget(t.Context(), storage.Selection{User: &user}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range done {
+			events += n.Events
+		}
+		return events
+	}
+	named := first
+	named.Cluster = "main"
+	if err := servers[0].Exec("CREATE TABLE lectern.reads_all AS lectern.reads ENGINE = Distributed('main', 'lectern', 'reads')"); err != nil {
+		t.Fatal(err)
+	}
+	for user, o := range map[uint64]Options{1: named, 2: first} {
+		sel := storage.Selection{User: &user}
+		_, went := oracle(sel, blocks...)
+		var want uint64
+		for _, n := range went {
+			want += n
+		}
+		if events := forget(o, user); events != want {
+			t.Errorf("cluster %q: %d events were forgotten, want %d", o.Cluster, events, want)
+		}
+		blocks = remaining(sel, blocks)
+	}
+	for i, s := range servers {
+		if want, _ := oracle(storage.Selection{Before: 1}, blocks[i]); !slices.Equal(rowsIn(s), want) {
+			t.Errorf("shard %d: other rows are left than those of the others", i+1)
+		}
+		if n := s.Query("SELECT count() FROM lectern.receipts WHERE copies = 1")[0][0]; n != "1" {
+			t.Errorf("shard %d has %s receipts", i+1, n)
+		}
+	}
+	if err := servers[1].Exec("RENAME TABLE lectern.forgotten TO lectern.elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	user := uint64(3)
+	_, err := forgetter(t, named).Forget(t.Context(), storage.Selection{User: &user}, 1)
+	if err == nil || !strings.Contains(err.Error(), "lectern schema --apply") {
+		t.Errorf("without a table for the counts: %v", err)
+	}
+	if n := servers[1].Query("SELECT countIf(coarse = 255) FROM lectern.reads")[0][0]; n != "0" {
+		t.Errorf("%s rows are marked that cannot be noted", n)
+	}
+}
+
 func rowCount(blocks []*storage.Block) (n int) {
 	for _, b := range blocks {
 		n += b.Rows.Len()
