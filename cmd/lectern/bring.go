@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -36,7 +37,11 @@ func (p *process) bring(ctx context.Context, o *forgetOptions, f storage.Forgett
 		}
 	}
 	ask := asking{token: string(token), collectors: make(map[uint64]bool)}
-	for _, address := range o.daemons {
+	peers, err := peerAddresses(ctx, o.loaded.Ops.Peers)
+	if err != nil {
+		return fmt.Errorf("ops.peers: %w", err)
+	}
+	for _, address := range append(peers, o.daemons...) {
 		if err := until(ctx, func() error { return ask.flush(ctx, address) }); err != nil {
 			return fmt.Errorf("the daemon at %s: %w", address, err)
 		}
@@ -46,6 +51,28 @@ func (p *process) bring(ctx context.Context, o *forgetOptions, f storage.Forgett
 	}
 	p.setAside(o)
 	return p.unasked(ctx, o, f, ask.collectors)
+}
+
+// peerAddresses are the operations addresses behind ops.peers: those of all daemons of a
+// cluster.
+func peerAddresses(ctx context.Context, list string) (all []string, err error) {
+	if list == "" {
+		return nil, nil
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		host, port, err := net.SplitHostPort(strings.TrimPrefix(name, "dns:"))
+		if err != nil {
+			return nil, err
+		}
+		addresses, err := net.DefaultResolver.LookupHost(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		for _, address := range addresses {
+			all = append(all, net.JoinHostPort(address, port))
+		}
+	}
+	return all, nil
 }
 
 // asking is what daemons are asked with, and the collectors of those that have stored what

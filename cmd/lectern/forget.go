@@ -45,8 +45,8 @@ How:
   --daemon HOST:PORT
                    the operations address of another daemon that stores to the
                    same place; may be given more than once. The one of this
-                   machine is known (ops.address). All have the same token
-                   (ops.token_file)
+                   machine is known (ops.address), and so are those of
+                   ops.peers. All have the same token (ops.token_file)
   --wait DURATION  how long daemons may take to store what they have (default 10m)
   --config FILE    the configuration that names the store (default ./config.toml,
                    and where there is none the built-in defaults)
