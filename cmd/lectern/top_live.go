@@ -42,7 +42,7 @@ func (p *process) runTopLive(ctx context.Context, store *storeFlags, o topLive) 
 	wrong := ""
 	store.flags.Visit(func(f *flag.Flag) {
 		switch f.Name {
-		case "by", "since", "all", "sort", "names", "dir":
+		case "by", "since", "all", "sort", "dir":
 			wrong = f.Name
 		}
 	})

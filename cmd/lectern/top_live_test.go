@@ -109,7 +109,7 @@ func TestTopLiveOnce(t *testing.T) {
 	if code, _, errs := runWith(t, nil, nil, "top", "--live", "--ops", server.URL, "--stream", "9"); code != 1 || !strings.Contains(errs, "404") || strings.Contains(errs, "\x1b") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
-	for _, args := range [][]string{{"--live", "--all"}, {"--live", "-n", "101"}, {"--ops", server.URL}, {"--live", "--ops", "ftp://x"}, {"--live", "--names", "x"}} {
+	for _, args := range [][]string{{"--live", "--all"}, {"--live", "-n", "101"}, {"--ops", server.URL}, {"--live", "--ops", "ftp://x"}} {
 		if code, _, errs := runWith(t, nil, nil, append([]string{"top"}, args...)...); code != 2 || errs == "" {
 			t.Errorf("%v: exit %d: %s", args, code, errs)
 		}
