@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"math"
 	"runtime/debug"
@@ -21,21 +22,27 @@ func TestLimitMemory(t *testing.T) {
 	small, large := config.Defaults(), config.Defaults()
 	small.Listen.Loops = 1
 	large.Limits.SourcesMax = 10_000_000
+	var limit int64 // just above what the small one adds up to
+	for _, m := range small.Memory() {
+		limit += m.Bytes
+	}
+	limit = (limit/100 + 1) * 101
+	share := limit / 100 * memoryShare
 	for _, test := range []struct {
 		environ []string
 		c       config.Config
 		want    int64
 		warns   bool
 	}{
-		{nil, small, 800_000_000, false},
-		{[]string{"GOMEMLIMIT="}, large, 800_000_000, true},
+		{nil, small, share, false},
+		{[]string{"GOMEMLIMIT="}, large, share, true},
 		{[]string{"A=B", "GOMEMLIMIT=700MiB"}, large, math.MaxInt64, true},
 	} {
 		debug.SetMemoryLimit(math.MaxInt64)
 		mapped := pages.Mapped()
 		var said bytes.Buffer
-		soft := limitMemory(&test.c, test.environ, memlimit.Limit(1_000_000_000), slog.New(slog.NewTextHandler(&said, nil)))
-		if got := debug.SetMemoryLimit(-1); got != test.want-min(mapped, soft) || strings.Contains(said.String(), "limit_bytes=1000000000") != test.warns {
+		soft := limitMemory(&test.c, test.environ, memlimit.Limit(uint64(limit)), slog.New(slog.NewTextHandler(&said, nil)))
+		if got := debug.SetMemoryLimit(-1); got != test.want-min(mapped, soft) || strings.Contains(said.String(), fmt.Sprint("limit_bytes=", limit)) != test.warns {
 			t.Errorf("%v: %d, said %q", test.environ, got, said.String())
 		}
 		if soft == 0 {
