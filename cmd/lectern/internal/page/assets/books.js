@@ -48,9 +48,9 @@ export function books(hub) {
     return { word, value };
   });
 
-  const kept = ['In the tables', 'Waiting in memory', 'In the spool', 'Stored'].map((title, i) => {
+  const kept = ['In the tables', 'Waiting in memory', 'In the spool', 'Stored'].map(title => {
     const value = h('dd', {});
-    return { value, element: h('div', { class: i === 3 ? 'end' : '' }, h('dt', {}, title), value) };
+    return { value, element: h('div', {}, h('dt', {}, title), value) };
   });
 
   const rates = chart({

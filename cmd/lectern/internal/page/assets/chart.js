@@ -42,7 +42,7 @@ export function chart({ title, note, lines, text = brief, height = 150, signal, 
     drawn?.destroy();
     const axis = { stroke: colour('soft'), font: '11px system-ui, sans-serif', ticks: { show: false }, grid: { stroke: colour('line'), width: 1 } };
     drawn = new globalThis.uPlot({
-      width: plot.clientWidth, height, legend: { show: false }, padding: [8, 6, 0, 0],
+      width: plot.clientWidth, height, legend: { show: false }, padding: [8, 16, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { y: { range: (_, low, most) => [0, Math.max(least, most * 1.1)] } },
       axes: [

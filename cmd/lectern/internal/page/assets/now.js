@@ -202,6 +202,7 @@ export function now(hub) {
     for (const s of answer.streams) s.hour = minutesOf(s.opens_by_minute, answer.time, answer.since);
     updateStreams(answer.streams, s => s.stream);
     show(streams, answer.streams.length > 1);
+    body.classList.toggle('alone', streams.hidden && nodes.hidden);
     if (answer.streams.length === 0) {
       show(body, chosen != null);
       say(off, 'Nobody reads anything yet: no event has come in the last hour.');
