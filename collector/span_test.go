@@ -170,7 +170,7 @@ func (w *town) send(m *pilgrim, events int, lossy bool) {
 		datagram = frameOf(1, m.source, m.sequence, m.position, w.now, opens(events)...)
 	}
 	if lossy && events > 0 && w.rand.IntN(20) == 0 {
-		datagram[wire.HeaderSize+1] = 6 // a kind that has no name
+		datagram[wire.HeaderSize+1] = 7 // a kind that has no name
 	}
 	m.sequence++
 	m.position += uint64(events)

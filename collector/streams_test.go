@@ -215,7 +215,7 @@ func TestStreamsAreCountedByName(t *testing.T) {
 		write(t, u, frameOf(uint16(100+i), 50+i, 0, 0, epoch, opens(1)...))
 	}
 	bad := frameOf(7, 1, 3, 9, epoch, opens(1)...)
-	bad[wire.HeaderSize+1] = 6
+	bad[wire.HeaderSize+1] = 7
 	write(t, u, bad)
 	r.stop()
 	for line, want := range map[string]uint64{

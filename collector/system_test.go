@@ -514,7 +514,7 @@ func (s *system) drop(l *line) {
 func (s *system) throw(o *origin) {
 	p := s.newParcel(o)
 	if p.events > 0 && s.rand.IntN(20) == 0 {
-		p.wrong, p.bytes[wire.HeaderSize+1] = true, 6 // a kind that has no name
+		p.wrong, p.bytes[wire.HeaderSize+1] = true, 7 // a kind that has no name
 	}
 	if s.source(o) == nil && s.rand.IntN(4) == 0 {
 		s.withoutRoom(p)

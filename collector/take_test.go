@@ -39,7 +39,7 @@ func TestTake(t *testing.T) {
 
 	whole := frameOf(3, 100, 0, 0, epoch, opens(10)...)
 	bad := frameOf(3, 100, frames, frames*10, epoch, opens(1)...)
-	bad[wire.HeaderSize+1] = 6 // a kind without a name
+	bad[wire.HeaderSize+1] = 7 // a kind without a name
 	for _, c := range []struct {
 		name  string
 		bytes []byte
