@@ -163,6 +163,11 @@ bench-million: clickhouse-engine ## a million readers at once, into Parquet and 
 	LECTERN_BENCH_MILLION=$${SECONDS_EACH:-120} LECTERN_BENCH_READERS=$${READERS:-1000000} LECTERN_BENCH_ONLY=$$ONLY LECTERN_BENCH_FLUSH=$$FLUSH \
 		$(GO) test -count=1 -v -timeout 120m -run '^TestBenchMillion$$' ./cmd/lectern
 
+.PHONY: bench-now
+bench-now: ## a million readers at once: how long /now.json takes, what part of the daemon's CPU it is, exact against the sender's count (3 min)
+	LECTERN_BENCH_NOW=$${SECONDS_EACH:-90} LECTERN_BENCH_READERS=$${READERS:-1000000} \
+		$(GO) test -count=1 -v -timeout 20m -run '^TestBenchNow$$' ./cmd/lectern
+
 .PHONY: test-load
 test-load: ## ten million events over TCP and as many over UDP, exact (2 min)
 	LECTERN_TEST_EVENTS=10000000 $(GO) test -count=1 -v -timeout 30m -run TestCrowdIsExact ./cmd/lectern

@@ -19,11 +19,13 @@ type stage struct {
 const (
 	stageRest   = "the rest"
 	stageWakeup = "wake-ups"
+	stageNow    = "now"
 	stageMemory = "garbage"
 )
 
 // millionStages say to which stage a function belongs; of several, the first.
 var millionStages = []stage{
+	{stageNow, []string{"storage/live.", "internal/now.", "main.(*nowSink)"}},
 	{"sort", []string{"storage.sortSlots", "storage.radixSort", "storage.(*minuteTable).sort", "storage.mergeRows"}},
 	{"add", []string{"storage.(*Minutes).Add", "storage.(*minuteTable).add", "storage.(*minuteTable).grow", "pipeline.(*Gatherer).add"}},
 	{"encode", []string{"parquet.encode", "parquet-go", "zstd", "lz4", "compress."}},
@@ -53,7 +55,7 @@ func stageOf(stack []string) string {
 // stages prints where the CPU time of each daemon of this tree went.
 func (b *million) stages() {
 	fmt.Printf("\nCPU by stage, nanoseconds an event: samples of the profile by the innermost function that belongs to a stage\n\n%-44s", "load")
-	names := []string{"receive", "count", "cut", "log", "add", "sort", "blocks", "encode", "ship", stageMemory, stageRest, stageWakeup}
+	names := []string{"receive", "count", "cut", "log", "add", "sort", "blocks", "encode", "ship", stageNow, stageMemory, stageRest, stageWakeup}
 	for _, name := range names {
 		fmt.Printf("%9s", name)
 	}

@@ -49,6 +49,7 @@ func newDaemons(t *testing.T, n int, others ...string) *daemons {
 		o.Peers, o.Failed, o.Address = strings.Join(list, ","), new(counter), s.Listener.Addr().String
 		o.Clock = func() time.Time { return time.UnixMilli(b.end).Add(time.Duration(d.ahead.Load())) }
 		b.Board = New(o)
+		b.peers.wait = time.Minute // however busy the machine is
 		mux := http.NewServeMux()
 		mux.Handle("GET /now.json", b)
 		mux.Handle("POST "+PeerPath, b.Peer())
@@ -229,6 +230,9 @@ func TestBadPeers(t *testing.T) {
 			}))
 			t.Cleanup(func() { bad.CloseClientConnections(); bad.Close() })
 			d := newDaemons(t, 2, bad.Listener.Addr().String())
+			if name == "never" {
+				d.boards[0].peers.wait = time.Second
+			}
 			d.boards[0].cut(1, open(7, 1, 1), open(7, 1, 2))
 			d.boards[1].cut(1, open(7, 1, 2), open(7, 1, 3))
 			p := d.page(t, "")

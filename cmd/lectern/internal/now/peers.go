@@ -37,6 +37,7 @@ type peers struct {
 	names   []string // host:port, each of which may lead to several daemons
 	resolve func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	client  *http.Client
+	wait    time.Duration // for one answer
 	clock   func() time.Time
 	failed  interface{ Inc() }
 
@@ -58,7 +59,7 @@ type peer struct {
 
 // newPeers reads ops.peers: "dns:NAME:PORT", or host:port with commas between them.
 func newPeers(list string, clock func() time.Time, failed interface{ Inc() }) *peers {
-	p := &peers{resolve: net.DefaultResolver.LookupNetIP, clock: clock, failed: failed}
+	p := &peers{resolve: net.DefaultResolver.LookupNetIP, wait: peerWait, clock: clock, failed: failed}
 	for name := range strings.SplitSeq(list, ",") {
 		p.names = append(p.names, strings.TrimPrefix(name, "dns:"))
 	}
@@ -184,7 +185,7 @@ func (p *peers) ask(ctx context.Context, of []peer, q *question, own uint64) []*
 
 // askOne asks one peer.
 func (p *peers) askOne(ctx context.Context, address netip.AddrPort, body []byte, most int64) (*reply, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, peerWait, fmt.Errorf("it did not answer within %v", peerWait))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.wait, fmt.Errorf("it did not answer within %v", p.wait))
 	defer cancel()
 	r, err := p.exchange(ctx, "http://"+address.String()+PeerPath, body, most)
 	if err != nil && ctx.Err() != nil {
