@@ -398,9 +398,13 @@ func (t *TCP) acknowledge(a wire.Ack) error {
 	k.heard = time.Now()
 	k.durable = max(k.durable, a.Durable)
 	if a.Final {
-		// What is not durable was not taken: it is as if it had never been sent.
+		// What is not durable was not taken: it is as if it had never been sent. But
+		// a collector that says less than was acknowledged knows nothing of the source,
+		// and another may have counted what was sent.
 		k.credit = 0
-		t.queue.untry(k.durable)
+		if a.Durable >= t.queue.head.sequence {
+			t.queue.untry(k.durable)
+		}
 	}
 	t.releaseAcked()
 	return nil

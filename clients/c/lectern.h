@@ -892,9 +892,9 @@ static int lectern_i_ack(lectern *l, const uint8_t *b, uint64_t now) {
 	l->heard = now;
 	l->credit = credit;
 	if (durable > l->durable) l->durable = durable;
-	if (b[3] & 2) { /* final: what is not durable is as if it had never been sent */
+	if (b[3] & 2) { /* final: what is not durable is as if it had never been sent; but who says less than before knows nothing of it */
 		l->credit = 0;
-		if (l->sent_below > l->durable) l->sent_below = l->durable;
+		if (durable == l->durable && l->sent_below > durable) l->sent_below = durable;
 	}
 	lectern_i_release_durable(l);
 	return 1;

@@ -316,9 +316,10 @@ export class TCP extends Emitter {
     link.heard = this.world.monotonic();
     link.durable = Math.max(link.durable, ack.durable);
     if (ack.final) {
-      // What is not durable was not taken: it is as if it had never been sent.
+      // What is not durable was not taken: it is as if it had never been sent. But who says less than was
+      // acknowledged knows nothing of the source, and another may have counted what was sent.
       link.credit = 0;
-      this.#tried = Math.min(this.#tried, link.durable);
+      if (ack.durable >= (this.#frames[0]?.sequence ?? 0)) this.#tried = Math.min(this.#tried, link.durable);
     }
     this.#release(link);
   }

@@ -364,9 +364,11 @@ class TCP(Emitter):
         self._credit, self._heard = ack.credit, now
         self._durable = max(self._durable, ack.durable)
         if ack.final:
-            # What is not durable was not taken: it is as if it had never been sent.
+            # What is not durable was not taken: it is as if it had never been sent. But who says less than
+            # was acknowledged knows nothing of the source, and another may have counted what was sent.
             self._credit = 0
-            self._tried = min(self._tried, self._durable)
+            if not self._frames or ack.durable >= self._frames[0].sequence:
+                self._tried = min(self._tried, self._durable)
         self._release()
 
     def _release(self) -> None:
