@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	flag "github.com/spf13/pflag"
@@ -11,6 +13,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/clickhouse"
+	"github.com/lectern/lectern/wire"
 )
 
 // newFlags returns an empty set of flags that says nothing by itself.
@@ -135,6 +138,23 @@ func (s *storeFlags) streams() streamNames {
 		return nil
 	}
 	return *namesOf(s.loaded)
+}
+
+// numbers are those of streams with these names.
+func (s *storeFlags) numbers(named []string) (numbers []uint16, err error) {
+	names := s.streams()
+	known := slices.Sorted(maps.Values(names))
+	for _, name := range named {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("--stream %q: it is neither a stream, 0 to %d, nor the name of one in the configuration%s", name, wire.StreamReserved-1, didYouMean(name, known...))
+		}
+		for number, of := range names {
+			if of == name {
+				numbers = append(numbers, number)
+			}
+		}
+	}
+	return numbers, nil
 }
 
 // openStore opens the store that --dir names, or else the configuration. It has

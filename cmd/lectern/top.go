@@ -46,7 +46,8 @@ What:
                    or dwell
   --since DURATION only the minutes since so long ago, as 90m or 7d (default 24h)
   --all            of all time
-  --stream N       only this stream; may be given more than once
+  --stream N       only this stream, by its number or by the name that the
+                   configuration has for it; may be given more than once
   -n N             so many of each stream, 1 to 100000 (default 10)
 
 How:
@@ -80,6 +81,7 @@ const topMax = 100_000
 type topOptions struct {
 	store *storeFlags
 	query storage.TopQuery
+	named []string      // streams that were asked for by their names
 	since time.Duration // 0 for all
 }
 
@@ -94,6 +96,10 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	n := flags.IntP("n", "n", 10, "")
 	sort := flags.String("sort", storage.Sorts[0], "")
 	flags.Func("stream", "", func(text string) error {
+		if _, err := strconv.ParseUint(text, 10, 64); err != nil && text != "" {
+			o.named = append(o.named, text)
+			return nil
+		}
 		stream, err := parseStream(text)
 		o.query.Streams = append(o.query.Streams, stream)
 		return err
@@ -105,7 +111,7 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 		return code
 	}
 	if live.on || live.ops != "" {
-		live.streams, live.limit = o.query.Streams, *n
+		live.streams, live.named, live.limit = o.query.Streams, o.named, *n
 		return p.runTopLive(ctx, o.store, live)
 	}
 	switch {
@@ -149,6 +155,11 @@ func (p *process) top(ctx context.Context, o *topOptions) int {
 	if !ok {
 		return 1
 	}
+	named, err := o.store.numbers(o.named)
+	if err != nil {
+		return p.usage("top", err)
+	}
+	o.query.Streams = append(o.query.Streams, named...)
 	stop := p.watch(reader)
 	rows, err := reader.Top(ctx, o.query)
 	stop()

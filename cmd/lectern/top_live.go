@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type topLive struct {
 	on      bool
 	ops     string
 	streams []uint16
+	named   []string // likewise, by their names
 	limit   int
 	url     string // to be asked
 }
@@ -54,13 +56,19 @@ func (p *process) runTopLive(ctx context.Context, store *storeFlags, o topLive) 
 	case o.limit < 1 || o.limit > liveLimitMax:
 		return p.usage("top", fmt.Errorf("-n %d is outside of 1 to %d, which --live shows", o.limit, liveLimitMax))
 	}
-	if o.ops == "" {
+	if o.ops == "" || len(o.named) > 0 {
 		c, ok := p.load(store.flags, store.config)
 		if !ok {
 			return 1
 		}
-		o.ops = "http://" + reachable(c.Ops.Address)
+		store.loaded = &c
+		o.ops = cmp.Or(o.ops, "http://"+reachable(c.Ops.Address))
 	}
+	named, err := store.numbers(o.named)
+	if err != nil {
+		return p.usage("top", err)
+	}
+	o.streams = append(o.streams, named...)
 	u, err := url.Parse(o.ops)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return p.usage("top", fmt.Errorf("--ops %q is no URL such as http://127.0.0.1:8421", o.ops))

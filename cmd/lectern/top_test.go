@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,21 @@ func TestTopAsks(t *testing.T) {
 	}
 }
 
+// A stream may be asked for by its name.
+func TestTopAsksByName(t *testing.T) {
+	path := file(t, "c.toml", "[stream.site]\nnumber = 7\n[stream.shop]\nnumber = 9\n")
+	l := &library{}
+	if code, _, stderr := runWith(t, l, nil, "top", "--config", path, "--all", "--stream", "3", "--stream", "shop", "--stream", "site"); code != 0 {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+	if want := []uint16{3, 9, 7}; !slices.Equal(l.asked.Streams, want) {
+		t.Errorf("streams %v, want %v", l.asked.Streams, want)
+	}
+	if code, _, stderr := runWith(t, l, nil, "top", "--config", path, "--stream", "sho"); code != 2 || !strings.Contains(stderr, `--stream "sho": it is neither a stream, 0 to 65534, nor the name of one in the configuration; did you mean "shop"?`) {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+}
+
 // The directory comes from --dir, else from the configuration.
 func TestStoreDirectory(t *testing.T) {
 	path := file(t, "c.toml", "parquet.dir = \"/srv/reads\"\n")
@@ -161,7 +177,7 @@ func TestTopUsage(t *testing.T) {
 		"-n 0":                  "-n 0 is outside of 1 to 100000",
 		"-n 100001":             "-n 100001 is outside of 1 to 100000",
 		"--stream 65535":        `--stream "65535": it is not a stream, 0 to 65534`,
-		"--stream 1 --stream x": `--stream "x": it is not a stream, 0 to 65534`,
+		"--stream 1 --stream x": `--stream "x": it is neither a stream, 0 to 65534, nor the name of one in the configuration`,
 		"more":                  `"more" is not a flag, and nothing else is taken`,
 	} {
 		code, stdout, stderr := runWith(t, topLibrary(), nil, append([]string{"top", "--dir", "d"}, strings.Fields(args)...)...)
