@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,6 +26,14 @@ func TestEdgeCollectorAway(t *testing.T) {
 	}
 	h, url := edgeHome(t)
 	appendTo(t, h.config, "edge.budget_rate = 1000000\nedge.budget_burst = 10000000\n")
+	text, err := os.ReadFile(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte(`edge.queue_size = "4MiB"`), []byte(`edge.queue_size = "256MiB"`), 1) // ten minutes are a million events
+	if err := os.WriteFile(h.config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	d, e := serveOn(t, h.config), edgeOn(t, h.config)
 	client := http.Client{Timeout: 30 * time.Second}
 	sent := 0

@@ -496,3 +496,90 @@ func TestLargeBodyIsRefusedAtOnce(t *testing.T) {
 		t.Errorf("%s, %d counted", answer.Status, e.http.things[TooLarge].Get())
 	}
 }
+
+// A thousand hostile requests of each sort that pages are attacked with: each gets its
+// reason, in the answer and in the count, and not one is a read. Connections that send
+// their body for ever stand beside them.
+func TestThousandHostileRequests(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	rng := rand.New(rand.NewPCG(seed, 4))
+	e := newTestEdge(t, nil)
+	spent := newTestEdge(t, func(o *Options) { o.BudgetRate, o.BudgetBurst = 1, 25 })
+	for range 25 { // all that this address may
+		if status, text, _ := spent.post(t, `{"stream":"quiet","events":[{"kind":"open","content":"/a"}]}`); status != 204 {
+			t.Fatalf("%d %s", status, text)
+		}
+	}
+	for range 100 {
+		c, err := net.Dial("tcp", e.Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /v1/read HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nContent-Length: %d\r\n\r\n{\"stream\":\"site\"", browser, 100+rng.IntN(8000))
+	}
+	event := func(fields string) string {
+		return `{"stream":"site","events":[{"kind":"open","content":"/a"` + fields + `}]}`
+	}
+	address := func() string {
+		return fmt.Sprintf("%d.%d.%d.%d", 1+rng.IntN(223), rng.IntN(256), rng.IntN(256), rng.IntN(256))
+	}
+	number := func() string {
+		return []string{"-1", "16777216", "4294967296", "9223372036854775807"}[rng.IntN(4)]
+	}
+	sorts := []struct {
+		why  Reason
+		make func() (body string, headers []string)
+	}{
+		{TooLarge, func() (string, []string) {
+			return event(`,"x":"` + strings.Repeat("x", bodySizeMax+rng.IntN(100_000)) + `"`), nil
+		}},
+		{Origin, func() (string, []string) {
+			return strings.Replace(event(""), "site", "news", 1), []string{"Origin: https://" + address() + ".example"}
+		}},
+		{Budget, func() (string, []string) { // whoever it says that it asks for
+			return event(""), []string{"X-Forwarded-For: " + address() + ", " + address()}
+		}},
+		{Malformed, func() (string, []string) {
+			return `{"stream":"site","events":[{"kind":"<script>alert(` + number() + `)</script>","content":"/a"}]}`, nil
+		}},
+		{OutOfRange, func() (string, []string) {
+			return `{"stream":"site","events":[{"kind":"open","content":"` + strings.Repeat("<script>alert(1)</script>", 21+rng.IntN(200)) + `"}]}`, nil
+		}},
+		{Malformed, func() (string, []string) {
+			return `{"stream":"site","events":[{"kind":"open","content":"/` + string([]byte{0xC0 | byte(rng.IntN(64))}) + `"}]}`, nil
+		}},
+		{Malformed, func() (string, []string) { return event(`,"content":"/` + address() + `"`), nil }},
+		{OutOfRange, func() (string, []string) { return event(`,"dwell":` + number()), nil }},
+		{OutOfRange, func() (string, []string) { return event(fmt.Sprintf(`,"progress":%d`, 101+rng.IntN(1_000_000))), nil }},
+		{NoStream, func() (string, []string) { return strings.Replace(event(""), "site", address(), 1), nil }},
+		{Bot, func() (string, []string) { return event(""), []string{"User-Agent: python-requests/2." + address()} }},
+		{Preview, func() (string, []string) { return event(""), []string{"Sec-Purpose: prefetch;prerender"} }},
+	}
+	want := map[Reason]uint64{}
+	for i := range 1000 {
+		sort := sorts[i%len(sorts)]
+		body, headers := sort.make()
+		at := e
+		if sort.why == Budget {
+			at = spent
+		}
+		status, text, _ := at.post(t, body, headers...)
+		if status != answers[sort.why] || !strings.HasPrefix(text, sort.why.String()) {
+			t.Fatalf("%.100q %v: %d %.100q, want %s", body, headers, status, text, sort.why)
+		}
+		want[sort.why]++
+	}
+	for why, n := range want {
+		if got := e.http.things[why].Get() + spent.http.things[why].Get(); got != n {
+			t.Errorf("%d are counted as %s, want %d", got, why, n)
+		}
+	}
+	for name, q := range e.queues {
+		if len(q.events)+len(spent.queues["site"].events) > 0 {
+			t.Errorf("%d events are in the queue of %s", len(q.events), name)
+		}
+	}
+	t.Logf("%v", want)
+}
