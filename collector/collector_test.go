@@ -175,7 +175,7 @@ func TestRefusalReachesTheClient(t *testing.T) {
 		{"a hello after frames", append(frameOf(1, 77, 0, 0, epoch), wire.AppendHello(nil, 1, 77, 0)...), wire.RefusedUnexpected, 0},
 		{"a bad kind", func() []byte {
 			b := frameOf(1, 78, 0, 0, epoch, opens(2)...)
-			b[41] = 6
+			b[41] = 7
 			return b
 		}(), wire.RefusedKind, 0},
 		{"a sequence that does not follow", append(frameOf(1, 79, 4, 0, epoch, opens(2)...), frameOf(1, 79, 6, 2, epoch, opens(2)...)...), wire.RefusedSequence, 6},

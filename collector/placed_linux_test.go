@@ -197,7 +197,7 @@ var placedCases = []struct {
 	{wire.RefusedNumber, all, "a number that is too large", asLost, edited(moved(24, wire.NumberMax))},
 	{wire.RefusedLength, all, "an id of nine bytes", asRefused, edited(set(40, 0x91))},
 	{wire.RefusedInherit, all, "the first event inherits", asRefused, edited(set(40, 0x01))},
-	{wire.RefusedKind, all, "a kind without a name", asRefused, edited(set(41, 5))},
+	{wire.RefusedKind, all, "a kind without a name", asRefused, edited(set(41, 7))},
 	{wire.RefusedProgress, all, "a progress of 101", asRefused, edited(func(b []byte) []byte {
 		b = wire.AppendEvent(b[:wire.HeaderSize], &wire.Event{Content: 1, User: 1, Progress: 1, HasProgress: true}, nil)
 		for range 6 {
@@ -289,7 +289,7 @@ var placedCases = []struct {
 		p.goOn()
 	}},
 	{wire.RefusedRest, []way{datagrams}, "behind another's", asLost, func(p *teller) {
-		p.send(append(make([]byte, 0, 200), append(frameOf(3, 77, 0, 0, p.now, wire.Event{Kind: 6}), p.number(7)...)...))
+		p.send(append(make([]byte, 0, 200), append(frameOf(3, 77, 0, 0, p.now, wire.Event{Kind: 7}), p.number(7)...)...))
 		p.goOn()
 	}},
 	{wire.RefusedSequence, []way{plain}, "one is left out, and comes on another connection", again, func(p *teller) {

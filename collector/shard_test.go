@@ -379,7 +379,7 @@ func TestRefusalsByName(t *testing.T) {
 		{wire.RefusedCount, 1, 3, edit(func(b []byte) { b[6] = 3 })},
 		{wire.RefusedLength, 1, 2, edit(func(b []byte) { b[40] = 0x91 })},
 		{wire.RefusedInherit, 1, 2, edit(func(b []byte) { b[40] = 0x01 })},
-		{wire.RefusedKind, 1, 2, edit(func(b []byte) { b[41] = 5 })},
+		{wire.RefusedKind, 1, 2, edit(func(b []byte) { b[41] = 7 })},
 		{wire.RefusedSealed, 1, 0, edit(func(b []byte) { b[3] = 1 })},
 		{wire.RefusedUnexpected, 1, 0, wire.AppendAck(nil, 1, 9, 0, wire.Ack{})},
 		{wire.RefusedUnexpected, 1, 0, wire.AppendHello(nil, 1, 9, 0)},
