@@ -207,6 +207,13 @@ var placedCases = []struct {
 		b[4], b[5] = byte(len(b)), 0
 		return b
 	})},
+	{wire.RefusedName, all, "a name that is cut short", noEvents, func(p *teller) {
+		frame := append(p.number(0), 0)
+		frame[2] = frame[2]&0xF0 | byte(wire.TypeNames)
+		frame[4]++
+		p.send(frame)
+		p.goOn()
+	}},
 	{wire.RefusedBody, []way{plain, acknowledged}, "a hello with a body", noEvents, func(p *teller) {
 		hello := append(wire.AppendHello(nil, 1, p.id, 0), 1)
 		hello[4]++
