@@ -34,7 +34,7 @@ type freshName struct {
 // storage.NameCost. With half of them a cut is asked for.
 const namesWindowMax = 1 << 20
 
-// names takes the names of a frame that was placed. The stripe is locked no more.
+// takeNames takes the names of a frame that was placed. The stripe is locked no more.
 func (s *shard) takeNames(account storage.Account, source uint64, body []byte) {
 	s.tally[nameFrames]++
 	for len(body) > 0 {
