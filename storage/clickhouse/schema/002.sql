@@ -65,23 +65,24 @@ HAVING min(s.met) + toIntervalSecond(1) > (SELECT min(window_start) FROM {{.Ledg
 
 -- The ledger with each row once, and settlements beside them, as rows of the
 -- collector 0 and the block 0: added up, they are what the books of all collectors
--- say together. sent = accepted + refused + shed + lost + open + damaged.
+-- say together. sent = accepted + refused + shed + lost + open + damaged. Numbers are of
+-- 128 bits: what forged positions say is up to 2^48 a source, and a sum of 64 wraps.
 CREATE VIEW IF NOT EXISTS {{.Name "books"}}{{.OnCluster}} AS
 SELECT
     collector, block, stream, class, window_start, window_end,
 {{- range .Counters}}
-    toInt64(k.{{.}}) AS {{.}},
+    toInt128(k.{{.}}) AS {{.}},
 {{- end}}
-    toInt64(0) AS open, refused, stored, attempt
+    toInt128(0) AS open, refused, stored, attempt
 {{- range .Families}}, {{.}}{{end}}
 FROM {{.Ledger}} AS k FINAL
 UNION ALL
 SELECT
     toUInt64(0), toUInt64(0), s.stream, s.class, s.moved, s.moved,
 {{- range .Counters}}
-    {{if eq . "sent"}}s.gap{{else if eq . "lost"}}s.gap - if(s.open, s.missing, 0){{else}}toInt64(0){{end}},
+    {{if eq . "sent"}}toInt128(s.gap){{else if eq . "lost"}}toInt128(s.gap) - if(s.open, s.missing, 0){{else}}toInt128(0){{end}},
 {{- end}}
-    if(s.open, s.missing, 0), toUInt64(0), toUInt64(0), toUInt64(0)
+    toInt128(if(s.open, s.missing, 0)), toUInt64(0), toUInt64(0), toUInt64(0)
 {{- range .Families}}, CAST(map(), 'Map(LowCardinality(String), UInt64)'){{end}}
 FROM {{.Name "settlements"}} AS s
 WHERE s.gap != 0 OR s.open;
