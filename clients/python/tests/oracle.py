@@ -68,7 +68,7 @@ def events(body: bytes, count: int, base: int) -> List[Event]:
     for _ in range(count):
         lengths, shape = take(1), take(1)
         c, u, kind = lengths >> 4, lengths & 15, shape & 7
-        assert c <= 8 and u <= 8 and kind <= 4
+        assert c <= 8 and u <= 8 and (kind <= 4 or kind <= 6 and shape >> 5 <= 1)
         content = take(c) if c else out[-1].content
         user = take(u) if u else out[-1].user
         ms = base + take(shape >> 3 & 3)

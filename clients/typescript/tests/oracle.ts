@@ -72,7 +72,7 @@ function events(body: Buffer, count: number, base: number): Event[] {
     const shape = Number(take(1));
     const c = lengths >> 4;
     const u = lengths & 15;
-    assert.ok(c <= 8 && u <= 8 && (shape & 7) <= 4);
+    assert.ok(c <= 8 && u <= 8 && ((shape & 7) <= 4 || ((shape & 7) <= 6 && shape >> 5 <= 1)));
     const content = c > 0 ? take(c) : out.at(-1)!.content;
     const user = u > 0 ? take(u) : out.at(-1)!.user;
     const ms = base + Number(take((shape >> 3) & 3));
