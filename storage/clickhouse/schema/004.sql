@@ -49,10 +49,10 @@ ALTER TABLE {{.Local "reads"}}{{.OnCluster}} ADD PROJECTION IF NOT EXISTS conten
 -- without this no part could be left out of a question about the last five.
 ALTER TABLE {{.Local "reads"}}{{.OnCluster}} ADD INDEX IF NOT EXISTS minutes minute TYPE minmax GRANULARITY 1;
 
--- An insert writes rows alone; the first merge of its part makes the projections, where
--- ten parts or more are one, which is cheaper than in each of them. ClickHouse before
--- 26.5 has no such setting and makes them with the insert: there this statement is to be
--- left out, as --apply does.
+-- An insert writes rows alone; the first merge of its part makes the projections, of many
+-- parts at once, which is cheaper than in each of them. An older ClickHouse that has no
+-- such setting makes them with the insert: there this statement is to be left out, as
+-- --apply does.
 ALTER TABLE {{.Local "reads"}}{{.OnCluster}} MODIFY SETTING materialize_projections_on_insert = 0, materialize_projections_on_merge = 1;
 
 -- DELETE FROM takes rows out of the projections, too; by default it would be refused.

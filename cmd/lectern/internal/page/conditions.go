@@ -83,6 +83,7 @@ var conditions = []condition{
 	}},
 	{"LecternSourcesTurnedAway", ticket, minutes(5), func(h *history) bool { return h.rate("lectern_sources_turned_away_total", minutes(5)) > 0 }},
 	{"LecternSourceContradicted", ticket, minutes(5), func(h *history) bool { return h.refusedBy(0.1, "position") }},
+	{"LecternSumsSaturated", ticket, 0, func(h *history) bool { return h.increase("lectern_events_saturated_total", time.Hour) > 0 }},
 	{"LecternSealsRefused", ticket, minutes(10), func(h *history) bool { return h.refusedBy(0.1, "sealed", "unsealed", "time") }},
 	{"LecternKeysUnreadable", ticket, minutes(15), func(h *history) bool { return h.last("lectern_key_directories_unreadable") > 0 }},
 	{"LecternClamping", ticket, minutes(15), func(h *history) bool {
