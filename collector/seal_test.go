@@ -1,12 +1,9 @@
 package collector
 
 import (
-	"cmp"
 	"io"
 	"net"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -582,9 +579,8 @@ func (r *running) framesOverUDP() (n uint64) {
 
 // While forged frames come as fast as a loop takes them, over UDP and TCP, an honest
 // sealed source and an honest session lose nothing, and nothing is remembered of the
-// flood. LECTERN_TEST_FLOOD is for how many seconds, 2 without it.
+// flood.
 func TestForgedFloodHurtsNobody(t *testing.T) {
-	seconds, _ := strconv.Atoi(cmp.Or(os.Getenv("LECTERN_TEST_FLOOD"), "2"))
 	r := start(t, func(o *Options) { withKeys(o); o.ReceiveBuffer, o.ConnectionsMax = 8<<20, 100 })
 	forger := wire.NewSecret(0, [wire.SecretSize]byte{99})
 	stop := make(chan struct{})
@@ -627,10 +623,10 @@ func TestForgedFloodHurtsNobody(t *testing.T) {
 	key, u := frameKey(t, older, 2, audience), dial(t, "udp", r.Address())
 	c, _ := sealedHello(t, r, older, 2, 1<<63+1)
 	for _, conn := range []net.Conn{u, c} {
-		_ = conn.SetDeadline(time.Now().Add(time.Duration(seconds+60) * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(floodTime() + time.Minute))
 	}
 	var n uint64
-	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end); n++ {
+	for end := time.Now().Add(floodTime()); time.Now().Before(end); n++ {
 		write(t, u, sealed(key, frameOf(2, 1<<63, n, 3*n, time.Now(), opens(3)...)))
 		c.send(n, 3*n, 3)
 		time.Sleep(time.Millisecond)
