@@ -128,9 +128,9 @@ Streams:
 Memory at the limits, with loops = 2:
 
   tables              130.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
-  rows of a cut       140.0 MiB   limits.keys_max, as rows and as a seal
-  rows waiting        286.1 MiB   limits.rows_waiting_max
-  a block              76.3 MiB   a block and its encoded form, and for ClickHouse its compressed one
+  rows of a cut       154.0 MiB   limits.keys_max, as rows and as a seal
+  rows waiting        314.7 MiB   limits.rows_waiting_max
+  a block              83.9 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              65.8 MiB   limits.sources_max, and what addresses may bring
   names                38.0 MiB   limits.names_memory, and new names on their way to the store
   connections         134.0 MiB   limits.connections_max, and frames half received
@@ -140,7 +140,7 @@ Memory at the limits, with loops = 2:
   base                 64.0 MiB   the program itself
   readers now         298.4 MiB   now.readers_max and now.contents_max, while a table grows
   seals                32.0 MiB   keys of sealed sessions: limits.connections_max
-  together           1314.7 MiB
+  together           1364.9 MiB
 
 Memory of an edge at its limits:
 

@@ -21,13 +21,16 @@ import (
 	"github.com/lectern/lectern/storage/vfs"
 )
 
+// opsToken is the file of the operations port's token, wherever a test goes.
+var opsToken, _ = filepath.Abs("internal/ops/testdata/token")
+
 // onClickHouse configures a daemon with a spool of its own that stores to the
 // server, in a database of the test's.
 func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nops.token_file = \"internal/ops/testdata/token\"\nspool.dir = %q\n"+
-		"storage.driver = \"clickhouse\"\nclickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", dir, s.Address(), s.User(), s.Password(), lines)
+	text := fmt.Sprintf("listen.address = \"127.0.0.1:0\"\nops.address = \"127.0.0.1:0\"\nops.token_file = %q\nspool.dir = %q\n"+
+		"storage.driver = \"clickhouse\"\nclickhouse.address = %q\nclickhouse.user = %q\nclickhouse.password = %q\n%s\n", opsToken, dir, s.Address(), s.User(), s.Password(), lines)
 	if !strings.Contains(lines, "spool.size_max") {
 		text += "spool.size_max = \"384MiB\"\n"
 	}
@@ -40,7 +43,7 @@ func onClickHouse(t *testing.T, s *clickhousetest.Server, dir, lines string) str
 // retry has parked blocks tried again.
 func (d *served) retry() {
 	d.t.Helper()
-	token, err := os.ReadFile("internal/ops/testdata/token")
+	token, err := os.ReadFile(opsToken)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -157,7 +157,7 @@ func TestEmitLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			url, received := emitStreamServer(t, nil)
-			code, summary, stderr := emitRun(t, t.Context(), stdin, "--to", url, "-log", from, "--stream=12")
+			code, summary, stderr := emitRun(t, t.Context(), stdin, "--to", url, "--log", from, "--stream=12")
 			all := received()
 			got, frames := emitDecode(t, all)
 			if fmt.Sprint(got) != fmt.Sprint(want) {

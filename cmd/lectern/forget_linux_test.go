@@ -46,7 +46,7 @@ func withoutPorts(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := strings.NewReplacer("listen.address = \"127.0.0.1:0\"\n", "", "ops.address = \"127.0.0.1:0\"\n", "", "ops.token_file = \"internal/ops/testdata/token\"\n", "").Replace(string(text))
+	kept := strings.NewReplacer("listen.address = \"127.0.0.1:0\"\n", "", "ops.address = \"127.0.0.1:0\"\n", "", fmt.Sprintf("ops.token_file = %q\n", opsToken), "").Replace(string(text))
 	if err := os.WriteFile(path, []byte(kept), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -174,10 +174,10 @@ func forgetUnderLoad(t *testing.T, config, events, spoolDir string, also func(ro
 	}
 	for round := range forgetRounds() {
 		f.emit("tcp", "--events", strconv.Itoa(forgetMore), "--users", "3", "--contents", "50", "--stream", "1", "--seed", strconv.Itoa(100+round)) // what waits
-		killed := make(chan struct{})
+		killed, after := make(chan struct{}), time.Duration(r.IntN(1500))*time.Millisecond
 		go func() {
 			defer close(killed)
-			killSoon(t, time.Duration(r.IntN(1500))*time.Millisecond, "forget", "--config", config, "--user", user)
+			killSoon(t, after, "forget", "--config", config, "--user", user)
 		}()
 		if round%2 == 1 {
 			time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)

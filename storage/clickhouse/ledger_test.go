@@ -74,7 +74,7 @@ func TestLedgerHasEveryCounter(t *testing.T) {
 		if got != k.Net(c) {
 			t.Errorf("%s is %d, want %d", c, got, k.Net(c))
 		}
-		if !strings.Contains(script, "\n    "+c.String()+" ") || !strings.Contains(script, "toInt64(k."+c.String()+") AS "+c.String()) {
+		if !strings.Contains(script, "\n    "+c.String()+" ") || !strings.Contains(script, "toInt128(k."+c.String()+") AS "+c.String()) {
 			t.Errorf("the schema has no column %s in the ledger or the books", c)
 		}
 	}

@@ -232,6 +232,7 @@ func TestBooks(t *testing.T) {
 		others := storage.Book{Stream: wire.StreamReserved, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 10}}
 		d.books = []collector.StreamBook{{Name: "news", Book: news}, {Book: others}}
 		say := func(sent, accepted, kind int) {
+			synctest.Wait() // a look may be due at this moment
 			d.metrics = fmt.Sprintf("lectern_events_sent_total %d\nlectern_events_accepted_total %d\nlectern_events_refused_total{reason=\"kind\"} %d\n"+
 				"lectern_table_keys 11\nlectern_rows_waiting 12\nlectern_spool_rows 13\nlectern_events_stored_total 14\nlectern_events_damaged_total 15\n", sent, accepted, kind)
 		}
