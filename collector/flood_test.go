@@ -148,7 +148,8 @@ func TestStrangersFloodHurtsNobody(t *testing.T) {
 	c.until(n)
 	s.stopped.Store(true)
 	s.wait.Wait()
-	if live := r.Collector.sources.live.Load(); live > 1000 {
+	// Each loop may make one while the others do.
+	if live := r.Collector.sources.live.Load(); int(live) > 1000+len(r.shards) {
 		t.Errorf("%d sources are remembered, at most 1000 may be", live)
 	}
 	drops := r.KernelDrops()
