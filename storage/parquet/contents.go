@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/internal/merge"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -53,31 +52,7 @@ func encodeContents(w io.Writer, b *storage.Block, rows []contentRow) error {
 
 // mergeContents copies names in their order, of each the last.
 func mergeContents(ctx context.Context, files []*opened, put func([]contentRow) error) error {
-	var sources []merge.Source[contentRow]
-	for _, o := range files {
-		l := newRowsSource[contentRow](o)
-		defer l.close()
-		sources = append(sources, l)
-	}
-	out := buffer[contentRow]{put: put}
-	var before contentRow
-	started := false
-	err := merge.Sorted(ctx, sources, compareContents, func(r *contentRow) error {
-		last := before
-		before = *r
-		if !started || last.compareKeys(r) == 0 {
-			started = true
-			return nil
-		}
-		return out.add(last)
-	})
-	if err == nil && started {
-		err = out.add(before)
-	}
-	if err != nil {
-		return err
-	}
-	return out.flush()
+	return mergeLast(ctx, files, compareContents, func(a, b *contentRow) bool { return a.compareKeys(b) == 0 }, put)
 }
 
 // stays says that a row stays and not another of the same content and attribute: the

@@ -74,23 +74,25 @@ func encodeSeen(w io.Writer, b *storage.Block, rows []seenRow) error {
 
 // mergeSeen copies spans in their order, of each the last.
 func mergeSeen(ctx context.Context, files []*opened, put func([]seenRow) error) error {
-	var sources []merge.Source[seenRow]
+	return mergeLast(ctx, files, compareSeen, (*seenRow).sameSpan, put)
+}
+
+// mergeLast copies rows in their order, of those that are the same thing's the last.
+func mergeLast[T any](ctx context.Context, files []*opened, compare func(a, b *T) int, same func(a, b *T) bool, put func([]T) error) error {
+	var sources []merge.Source[T]
 	for _, o := range files {
-		l := newRowsSource[seenRow](o)
+		l := newRowsSource[T](o)
 		defer l.close()
 		sources = append(sources, l)
 	}
-	out := buffer[seenRow]{put: put}
-	var before seenRow
+	out := buffer[T]{put: put}
+	var before T
 	started := false
-	err := merge.Sorted(ctx, sources, compareSeen, func(r *seenRow) error {
+	err := merge.Sorted(ctx, sources, compare, func(r *T) error {
 		last := before
 		before = *r
-		if !started {
+		if !started || same(&last, r) {
 			started = true
-			return nil
-		}
-		if last.sameSpan(r) {
 			return nil
 		}
 		return out.add(last)
