@@ -1,6 +1,20 @@
 package collector
 
-import "github.com/panjf2000/gnet/v2"
+import (
+	"syscall"
+
+	"github.com/panjf2000/gnet/v2"
+)
+
+// Doubles have no socket: what they are told goes through their Write.
+func init() {
+	writeSocket = func(c gnet.Conn, b []byte) (int, error) {
+		if fd := c.Fd(); fd >= 0 {
+			return syscall.Write(fd, b)
+		}
+		return c.Write(b)
+	}
+}
 
 // way is how a source sends: datagrams, a connection without acks, or sessions.
 type way uint8

@@ -36,12 +36,15 @@ func (p loopPeer) write(b []byte) error {
 		_, err := p.conn.Write(b) // behind what waits, without a try
 		return err
 	}
-	n, err := syscall.Write(p.conn.Fd(), b)
+	n, err := writeSocket(p.conn, b)
 	if err == nil && n < len(b) {
 		return errUnread
 	}
 	return err
 }
+
+// writeSocket writes to a connection's socket; those of tests have none.
+var writeSocket = func(c gnet.Conn, b []byte) (int, error) { return syscall.Write(c.Fd(), b) }
 
 func (p loopPeer) end() error {
 	if p.conn.OutboundBuffered() > 0 {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,7 +28,8 @@ import (
 
 // tame is a daemon of which a test says everything.
 type tame struct {
-	metrics string
+	metrics string // set by say once the page runs
+	telling sync.Mutex
 	books   []collector.StreamBook
 	refused []collector.RefusedSender
 	hangs   chan struct{} // Loops waits for it
@@ -46,9 +48,22 @@ func (d *tame) Loops() []collector.LoopState {
 	return []collector.LoopState{{Keys: 3, Slots: 100, Datagrams: 7}}
 }
 
+// say sets what the daemon's metrics say from now on.
+func (d *tame) say(metrics string) {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	d.metrics = metrics
+}
+
+func (d *tame) said() string {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	return d.metrics
+}
+
 func newPage(d *tame) *Page {
 	return New(Options{
-		Daemon: d, Metrics: func(w io.Writer) { io.WriteString(w, d.metrics) }, Ready: func() error { return d.ready }, Version: "v1",
+		Daemon: d, Metrics: func(w io.Writer) { io.WriteString(w, d.said()) }, Ready: func() error { return d.ready }, Version: "v1",
 		Collector: "00000000000000ff", Store: "data/parquet", Memory: []config.Memory{{Part: "tables", Bytes: 1 << 10, From: "limits.keys_max"}}, Clock: time.Now,
 	})
 }
@@ -233,8 +248,8 @@ func TestBooks(t *testing.T) {
 		d.books = []collector.StreamBook{{Name: "news", Book: news}, {Book: others}}
 		say := func(sent, accepted, kind int) {
 			synctest.Wait() // a look may be due at this moment
-			d.metrics = fmt.Sprintf("lectern_events_sent_total %d\nlectern_events_accepted_total %d\nlectern_events_refused_total{reason=\"kind\"} %d\n"+
-				"lectern_table_keys 11\nlectern_rows_waiting 12\nlectern_spool_rows 13\nlectern_events_stored_total 14\nlectern_events_damaged_total 15\n", sent, accepted, kind)
+			d.say(fmt.Sprintf("lectern_events_sent_total %d\nlectern_events_accepted_total %d\nlectern_events_refused_total{reason=\"kind\"} %d\n"+
+				"lectern_table_keys 11\nlectern_rows_waiting 12\nlectern_spool_rows 13\nlectern_events_stored_total 14\nlectern_events_damaged_total 15\n", sent, accepted, kind))
 		}
 		say(0, 0, 0)
 		p := newPage(d)
@@ -310,7 +325,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("nothing is shed, which is %s", got)
 		}
 		// 90 within a millisecond, 10 more within two.
-		d.metrics = strings.NewReplacer(`"0.001"} 0`, `"0.001"} 90`, `"0.002"} 0`, `"0.002"} 100`, `"+Inf"} 0`, `"+Inf"} 100`).Replace(d.metrics)
+		d.say(strings.NewReplacer(`"0.001"} 0`, `"0.001"} 90`, `"0.002"} 0`, `"0.002"} 100`, `"+Inf"} 0`, `"+Inf"} 100`).Replace(d.metrics))
 		d.ready = errors.New("full: the spool takes no more")
 		time.Sleep(lookAge)
 		got := answer(t, p, "/health.json")
@@ -334,7 +349,7 @@ func TestHangingLoopShowsItself(t *testing.T) {
 		p := newPage(d)
 		answer(t, p, "/health.json")
 		d.hangs = make(chan struct{})
-		d.metrics = "lectern_spool_bytes 2\n"
+		d.say("lectern_spool_bytes 2\n")
 		time.Sleep(10 * time.Second)
 		begin := time.Now()
 		for range 5 {
@@ -372,7 +387,7 @@ const sourceName = "804d562d2247"
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(tame)
-		d.metrics = "lectern_frames_refused_total{reason=\"magic\"} 40\n"
+		d.say("lectern_frames_refused_total{reason=\"magic\"} 40\n")
 		d.refused = []collector.RefusedSender{
 			{Why: wire.RefusedMagic, Transport: "tcp", Peer: "192.0.2.9:4711", Times: 40, First: 1, Last: 2, Size: 78, Began: []byte("GET / HTTP/1.1\r\n")},
 			{Why: wire.RefusedKind, Transport: "udp", Peer: "192.0.2.8:1", Times: 1, Size: 60, Began: make([]byte, 40), Sourced: true, Source: 0x1122334455667788},
@@ -382,7 +397,7 @@ func TestRefusals(t *testing.T) {
 		defer cancel()
 		go p.Run(ctx)
 		synctest.Wait()
-		d.metrics = "lectern_frames_refused_total{reason=\"magic\"} 45\nlectern_events_unplaced_total{reason=\"magic\"} 3\n"
+		d.say("lectern_frames_refused_total{reason=\"magic\"} 45\nlectern_events_unplaced_total{reason=\"magic\"} 3\n")
 		time.Sleep(5 * time.Second)
 		body := ask(p, "/refusals.json").Body.String()
 		got := answer(t, p, "/refusals.json")
