@@ -1,12 +1,12 @@
 package wire
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/lectern/lectern/wire/internal/gmac"
 )
 
 // RandomSize is how many random bytes each side of a sealed session draws.
@@ -14,10 +14,7 @@ const RandomSize = 16
 
 // The nonce of an events frame is where its header has stream, time, source and
 // sequence.
-const (
-	nonceAt   = 8
-	nonceSize = 24
-)
+const nonceAt = 8
 
 // The first byte that a key is derived from: what it is for, and in which
 // direction.
@@ -31,7 +28,7 @@ const (
 // EventsKey seals and opens events frames: the frame key of a stream, or the up
 // key of a session.
 type EventsKey struct {
-	aead  cipher.AEAD
+	gmac  *gmac.Key
 	flags uint8
 }
 
@@ -91,15 +88,11 @@ func (s *Secret) derive(label byte, stream uint16, of *Session, audience string)
 func (s *Secret) flags() uint8 { return FlagSealed | s.epoch<<epochShift }
 
 func (s *Secret) eventsKey(key [sha256.Size]byte) (*EventsKey, error) {
-	block, err := aes.NewCipher(key[:aes.BlockSize])
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCMWithNonceSize(block, nonceSize)
+	k, err := gmac.New(key[:gmac.KeySize])
 	if err != nil {
 		return nil, fmt.Errorf("wire: cannot seal here: %w", err)
 	}
-	return &EventsKey{aead, s.flags()}, nil
+	return &EventsKey{k, s.flags()}, nil
 }
 
 func (s *Secret) controlKey(key [sha256.Size]byte) *ControlKey { return &ControlKey{key, s.flags()} }
@@ -111,15 +104,14 @@ func (s *Secret) controlKey(key [sha256.Size]byte) *ControlKey { return &Control
 func (k *EventsKey) Seal(b []byte, start int) []byte {
 	frame := b[start:]
 	mark(frame, k.flags)
-	return k.aead.Seal(b, frame[nonceAt:nonceAt+nonceSize], nil, frame)
+	return k.gmac.Append(b, frame[nonceAt:nonceAt+gmac.NonceSize], frame)
 }
 
-// Opens says whether the tag of a whole sealed events frame is that of this key.
+// Opens says whether the tag of a whole sealed events frame is that of this key. The
+// frame is the caller's alone meanwhile: its tag is written over, and put back.
 func (k *EventsKey) Opens(frame []byte) bool {
 	end := len(frame) - TagSize
-	var none [0]byte
-	_, err := k.aead.Open(none[:], frame[nonceAt:nonceAt+nonceSize], frame[end:], frame[:end])
-	return err == nil
+	return k.gmac.Opens(frame[nonceAt:nonceAt+gmac.NonceSize], frame[:end], frame[end:])
 }
 
 // seal does for control frames what EventsKey.Seal does for events.

@@ -26,7 +26,7 @@ const (
 	namesWindow     = 1 << 20         // collector's new names of a cut, a loop: in it, in the cut, and in its seal
 	namesWaiting    = 4 << 20         // pipeline's names that wait for the end of a minute, those before in a flush, in a block, and encoded
 	connectionBytes = 4 << 10         // gnet's connection and ours
-	sealBytes       = 2 << 10         // the keys of a sealed session
+	sealBytes       = 3 << 10         // the keys of a sealed session
 	tlsBytes        = 64 << 10        // a connection of TLS: its goroutine, its buffers, and those of crypto/tls
 	partialMax      = 32 << 20        // half-received frames, a loop
 	partialSpare    = 3 << 20         // memory that is kept ready for them, a loop
