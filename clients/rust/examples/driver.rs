@@ -107,6 +107,13 @@ fn number(words: &HashMap<&str, &str>, key: &str) -> Result<Option<u64>, String>
     words.get(key).map(parse).transpose()
 }
 
+fn unhex(hex: &str) -> Result<Vec<u8>, String> {
+    (0..hex.len() / 2)
+        .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "error no hex".into())
+}
+
 /// The options of `dial` that seal.
 #[cfg(feature = "seal")]
 fn seal<'a>(
@@ -135,7 +142,7 @@ impl Driver {
         let integer = |i: usize| word(i)?.parse::<u64>().map_err(|_| format!("error {line}"));
         match words[0] {
             "hello" => Ok(format!(
-                "ok client=rust/{} has=udp,tcp,resolve,jam{}",
+                "ok client=rust/{} has=udp,tcp,resolve,jam,names{}",
                 env!("CARGO_PKG_VERSION"),
                 if cfg!(feature = "seal") {
                     ",sealed"
@@ -154,6 +161,15 @@ impl Driver {
             }
             "dial" => self.dial(word(1)?, word(2)?, &pairs),
             "add" => self.add(word(1)?, integer(2)?, integer(3)?, &pairs),
+            "name" => {
+                let text = unhex(words.get(1).copied().unwrap_or(""))?;
+                let text = String::from_utf8(text).map_err(|_| "no invalid")?;
+                match self.engine.as_mut().ok_or("no closed")?.name(&text) {
+                    Ok(()) => Ok("ok".into()),
+                    Err(AddError::Closed) => Err("no closed".into()),
+                    Err(AddError::Invalid(_)) => Err("no invalid".into()),
+                }
+            }
             "flush" => {
                 self.open()?.flush();
                 Ok("ok".into())
@@ -195,11 +211,7 @@ impl Driver {
                 Ok("ok".into())
             }
             "hash" => {
-                let hex = words.get(1).copied().unwrap_or("");
-                let bytes: Result<Vec<u8>, _> = (0..hex.len() / 2)
-                    .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16))
-                    .collect();
-                let bytes = bytes.map_err(|_| "error no hex".to_string())?;
+                let bytes = unhex(words.get(1).copied().unwrap_or(""))?;
                 Ok(format!("ok id={}", lectern_emit::id_bytes(&bytes)))
             }
             _ => Err(format!("error unknown command: {line}")),

@@ -181,6 +181,17 @@ impl Emitter {
         self.add(&Event::click(content, user, variant)).is_ok()
     }
 
+    /// Says what a content is called: the text of which its id is the [hash](crate::id), so
+    /// that people read it where the id would stand. Call it with every event of the
+    /// content, or once: it is sent once a day, over UDP, where nobody answers, once an
+    /// hour. It never waits: what there is no room for is said with the next call.
+    ///
+    /// # Errors
+    /// The text is not 1 to 512 bytes long, or the emitter is closed.
+    pub fn name(&self, text: &str) -> Result<(), AddError> {
+        self.shared.with(|engine| engine.name(text))
+    }
+
     /// Has the events sent that wait for others. It waits for nothing.
     pub fn flush(&self) {
         self.shared.with(|engine| engine.flush());

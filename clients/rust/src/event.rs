@@ -173,7 +173,7 @@ impl Event {
 /// below was meant as seconds.
 const SECONDS_MAX: u64 = 100_000_000_000;
 
-/// What is wrong with an event that no collector would take.
+/// What is wrong with an event, or a name, that no collector would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -181,6 +181,8 @@ pub enum Invalid {
     Progress,
     /// It is of a headline, and has progress, or a variant above 255.
     Headline,
+    /// A name that is empty, or longer than [`wire::NAME_TEXT_MAX`] or than a frame holds.
+    Name,
     /// Its time is 2^48 ms or later.
     Time,
     /// Its time is before March 1973 in Unix milliseconds: these may be seconds.
@@ -192,6 +194,7 @@ impl core::fmt::Display for Invalid {
         f.write_str(match self {
             Invalid::Progress => "event not taken: its progress is above 100 percent",
             Invalid::Headline => "event not taken: a headline has a variant of 1 to 255, and no progress",
+            Invalid::Name => "name not taken: it has 1 to 512 bytes, and fits a frame",
             Invalid::Time => "event not taken: its time is not in Unix milliseconds, 0 to 2^48-1",
             Invalid::Seconds => "event not taken: its time is before March 1973 in Unix milliseconds, so these may be seconds; use milliseconds, or zero for now",
         })

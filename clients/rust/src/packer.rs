@@ -80,7 +80,13 @@ impl Numbers {
     /// A frame without events, which shows how far the source has numbered. `time`
     /// is the present, in Unix milliseconds.
     pub fn beat(&mut self, time: u64) -> [u8; HEADER_SIZE] {
-        self.header(HEADER_SIZE, 0, time)
+        self.header(wire::TYPE_EVENTS, HEADER_SIZE, 0, time)
+    }
+
+    /// The header of a frame of names, of so many bytes in all.
+    #[must_use]
+    pub fn names(&mut self, size: usize, time: u64) -> [u8; HEADER_SIZE] {
+        self.header(wire::TYPE_NAMES, size, 0, time)
     }
 
     /// Uses up the numbers of a frame with so many events that will not be sent: it
@@ -90,9 +96,9 @@ impl Numbers {
         self.position += events;
     }
 
-    fn header(&mut self, size: usize, count: u16, time: u64) -> [u8; HEADER_SIZE] {
+    fn header(&mut self, kind: u8, size: usize, count: u16, time: u64) -> [u8; HEADER_SIZE] {
         let header = Header {
-            kind: wire::TYPE_EVENTS,
+            kind,
             flags: 0,
             size: size as u16,
             count,
@@ -278,7 +284,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Packer<B> {
         if self.base != self.oldest {
             self.shift(HEADER_SIZE, self.oldest);
         }
-        let header = self.numbers.header(self.size, self.count, self.base);
+        let header = self
+            .numbers
+            .header(wire::TYPE_EVENTS, self.size, self.count, self.base);
         self.buffer.as_mut()[..HEADER_SIZE].copy_from_slice(&header);
         let frame = &self.buffer.as_ref()[..self.size];
         (self.count, self.size) = (0, HEADER_SIZE);

@@ -26,6 +26,10 @@ pub const DWELL_MAX: u32 = (1 << 24) - 1;
 pub const PROGRESS_MAX: u8 = 100;
 /// The longest text of a refusal, in bytes.
 pub const REFUSAL_TEXT_MAX: usize = 255;
+/// The longest text of a name, in bytes.
+pub const NAME_TEXT_MAX: usize = 512;
+/// The bytes of a name in front of its text.
+pub const NAME_HEAD: usize = 11;
 /// The largest frame that a collector answers with.
 pub const ANSWER_SIZE_MAX: usize = HEADER_SIZE + 1 + 255 + REFUSAL_TEXT_MAX + TAG_SIZE;
 
@@ -42,6 +46,8 @@ pub const TYPE_HELLO: u8 = 2;
 pub const TYPE_ACK: u8 = 3;
 /// Why a frame or a connection is not taken.
 pub const TYPE_REFUSAL: u8 = 4;
+/// What contents are called.
+pub const TYPE_NAMES: u8 = 5;
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -282,6 +288,7 @@ refusals! {
     Inherit "inherit" "The first event of a frame inherits an id."
     Kind "kind" "A kind that has no name."
     Progress "progress" "A progress above 100."
+    Name "name" "A name that is cut short, or none, or whose id is another's."
     Body "body" "The body of a hello is not as its type demands."
     Sealed "sealed" "Sealed, and the collector has no key, or the tag is wrong."
     Unsealed "unsealed" "Not sealed, where the stream, the source or the session demands it."
@@ -296,6 +303,16 @@ refusals! {
     Idle "idle" "The connection was silent for too long."
     Credit "credit" "More bytes in flight than the acks allowed."
     Forgotten "forgotten" "The collector does not know the source, and the frame is not its first."
+}
+
+/// What stands in a `names` frame in front of a text of so many bytes: which attribute
+/// (0: the name) of which content it is.
+#[must_use]
+pub fn name_head(attribute: u8, content: u64, size: usize) -> [u8; NAME_HEAD] {
+    let mut b = [attribute; NAME_HEAD];
+    b[1..3].copy_from_slice(&(size as u16).to_le_bytes());
+    b[3..].copy_from_slice(&content.to_le_bytes());
+    b
 }
 
 /// The room in which an event is written: a field is stored in eight bytes, and

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use common::{decode, FakeClock, Frame, Random};
 use lectern_emit::engine::{Dial, Engine, Tcp};
 use lectern_emit::wire::{Header, FLAG_FINAL, HEADER_SIZE};
-use lectern_emit::{Event, TcpOptions};
+use lectern_emit::{AddError, Event, TcpOptions};
 
 /// What a collector knows of a source.
 #[derive(Clone, Default)]
@@ -70,6 +70,10 @@ struct World {
     archive: Vec<u64>,
     forgotten_refusals: u32,
     finals: u32,
+    /// Names in frames that had not come before.
+    names: Vec<String>,
+    /// The collector does not know them.
+    nameless: bool,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -185,6 +189,8 @@ impl World {
             archive: vec![],
             forgotten_refusals: 0,
             finals: 0,
+            names: vec![],
+            nameless: false,
         }
     }
 
@@ -223,7 +229,10 @@ impl World {
     }
 
     fn frame(&mut self, i: usize, f: &Frame, bytes: Vec<u8>) {
-        assert_eq!(f.kind, 1);
+        assert!(f.kind == 1 || f.kind == 5 && !f.names.is_empty());
+        if f.kind == 5 && self.nameless {
+            return self.refuse(i, &Frame::default(), "type"); // it names no frame
+        }
         let size = bytes.len() as u64;
         // A numbered frame never changes.
         let before = self
@@ -271,6 +280,7 @@ impl World {
         }
         let source = self.spools[spool].now.get_mut(&f.source).unwrap();
         source.taken.extend(f.events.iter().map(|e| e.user));
+        self.names.extend(f.names.iter().map(|n| n.1.clone()));
     }
 
     fn refuse(&mut self, i: usize, f: &Frame, word: &str) {
@@ -407,6 +417,7 @@ struct Sum {
     forgotten: u32,
     finals: u32,
     renewals: u64,
+    names: u64,
 }
 
 fn run(seed: u64, sum: &mut Sum) {
@@ -429,6 +440,9 @@ fn run(seed: u64, sum: &mut Sum) {
                 added += 1;
                 t.add(&Event::open(1, added)).unwrap();
             }
+        }
+        if r.odds(4) {
+            t.name(&format!("/{}", r.below(300))).unwrap();
         }
         if r.odds(10) {
             t.flush();
@@ -482,6 +496,16 @@ fn run(seed: u64, sum: &mut Sum) {
     sum.forgotten += w.forgotten_refusals;
     sum.finals += w.finals;
     sum.renewals += s.renewals;
+    sum.names += w.names.len() as u64;
+    let sources: HashSet<u64> = w.frames.keys().map(|k| k.0).collect();
+    let distinct: HashSet<&String> = w.names.iter().collect();
+    assert!(
+        w.names.len() <= distinct.len() * sources.len(),
+        "seed {seed}: {} names of {} contents under {} sources",
+        w.names.len(),
+        distinct.len(),
+        sources.len()
+    );
 }
 
 #[test]
@@ -499,6 +523,86 @@ fn every_event_is_counted_once_or_accounted_for() {
         sum.forgotten.into(),
         sum.finals.into(),
         sum.renewals,
+        sum.names,
     ];
     assert!(all.iter().all(|&n| n > 10), "{sum:?}");
+}
+
+/// An emitter and a collector that does nothing wrong.
+fn quiet(options: TcpOptions) -> (Tcp<FakeDial, FakeClock>, Shared, FakeClock) {
+    let world = Arc::new(Mutex::new(World::new(1, 1)));
+    world.lock().unwrap().chaos = false;
+    let clock = FakeClock::new();
+    let dial = FakeDial(world.clone());
+    let t = Tcp::new(options, dial, clock.clone()).unwrap();
+    (t, world, clock)
+}
+
+fn pass(t: &mut Tcp<FakeDial, FakeClock>, world: &Shared, clock: &FakeClock, ms: u64) {
+    for _ in 0..ms / 50 {
+        clock.pass(50);
+        t.step();
+        world.lock().unwrap().seal();
+    }
+}
+
+#[test]
+fn a_name_is_said_once_a_day() {
+    let (mut t, world, clock) = quiet(TcpOptions::new(7));
+    for _ in 0..3 {
+        t.add(&Event::open("/a", 1)).unwrap();
+        t.name("/a").unwrap();
+    }
+    pass(&mut t, &world, &clock, 1_000);
+    assert_eq!(world.lock().unwrap().names, ["/a"]);
+    clock.pass(24 * 3_600_000 - 2_000);
+    t.name("/a").unwrap();
+    pass(&mut t, &world, &clock, 500);
+    assert_eq!(world.lock().unwrap().names, ["/a"], "within the day");
+    clock.pass(1_000);
+    t.name("/a").unwrap();
+    t.name("/b").unwrap();
+    t.close(10_000);
+    assert_eq!(t.name("/c"), Err(AddError::Closed));
+    pass(&mut t, &world, &clock, 10_000);
+    assert!(t.closed());
+    assert_eq!(world.lock().unwrap().names, ["/a", "/a", "/b"]);
+}
+
+#[test]
+fn a_collector_that_knows_no_names_is_sent_no_more() {
+    let (mut t, world, clock) = quiet(TcpOptions::new(7));
+    world.lock().unwrap().nameless = true;
+    t.add(&Event::open("/a", 1)).unwrap();
+    t.name("/a").unwrap();
+    pass(&mut t, &world, &clock, 30_000);
+    let connections = world.lock().unwrap().conns.len();
+    assert_eq!((t.stats().acked, connections), (1, 2), "{:?}", t.trouble());
+    t.name("/b").unwrap();
+    t.add(&Event::open("/b", 1)).unwrap();
+    t.close(10_000);
+    pass(&mut t, &world, &clock, 10_000);
+    assert!(t.closed());
+    assert_eq!((t.stats().acked, t.stats().closed), (2, 0));
+    assert_eq!(world.lock().unwrap().conns.len(), connections);
+}
+
+#[test]
+fn names_that_found_no_room_are_said_before_the_end() {
+    let mut options = TcpOptions::new(7);
+    (options.frame_size, options.buffer_size) = (65, 260);
+    let (mut t, world, clock) = quiet(options);
+    world.lock().unwrap().credit = 0;
+    let mut added = 0;
+    while t.stats().queue == 0 {
+        t.add(&Event::open(1, added)).unwrap();
+        t.flush();
+        added += 1;
+    }
+    t.name("/a").unwrap();
+    t.close(60_000);
+    world.lock().unwrap().credit = 1 << 20;
+    pass(&mut t, &world, &clock, 10_000);
+    assert!(t.closed());
+    assert_eq!(world.lock().unwrap().names, ["/a"]);
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{FakeClock, FakeNet, Frame, START};
 use lectern_emit::engine::{Engine, Udp};
-use lectern_emit::{AddError, Event, UdpOptions};
+use lectern_emit::{AddError, Event, Invalid, UdpOptions};
 
 struct Bench {
     engine: Udp<FakeNet, FakeClock>,
@@ -205,4 +205,99 @@ fn closes_with_the_last_beats() {
     assert_eq!((b.engine.stats().sent, b.engine.stats().closed), (2, 1));
     b.pass(60_000);
     assert_eq!(b.net.frames(0).len(), 7, "nothing comes behind the end");
+}
+
+#[test]
+fn a_name_is_said_once_an_hour_in_a_datagram_of_its_own() {
+    let mut b = bench();
+    let names = |b: &Bench| -> Vec<String> {
+        let frames = b.net.frames(0);
+        follows(&frames);
+        frames
+            .into_iter()
+            .flat_map(|f| f.names)
+            .map(|n| n.1)
+            .collect()
+    };
+    for _ in 0..3 {
+        b.engine.name("/a").unwrap();
+    }
+    b.engine.name("/\u{e9}").unwrap();
+    b.pass(240);
+    assert!(names(&b).is_empty());
+    b.pass(10);
+    assert_eq!(names(&b), ["/a", "/\u{e9}"]);
+    let said = &b.net.frames(0)[3];
+    assert_eq!(
+        (said.kind, said.position, said.names[0].0),
+        (5, 0, lectern_emit::id("/a"))
+    );
+    b.pass(59 * 60_000);
+    b.engine.name("/a").unwrap();
+    b.engine.flush();
+    assert_eq!(names(&b).len(), 2, "within the hour");
+    b.pass(60_000);
+    b.engine.name("/a").unwrap();
+    b.add(2);
+    b.engine.flush();
+    let frames = b.net.frames(0);
+    let last = frames.last().unwrap();
+    assert_eq!(
+        (last.position, last.names.len()),
+        (2, 1),
+        "behind the events"
+    );
+    // What is full goes out, and none is larger than a datagram.
+    for n in 0..100 {
+        b.engine.name(&format!("/{n:0100}")).unwrap();
+    }
+    b.engine.name("/late").unwrap();
+    b.engine.close(1_000);
+    b.pass(40);
+    assert_eq!(names(&b).len(), 2 + 1 + 101);
+    assert!(b.net.frames(0).iter().all(|f| f.size <= 1400));
+    assert_eq!(b.engine.name("/b"), Err(AddError::Closed));
+}
+
+#[test]
+fn takes_no_name_that_a_collector_would_refuse() {
+    let mut b = bench();
+    let invalid = Err(AddError::Invalid(Invalid::Name));
+    assert_eq!(b.engine.name(""), invalid);
+    assert_eq!(b.engine.name(&"x".repeat(513)), invalid);
+    assert_eq!(b.engine.name(&"x".repeat(512)), Ok(()));
+    let (net, clock) = (FakeNet::default(), FakeClock::new());
+    let mut options = UdpOptions::new(7);
+    options.datagram_size = 65;
+    let mut small = Udp::new(options, net.socket(), net.clone(), clock).unwrap();
+    assert_eq!(small.name("fifteen bytes: "), invalid);
+    assert_eq!(small.name("fourteen bytes"), Ok(()));
+}
+
+/// However many names are said, 65,536 of them are remembered, those that were said last.
+#[test]
+fn what_is_forgotten_is_said_again() {
+    let mut b = bench();
+    let mut say = |from: u32, to: u32| {
+        for n in from..to {
+            if n % 10 == 0 {
+                b.clock.pass(1);
+            }
+            b.engine.name(&format!("/{n}")).unwrap();
+        }
+        b.engine.flush();
+        let frames = b.net.frames(0);
+        frames.iter().map(|f| f.names.len()).sum::<usize>()
+    };
+    assert_eq!(say(0, 300_000), 300_000);
+    let newest = say(290_000, 300_000) - 300_000;
+    assert!(
+        newest < 200,
+        "{newest} of the newest 10,000 were said again"
+    );
+    let oldest = say(0, 10_000) - newest - 300_000;
+    assert!(
+        oldest > 9_900,
+        "{oldest} of the oldest 10,000 were said again"
+    );
 }

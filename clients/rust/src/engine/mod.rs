@@ -4,6 +4,7 @@
 //! it wants to be called again. It never waits. [`Emitter`](crate::Emitter) calls it
 //! from a thread; tests and the conformance driver call it with a clock of their own.
 
+mod names;
 mod queue;
 mod tcp;
 mod udp;
@@ -15,7 +16,7 @@ pub use udp::{Udp, UdpOptions};
 
 use crate::{Event, Invalid, Stats};
 
-/// Why `add` did not take an event.
+/// Why `add` did not take an event, or `name` a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddError {
     /// No collector would take it.
@@ -28,7 +29,7 @@ impl std::fmt::Display for AddError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             AddError::Invalid(why) => why.fmt(f),
-            AddError::Closed => f.write_str("event not taken: the emitter is closed"),
+            AddError::Closed => f.write_str("not taken: the emitter is closed"),
         }
     }
 }
@@ -51,6 +52,15 @@ pub trait Engine: Send {
             .filter(|event| self.add(event).is_err())
             .count()
     }
+
+    /// Says what a content is called: the text of which its id is the [hash](crate::id).
+    /// Called with every event of the content, or once, it is sent once a day, over UDP,
+    /// where nobody answers, once an hour. It never waits: what there is no room for is
+    /// said with the next call.
+    ///
+    /// # Errors
+    /// The text is not one that a collector would take, or the engine is closed.
+    fn name(&mut self, text: &str) -> Result<(), AddError>;
 
     /// Sends what waits for others, with the next step.
     fn flush(&mut self);

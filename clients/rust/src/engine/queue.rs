@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
 
+use super::names::Names;
+use crate::wire::TYPE_NAMES;
 use crate::{Numbers, Packer};
 
 /// What a frame costs beside its bytes.
@@ -30,6 +32,10 @@ pub(super) struct Slot {
 impl Slot {
     pub fn frame(&self) -> &[u8] {
         &self.frame
+    }
+
+    pub fn is_names(&self) -> bool {
+        self.frame[2] & 15 == TYPE_NAMES
     }
 
     /// Takes the next numbers. A source cannot begin with dropped events: nobody
@@ -91,23 +97,39 @@ impl Queue {
             return false;
         }
         let events = self.packer.len() as u64;
-        let mut numbers = self.packer.numbers();
+        let numbers = self.packer.numbers();
         let frame: Box<[u8]> = match self.packer.finish() {
             Some(frame) => frame.into(),
             None => self.packer.numbers_mut().beat(wall).into(),
         };
+        self.push(numbers, frame, events);
+        true
+    }
+
+    /// Puts a frame, of which these are the numbers, behind the others.
+    fn push(&mut self, mut numbers: Numbers, frame: Box<[u8]>, events: u64) {
         let mut slot = Slot {
             frame,
             sequence: 0,
             events,
-            skip: self.skipped,
+            skip: std::mem::take(&mut self.skipped),
             refused: false,
         };
         slot.number(&mut numbers);
         *self.packer.numbers_mut() = numbers;
-        self.skipped = 0;
         self.bytes += slot.frame.len() + SLOT_COST;
         self.slots.push_back(slot);
+    }
+
+    /// Puts the names that wait behind the others, in a frame, false where there is no room.
+    /// No event may be in an unfinished one.
+    pub fn put_names(&mut self, names: &mut Names, wall: u64) -> bool {
+        if self.bytes + names.size() + SLOT_COST > self.bytes_max {
+            return false;
+        }
+        let numbers = self.packer.numbers();
+        let frame = names.finish(&mut numbers.clone(), wall);
+        self.push(numbers, frame.into(), 0);
         true
     }
 

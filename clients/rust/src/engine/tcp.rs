@@ -1,5 +1,6 @@
 use std::io::{self, ErrorKind, Read};
 
+use super::names::{Names, SAID_FOR_TCP};
 use super::queue::Queue;
 use super::{timed, AddError, Clock, Dial, Engine, Stream, BEAT_MAX, BEAT_MIN};
 use crate::seal::{self, Key, Seal, RANDOM_SIZE};
@@ -112,6 +113,9 @@ pub struct Tcp<D: Dial, C> {
     dial: D,
     clock: C,
     queue: Queue,
+    names: Names,
+    /// The collector does not know names.
+    nameless: bool,
     seal: Option<Seal>,
     /// How often the key was changed.
     keys: u64,
@@ -231,6 +235,8 @@ where
             seal,
             keys: 0,
             queue: Queue::new(packer, options.buffer_size),
+            names: Names::new(options.frame_size, SAID_FOR_TCP),
+            nameless: false,
             options,
             dial,
             tried: 0,
@@ -260,12 +266,30 @@ where
         if self.overdue {
             return false;
         }
+        self.finished();
+        true
+    }
+
+    /// Has the names that wait follow in a frame of their own, behind the events. False
+    /// where there is no room: they are tried again when they are as old again.
+    fn finish_names(&mut self) -> bool {
+        if self.names.is_empty() {
+            return true;
+        }
+        if !self.finish() || !self.queue.put_names(&mut self.names, self.clock.wall()) {
+            self.names.began = self.clock.now();
+            return false;
+        }
+        self.finished();
+        true
+    }
+
+    fn finished(&mut self) {
         self.stats.frames += 1;
         self.due = 0;
         if let Link::Up(s) = &mut self.link {
             s.beat_wait = BEAT_MIN;
         }
-        true
     }
 
     #[cfg_attr(not(feature = "seal"), allow(unreachable_code, unused_variables))]
@@ -589,6 +613,13 @@ where
     fn judge(&mut self, mut s: Session<D::Socket>, end: &End) -> bool {
         // What the kernel had a part of is sent again as a whole.
         s.written = 0;
+        if let End::Refused {
+            word: Refusal::Type,
+            ..
+        } = end
+        {
+            self.give_up_names(&mut s);
+        }
         let source = self.queue.numbers().source;
         let (sequence, word) = match *end {
             End::Lost(_) => return false,
@@ -646,6 +677,23 @@ where
         }
     }
 
+    /// Is for a collector that does not know names, and cannot say which frame that was:
+    /// those that wait or are kept are not sent to it, nor are others.
+    fn give_up_names(&mut self, s: &mut Session<D::Socket>) {
+        for i in 0..self.queue.len() {
+            if let Some(slot) = self
+                .queue
+                .get_mut(i)
+                .filter(|slot| slot.is_names() && !slot.refused)
+            {
+                slot.refused = true;
+                self.nameless = true;
+                self.progress = true;
+            }
+        }
+        self.release(s);
+    }
+
     /// Begins a new source. The frames below `unsure` may have been counted: they are
     /// given up. The others become the first of the new source.
     fn end_source(&mut self, unsure: u64) -> bool {
@@ -672,6 +720,9 @@ where
 
     /// Ends what has come to its end: the closing, or a source with too high numbers.
     fn settle(&mut self, now: u64) {
+        if self.closing.is_some() && self.queue.len() == 0 {
+            self.finish_names();
+        }
         if self.queue.len() > 0 {
             if self.closing.is_some_and(|until| now >= until) {
                 self.end();
@@ -702,6 +753,9 @@ where
         self.due = link;
         if !self.queue.packer.is_empty() && !self.overdue {
             self.due = self.due.min(self.began + self.options.flush_age);
+        }
+        if !self.names.is_empty() {
+            self.due = self.due.min(self.names.began + self.options.flush_age);
         }
         if let Some(until) = self.closing {
             self.due = self.due.min(until);
@@ -781,8 +835,25 @@ where
         Ok(())
     }
 
+    fn name(&mut self, text: &str) -> Result<(), AddError> {
+        if self.closing.is_some() {
+            return Err(AddError::Closed);
+        }
+        let now = self.clock.now();
+        while !self.nameless && !self.names.add(text, now).map_err(AddError::Invalid)? {
+            if !self.finish_names() {
+                break;
+            }
+        }
+        if !self.names.is_empty() {
+            self.due = self.due.min(self.names.began + self.options.flush_age);
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) {
         self.finish();
+        self.finish_names();
     }
 
     fn step(&mut self) {
@@ -792,6 +863,9 @@ where
         }
         if self.queue.unfinished() && (self.overdue || now - self.began >= self.options.flush_age) {
             self.finish();
+        }
+        if !self.names.is_empty() && now - self.names.began >= self.options.flush_age {
+            self.finish_names();
         }
         self.connect(now);
         // Taken out while it is used, since all of this engine is used with it.
@@ -824,7 +898,7 @@ where
 
     fn close(&mut self, patience: u64) {
         if self.closing.is_none() {
-            self.finish();
+            self.flush();
             self.closing = Some(self.clock.now().saturating_add(patience));
             self.due = 0;
         }

@@ -1,5 +1,6 @@
 use std::io;
 
+use super::names::{Names, SAID_FOR_UDP};
 use super::{timed, AddError, Clock, Datagrams, Dial, Engine, BEAT_MAX, BEAT_MIN};
 use crate::seal::{Key, Seal};
 use crate::{random, wire, Event, Numbers, Packer, Stats};
@@ -108,6 +109,7 @@ pub struct Udp<D: Dial, C> {
     dial: D,
     clock: C,
     packer: Packer<Vec<u8>>,
+    names: Names,
     seal: Option<Seal>,
     /// The frame that is being sent, where it is sealed.
     sealed: Vec<u8>,
@@ -169,6 +171,7 @@ where
             sealed: Vec::with_capacity(options.datagram_size),
             beaten: now,
             packer: Packer::new(vec![0; room], options.stream, random::draw()),
+            names: Names::new(room, SAID_FOR_UDP),
             options,
             dial,
             clock,
@@ -216,6 +219,19 @@ where
             let sent = self.socket.send(frame, events, &mut self.stats);
             self.sent(sent);
         }
+    }
+
+    /// Sends the names that wait, in a datagram of their own.
+    fn send_names(&mut self) {
+        if self.names.is_empty() {
+            return;
+        }
+        let wall = self.clock.wall();
+        let frame = self.names.finish(self.packer.numbers_mut(), wall);
+        self.beat_wait = BEAT_MIN;
+        let frame = sealed(self.seal.as_ref(), &mut self.sealed, &frame);
+        let sent = self.socket.send(frame, 0, &mut self.stats);
+        self.sent(sent);
     }
 
     fn sent(&mut self, sent: Sent) {
@@ -300,6 +316,10 @@ where
         soon(
             &mut self.due,
             (!self.packer.is_empty()).then(|| self.began + self.options.flush_age),
+        );
+        soon(
+            &mut self.due,
+            (!self.names.is_empty()).then(|| self.names.began + self.options.flush_age),
         );
         soon(
             &mut self.due,
@@ -407,8 +427,23 @@ where
         Ok(())
     }
 
+    fn name(&mut self, text: &str) -> Result<(), AddError> {
+        if self.last.is_some() {
+            return Err(AddError::Closed);
+        }
+        let now = self.clock.now();
+        while !self.names.add(text, now).map_err(AddError::Invalid)? {
+            self.send_names();
+        }
+        if !self.names.is_empty() {
+            self.due = self.due.min(self.names.began + self.options.flush_age);
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) {
         self.send();
+        self.send_names();
     }
 
     fn step(&mut self) {
@@ -417,6 +452,9 @@ where
         self.retire(now);
         if !self.packer.is_empty() && now - self.began >= self.options.flush_age {
             self.send();
+        }
+        if !self.names.is_empty() && now - self.names.began >= self.options.flush_age {
+            self.flush();
         }
         if self.last.is_none() && now - self.last_sent >= self.beat_wait {
             self.beat();
@@ -442,7 +480,7 @@ where
         if self.last.is_some() {
             return;
         }
-        self.send();
+        self.flush();
         let now = self.clock.now();
         self.last = Some((BEATS, now));
         self.patience = now.saturating_add(patience);

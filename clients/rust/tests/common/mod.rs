@@ -5,7 +5,7 @@
 use lectern_emit::{Event, Kind};
 
 /// A frame as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     pub kind: u8,
     pub flags: u8,
@@ -16,6 +16,8 @@ pub struct Frame {
     pub sequence: u64,
     pub position: u64,
     pub events: Vec<Event>,
+    /// What contents are called, by their ids.
+    pub names: Vec<(u64, String)>,
 }
 
 fn number(b: &mut &[u8], n: usize) -> u64 {
@@ -43,7 +45,17 @@ pub fn decode(b: &mut &[u8]) -> Frame {
         sequence: number(b, 8),
         position: number(b, 8),
         events: vec![],
+        names: vec![],
     };
+    while f.kind == 5 && whole - b.len() < size {
+        assert_eq!(number(b, 1), 0, "it says more than a name");
+        let length = number(b, 2) as usize;
+        let content = number(b, 8);
+        let (text, rest) = b.split_at(length);
+        *b = rest;
+        f.names
+            .push((content, String::from_utf8(text.into()).unwrap()));
+    }
     let (mut content, mut user) = (0, 0);
     for i in 0..count {
         let lengths = number(b, 1) as usize;

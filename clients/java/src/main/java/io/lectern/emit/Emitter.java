@@ -278,6 +278,26 @@ public final class Emitter implements AutoCloseable {
         return add(new Event(Kind.CLICK, content, user, 0, variant, Event.UNKNOWN));
     }
 
+    /**
+     * Says what a content is called: the text of which its id is the hash ({@link #id}), so that people read it where the id
+     * would stand. Call it with every event of the content, or once: it is sent once a day, over UDP, where nobody answers,
+     * once an hour. It never waits: what there is no room for is said with the next call.
+     *
+     * @param text the text of the content, 1 to 512 bytes in UTF-8
+     * @return false if the emitter is closed
+     * @throws IllegalArgumentException if it is shorter or longer
+     */
+    public boolean name(String text) {
+        byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+        lock.lock();
+        try {
+            return engine.name(bytes);
+        } finally {
+            woken();
+            lock.unlock();
+        }
+    }
+
     /** Has the events sent that wait for others. It waits for nothing. */
     public void flush() {
         lock.lock();

@@ -14,6 +14,15 @@ interface Engine {
      */
     boolean add(int kind, long content, long user, long time, int dwell, int progress);
 
+    /**
+     * Says what a content is called, by the UTF-8 of which its id is the hash, unless it was said lately. What there is no
+     * room for is said with the next call.
+     *
+     * @return false if the engine is closed
+     * @throws IllegalArgumentException if no collector would take it
+     */
+    boolean name(byte[] text);
+
     /** Finishes the frame that waits for more, so that it is sent. */
     void flush();
 

@@ -37,7 +37,16 @@ final class Numbers {
 
     /** Writes the header of an events frame without a tag, and uses up its numbers. */
     void header(byte[] b, int size, int count, long time) {
-        Wire.putHeader(b, Wire.TYPE_EVENTS, 0, size, count, stream, time & Wire.TIME_MAX, source, sequence, position);
+        header(b, Wire.TYPE_EVENTS, size, count, time);
+    }
+
+    /** Writes the header of a frame of names, likewise. */
+    void names(byte[] b, int size, long time) {
+        header(b, Wire.TYPE_NAMES, size, 0, time);
+    }
+
+    private void header(byte[] b, int type, int size, int count, long time) {
+        Wire.putHeader(b, type, 0, size, count, stream, time & Wire.TIME_MAX, source, sequence, position);
         use(count);
     }
 

@@ -27,6 +27,10 @@ final class Queue {
         /** The collector refused it. */
         boolean refused;
 
+        boolean isNames() {
+            return (frame[2] & 15) == Wire.TYPE_NAMES;
+        }
+
         private Slot(byte[] frame, int events, long skip) {
             this.frame = frame;
             this.events = events;
@@ -85,12 +89,26 @@ final class Queue {
         } else {
             frame = none.beat(wall);
         }
+        put(frame, events);
+        return true;
+    }
+
+    /** Puts the names that wait behind the others, in a frame, false where there is no room. No event may wait for one. */
+    boolean finish(Names names, long wall) {
+        int length = names.size();
+        if (bytes + length + SLOT_COST > bytesMax) {
+            return false;
+        }
+        put(Arrays.copyOf(names.finish(new Numbers(numbers.stream, numbers.source), wall), length), 0);
+        return true;
+    }
+
+    private void put(byte[] frame, int events) {
         Slot slot = new Slot(frame, events, skipped);
         slot.number(numbers);
         skipped = 0;
         bytes += frame.length + SLOT_COST;
         push(slot);
-        return true;
     }
 
     private void push(Slot slot) {

@@ -5,7 +5,7 @@ import java.util.Locale;
 
 /** Why a frame or a connection is not taken: the closed list of the protocol. */
 enum Refusal {
-    SHORT, MAGIC, VERSION, TYPE, FLAGS, SIZE, COUNT, STREAM, NUMBER, LENGTH, INHERIT, KIND, PROGRESS, BODY, SEALED, UNSEALED, TIME,
+    SHORT, MAGIC, VERSION, TYPE, FLAGS, SIZE, COUNT, STREAM, NUMBER, LENGTH, INHERIT, KIND, PROGRESS, NAME, BODY, SEALED, UNSEALED, TIME,
     UNEXPECTED, TRUNCATED, REST, SEQUENCE, POSITION, SOURCES, CONNECTIONS, IDLE, CREDIT, FORGOTTEN;
 
     final String word = name().toLowerCase(Locale.ROOT);

@@ -32,6 +32,10 @@ final class TcpEngine implements Engine {
     private final Dialer<? extends ByteChannel> dialer;
     private final Clock clock;
     private final Queue queue;
+    private final Names names;
+    /** The collector does not know names. */
+    private boolean nameless;
+
     private final Counts counts = new Counts();
     private Seal seal;
     /** Every frame that was ever sent under this source has a sequence below this. */
@@ -165,6 +169,7 @@ final class TcpEngine implements Engine {
         seal = Options.seal(options.key(), options.stream(), options.audience());
         Numbers numbers = new Numbers(options.stream(), Seal.drawSource());
         queue = new Queue(new Packer(options.frameSize()), numbers, options.bufferSize());
+        names = new Names(options.frameSize(), Names.SAID_FOR_TCP);
         retryAt = clock.now();
         due = retryAt;
     }
@@ -178,12 +183,32 @@ final class TcpEngine implements Engine {
         if (overdue) {
             return false;
         }
+        finished();
+        return true;
+    }
+
+    /**
+     * Has the names that wait follow in a frame of their own, behind the events. False where there is no room: they are tried
+     * again when they are as old again.
+     */
+    private boolean finishNames() {
+        if (names.isEmpty()) {
+            return true;
+        }
+        if (!finish() || !queue.finish(names, clock.wall())) {
+            names.began = clock.now();
+            return false;
+        }
+        finished();
+        return true;
+    }
+
+    private void finished() {
         counts.frames++;
         due = clock.now();
         if (session != null) {
             session.beatWait = BEAT_MIN;
         }
-        return true;
     }
 
     private void connect(long now) {
@@ -496,6 +521,9 @@ final class TcpEngine implements Engine {
             return endSource(tried);
         }
         Answer a = end.refusal;
+        if (a != null && a.word() == Refusal.TYPE) {
+            giveUpNames(s);
+        }
         if (a == null || a.source() != queue.numbers.source || s.begin < 0 || a.word().ofTheMoment()) {
             return false;
         }
@@ -525,6 +553,22 @@ final class TcpEngine implements Engine {
                 return;
             }
         }
+    }
+
+    /**
+     * Is for a collector that does not know names, and cannot say which frame that was: those that are kept are not sent to it
+     * again, nor are others.
+     */
+    private void giveUpNames(Session s) {
+        for (int i = 0; i < queue.size(); i++) {
+            Queue.Slot slot = queue.get(i);
+            if (slot.isNames() && !slot.refused) {
+                slot.refused = true;
+                nameless = true;
+                progress = true;
+            }
+        }
+        release(s);
     }
 
     /**
@@ -558,6 +602,9 @@ final class TcpEngine implements Engine {
 
     /** Ends what has come to its end: the closing, or a source with too high numbers. */
     private void settle(long now) {
+        if (closing && queue.size() == 0) {
+            finishNames();
+        }
         if (queue.size() == 0) {
             if (Math.max(queue.numbers.position, queue.numbers.sequence) >= RENUMBER_AFTER) {
                 renewSource();
@@ -584,6 +631,9 @@ final class TcpEngine implements Engine {
         due = link;
         if (queue.packer.count() > 0 && !overdue) {
             due = Math.min(due, began + flushAge);
+        }
+        if (!names.isEmpty()) {
+            due = Math.min(due, names.began + flushAge);
         }
         if (closing) {
             due = Math.min(due, patience);
@@ -617,8 +667,27 @@ final class TcpEngine implements Engine {
     }
 
     @Override
+    public boolean name(byte[] text) {
+        names.check(text);
+        if (closing) {
+            return false;
+        }
+        long now = clock.now();
+        while (!nameless && !names.add(text, now)) {
+            if (!finishNames()) {
+                break;
+            }
+        }
+        if (!names.isEmpty()) {
+            due = Math.min(due, names.began + flushAge);
+        }
+        return true;
+    }
+
+    @Override
     public void flush() {
         finish();
+        finishNames();
     }
 
     @Override
@@ -629,6 +698,9 @@ final class TcpEngine implements Engine {
         long now = clock.now();
         if (queue.unfinished() && (overdue || now - began >= flushAge)) {
             finish();
+        }
+        if (!names.isEmpty() && now - names.began >= flushAge) {
+            finishNames();
         }
         connect(now);
         long next = dialling ? now + ANSWER_POLL : retryAt;
@@ -652,7 +724,7 @@ final class TcpEngine implements Engine {
     @Override
     public void close(long millis) {
         if (!closing) {
-            finish();
+            flush();
             closing = true;
             due = clock.now();
             patience = due + millis;

@@ -27,6 +27,7 @@ final class UdpEngine implements Engine {
     private final Dialer<? extends WritableByteChannel> dialer;
     private final Clock clock;
     private final Packer packer;
+    private final Names names;
     private final Numbers numbers;
     private final Counts counts = new Counts();
     private final ByteBuffer out;
@@ -93,7 +94,9 @@ final class UdpEngine implements Engine {
         flushAge = options.flushAge().toMillis();
         socketAge = options.socketAge().toMillis();
         seal = Options.seal(options.key(), options.stream(), options.audience());
-        packer = new Packer(options.datagramSize() - (seal == null ? 0 : Wire.TAG_SIZE));
+        int room = options.datagramSize() - (seal == null ? 0 : Wire.TAG_SIZE);
+        packer = new Packer(room);
+        names = new Names(room, Names.SAID_FOR_UDP);
         numbers = new Numbers(options.stream(), Seal.drawSource());
         out = ByteBuffer.allocateDirect(options.datagramSize());
         flow = new Flow(first);
@@ -139,6 +142,17 @@ final class UdpEngine implements Engine {
         counts.buffered -= events;
         beatWait = BEAT_MIN;
         send(flow, fill(packer.bytes(), size), events);
+        lastSent = clock.now();
+    }
+
+    /** Sends the names that wait, in a datagram of their own. */
+    private void sendNames() {
+        if (names.isEmpty()) {
+            return;
+        }
+        int size = names.size();
+        beatWait = BEAT_MIN;
+        send(flow, fill(names.finish(numbers, clock.wall()), size), 0);
         lastSent = clock.now();
     }
 
@@ -253,6 +267,9 @@ final class UdpEngine implements Engine {
         if (packer.count() > 0) {
             due = Math.min(due, began + flushAge);
         }
+        if (!names.isEmpty()) {
+            due = Math.min(due, names.began + flushAge);
+        }
         if (seal != null && !closing) {
             due = Math.min(due, beaten + BEAT_MAX);
         }
@@ -287,8 +304,24 @@ final class UdpEngine implements Engine {
     }
 
     @Override
+    public boolean name(byte[] text) {
+        names.check(text);
+        if (closing) {
+            return false;
+        }
+        while (!names.add(text, clock.now())) {
+            sendNames();
+        }
+        if (!names.isEmpty()) {
+            due = Math.min(due, names.began + flushAge);
+        }
+        return true;
+    }
+
+    @Override
     public void flush() {
         send();
+        sendNames();
     }
 
     @Override
@@ -301,6 +334,9 @@ final class UdpEngine implements Engine {
         retire(now);
         if (packer.count() > 0 && now - began >= flushAge) {
             send();
+        }
+        if (!names.isEmpty() && now - names.began >= flushAge) {
+            flush();
         }
         if (!closing && now - lastSent >= beatWait) {
             beat();
@@ -324,7 +360,7 @@ final class UdpEngine implements Engine {
         if (closing) {
             return;
         }
-        send();
+        flush();
         closing = true;
         beatsLeft = BEATS;
         lastBeat = clock.now();

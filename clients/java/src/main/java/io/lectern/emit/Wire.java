@@ -31,6 +31,12 @@ final class Wire {
     static final int TYPE_HELLO = 2;
     static final int TYPE_ACK = 3;
     static final int TYPE_REFUSAL = 4;
+    static final int TYPE_NAMES = 5;
+
+    /** The bytes of a name in front of its text, and of the longest text. */
+    static final int NAME_HEAD = 11;
+
+    static final int NAME_TEXT_MAX = 512;
 
     /** An event is written into so much room: what comes next is stored over what it does not need. */
     static final int EVENT_ROOM = EVENT_SIZE_MAX + 8;
@@ -115,6 +121,15 @@ final class Wire {
         // Seven bytes at most: one store for all three.
         putLong(b, offset + 2 + c + u, at | held << 8 * a | (long) (progress & 0xFF & -p) << 8 * (a + d));
         return 2 + c + u + a + d + p;
+    }
+
+    /** Writes what a frame of names says of a content, attribute 0 being its name, and returns its size. */
+    static int putName(byte[] b, int offset, int attribute, long content, byte[] text) {
+        b[offset] = (byte) attribute;
+        putShort(b, offset + 1, text.length);
+        putLong(b, offset + 3, content);
+        System.arraycopy(text, 0, b, offset + NAME_HEAD, text.length);
+        return NAME_HEAD + text.length;
     }
 
     /** The bytes of a number of which zero takes none. */

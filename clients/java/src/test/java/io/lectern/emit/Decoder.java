@@ -5,13 +5,23 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
 import java.math.BigInteger;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 
 /** Reads frames byte by byte, sharing nothing with what writes them. */
 final class Decoder {
     record Frame(
-            int type, int flags, int size, int stream, long time, long source, long sequence, long position, List<Event> events) {}
+            int type,
+            int flags,
+            int size,
+            int stream,
+            long time,
+            long source,
+            long sequence,
+            long position,
+            List<Event> events,
+            List<String> names) {}
 
     private final byte[] b;
     private int at;
@@ -65,11 +75,19 @@ final class Decoder {
             int progress = shape >= 128 ? (int) number(1) : Event.UNKNOWN;
             events.add(new Event(Kind.values()[shape % 8], content, user, time + behind, dwell, progress));
         }
-        if (flags % 2 == 1) {
-            at += 16;
+        int tag = flags % 2 * 16;
+        List<String> names = new ArrayList<>();
+        while (type % 16 == 5 && at - start < size - tag) {
+            assertEquals(0, number(1), "it says more than a name");
+            int length = (int) number(2);
+            long id = number(8);
+            names.add(new String(b, at, length, StandardCharsets.UTF_8));
+            assertEquals(Emitter.id(names.get(names.size() - 1)), id);
+            at += length;
         }
+        at += tag;
         assertEquals(size, at - start, "count or size are wrong");
-        return new Frame(type % 16, flags, size, stream, time, source, sequence, position, events);
+        return new Frame(type % 16, flags, size, stream, time, source, sequence, position, events, names);
     }
 
     /** The fewest bytes of a frame without a tag. */

@@ -7,6 +7,7 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.channels.WritableByteChannel;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
@@ -179,6 +180,16 @@ final class Driver implements Clock {
         return "ok";
     }
 
+    private String name(byte[] text) {
+        try {
+            // Of what is no UTF-8 there is no String that Emitter.name could be given.
+            StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(text));
+            return engine != null && engine.name(text) ? "ok" : "no closed";
+        } catch (CharacterCodingException | IllegalArgumentException e) {
+            return "no invalid";
+        }
+    }
+
     private String stats() {
         Stats s = engine == null ? new Counts().stats() : engine.stats();
         return LogCommand.line(s);
@@ -188,7 +199,7 @@ final class Driver implements Clock {
         boolean closed = engine == null || engine.closed();
         switch (words[0]) {
             case "hello" -> {
-                return "ok client=java/0.1.0 has=udp,tcp,sealed,resolve,jam";
+                return "ok client=java/0.1.0 has=udp,tcp,sealed,resolve,jam,names";
             }
             case "resolve" -> names.put(words[1], words[2]);
             case "dial" -> {
@@ -196,6 +207,9 @@ final class Driver implements Clock {
             }
             case "add" -> {
                 return add(words);
+            }
+            case "name" -> {
+                return name(HexFormat.of().parseHex(words.length > 1 ? words[1] : ""));
             }
             case "flush" -> {
                 if (closed) {

@@ -2,12 +2,14 @@ package io.lectern.emit;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.ByteChannel;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -36,8 +38,14 @@ class TcpEngineTest {
     private final Map<Long, Long> durable = new HashMap<>();
     private final List<Long> taken = new ArrayList<>();
     private int sealedTaken;
+    private int sealedNames;
     private final Map<String, byte[]> frames = new HashMap<>();
     private long refused;
+    /** Names in frames that had not come before. */
+    private final List<String> names = new ArrayList<>();
+    /** The collector does not know them. */
+    private boolean nameless;
+
 
     /** One connection, seen from the collector. */
     private class Conn implements ByteChannel {
@@ -145,6 +153,12 @@ class TcpEngineTest {
             refuse(f, "kind");
             return;
         }
+        if (f.type() == Wire.TYPE_NAMES && nameless) {
+            next.put(f.source(), want);
+            refuse(new Decoder.Frame(0, 0, 0, 0, 0, 0, 0, 0, List.of(), List.of()), "type"); // it names no frame
+            return;
+        }
+        names.addAll(f.names());
         f.events().forEach(e -> taken.add(e.user()));
     }
 
@@ -177,6 +191,7 @@ class TcpEngineTest {
     private void seal() {
         durable.putAll(next);
         sealedTaken = taken.size();
+        sealedNames = names.size();
         if (conn != null && conn.hello && !conn.ended && !(faults && random.nextInt(3) == 0)) {
             ack(false);
         }
@@ -189,6 +204,7 @@ class TcpEngineTest {
                 next.clear();
                 next.putAll(durable);
                 taken.subList(sealedTaken, taken.size()).clear();
+                names.subList(sealedNames, names.size()).clear();
                 conn.reset = true;
                 conn.ended = true;
             }
@@ -249,6 +265,9 @@ class TcpEngineTest {
             for (int n = random.nextInt(3) == 0 ? random.nextInt(20) : 0; n > 0; n--) {
                 add(e, ++added);
             }
+            if (random.nextInt(4) == 0) {
+                name(e, "/" + random.nextInt(300));
+            }
             if (random.nextInt(4) == 0 && conn != null) {
                 trouble();
             }
@@ -264,12 +283,82 @@ class TcpEngineTest {
             seal();
         }
         Stats s = e.stats();
+        assertEquals(new HashSet<>(names).size(), names.size(), said + ": a name came twice within the hours of a run");
+        assertTrue(names.size() > 10, said + ": names came");
         assertTrue(e.closed() && s.closed() == 0, said + ": " + s + " " + e.trouble());
         Set<Long> once = new HashSet<>(taken);
         assertEquals(taken.size(), once.size(), said + ": an event was counted twice");
         assertEquals(added, s.added(), said);
         assertTrue(once.size() <= s.acked() && once.size() + refused >= s.acked(), said + ": " + once.size() + " of " + s);
         return s;
+    }
+
+    private void name(TcpEngine e, String text) {
+        assertTrue(e.name(text.getBytes(StandardCharsets.UTF_8)));
+    }
+
+    private void pass(TcpEngine e, long millis) {
+        for (long i = 0; i < millis / 50; i++) {
+            clock.time += 50;
+            quiet(e);
+            seal();
+        }
+    }
+
+    @Test
+    void saysANameOnceADay() {
+        TcpEngine e = engine(TcpOptions.of(7));
+        for (int i = 0; i < 3; i++) {
+            add(e, i);
+            name(e, "/a");
+        }
+        pass(e, 1_000);
+        assertEquals(List.of("/a"), names);
+        clock.time += 24 * 3_600_000 - 2_000;
+        name(e, "/a");
+        pass(e, 500);
+        assertEquals(List.of("/a"), names, "within the day");
+        clock.time += 1_000;
+        name(e, "/a");
+        name(e, "/b");
+        e.close(10_000);
+        pass(e, 10_000);
+        assertTrue(e.closed());
+        assertEquals(List.of("/a", "/a", "/b"), names);
+        assertFalse(e.name(new byte[] {'c'}));
+    }
+
+    @Test
+    void saysNamesThatFoundNoRoomBeforeTheEnd() {
+        credit = 0;
+        TcpEngine e = engine(TcpOptions.of(7).withFrameSize(65).withBufferSize(520));
+        for (long user = 0; e.stats().queue() == 0; user++) {
+            add(e, user);
+            e.flush();
+        }
+        name(e, "/a");
+        e.close(60_000);
+        credit = 1 << 20;
+        pass(e, 10_000);
+        assertTrue(e.closed());
+        assertEquals(List.of("/a"), names);
+    }
+
+    @Test
+    void sendsNoMoreNamesToACollectorThatKnowsNone() {
+        nameless = true;
+        TcpEngine e = engine(TcpOptions.of(7));
+        add(e, 1);
+        name(e, "/a");
+        pass(e, 30_000);
+        assertEquals(List.of(1L, 2L), List.of(e.stats().acked(), connections), e.trouble());
+        name(e, "/b");
+        add(e, 2);
+        e.close(10_000);
+        pass(e, 10_000);
+        assertTrue(e.closed());
+        assertEquals(List.of(2L, 0L, 2L), List.of(e.stats().acked(), e.stats().closed(), connections));
+        assertEquals(List.of(), names);
     }
 
     @Test

@@ -3,6 +3,7 @@ package io.lectern.emit;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
@@ -11,6 +12,7 @@ import java.net.PortUnreachableException;
 import java.net.UnknownHostException;
 import java.nio.ByteBuffer;
 import java.nio.channels.WritableByteChannel;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -196,5 +198,78 @@ class UdpEngineTest {
         assertEquals(List.of(0L, 0L, 0L, 0L, 0L, 20L, 40L), times(0));
         pass(60_000);
         assertEquals(7, frames(0).size(), "nothing comes behind the end");
+    }
+
+    private boolean name(String text) {
+        return engine.name(text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private List<String> names() {
+        follow(frames(0));
+        return frames(0).stream().flatMap(f -> f.names().stream()).toList();
+    }
+
+    @Test
+    void saysANameOnceAnHourInADatagramOfItsOwn() {
+        for (int i = 0; i < 3; i++) {
+            assertTrue(name("/a"));
+        }
+        assertTrue(name("/\u00e9"));
+        pass(240);
+        assertEquals(List.of(), names());
+        pass(10);
+        assertEquals(List.of("/a", "/\u00e9"), names());
+        assertEquals(List.of(Wire.TYPE_NAMES, 0L), List.of(frames(0).get(3).type(), frames(0).get(3).position()));
+        pass(59 * 60_000);
+        assertTrue(name("/a"));
+        engine.flush();
+        assertEquals(2, names().size(), "within the hour");
+        pass(60_000);
+        assertTrue(name("/a"));
+        add(2);
+        engine.flush();
+        Decoder.Frame last = frames(0).get(frames(0).size() - 1);
+        assertEquals(List.of(2L, 1), List.of(last.position(), last.names().size()), "behind the events");
+        // What is full goes out, and none is larger than a datagram.
+        for (int i = 0; i < 100; i++) {
+            assertTrue(name(String.format("/%0100d", i)));
+        }
+        assertTrue(name("/late"));
+        engine.close(1_000);
+        pass(40);
+        assertEquals(2 + 1 + 101, names().size());
+        assertTrue(frames(0).stream().allMatch(f -> f.size() <= 1400));
+        assertFalse(name("/b"));
+    }
+
+    @Test
+    void takesNoNameThatACollectorWouldRefuse() {
+        assertThrows(IllegalArgumentException.class, () -> name(""));
+        assertThrows(IllegalArgumentException.class, () -> name("x".repeat(513)));
+        assertTrue(name("x".repeat(512)));
+        UdpOptions o = UdpOptions.of(7).withDatagramSize(65);
+        UdpEngine small = new UdpEngine(o, socket(), new FakeDialer(), clock);
+        assertThrows(IllegalArgumentException.class, () -> small.name("fifteen bytes: ".getBytes(StandardCharsets.UTF_8)));
+        assertTrue(small.name("fourteen bytes".getBytes(StandardCharsets.UTF_8)));
+    }
+
+    /** Says names of these numbers, and returns how many were sent so far. */
+    private int say(int from, int to) {
+        for (int i = from; i < to; i++) {
+            clock.time += i % 10 == 0 ? 1 : 0;
+            name("/" + i);
+        }
+        engine.flush();
+        return names().size();
+    }
+
+    /** However many names are said, 65,536 of them are remembered, those that were said last. */
+    @Test
+    void whatIsForgottenIsSaidAgain() {
+        assertEquals(300_000, say(0, 300_000));
+        int newest = say(290_000, 300_000) - 300_000;
+        assertTrue(newest < 200, newest + " of the newest 10,000 were said again");
+        int oldest = say(0, 10_000) - newest - 300_000;
+        assertTrue(oldest > 9_900, oldest + " of the oldest 10,000 were said again");
     }
 }
