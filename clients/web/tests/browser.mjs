@@ -59,6 +59,24 @@ function html(query) {
     <script src="/lectern.js" data-stream="site"${attributes}></script></body></html>`;
 }
 
+/** watch keeps account, in a page, of what it sends and how that ends. */
+export function watch() {
+  const send = window.fetch;
+  let underWay = 0, waiting = [];
+  window.told = [];
+  window.fetch = (url, options) => {
+    const { first, events } = JSON.parse(options.body);
+    const told = { first, kinds: events.map(e => e.kind).join(' ') };
+    window.told.push(told);
+    underWay++;
+    return send(url, options).then(answer => { told.answer = answer.status; return answer; }, error => { told.answer = String(error); throw error; })
+      .finally(() => { if (--underWay == 0) waiting.splice(0).forEach(done => done()); });
+  };
+  // A message comes behind all that the page makes of the last answer.
+  const behind = done => { const c = new MessageChannel(); c.port1.onmessage = done; c.port2.postMessage(0); };
+  window.answered = () => new Promise(done => underWay == 0 ? behind(done) : waiting.push(() => behind(done)));
+}
+
 export async function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
@@ -80,22 +98,23 @@ export class Visit {
       // A server that does not answer is for the browser to tell; all else is ours.
       if (message.type() == 'error' && !message.text().startsWith('Failed to load resource')) visit.errors.push(message.text());
     });
+    await visit.page.addInitScript(watch);
     await visit.page.clock.install({ time: 1767225600000 });
     await visit.page.clock.pauseAt(1767225601000);
     await visit.page.goto(edge.origin + '/read' + (path.startsWith('/') ? path : '/this' + path));
     return visit;
   }
 
-  /** pass lets time go by in the page, and then waits for what is under way to the edge. */
+  /** pass lets time go by in the page, and then waits until all that it sent is answered, or has failed. */
   async pass(ms) {
     await this.page.clock.runFor(ms);
     await this.settled();
   }
 
-  async settled() {
-    await this.page.evaluate(() => new Promise(done => { const c = new MessageChannel(); c.port1.onmessage = done; c.port2.postMessage(0); }));
-    await this.page.waitForLoadState('networkidle').catch(() => {});
-  }
+  settled() { return this.page.evaluate(() => window.answered()); }
+
+  /** told is what the page has sent, and how each was answered. */
+  told() { return this.page.evaluate(() => JSON.stringify(window.told)); }
 
   move() { return this.page.evaluate(() => { window.dispatchEvent(new Event('pointermove')); }); }
   scroll(y) { return this.page.evaluate(y => new Promise(done => { window.addEventListener('scroll', () => done(), { once: true }); window.scrollTo(0, y); }), y); }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Edge, Visit, launch } from './browser.mjs';
+import { Edge, Visit, launch, watch } from './browser.mjs';
 
 let browser, edge;
 before(async () => { browser = await launch(); });
@@ -170,6 +170,7 @@ test('a page that is rendered ahead is not open before it is shown', async () =>
   edge = await new Edge().listen();
   const context = await browser.newContext();
   const page = await context.newPage();
+  await page.addInitScript(watch);
   await page.addInitScript(() => { Object.defineProperty(document, 'prerendering', { value: true, configurable: true }); });
   await page.clock.install({ time: 1767225600000 });
   await page.goto(edge.origin + '/read/this');
@@ -177,7 +178,7 @@ test('a page that is rendered ahead is not open before it is shown', async () =>
   assert.equal(edge.bodies.length, 0);
   await page.evaluate(() => { document.dispatchEvent(new Event('prerenderingchange')); });
   await page.clock.runFor(1000);
-  await page.waitForLoadState('networkidle');
+  await page.evaluate(() => window.answered());
   assert.deepEqual(kinds(edge.taken()), ['open']);
   await context.close();
   edge.close();
