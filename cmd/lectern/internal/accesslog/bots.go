@@ -8,39 +8,62 @@ import (
 //go:embed bots.txt
 var botsText string
 
-// botWords are those of bots.txt, by their first letter, and noBotWords the
+// Program is what a user agent says it is.
+type Program uint8
+
+// The programs that ask for pages.
+const (
+	Browser  Program = iota // somebody reads, as far as it says
+	Bot                     // it reads for nobody
+	Expander                // it makes a preview, for whom somebody sends a link
+)
+
+// botWord is a word of bots.txt.
+type botWord struct {
+	text string
+	is   Program
+}
+
+// botWords are those of bots.txt, by their first two letters, and noBotWords the
 // exceptions.
-var botWords, noBotWords = func() (words [256][]string, except []string) {
+var botWords, noBotWords = func() (words [1 << 10][]botWord, except []string) {
 	for line := range strings.Lines(botsText) {
 		switch word := strings.TrimSpace(line); {
 		case word == "" || word[0] == '#':
 		case word[0] == '!':
 			except = append(except, word[1:])
+		case word[0] == '>':
+			at := pair(word[1], word[2])
+			words[at] = append(words[at], botWord{word[1:], Expander})
 		default:
-			words[word[0]] = append(words[word[0]], word)
+			at := pair(word[0], word[1])
+			words[at] = append(words[at], botWord{word, Bot})
 		}
 	}
 	return words, except
 }()
 
+// pair is where words are that begin with two letters, in any case.
+func pair(a, b byte) int { return int(a&31)<<5 | int(b&31) }
+
 // IsBot reports whether a user agent is that of a program which reads for nobody,
-// by the words of bots.txt. Agents say what they like: what gives itself out for a
-// browser is none.
-func IsBot(agent []byte) bool {
+// be it a Bot or an Expander.
+func IsBot(agent []byte) bool { return ProgramOf(agent) != Browser }
+
+// ProgramOf is what a user agent says it is, by the words of bots.txt. Agents say what
+// they like: what gives itself out for a browser is one.
+func ProgramOf(agent []byte) (is Program) {
 	if len(agent) == 0 || string(agent) == "-" {
-		return true
+		return Bot
 	}
-	for i, c := range agent {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		for _, word := range botWords[c] {
-			if begins(agent[i:], word) && !excepted(agent, i, word) {
-				return true
+	for i := range len(agent) - 1 {
+		for _, word := range botWords[pair(agent[i], agent[i+1])] {
+			if word.is > is && begins(agent[i:], word.text) && !excepted(agent, i, word.text) {
+				is = word.is
 			}
 		}
 	}
-	return false
+	return is
 }
 
 // excepted reports whether the word at i belongs to an exception.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"net/url"
 	"os"
@@ -234,6 +235,41 @@ func TestBots(t *testing.T) {
 		if IsBot([]byte(agent)) != want {
 			t.Errorf("%q: not %v", agent, want)
 		}
+	}
+}
+
+// Every word of bots.txt is found wherever it stands in an agent, in any case, and what
+// makes previews is told from what reads for nobody.
+func TestEachBotIsFound(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	words := map[string]Program{"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0": Browser}
+	for line := range strings.Lines(botsText) {
+		switch word := strings.TrimSpace(line); {
+		case word == "" || word[0] == '#' || word[0] == '!':
+		case word[0] == '>':
+			words[word[1:]] = Expander
+		default:
+			words[word] = Bot
+		}
+	}
+	if len(words) < 100 {
+		t.Fatalf("%d words", len(words))
+	}
+	const agent = "Mozilla/5.0 (X11; U; en-US) "
+	for word, want := range words {
+		mixed := []byte(word)
+		for i := range mixed {
+			if rng.IntN(2) == 0 {
+				mixed[i] = bytes.ToUpper(mixed[i : i+1])[0]
+			}
+		}
+		at := rng.IntN(len(agent) + 1)
+		if is := ProgramOf([]byte(agent[:at] + string(mixed) + agent[at:])); is != want {
+			t.Errorf("%s in an agent: %v, want %v", word, is, want)
+		}
+	}
+	if is := ProgramOf([]byte("Twitterbot/1.0 facebookexternalhit/1.1 crawler")); is != Expander {
+		t.Errorf("what is both: %v", is)
 	}
 }
 

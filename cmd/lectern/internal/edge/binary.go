@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"github.com/lectern/lectern/emit"
 	"github.com/lectern/lectern/wire"
@@ -19,50 +18,40 @@ const binaryType = "application/octet-stream"
 // (section 3). What a frame's header would say stands in the query: stream, count,
 // age (how many milliseconds ago the frame's time is; 0 without), and page and
 // first as in JSON.
-func parseBinary(r *http.Request, body []byte) (p posted, why Reason, err error) {
+func parseBinary(p *posted, r *http.Request, body []byte) (Reason, error) {
 	query := r.URL.Query()
 	for name, values := range query {
 		if !binaryFields[name] || len(values) != 1 {
-			return p, Malformed, fmt.Errorf("%.40q: there is no such field, or it is there twice", name)
+			return Malformed, fmt.Errorf("%.40q: there is no such field, or it is there twice", name)
 		}
 	}
 	count, err := strconv.Atoi(query.Get("count"))
 	if err != nil || count < 1 || count > bodySizeMax/wire.EventSizeMin {
-		return p, Malformed, errors.New("count is not the number of events")
+		return Malformed, errors.New("count is not the number of events")
 	}
 	age, err := number(query, "age", 0)
 	if err != nil || age > uint64(ageMax.Milliseconds()) {
-		return p, OutOfRange, fmt.Errorf("age is outside of 0 to %d milliseconds", ageMax.Milliseconds())
+		return OutOfRange, fmt.Errorf("age is outside of 0 to %d milliseconds", ageMax.Milliseconds())
 	}
-	var out batch
 	if query.Has("page") || query.Has("first") {
 		first, err := number(query, "first", numberMax)
 		if err != nil {
-			return p, Malformed, errors.New("first is no number")
+			return Malformed, errors.New("first is no number")
 		}
-		if why, err := out.number(query.Get("page"), first); why != Taken {
-			return p, why, err
+		if why, err := p.batch.number(query.Get("page"), first); why != Taken {
+			return why, err
 		}
 	}
 	events, refused := wire.DecodeEvents(make([]wire.Event, count), body, count)
 	if refused != wire.Accepted {
-		return p, Malformed, fmt.Errorf("the events are refused: %v", refused)
+		return Malformed, fmt.Errorf("the events are refused: %v", refused)
 	}
-	p = posted{stream: query.Get("stream"), events: count}
-	p.batch = func(user uint64, own bool, now time.Time) (batch, Reason, error) {
-		out.events = make([]emit.Event, count)
-		base := now.UnixMilli() - int64(age)
-		for i := range events {
-			w := &events[i]
-			e := eventOf(w, min(base+int64(w.At), now.UnixMilli()))
-			if !own {
-				e.User = user
-			}
-			out.events[i] = e
-		}
-		return out, Taken, nil
+	p.stream, p.events, p.own = query.Get("stream"), count, true
+	for i := range events {
+		w := &events[i]
+		p.batch.events = append(p.batch.events, eventOf(w, min(int64(w.At)-int64(age), 0)))
 	}
-	return p, Taken, nil
+	return Taken, nil
 }
 
 // eventOf is an event of the protocol as an emitter takes it.

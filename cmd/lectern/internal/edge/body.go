@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/valyala/fastjson"
 
@@ -16,24 +17,57 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// body is what a page sends: see docs/edge/HTTP.md.
-type body struct {
-	Stream string
-	Page   string
-	First  uint64
-	User   string
-	Events []bodyEvent
+// posted is a body that is understood: see docs/edge/HTTP.md. It is used again and
+// again, and its texts are in the parser's memory: nothing of it may be kept.
+type posted struct {
+	stream string
+	user   string // who reads, as the body names him; empty: it does not
+	events int
+	batch  batch // at times from the body's arrival on, so below 0
+	own    bool  // its events name their readers, by id
+	// unfit says that its events are none that can be, and err why.
+	unfit Reason
+	err   error
 
-	numbered bool // First was given
+	parser fastjson.Parser
+	page   string
+	first  uint64
 }
 
+// reset makes p that of another body.
+func (p *posted) reset() {
+	p.batch.reset()
+	*p = posted{parser: p.parser, batch: p.batch}
+}
+
+// date says when the events of a body were that came now, and who read. With own, those
+// that name their readers are theirs.
+func (p *posted) date(now time.Time, user uint64, own bool) {
+	for i := range p.batch.events {
+		e := &p.batch.events[i]
+		e.Time += now.UnixMilli()
+		if !p.own || !own {
+			e.User = user
+		}
+	}
+}
+
+// refuse takes note of what is wrong with a body, of which the sender is to be told
+// if he may send at all.
+func (p *posted) refuse(why Reason, err error) {
+	if p.unfit == Taken {
+		p.unfit, p.err = why, err
+	}
+}
+
+// bodyEvent is an event as a body has it. Its texts are the parser's.
 type bodyEvent struct {
-	Kind     string
-	Content  string
-	Age      int64
-	Dwell    int64
-	Progress int64 // below 0: not known
-	Variant  int64 // 0: none was given
+	kind     string
+	content  string
+	age      int64
+	dwell    int64
+	progress int64 // below 0: not known
+	variant  int64 // 0: none was given
 }
 
 // Limits of a body.
@@ -54,63 +88,75 @@ var kindsOf = map[string]emit.Kind{
 	"impression": emit.Impression, "click": emit.Click,
 }
 
-// parseJSON understands a body of JSON.
-func parseJSON(_ *http.Request, text []byte) (posted, Reason, error) {
-	var b body
-	why, err := b.parse(text)
-	return posted{stream: b.Stream, events: len(b.Events), user: b.User, batch: b.batch}, why, err
-}
-
-// parsers keep the memory of reading JSON.
-var parsers fastjson.ParserPool
-
-// parse reads a body, strictly: an unknown field is a mistyped one. The error says
-// what is wrong with it.
-func (b *body) parse(text []byte) (Reason, error) {
+// parseJSON understands a body of JSON, strictly: an unknown field is a mistyped one.
+// The error says what is wrong with it.
+func parseJSON(p *posted, _ *http.Request, text []byte) (Reason, error) {
 	if !utf8.Valid(text) || loneSurrogate(text) {
 		return Malformed, errors.New("the body is not UTF-8")
 	}
-	p := parsers.Get()
-	defer parsers.Put(p)
-	v, err := p.ParseBytes(text)
+	v, err := p.parser.ParseBytes(text)
 	if err != nil {
 		return Malformed, errors.New("the body is not JSON")
 	}
-	o, err := v.Object()
-	if err != nil {
+	if v.Type() != fastjson.TypeObject {
 		return Malformed, errors.New("the body is not an object")
 	}
-	if err := visit(o, b.field); err != nil {
+	seen, err := visit(v, p.field)
+	switch {
+	case err != nil:
 		return Malformed, err
-	}
-	if len(b.Events) == 0 {
+	case p.events == 0:
 		return Malformed, errors.New("there are no events")
-	}
-	if (b.Page == "") == b.numbered {
+	case (p.page == "") == (seen&fieldFirst != 0):
 		return Malformed, errors.New(`"page" and "first" belong together`)
+	}
+	if p.page != "" {
+		p.refuse(p.batch.number(p.page, p.first))
+	}
+	if len(p.user) > userSizeMax {
+		p.refuse(OutOfRange, fmt.Errorf("the user has %d bytes, and %d at the most", len(p.user), userSizeMax))
 	}
 	return Taken, nil
 }
 
-// visit calls f with every field of an object, until one is wrong. One that is there
-// twice is: readers of JSON differ about which of them holds.
-func visit(o *fastjson.Object, f func(name string, v *fastjson.Value) error) (err error) {
-	seen := make([]string, 0, 8)
+// fields are some of those that an object may have.
+type fields uint16
+
+const (
+	fieldStream fields = 1 << iota
+	fieldPage
+	fieldFirst
+	fieldUser
+	fieldEvents
+	fieldKind
+	fieldContent
+	fieldAge
+	fieldDwell
+	fieldProgress
+	fieldVariant
+)
+
+// visit calls take with every field of an object, until one is wrong. One that is
+// there twice is: readers of JSON differ about which of them holds.
+func visit(v *fastjson.Value, take func(name string, v *fastjson.Value) (fields, error)) (seen fields, err error) {
+	o, err := v.Object()
+	if err != nil {
+		return 0, err
+	}
 	o.Visit(func(key []byte, v *fastjson.Value) {
 		if err != nil {
 			return
 		}
-		name := word(key)
-		if err = f(name, v); err == nil && slices.Contains(seen, name) {
-			err = errTwice
+		one, wrong := take(view(key), v)
+		if wrong == nil && seen&one != 0 {
+			wrong = errTwice
 		}
-		if err != nil {
-			err = fmt.Errorf("field %.40q: %w", key, err)
-			return
+		if wrong != nil {
+			err = fmt.Errorf("field %.40q: %w", key, wrong)
 		}
-		seen = append(seen, name)
+		seen |= one
 	})
-	return err
+	return seen, err
 }
 
 var (
@@ -150,108 +196,86 @@ func loneSurrogate(text []byte) bool {
 	return half
 }
 
-// field takes one field of a body. What it keeps it copies: the parser goes on with
-// another body.
-func (b *body) field(name string, v *fastjson.Value) (err error) {
+// field takes one field of a body.
+func (p *posted) field(name string, v *fastjson.Value) (one fields, err error) {
 	switch name {
 	case "stream":
-		b.Stream, err = text(v)
+		p.stream, err = text(v)
+		return fieldStream, err
 	case "page":
-		b.Page, err = text(v)
+		p.page, err = text(v)
+		return fieldPage, err
 	case "user":
-		b.User, err = text(v)
+		p.user, err = text(v)
+		return fieldUser, err
 	case "first":
-		b.First, err = v.Uint64()
-		b.numbered = true
+		p.first, err = v.Uint64()
+		return fieldFirst, err
 	case "events":
-		var all []*fastjson.Value
-		if all, err = v.Array(); err == nil {
-			b.Events = make([]bodyEvent, len(all))
-		}
+		all, err := v.Array()
+		p.events = len(all)
 		for i := 0; i < len(all) && err == nil; i++ {
-			b.Events[i].Progress = -1
-			var o *fastjson.Object
-			if o, err = all[i].Object(); err == nil {
-				err = visit(o, b.Events[i].field)
-			}
+			err = p.add(i, all[i])
 		}
-	default:
-		return errUnknown
+		return fieldEvents, err
 	}
-	return err
+	return 0, errUnknown
+}
+
+// add takes event i of a body.
+func (p *posted) add(i int, v *fastjson.Value) error {
+	one := bodyEvent{progress: -1}
+	if _, err := visit(v, one.field); err != nil {
+		return err
+	}
+	e, why, err := one.event()
+	if why != Taken {
+		p.refuse(why, fmt.Errorf("event %d: %w", i, err))
+		return nil
+	}
+	p.batch.events = append(p.batch.events, e)
+	if names := p.batch.names; len(names) == 0 || names[len(names)-1] != one.content {
+		p.batch.names = append(names, one.content)
+	}
+	return nil
 }
 
 // field takes one field of an event.
-func (b *bodyEvent) field(name string, v *fastjson.Value) (err error) {
+func (b *bodyEvent) field(name string, v *fastjson.Value) (one fields, err error) {
 	switch name {
 	case "kind":
-		b.Kind, err = text(v)
+		b.kind, err = text(v)
+		return fieldKind, err
 	case "content":
-		b.Content, err = text(v)
+		b.content, err = text(v)
+		return fieldContent, err
 	case "age":
-		b.Age, err = v.Int64()
+		b.age, err = v.Int64()
+		return fieldAge, err
 	case "dwell":
-		b.Dwell, err = v.Int64()
+		b.dwell, err = v.Int64()
+		return fieldDwell, err
 	case "progress":
-		if b.Progress, err = v.Int64(); err == nil && b.Progress < 0 {
+		if b.progress, err = v.Int64(); err == nil && b.progress < 0 {
 			err = errors.New("it is below 0")
 		}
+		return fieldProgress, err
 	case "variant":
-		if b.Variant, err = v.Int64(); err == nil && b.Variant < 1 {
+		if b.variant, err = v.Int64(); err == nil && b.variant < 1 {
 			err = errors.New("it is below 1")
 		}
-	default:
-		return errUnknown
+		return fieldVariant, err
 	}
-	return err
+	return 0, errUnknown
 }
 
 func text(v *fastjson.Value) (string, error) {
 	b, err := v.StringBytes()
-	return word(b), err
+	return view(b), err
 }
 
-// word is a copy of b. The words that every body has are copied once for all.
-func word(b []byte) string {
-	if known, ok := words[string(b)]; ok {
-		return known
-	}
-	return string(b)
-}
-
-// words are names of fields, and kinds.
-var words = func() map[string]string {
-	all := make(map[string]string)
-	for _, one := range []string{"stream", "page", "first", "user", "events", "kind", "content", "age", "dwell", "progress"} {
-		all[one] = one
-	}
-	for one := range kindsOf {
-		all[one] = one
-	}
-	return all
-}()
-
-// batch makes events of a body.
-func (b *body) batch(user uint64, _ bool, now time.Time) (out batch, why Reason, err error) {
-	if b.Page != "" {
-		if why, err = out.number(b.Page, b.First); why != Taken {
-			return out, why, err
-		}
-	}
-	if len(b.User) > userSizeMax {
-		return out, OutOfRange, fmt.Errorf("the user has %d bytes, and %d at the most", len(b.User), userSizeMax)
-	}
-	out.events = make([]emit.Event, len(b.Events))
-	for i := range b.Events {
-		if why, err := b.Events[i].event(&out.events[i], user, now); err != nil {
-			return out, why, fmt.Errorf("event %d: %w", i, err)
-		}
-		if content := b.Events[i].Content; i == 0 || content != b.Events[i-1].Content {
-			out.names = append(out.names, content)
-		}
-	}
-	return out, Taken, nil
-}
+// view is b as a text, as long as b stays what it is.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // number says which page's the events are, and the number of the first.
 func (b *batch) number(page string, first uint64) (Reason, error) {
@@ -266,30 +290,35 @@ func (b *batch) number(page string, first uint64) (Reason, error) {
 	return Taken, nil
 }
 
-// event makes an event of one in a body.
-func (b *bodyEvent) event(e *emit.Event, user uint64, now time.Time) (Reason, error) {
-	kind, ok := kindsOf[b.Kind]
+// unfit says that a content is markup, or made to look like something else in a log.
+func unfit(r rune) bool { return r < ' ' || r == '<' || r == '>' || r >= 0x7F && r <= 0x9F }
+
+// event is the event of one in a body, at how long before now it was.
+func (b *bodyEvent) event() (e emit.Event, why Reason, err error) {
+	kind, ok := kindsOf[b.kind]
 	switch {
 	case !ok:
-		return Malformed, fmt.Errorf("there is no kind %.20q", b.Kind)
-	case b.Content == "" || len(b.Content) > contentSizeMax:
-		return OutOfRange, fmt.Errorf("content has %d bytes; it has 1 to %d", len(b.Content), contentSizeMax)
-	case b.Age < 0 || b.Age > ageMax.Milliseconds():
-		return OutOfRange, fmt.Errorf("age %d is outside of 0 to %d milliseconds", b.Age, ageMax.Milliseconds())
-	case b.Dwell < 0 || b.Dwell > wire.DwellMax:
-		return OutOfRange, fmt.Errorf("dwell %d is outside of 0 to %d milliseconds", b.Dwell, wire.DwellMax)
-	case b.Progress > wire.ProgressMax:
-		return OutOfRange, fmt.Errorf("progress %d is outside of 0 to %d percent", b.Progress, wire.ProgressMax)
-	case b.Variant > wire.VariantMax:
-		return OutOfRange, fmt.Errorf("variant %d is outside of 1 to %d", b.Variant, wire.VariantMax)
-	case kind.OfHeadline() && (b.Dwell > 0 || b.Progress >= 0):
-		return Malformed, fmt.Errorf("dwell and progress are of reading, and %.20q is of a headline", b.Kind)
-	case b.Variant > 0 && !kind.OfHeadline():
-		return Malformed, fmt.Errorf("a variant is of a headline, and %.20q is of reading", b.Kind)
+		return e, Malformed, fmt.Errorf("there is no kind %.20q", b.kind)
+	case b.content == "" || len(b.content) > contentSizeMax:
+		return e, OutOfRange, fmt.Errorf("content has %d bytes; it has 1 to %d", len(b.content), contentSizeMax)
+	case strings.ContainsFunc(b.content, unfit):
+		return e, OutOfRange, errors.New("content has < or > or a control character, which no path has and no slug")
+	case b.age < 0 || b.age > ageMax.Milliseconds():
+		return e, OutOfRange, fmt.Errorf("age %d is outside of 0 to %d milliseconds", b.age, ageMax.Milliseconds())
+	case b.dwell < 0 || b.dwell > wire.DwellMax:
+		return e, OutOfRange, fmt.Errorf("dwell %d is outside of 0 to %d milliseconds", b.dwell, wire.DwellMax)
+	case b.progress > wire.ProgressMax:
+		return e, OutOfRange, fmt.Errorf("progress %d is outside of 0 to %d percent", b.progress, wire.ProgressMax)
+	case b.variant > wire.VariantMax:
+		return e, OutOfRange, fmt.Errorf("variant %d is outside of 1 to %d", b.variant, wire.VariantMax)
+	case kind.OfHeadline() && (b.dwell > 0 || b.progress >= 0):
+		return e, Malformed, fmt.Errorf("dwell and progress are of reading, and %.20q is of a headline", b.kind)
+	case b.variant > 0 && !kind.OfHeadline():
+		return e, Malformed, fmt.Errorf("a variant is of a headline, and %.20q is of reading", b.kind)
 	}
-	*e = emit.Event{Time: now.UnixMilli() - b.Age, Content: emit.ID(b.Content), User: user, Kind: kind, Dwell: uint32(b.Dwell), Variant: uint8(b.Variant)}
-	if b.Progress >= 0 {
-		e.Progress = emit.Percent(uint8(b.Progress))
+	e = emit.Event{Time: -b.age, Content: emit.ID(b.content), Kind: kind, Dwell: uint32(b.dwell), Variant: uint8(b.variant)}
+	if b.progress >= 0 {
+		e.Progress = emit.Percent(uint8(b.progress))
 	}
-	return Taken, nil
+	return e, Taken, nil
 }

@@ -63,7 +63,7 @@ func (e *Edge) count(d *door, why Reason, events int, err error) {
 // register makes the metrics of what is asked for.
 func (e *Edge) register() {
 	e.options.Metrics.RegisterMetricsWriter(func(w io.Writer) {
-		metrics.WriteGaugeUint64(w, "lectern_edge_connections", uint64(e.listener.held.Load()))
+		metrics.WriteGaugeUint64(w, "lectern_edge_connections", uint64(e.listener.held()))
 		counts := make([]streamCounts, len(e.all))
 		for i, s := range e.all {
 			counts[i] = s.counts()

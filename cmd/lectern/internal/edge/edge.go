@@ -99,7 +99,7 @@ func Open(o Options) (*Edge, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for pages on %s; check edge.address: %w", o.Address, err)
 	}
-	e.listener = limitListener(l, o.ConnectionsMax, func() { e.count(e.http, Connections, 0, nil) })
+	e.listener = limitListener(l, o.ConnectionsMax, func() { e.count(e.http, Connections, 0, nil) }, func() { e.count(e.http, Unfinished, 0, nil) })
 	for i := range o.Streams {
 		s, err := e.openStream(&o.Streams[i])
 		if err != nil {
@@ -165,7 +165,8 @@ func (e *Edge) abandon() error {
 // Address is where pages are listened to.
 func (e *Edge) Address() string { return e.listener.Addr().String() }
 
-// tickInterval is how often pages are looked at that have gone.
+// tickInterval is how often connections are looked at that wait for too long, and pages
+// that have gone.
 const tickInterval = time.Second
 
 // Start takes events, until Close.
@@ -180,6 +181,7 @@ func (e *Edge) Start() {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+				e.listener.sweep(time.Now())
 				e.tick(e.options.Now())
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	_ "embed" // the page of demo
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -21,8 +20,8 @@ import (
 // that is idle stays for longer than the 15 seconds between two heartbeats.
 const (
 	headerWait     = 5 * time.Second
-	bodyWait       = 10 * time.Second
-	answerWait     = 10 * time.Second
+	bodyWait       = 10 * time.Second // behind the first byte of the header
+	answerWait     = 20 * time.Second // behind the last
 	idleWait       = time.Minute
 	headerBytesMax = 8 << 10
 )
@@ -30,7 +29,7 @@ const (
 // server is the HTTP door.
 func (e *Edge) server() *http.Server {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/read", e.post)
+	mux.HandleFunc("POST /v1/read", e.post) // for the Allow of others; see beaconsFirst
 	mux.HandleFunc("OPTIONS /v1/read", preflight)
 	mux.HandleFunc("GET /v1/read.gif", e.pixel)
 	script := newScript()
@@ -46,10 +45,21 @@ func (e *Edge) server() *http.Server {
 		mux.HandleFunc("GET /{$}", e.demo)
 	}
 	return &http.Server{
-		Handler: mux, ErrorLog: quietLog(e.options.Logger),
+		Handler: e.beaconsFirst(mux), ErrorLog: quietLog(e.options.Logger),
 		ReadHeaderTimeout: headerWait, ReadTimeout: bodyWait, WriteTimeout: answerWait, IdleTimeout: idleWait,
 		MaxHeaderBytes: headerBytesMax,
 	}
+}
+
+// beaconsFirst leads what nearly all requests are past the looking for a pattern.
+func (e *Edge) beaconsFirst(others http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == "/v1/read" {
+			e.post(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
 }
 
 // answers say what HTTP has for a reason. A page sends again what was answered with
@@ -59,6 +69,7 @@ var answers = [reasons]int{
 	NoStream: http.StatusNotFound, Origin: http.StatusForbidden, Budget: http.StatusTooManyRequests, Bot: http.StatusForbidden,
 	Preview: http.StatusForbidden, DataCenter: http.StatusForbidden, Full: http.StatusServiceUnavailable, Broken: http.StatusServiceUnavailable,
 	NotRead: http.StatusBadRequest, Token: http.StatusUnauthorized, Connections: http.StatusServiceUnavailable,
+	Unfinished: http.StatusRequestTimeout,
 }
 
 // common are the headers of every answer. A page may see also why it was refused:
@@ -86,31 +97,45 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// bodies are buffers for what is read.
-var bodies = sync.Pool{New: func() any { return new([bodySizeMax + 1]byte) }}
+// beacon is what a body is read and understood with.
+type beacon struct {
+	buffer [bodySizeMax + 1]byte
+	posted posted
+}
+
+// beacons are those that nobody uses now.
+var beacons = sync.Pool{New: func() any { return new(beacon) }}
 
 // post is POST /v1/read.
 func (e *Edge) post(w http.ResponseWriter, r *http.Request) {
 	common(w, r)
-	buffer := bodies.Get().(*[bodySizeMax + 1]byte)
-	defer bodies.Put(buffer)
-	var n int
-	var err error
-	if n = len(buffer); r.ContentLength <= bodySizeMax { // what says that it is larger is not waited for
-		n, err = io.ReadFull(r.Body, buffer[:])
-	}
-	text := buffer[:n]
-	switch {
-	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && (r.ContentLength < 0 || int64(n) == r.ContentLength):
-	default:
-		return // who stopped in the middle hears no answer
+	b := beacons.Get().(*beacon)
+	defer beacons.Put(b)
+	n, err := b.read(r)
+	if err != nil {
+		e.count(e.http, Unfinished, 0, nil)
+		e.answer(w, Unfinished, nil)
+		return
 	}
 	parse := parseJSON
-	if r.Header.Get("Content-Type") == binaryType {
+	if kind := r.Header["Content-Type"]; len(kind) > 0 && kind[0] == binaryType {
 		parse = parseBinary
 	}
-	why, err := e.read(e.http, r, text, parse)
+	why, err := e.read(e.http, r, &b.posted, b.buffer[:n], parse)
 	e.answer(w, why, err)
+}
+
+// read reads a body, or so much of it that it is too large. What says itself that it is
+// larger is not waited for.
+func (b *beacon) read(r *http.Request) (n int, err error) {
+	if r.ContentLength > bodySizeMax {
+		return len(b.buffer), nil
+	}
+	n, err = io.ReadFull(r.Body, b.buffer[:])
+	if err == io.EOF || err == io.ErrUnexpectedEOF && (r.ContentLength < 0 || int64(n) == r.ContentLength) {
+		err = nil
+	}
+	return n, err
 }
 
 // answer says what became of a body.
@@ -138,7 +163,8 @@ var gif, _ = base64.StdEncoding.DecodeString("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAA
 // pixel is GET /v1/read.gif. What was taken is answered with the image.
 func (e *Edge) pixel(w http.ResponseWriter, r *http.Request) {
 	common(w, r)
-	why, err := e.read(e.http, r, []byte(r.URL.Query().Get("b")), parseJSON)
+	var p posted
+	why, err := e.read(e.http, r, &p, []byte(r.URL.Query().Get("b")), parseJSON)
 	if why != Taken {
 		e.answer(w, why, err)
 		return
@@ -147,25 +173,15 @@ func (e *Edge) pixel(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(gif)
 }
 
-// posted is a body that was understood.
-type posted struct {
-	stream string
-	events int
-	user   string // who reads, as the body names him; empty: it does not
-	// batch makes its events, which are this reader's. With own, those that name a
-	// reader by id are that one's.
-	batch func(user uint64, own bool, now time.Time) (batch, Reason, error)
-}
-
 // read takes what a page sent.
-func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Request, []byte) (posted, Reason, error)) (why Reason, err error) {
-	var p posted
+func (e *Edge) read(d *door, r *http.Request, p *posted, text []byte, parse func(*posted, *http.Request, []byte) (Reason, error)) (why Reason, err error) {
+	p.reset()
 	defer func() { e.count(d, why, p.events, err) }()
 	if len(text) > bodySizeMax {
 		return TooLarge, nil
 	}
 	now := e.options.Now()
-	if p, why, err = parse(r, text); why != Taken {
+	if why, err = parse(p, r, text); why != Taken {
 		return why, err
 	}
 	s := e.stream(p.stream)
@@ -173,17 +189,17 @@ func (e *Edge) read(d *door, r *http.Request, text []byte, parse func(*http.Requ
 		return NoStream, nil
 	}
 	from := sender{address: clientOf(r, e.proxies), agent: r.UserAgent(), private: private(r.Header)}
-	if why = e.judge(d, &s.Stream, r, &from); why != Taken {
+	if why = e.judge(d, &s.Stream, r.Header, &from); why != Taken {
 		return why, nil
 	}
-	if d.against(e.options.Rules.Budget, Budget, func() bool { return !e.budgets.spend(from.address, p.events, now) }) {
+	if d.against(e.options.Rules.Budget, Budget, !e.budgets.spend(from.address, p.events, now)) {
 		return Budget, nil
 	}
-	one, why, err := p.batch(e.readers.page(&s.Stream, &from, p.user, now), s.Identity == Account && !from.private, now)
-	if why != Taken {
-		return why, err
+	if p.unfit != Taken {
+		return p.unfit, p.err
 	}
-	return s.take(&one, now)
+	p.date(now, e.readers.page(&s.Stream, &from, p.user, now), s.Identity == Account && !from.private)
+	return s.take(&p.batch, now)
 }
 
 //go:embed demo.html
@@ -198,7 +214,15 @@ func (e *Edge) demo(w http.ResponseWriter, _ *http.Request) {
 }
 
 // private says whether a reader does not want to be told from others.
-func private(h http.Header) bool { return h.Get("Sec-Gpc") == "1" || h.Get("Dnt") == "1" }
+func private(h http.Header) bool { return first(h, "Sec-Gpc") == "1" || first(h, "Dnt") == "1" }
+
+// first is the first of a header's values, of which the name is in canonical form.
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
 
 // script is lectern.js as it is served.
 type script struct {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,11 @@ func TestRefusals(t *testing.T) {
 		{OutOfRange, 400, `{"stream":"site","page":"00000000000000ff","first":1001,"events":[{"kind":"open","content":"/a"}]}`, nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":""}`), nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":"` + strings.Repeat("x", 513) + `"}`), nil},
+		{OutOfRange, 400, event(`{"kind":"open","content":"/<script>alert(1)</script>"}`), nil},
+		{OutOfRange, 400, event(`{"kind":"open","content":"/a>"}`), nil},
+		{OutOfRange, 400, event(`{"kind":"open","content":"/\u003cb"}`), nil},
+		{OutOfRange, 400, event(`{"kind":"open","content":"/a\nb"}`), nil},
+		{OutOfRange, 400, event(`{"kind":"open","content":"/a\u009bb"}`), nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":"/a","age":-1}`), nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":"/a","age":86400001}`), nil},
 		{OutOfRange, 400, event(`{"kind":"open","content":"/a","dwell":16777216}`), nil},
@@ -209,6 +215,8 @@ func TestRefusals(t *testing.T) {
 		{Bot, 403, open, []string{"User-Agent: curl/8.5"}},
 		{Preview, 403, open, []string{"Sec-Purpose: prefetch;prerender"}},
 		{Preview, 403, open, []string{"Purpose: prefetch"}},
+		{Preview, 403, open, []string{"User-Agent: facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)"}},
+		{Preview, 403, open, []string{"User-Agent: Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"}},
 	} {
 		e := newTestEdge(t, nil)
 		status, text, h := e.post(t, test.body, append([]string{"Origin: https://page.example"}, test.headers...)...)
@@ -435,7 +443,7 @@ func TestHostileBodies(t *testing.T) {
 	e := newTestEdge(t, nil)
 	taken := uint64(0)
 	for range 1000 {
-		body := []byte(`{"stream":"site","page":"00000000000000ff","first":0,"events":[{"kind":"open","content":"<script>alert(1)</script>","age":1}]}`)
+		body := []byte(`{"stream":"site","page":"00000000000000ff","first":0,"events":[{"kind":"open","content":"/a/story","age":1}]}`)
 		for range 1 + rng.IntN(3) {
 			switch i := rng.IntN(len(body)); rng.IntN(4) {
 			case 0:
@@ -504,20 +512,22 @@ func TestThousandHostileRequests(t *testing.T) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
 	rng := rand.New(rand.NewPCG(seed, 4))
-	e := newTestEdge(t, nil)
+	e := newTestEdge(t, func(o *Options) {
+		o.Proxies, o.Rules.DataCenters = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	})
 	spent := newTestEdge(t, func(o *Options) { o.BudgetRate, o.BudgetBurst = 1, 25 })
 	for range 25 { // all that this address may
 		if status, text, _ := spent.post(t, `{"stream":"quiet","events":[{"kind":"open","content":"/a"}]}`); status != 204 {
 			t.Fatalf("%d %s", status, text)
 		}
 	}
-	for range 100 {
-		c, err := net.Dial("tcp", e.Address())
-		if err != nil {
-			t.Fatal(err)
+	var slow [100]net.Conn
+	for i := range slow {
+		header := fmt.Sprintf("POST /v1/read HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nContent-Length: %d\r\n\r\n{\"stream\":\"site\"", browser, 100+rng.IntN(8000))
+		if i%4 == 0 {
+			header = header[:1+rng.IntN(60)]
 		}
-		defer c.Close()
-		fmt.Fprintf(c, "POST /v1/read HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nContent-Length: %d\r\n\r\n{\"stream\":\"site\"", browser, 100+rng.IntN(8000))
+		slow[i] = e.dial(t, header)
 	}
 	event := func(fields string) string {
 		return `{"stream":"site","events":[{"kind":"open","content":"/a"` + fields + `}]}`
@@ -544,8 +554,8 @@ func TestThousandHostileRequests(t *testing.T) {
 		{Malformed, func() (string, []string) {
 			return `{"stream":"site","events":[{"kind":"<script>alert(` + number() + `)</script>","content":"/a"}]}`, nil
 		}},
-		{OutOfRange, func() (string, []string) {
-			return `{"stream":"site","events":[{"kind":"open","content":"` + strings.Repeat("<script>alert(1)</script>", 21+rng.IntN(200)) + `"}]}`, nil
+		{OutOfRange, func() (string, []string) { // markup in a slug, of any length
+			return `{"stream":"site","events":[{"kind":"open","content":"/` + address() + strings.Repeat("<script>alert(1)</script>", 1+rng.IntN(200)) + `"}]}`, nil
 		}},
 		{Malformed, func() (string, []string) {
 			return `{"stream":"site","events":[{"kind":"open","content":"/` + string([]byte{0xC0 | byte(rng.IntN(64))}) + `"}]}`, nil
@@ -556,6 +566,10 @@ func TestThousandHostileRequests(t *testing.T) {
 		{NoStream, func() (string, []string) { return strings.Replace(event(""), "site", address(), 1), nil }},
 		{Bot, func() (string, []string) { return event(""), []string{"User-Agent: python-requests/2." + address()} }},
 		{Preview, func() (string, []string) { return event(""), []string{"Sec-Purpose: prefetch;prerender"} }},
+		{Preview, func() (string, []string) { return event(""), []string{"User-Agent: WhatsApp/2." + address()} }},
+		{DataCenter, func() (string, []string) {
+			return event(""), []string{"X-Forwarded-For: " + address() + ", 198.51.100." + strconv.Itoa(rng.IntN(256))}
+		}},
 	}
 	want := map[Reason]uint64{}
 	for i := range 1000 {
@@ -582,4 +596,30 @@ func TestThousandHostileRequests(t *testing.T) {
 		}
 	}
 	t.Logf("%v", want)
+
+	// The slow ones are ended, those whose header came with an answer.
+	e.listener.sweep(time.Now().Add(bodyWait + time.Second))
+	for i, c := range slow {
+		text, err := io.ReadAll(c)
+		if whole := i%4 > 0; err != nil || bytes.Contains(text, []byte(" 408 ")) != whole || bytes.HasSuffix(text, []byte("unfinished\n")) != whole {
+			t.Errorf("slow connection %d is told %q, %v", i, text, err)
+		}
+	}
+	if n := e.http.things[Unfinished].Get(); n != 100 {
+		t.Errorf("%d of 100 slow requests are counted", n)
+	}
+}
+
+// dial sends what begins a request.
+func (e *testEdge) dial(t *testing.T, text string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", e.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -12,10 +12,15 @@ import (
 // come again, and closed.
 type limited struct {
 	net.Listener
-	most    int64
-	held    atomic.Int64
+	most    int
 	telling chan struct{} // one for each that is being told
 	refused func()
+	// unfinished is called for a request of which the header does not come.
+	unfinished func()
+
+	mu   sync.Mutex // protects open
+	open map[*heldConn]struct{}
+	now  atomic.Pointer[time.Time] // when sweep was called last
 }
 
 const (
@@ -25,13 +30,18 @@ const (
 	tellingWait = time.Second
 )
 
-// tooMany is the answer to one connection too many.
-const tooMany = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 15\r\nCache-Control: no-store\r\n" +
+// tooMany is the answer to one connection too many, of whatever page.
+const tooMany = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 15\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n" +
 	"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 12\r\n\r\nconnections\n"
 
-// limitListener has l take at most so many; refused is called for each other.
-func limitListener(l net.Listener, most int, refused func()) *limited {
-	return &limited{Listener: l, most: int64(most), telling: make(chan struct{}, tellingMax), refused: refused}
+// limitListener has l take at most so many; refused is called for each other, and
+// unfinished for a request of which the header does not come.
+func limitListener(l net.Listener, most int, refused, unfinished func()) *limited {
+	all := &limited{
+		Listener: l, most: most, telling: make(chan struct{}, tellingMax), refused: refused, unfinished: unfinished, open: make(map[*heldConn]struct{}),
+	}
+	all.sweep(time.Now())
+	return all
 }
 
 // Accept is part of net.Listener.
@@ -41,12 +51,46 @@ func (l *limited) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.held.Add(1) <= l.most {
-			return &heldConn{Conn: c, held: &l.held}, nil
+		if held := l.hold(c); held != nil {
+			return held, nil
 		}
-		l.held.Add(-1)
 		l.refused()
 		l.tell(c)
+	}
+}
+
+// hold counts a connection until it is closed, nil where there is no room.
+func (l *limited) hold(c net.Conn) net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) >= l.most {
+		return nil
+	}
+	held := &heldConn{Conn: c, of: l}
+	l.open[held] = struct{}{}
+	return held
+}
+
+func (l *limited) release(c *heldConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+}
+
+// held is how many are open.
+func (l *limited) held() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
+}
+
+// sweep ends what waits beyond a deadline. It is to be called once a second.
+func (l *limited) sweep(now time.Time) {
+	l.now.Store(&now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		c.sweep(now)
 	}
 }
 
@@ -68,17 +112,4 @@ func (l *limited) tell(c net.Conn) {
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(c, bodySizeMax+headerBytesMax))
 	}()
-}
-
-// heldConn is a connection that counts until it is closed.
-type heldConn struct {
-	net.Conn
-	once sync.Once
-	held *atomic.Int64
-}
-
-// Close is part of net.Conn.
-func (c *heldConn) Close() error {
-	c.once.Do(func() { c.held.Add(-1) })
-	return c.Conn.Close()
 }

@@ -39,7 +39,8 @@ func (p *pages) put(one page) {
 		p.recent.MoveToFront(e)
 		return
 	}
-	p.of[one.id] = p.recent.PushFront(&one)
+	kept := one // or each call would allocate one
+	p.of[one.id] = p.recent.PushFront(&kept)
 }
 
 // over returns the page that is to be forgotten next, nil where none is: one that

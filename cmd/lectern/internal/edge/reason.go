@@ -21,11 +21,12 @@ const (
 	NotRead                   // a line that stands for no reading: not a GET, not answered well, not one of the paths
 	Token                     // a push of logs that does not show a token
 	Connections               // one connection more than may be open
+	Unfinished                // a request that broke off, or took too long to come
 	reasons
 )
 
 var reasonWords = [reasons]string{
-	"taken", "too_large", "malformed", "out_of_range", "no_stream", "origin", "budget", "bot", "preview", "data_center", "full", "broken", "not_read", "token", "connections",
+	"taken", "too_large", "malformed", "out_of_range", "no_stream", "origin", "budget", "bot", "preview", "data_center", "full", "broken", "not_read", "token", "connections", "unfinished",
 }
 
 // String returns the reason's word.

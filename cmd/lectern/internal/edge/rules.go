@@ -22,17 +22,17 @@ const (
 // Rules are those that can be tried out before they refuse anything.
 type Rules struct {
 	Origin     Mode // pages of origins that the stream does not name
-	Bot        Mode // programs that read for nobody, by accesslog.IsBot
-	Preview    Mode // fetched or rendered ahead, before anybody reads
+	Bot        Mode // programs that read for nobody, by accesslog.ProgramOf
+	Preview    Mode // fetched or rendered ahead, or to show a link, before anybody reads
 	DataCenter Mode // senders in DataCenters
 	Budget     Mode // networks that send too much
 	// DataCenters are networks of machines, where nobody reads.
 	DataCenters []netip.Prefix
 }
 
-// against says whether a rule refuses what matches. A shadow only counts it.
-func (d *door) against(mode Mode, why Reason, matches func() bool) bool {
-	if mode == Off || !matches() {
+// against says whether a rule refuses what it matches. A shadow only counts it.
+func (d *door) against(mode Mode, why Reason, matches bool) bool {
+	if mode == Off || !matches {
 		return false
 	}
 	if mode == Shadow {
@@ -41,18 +41,19 @@ func (d *door) against(mode Mode, why Reason, matches func() bool) bool {
 	return mode == Refuse
 }
 
-// judge calls each rule that has something against a request, until one refuses.
-// What comes by another way than HTTP has none.
-func (e *Edge) judge(d *door, s *Stream, r *http.Request, from *sender) Reason {
+// judge calls each rule that has something against a sender, until one refuses. What
+// comes by another way than HTTP has no header.
+func (e *Edge) judge(d *door, s *Stream, h http.Header, from *sender) Reason {
 	rules := &e.options.Rules
+	program := accesslog.ProgramOf([]byte(from.agent))
 	switch {
-	case d.against(rules.Origin, Origin, func() bool { return r != nil && !s.allows(r.Header.Get("Origin")) }):
+	case d.against(rules.Origin, Origin, !s.allows(first(h, "Origin"))):
 		return Origin
-	case d.against(rules.Preview, Preview, func() bool { return r != nil && ahead(r.Header) }):
+	case d.against(rules.Preview, Preview, program == accesslog.Expander || ahead(h)):
 		return Preview
-	case d.against(rules.Bot, Bot, func() bool { return accesslog.IsBot([]byte(from.agent)) }):
+	case d.against(rules.Bot, Bot, program == accesslog.Bot):
 		return Bot
-	case d.against(rules.DataCenter, DataCenter, func() bool { return accesslog.Networks(rules.DataCenters).Contain(from.address) }):
+	case d.against(rules.DataCenter, DataCenter, accesslog.Networks(rules.DataCenters).Contain(from.address)):
 		return DataCenter
 	}
 	return Taken
@@ -74,8 +75,8 @@ func (s *Stream) allows(origin string) bool {
 
 // ahead says whether a browser fetches something before anybody wants it.
 func ahead(h http.Header) bool {
-	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"} {
-		for _, value := range h[http.CanonicalHeaderKey(name)] {
+	for _, name := range [...]string{"Sec-Purpose", "Purpose", "X-Moz", "X-Purpose"} { // in canonical form
+		for _, value := range h[name] {
 			value = strings.ToLower(value)
 			if strings.Contains(value, "prefetch") || strings.Contains(value, "prerender") || strings.Contains(value, "preview") {
 				return true

@@ -35,7 +35,11 @@ type batch struct {
 	first  uint64 // the number of the first event
 	events []emit.Event
 	names  []string // of their contents
+	fresh  []int    // those of the events that were not taken before
 }
+
+// reset makes b another batch, with the memory of this one.
+func (b *batch) reset() { *b = batch{events: b.events[:0], names: b.names[:0], fresh: b.fresh[:0]} }
 
 // stream brings the events of one stream to its queue. Its methods may be called
 // by several goroutines at once.
@@ -71,7 +75,7 @@ func (s *stream) take(b *batch, now time.Time) (Reason, error) {
 	if b.first > before.end+numbersAhead {
 		return OutOfRange, fmt.Errorf("first %d is more than %d ahead of what the page numbered before, %d", b.first, numbersAhead, before.end)
 	}
-	fresh := make([]int, 0, len(b.events))
+	fresh := b.fresh
 	after := before
 	after.last = now
 	for i := range b.events {
@@ -80,6 +84,7 @@ func (s *stream) take(b *batch, now time.Time) (Reason, error) {
 			fresh = append(fresh, i)
 		}
 	}
+	b.fresh = fresh
 	s.again += uint64(len(b.events) - len(fresh))
 	if len(fresh) == 0 {
 		return Taken, nil
