@@ -14,6 +14,8 @@ pcall(ffi.cdef, "int getpid(void);")
 local BEATS, BEAT_GAP = 3, 20 -- ms
 local BEAT_MIN, BEAT_MAX = 1000, 16000
 local RENEW_WAIT = 1000
+local SAID_FOR = 3600000 -- ms, over which a name is not said again: nobody answers, so that one may have been lost
+local SAID_MAX = 4096 -- names of a generation, of which two are remembered
 local min = math.min
 
 local Emitter = {}
@@ -71,6 +73,19 @@ local function finish(self)
 	if events == 0 then return end
 	self.beatwait = BEAT_MIN
 	push(self, self.packer:finish(), events)
+end
+
+-- Has the names that wait follow, in a datagram of their own. While the ring is full
+-- they wait on, and are as old again when they are tried again.
+local function finishnames(self)
+	if #self.packer.names == 0 then return true end
+	if self.ring.last - self.ring.first + 1 >= self.ringmax then
+		self.namesbegan = self.now()
+		return false
+	end
+	self.beatwait = BEAT_MIN
+	push(self, self.packer:finishnames(self.wall()), 0)
+	return true
 end
 
 local function beat(self) push(self, self.packer:beat(self.wall()), 0) end
@@ -151,6 +166,7 @@ local function forked(self)
 	self.packer:clear()
 	self.packer:renew()
 	self.ring = { first = 1, last = 0 }
+	self.said, self.saidbefore, self.saidcount = {}, {}, 0
 	for key in pairs(self.counts) do self.counts[key] = 0 end
 	self.old, self.wanted, self.why = nil, false, nil
 	local socket, why = self.dial()
@@ -195,10 +211,36 @@ function Emitter:share(content, user) return self:take("share", content, user) e
 function Emitter:impression(content, user, variant) return self:take("impression", content, user, nil, variant) end
 function Emitter:click(content, user, variant) return self:take("click", content, user, nil, variant) end
 
+-- Says what a content is called: the text of which its id is the hash, so that people
+-- read that where the id would stand. Call it with every event of the content, or once:
+-- it is sent once an hour. It never waits. It returns true, or nil and "closed", "full"
+-- (the next call says it) or why no collector would take the name.
+function Emitter:name(text)
+	forked(self)
+	local now = self.now()
+	local at = self.said[text] or self.saidbefore[text]
+	if at and now - at < SAID_FOR then return true end
+	local fault = self.packer:namefault(text)
+	if fault then return nil, "name not taken: " .. fault end
+	if self.closing then return nil, "closed" end
+	if not self.packer:addname(text) then
+		if not finishnames(self) then return nil, "full" end
+		self.packer:addname(text)
+	end
+	if #self.packer.names == 1 then self.namesbegan = now end
+	if not self.said[text] then self.saidcount = self.saidcount + 1 end
+	self.said[text] = now
+	if self.saidcount >= SAID_MAX then
+		self.said, self.saidbefore, self.saidcount = {}, self.said, 0
+	end
+	return true
+end
+
 -- Has the events sent that wait for others: at once, in nginx with the next step.
 function Emitter:flush()
 	forked(self)
 	finish(self)
+	finishnames(self)
 end
 
 -- Does what is due. Returns in how many milliseconds it wants to be called again, nil
@@ -210,6 +252,7 @@ function Emitter:step()
 	retire(self)
 	self:drain() -- there is room for what follows
 	if self.packer.count > 0 and self.now() - self.began >= self.flushage then finish(self) end
+	if #self.packer.names > 0 and self.now() - self.namesbegan >= self.flushage then self:flush() end
 	if not self.closing and self.now() - self.lastsent >= self.beatwait then
 		beat(self)
 		self.beatwait = min(2 * self.beatwait, BEAT_MAX)
@@ -219,6 +262,7 @@ function Emitter:step()
 	if self:closed() then return nil end
 	local due = self.closing and math.huge or self.lastsent + self.beatwait
 	if self.packer.count > 0 then due = min(due, self.began + self.flushage) end
+	if #self.packer.names > 0 then due = min(due, self.namesbegan + self.flushage) end
 	if self.wanted then due = self.now() end
 	if not self.flow then due = min(due, self.tried) end
 	if self.old then due = min(due, self.old.due) end
@@ -231,7 +275,7 @@ end
 function Emitter:close(patience)
 	forked(self)
 	if self.closing then return end
-	finish(self)
+	self:flush()
 	self.closing = { left = BEATS, due = self.now(), patience = self.now() + (patience or 5000) }
 end
 
@@ -287,6 +331,7 @@ function M.new(o)
 		packer = packer.new(v.stream, v.datagram), ring = { first = 1, last = 0 },
 		counts = { added = 0, sent = 0, queue = 0, socket = 0, closed = 0, frames = 0, unreachable = 0, renewals = 0 },
 		wanted = false, lastsent = o.now(), beatwait = BEAT_MIN,
+		said = {}, saidbefore = {}, saidcount = 0, -- names, and when they were said
 	}, Emitter)
 	begin(self, socket)
 	return self

@@ -18,6 +18,8 @@ typedef struct {
 ]]
 
 local HEADER, EVENT_MAX = 40, 25
+local NAME_HEAD, NAME_MAX = 11, 512
+local EVENTS, NAMES = 0x11, 0x15 -- version and type
 local AT_MAX, DWELL_MAX, TIME_MAX = 2 ^ 24 - 1, 2 ^ 24 - 1, 2 ^ 48 - 1
 local SECONDS_MAX = 1e11 -- as seconds in the year 5138, as milliseconds in 1973
 local KINDS = { open = 0, read = 1, finish = 2, save = 3, share = 4, impression = 5, click = 6 }
@@ -60,6 +62,7 @@ local function new(stream, bytesmax)
 		events = events((bytesmax - HEADER) / 2 + 1),
 		buffer = bytes(bytesmax + EVENT_MAX + 8),
 		count = 0, body = 0, oldest = 0, newest = 0,
+		names = {}, namesbody = 0, -- that wait for a frame of their own
 	}
 	return setmetatable(self, Packer)
 end
@@ -91,6 +94,23 @@ local function fault(kind, time, dwell, progress)
 	end
 end
 
+-- Whether a text is UTF-8: nothing cut short, longer than need be, or of no character.
+local function utf8(s)
+	local i, n = 1, #s
+	while i <= n do
+		local c, d = s:byte(i, i + 1)
+		local more = c < 0x80 and 0 or c >= 0xC2 and c < 0xE0 and 1 or c >= 0xE0 and c < 0xF0 and 2 or c >= 0xF0 and c < 0xF5 and 3
+		if not more or i + more > n then return false end
+		if c == 0xE0 and d < 0xA0 or c == 0xED and d > 0x9F or c == 0xF0 and d < 0x90 or c == 0xF4 and d > 0x8F then return false end
+		for j = i + 1, i + more do
+			local follows = s:byte(j)
+			if follows < 0x80 or follows > 0xBF then return false end
+		end
+		i = i + more + 1
+	end
+	return true
+end
+
 -- Puts an event into the unfinished frame, whose arguments are good, or says false
 -- where it belongs into the next one.
 function Packer:add(kind, content, user, time, dwell, progress)
@@ -111,9 +131,9 @@ function Packer:add(kind, content, user, time, dwell, progress)
 	return true
 end
 
-function Packer:header(length, count, time)
+function Packer:header(length, count, time, kind)
 	local b = self.buffer
-	b[0], b[1], b[2], b[3] = 0x4C, 0x45, 0x11, 0
+	b[0], b[1], b[2], b[3] = 0x4C, 0x45, kind or EVENTS, 0
 	local s, w = ffi.cast(shorts, b), ffi.cast(words, b)
 	s[2], s[3] = length, count
 	w[1] = bor(ffi.cast(uint64, self.stream), lshift(ffi.cast(uint64, time), 16))
@@ -149,12 +169,47 @@ function Packer:finish()
 	end
 	local length = tonumber(b - self.buffer)
 	self:header(length, n, oldest)
-	self:clear()
+	self.count, self.body = 0, 0
 	return ffi.string(self.buffer, length)
 end
 
--- Forgets the unfinished frame.
-function Packer:clear() self.count, self.body = 0, 0 end
+-- Forgets the unfinished frame, and the names that wait.
+function Packer:clear()
+	self.count, self.body = 0, 0
+	self.names, self.namesbody = {}, 0
+end
+
+-- What no collector would take as a name, or nil.
+function Packer:namefault(text)
+	local most = min(NAME_MAX, self.max - HEADER - NAME_HEAD)
+	if type(text) ~= "string" or #text < 1 or #text > most then return ("it is not a text of 1 to %d bytes"):format(most) end
+	if not utf8(text) then return "it is not UTF-8" end
+end
+
+-- What stands in a frame of names: what an attribute, 0 being the name, of a content is.
+local function name(attribute, content, text)
+	local b = bytes(NAME_HEAD)
+	b[0] = attribute
+	ffi.cast(shorts, b + 1)[0] = #text
+	ffi.cast(words, b + 3)[0] = content
+	return ffi.string(b, NAME_HEAD) .. text
+end
+
+-- Has a good name wait, or says false where their frame has no room for it.
+function Packer:addname(text)
+	if HEADER + self.namesbody + NAME_HEAD + #text > self.max then return false end
+	self.names[#self.names + 1] = name(0, idof(text), text)
+	self.namesbody = self.namesbody + NAME_HEAD + #text
+	return true
+end
+
+-- The frame of the names that wait as a string, which uses up a sequence and no position.
+function Packer:finishnames(time)
+	self:header(HEADER + self.namesbody, 0, time, NAMES)
+	local frame = ffi.string(self.buffer, HEADER) .. table.concat(self.names)
+	self.names, self.namesbody = {}, 0
+	return frame
+end
 
 -- A frame without events, which shows how far the source has numbered.
 function Packer:beat(time)
@@ -169,4 +224,4 @@ function Packer:numbering()
 	return p
 end
 
-return { new = new, id = id, fault = fault, put = put, SIZE_MIN = HEADER + EVENT_MAX }
+return { new = new, id = id, fault = fault, put = put, name = name, utf8 = utf8, SIZE_MIN = HEADER + EVENT_MAX }

@@ -63,7 +63,7 @@ end
 
 local commands = {}
 
-function commands.hello() return "ok client=lua/0.1.0 has=udp,resolve,jam,fork" end
+function commands.hello() return "ok client=lua/0.1.0 has=udp,resolve,jam,fork,names" end
 
 function commands.resolve(w)
 	names[w[2]] = w[3]
@@ -88,6 +88,14 @@ function commands.add(w)
 		if not ok then return why == "closed" and "no closed" or "no invalid" end
 	end
 	return "ok"
+end
+
+local function unhex(s) return (s:gsub("%x%x", function(h) return string.char(tonumber(h, 16)) end)) end
+
+function commands.name(w)
+	if not emitter then return "no closed" end
+	local ok, why = emitter:name(unhex(w[2] or ""))
+	return ok and "ok" or why == "closed" and "no closed" or "no invalid"
 end
 
 local function closed() return not emitter or emitter:closed() end
@@ -128,8 +136,7 @@ function commands.jam(w)
 end
 
 function commands.hash(w)
-	local text = (w[2] or ""):gsub("%x%x", function(h) return string.char(tonumber(h, 16)) end)
-	return "ok id=" .. decimal(lectern.id(text))
+	return "ok id=" .. decimal(lectern.id(unhex(w[2] or "")))
 end
 
 function commands.fork()

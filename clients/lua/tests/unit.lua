@@ -33,8 +33,9 @@ local function decode(s)
 	local frames, i = {}, 1
 	local v
 	while i <= #s do
-		local f = { events = {}, start = i }
-		check(s:sub(i, i + 3) == "LE\17\0", "no header of events")
+		local f = { events = {}, names = {}, start = i }
+		local names = s:byte(i + 2) == 0x15
+		check(names or s:sub(i, i + 3) == "LE\17\0", "no header of events or names")
 		f.size = s:byte(i + 4) + 256 * s:byte(i + 5)
 		f.count = s:byte(i + 6) + 256 * s:byte(i + 7)
 		f.stream = s:byte(i + 8) + 256 * s:byte(i + 9)
@@ -59,6 +60,12 @@ local function decode(s)
 				time = f.time + tonumber(at), dwell = tonumber(dwell), progress = progress,
 			}
 		end
+		while names and i < f.start + f.size do
+			local length, content = s:byte(i + 1) + 256 * s:byte(i + 2), number(s, i + 3, 8)
+			local text = s:sub(i + 11, i + 10 + length)
+			check(s:byte(i) == 0 and content == lectern.id(text), "no name of its content")
+			f.names[#f.names + 1], i = text, i + 11 + length
+		end
 		check(i - f.start == f.size, "count or size are wrong")
 		frames[#frames + 1] = f
 	end
@@ -68,12 +75,13 @@ end
 -- The vectors that an emitter without sessions and seals writes.
 local function vectors()
 	local kinds = { open = 0, read = 1, finish = 2, save = 3, share = 4, impression = 5, click = 6 }
-	local done = 0
+	local attributes = { name = 0, title = 1, section = 2, author = 3, published = 4, words = 5 }
+	local done, said = 0, 0
 	for path in io.popen("ls ../../wire/testdata/vectors/*.txt"):lines() do
 		local f = assert(io.open(path))
 		local head, dump = f:read("*a"):match "^(.-)\n\n(.*)$"
 		f:close()
-		local other = head:match "minimal: no" or head:match "seal:" or head:match "type=[harn]"
+		local other = head:match "minimal: no" or head:match "seal:" or head:match "type=[har]"
 		if head and head:match "expect: ok" and not other then
 			local got, before = {}, nil
 			for line in head:gmatch "[^\n]+" do
@@ -84,9 +92,14 @@ local function vectors()
 					local p = packer.new(tonumber(v.stream), 1400)
 					p.source, p.sequence = uint64(v.source), uint64(v.sequence)
 					p.position = uint64(v.position)
-					p:header(tonumber(v.size), tonumber(v.count), tonumber(v.time))
+					p:header(tonumber(v.size), tonumber(v.count), tonumber(v.time), v.type == "names" and 0x15 or nil)
 					got[#got + 1] = ffi.string(p.buffer, 40)
 					before = nil
+				elseif key == "name" then
+					local text = rest:match " text=(.*)$"
+					got[#got + 1] = packer.name(attributes[v.attribute], uint64(v.content), text)
+					check(v.attribute ~= "name" or lectern.id(text) == uint64(v.content), path, "an id is the hash of the name")
+					said = said + 1
 				elseif key == "event" then
 					local e = ffi.new("lectern_event", uint64(v.content), uint64(v.user), 0, tonumber(v.dwell), kinds[v.kind])
 					e.progress = v.progress == "-" and -1 or tonumber(v.progress)
@@ -101,7 +114,7 @@ local function vectors()
 			done = done + 1
 		end
 	end
-	check(done >= 40, "vectors:", done)
+	check(done >= 47 and said >= 12, "vectors:", done, "names:", said)
 end
 
 local function hashes()
@@ -211,6 +224,107 @@ local function ring()
 	check(balanced().closed == 1)
 end
 
+-- A name goes out once an hour, in a datagram of its own behind the events.
+local function names()
+	local time, sent = 1767225600000, {}
+	local emitter = assert(lectern.new {
+		stream = 7, ring = 4, age = 2 ^ 40,
+		now = function() return time end, wall = function() return time end,
+		dial = function() return { send = function(_, s) sent[#sent + 1] = s; return true end, close = function() end } end,
+	})
+	local function said()
+		local all = {}
+		for _, f in ipairs(decode(table.concat(sent))) do
+			for _, text in ipairs(f.names) do all[#all + 1] = text end
+		end
+		return table.concat(all, " ")
+	end
+	local function pass(ms)
+		for _ = 1, ms / 10 do
+			time = time + 10
+			emitter:step()
+		end
+	end
+	for _ = 1, 3 do check(emitter:name "/a") end
+	check(emitter:name "/\195\169")
+	pass(240)
+	check(said() == "", "names wait for others")
+	pass(10)
+	check(said() == "/a /\195\169", said())
+	pass(59 * 60000)
+	check(emitter:name "/a")
+	emitter:flush()
+	check(said() == "/a /\195\169", "within the hour:", said())
+	pass(60000)
+	emitter:open("/a", 1)
+	check(emitter:name "/a")
+	emitter:flush()
+	check(said() == "/a /\195\169 /a", "an hour later:", said())
+	local frames = decode(table.concat(sent))
+	local last = frames[#frames]
+	check(#last.names == 1 and last.position == 1 and last.sequence == #frames - 1, "behind the events")
+	for _, wrong in ipairs { "", ("x"):rep(513), "\255", "\192\128", "\237\160\128", "\244\144\128\128", "\195", 5 } do
+		local ok, why = emitter:name(wrong)
+		check(ok == nil and why:match "^name not taken", tostring(why))
+	end
+	for _, right in ipairs { ("x"):rep(512), "\194\128", "\237\159\191", "\238\128\128", "\244\143\191\191", "\240\144\128\128", "a\0b" } do
+		check(emitter:name(right), "good UTF-8")
+	end
+	-- What is remembered is bounded.
+	for n = 1, 100000 do check(emitter:name("/" .. n)) end
+	local remembered = 0
+	for _, generation in ipairs { emitter.said, emitter.saidbefore } do
+		for _ in pairs(generation) do remembered = remembered + 1 end
+	end
+	check(remembered >= 4096 and remembered <= 8192, remembered, "names are remembered")
+	emitter:flush()
+	local before = #sent
+	check(emitter:name "/99999")
+	emitter:flush()
+	check(#sent == before, "the newest is remembered")
+	for _, s in ipairs(sent) do check(#s <= 1400, "a datagram of", #s) end
+	emitter:close()
+	check(select(2, emitter:name "/late") == "closed")
+end
+
+-- While the ring is full, names wait, and those for which there is no room are said with the next call.
+local function namesinring()
+	local time, sent, down = 1767225600000, {}, true
+	local emitter = assert(lectern.new {
+		stream = 7, lazy = true, eager = false, ring = 4,
+		now = function() return time end, wall = function() return time end,
+		dial = function()
+			if down then return nil, "no socket" end
+			return { send = function(_, s) sent[#sent + 1] = s; return true end, close = function() end }
+		end,
+	})
+	local refused = 0
+	for n = 1, 200 do
+		local ok, why = emitter:name(("/" .. ("0"):rep(100) .. n))
+		if not ok then
+			check(why == "full", why)
+			refused = refused + 1
+		end
+	end
+	check(refused > 100, refused, "had no room")
+	down, time = false, time + 2000
+	emitter:step()
+	for n = 1, 200 do
+		check(emitter:name(("/" .. ("0"):rep(100) .. n)))
+		emitter:step()
+	end
+	emitter:flush()
+	emitter:step()
+	local seen = {}
+	for _, f in ipairs(decode(table.concat(sent))) do
+		for _, text in ipairs(f.names) do
+			check(not seen[text], text, "twice")
+			seen[text] = true
+		end
+	end
+	for n = 1, 200 do check(seen[("/" .. ("0"):rep(100) .. n)], n, "is not said") end
+end
+
 local function faults()
 	local time = 1767225600000
 	local function clock() return time end
@@ -235,5 +349,7 @@ vectors()
 hashes()
 properties(40)
 ring()
+names()
+namesinring()
 faults()
 print(passed .. " passed, 0 failed")
