@@ -21,6 +21,11 @@ final class Relay
     /** What is below is seconds and not milliseconds: as milliseconds it is before March 1973. */
     private const SECONDS_MAX = 100_000_000_000;
     private const DROPPED_MAX = 65535;
+    private const DATAGRAM_MAX = 2048;
+    private const TEXT_MAX = 512;
+    /** Names that are remembered to have been said, and for how many seconds. */
+    private const SAID_MAX = 1024;
+    private const SAID_FOR = 86400;
 
     /** @var resource|null */
     private $socket = null;
@@ -29,6 +34,8 @@ final class Relay
     private int $untold = 0; // of these
     private int $late = 0; // that came after close
     private bool $closed = false;
+    /** @var array<string, int> what was said of contents, and when, the oldest first */
+    private array $said = [];
 
     /**
      * Connects with the first event.
@@ -125,6 +132,87 @@ final class Relay
         $this->untold -= $told;
         $this->sent++;
         return true;
+    }
+
+    /**
+     * Says what a content is called: the text of which its id is the hash (Relay::id), so that people read that where the id
+     * would stand; and more of it, where that is known. It never waits. Call it with each event of the content, or once: the
+     * relay sends each of it on once a day, and this object hands it over once a day.
+     *
+     * @param string $text 1 to 512 bytes of UTF-8, as the others up to 512; an empty one takes back what was said
+     * @param int|null $published when, in Unix milliseconds
+     * @param int|null $words how many it has
+     * @return bool false where it was not handed over: nobody listens, or the relay does not keep up; the next call tries again
+     * @throws \ValueError where no collector would take it
+     */
+    public function name(
+        string $text,
+        ?string $title = null,
+        ?string $section = null,
+        ?string $author = null,
+        ?int $published = null,
+        ?int $words = null,
+    ): bool {
+        $lines = $this->sayings($text, \array_filter(\compact('title', 'section', 'author', 'published', 'words'), static fn ($v) => $v !== null));
+        if ($this->closed) {
+            return false;
+        }
+        $now = \hrtime()[0];
+        foreach ($lines as $line) {
+            if ($now - ($this->said[$line] ?? $now - self::SAID_FOR) < self::SAID_FOR) {
+                continue;
+            }
+            if (!$this->write($line)) {
+                return false;
+            }
+            unset($this->said[$line]);
+            if (\count($this->said) >= self::SAID_MAX) {
+                unset($this->said[\array_key_first($this->said)]);
+            }
+            $this->said[$line] = $now;
+        }
+        return true;
+    }
+
+    /**
+     * What is said of a content, in as few datagrams as hold it.
+     *
+     * @param array<string, string|int> $about
+     * @return list<string>
+     */
+    private function sayings(string $text, array $about): array
+    {
+        if ($text === '') {
+            throw new \ValueError('a name is empty; it has 1 to ' . self::TEXT_MAX . ' bytes');
+        }
+        $lines = [];
+        $head = 'name stream=' . $this->stream . ' content';
+        $line = $head . '=' . self::escape('name', $text);
+        foreach ($about as $key => $value) {
+            $word = " $key=" . self::escape($key, $value);
+            if (\strlen($line . $word) > self::DATAGRAM_MAX) {
+                $lines[] = $line;
+                $line = $head . \sprintf('_id=%u', self::id($text));
+            }
+            $line .= $word;
+        }
+        $lines[] = $line;
+        return $lines;
+    }
+
+    /** A value as it stands in a line. */
+    private static function escape(string $key, string|int $value): string
+    {
+        if (\is_int($value)) {
+            if ($value < 0 || $value > self::TIME_MAX) {
+                throw new \ValueError("$key is $value, not 0 to 2^48 - 1");
+            }
+            return (string) $value;
+        }
+        if (\strlen($value) > self::TEXT_MAX || \preg_match('//u', $value) !== 1) {
+            throw new \ValueError("the $key is not UTF-8 of at most " . self::TEXT_MAX . ' bytes');
+        }
+        return \strtr(\rawurlencode($value), ['%2F' => '/']);
     }
 
     /** One event of wire/SPEC.md, section 3, the first of its frame. */

@@ -114,6 +114,71 @@ $tests = [
         same('01000000' . '00' . '00a8da769b01' . '11e1' . '01' . '02' . 'ffffff' . '64', come($relay)[0], 'a dwell that is too long');
     },
 
+    'names' => static function () use ($path): void {
+        $relay = listen($path);
+        $out = new Relay($path, 7);
+        $come = static fn () => array_map('hex2bin', come($relay));
+        for ($i = 0; $i < 3; $i++) {
+            same(true, $out->name('/a/slug'), 'taken');
+        }
+        same(['name stream=7 content=/a/slug'], $come(), 'said once');
+        $out->name('/é b', title: 'A %, <b> & Ü', section: '', published: 1767225600000, words: 1200);
+        same(['name stream=7 content=/%C3%A9%20b title=A%20%25%2C%20%3Cb%3E%20%26%20%C3%9C section= published=1767225600000 words=1200'], $come(), 'more of it');
+        $out->name('/é b', title: 'Another');
+        same(['name stream=7 content=/%C3%A9%20b title=Another'], $come(), 'what changes is said');
+        $long = str_repeat('é', 256);
+        $out->name($long, title: $long, section: 'S', author: $long, words: 5);
+        $id = sprintf('%u', Relay::id($long));
+        $all = $come();
+        same("name stream=7 content=" . rawurlencode($long), $all[0], 'the first');
+        same("name stream=7 content_id=$id title=" . rawurlencode($long) . ' section=S', $all[1], 'the second');
+        same(3, count($all), 'in datagrams that are not too long');
+        same("name stream=7 content_id=$id author=" . rawurlencode($long) . ' words=5', $all[2], 'the last');
+        $bad = [
+            static fn () => $out->name(''),
+            static fn () => $out->name(str_repeat('x', 513)),
+            static fn () => $out->name("\xff"),
+            static fn () => $out->name('a', title: "\xff"),
+            static fn () => $out->name('a', author: str_repeat('x', 513)),
+            static fn () => $out->name('a', words: -1),
+            static fn () => $out->name('a', published: 1 << 48),
+        ];
+        foreach ($bad as $i => $call) {
+            try {
+                $call();
+            } catch (ValueError) {
+                continue;
+            }
+            throw new Exception("bad name $i is taken");
+        }
+        same([], $come(), 'nothing of it goes out');
+        same(['added' => 0, 'sent' => 0, 'socket' => 0, 'closed' => 0], $out->stats(), 'names are no events');
+        fclose($relay);
+        unlink($path);
+        same(false, $out->name('/later'), 'nobody listens');
+        $relay = listen($path);
+        same(true, $out->name('/later'), 'it listens');
+        same(['name stream=7 content=/later'], array_map('hex2bin', come($relay)), 'the next call says it');
+        for ($i = 0; $i < 5000; $i++) {
+            $out->name("/$i");
+            come($relay);
+        }
+        $said = new ReflectionProperty($out, 'said');
+        same(1024, count($said->getValue($out)), 'what is remembered is bounded');
+        $out->name('/4999');
+        same([], come($relay), 'the newest is remembered');
+        $out->name('/3000');
+        same(1, count(come($relay)), 'what is forgotten is said again');
+        $said->setValue($out, array_map(static fn ($at) => $at - 86399, $said->getValue($out)));
+        $out->name('/4999');
+        same([], come($relay), 'within the day');
+        $said->setValue($out, array_map(static fn ($at) => $at - 1, $said->getValue($out)));
+        $out->name('/4999');
+        same(1, count(come($relay)), 'a day later');
+        $out->close();
+        same(false, $out->name('/b'), 'behind close');
+    },
+
     'a relay that is not there, and then is' => static function () use ($path): void {
         @unlink($path);
         $out = new Relay($path, 7);

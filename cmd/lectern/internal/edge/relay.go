@@ -13,9 +13,10 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// relayed is one event that a short-lived process handed over: wire/SPEC.md, section
-// 15, has its bytes and its text.
+// relayed is one event that a short-lived process handed over, or what it says of a
+// content: wire/SPEC.md, section 15, has its bytes and its text.
 type relayed struct {
+	naming  bool   // there is no event
 	stream  string // name, or number in decimal
 	user    string // text, of which the id is the hash; then event.User is 0
 	dropped uint64 // events that the sender dropped before
@@ -30,6 +31,7 @@ const (
 	relayedBytes     = 0x01
 	relayedHeader    = 11
 	relayedFieldsMax = 20
+	relayedNaming    = "name" // in the place of a kind
 )
 
 // parse reads a datagram.
@@ -91,7 +93,7 @@ func (e *relayed) parseText(line string) (Reason, error) {
 	}
 	words := strings.SplitN(line, " ", relayedFieldsMax)
 	kind, ok := kindsOf[words[0]]
-	if !ok {
+	if e.naming = words[0] == relayedNaming; !ok && !e.naming {
 		return Malformed, fmt.Errorf("there is no kind %.20q", words[0])
 	}
 	e.event.Kind = kind
@@ -121,10 +123,25 @@ func (e *relayed) parseText(line string) (Reason, error) {
 		return Malformed, errors.New("one of content and content_id is wanted")
 	case seen["user"] && seen["user_id"]:
 		return Malformed, errors.New("user and user_id are both given")
+	case e.naming:
+		return e.checkNaming(seen)
 	case kind.OfHeadline() && (seen["dwell"] || seen["progress"]):
 		return Malformed, fmt.Errorf("dwell and progress are of reading, and %s is of a headline", words[0])
 	case seen["variant"] && !kind.OfHeadline():
 		return Malformed, fmt.Errorf("a variant is of a headline, and %s is of reading", words[0])
+	}
+	return Taken, nil
+}
+
+// checkNaming looks for what is said of the content, and for what belongs to an event.
+func (e *relayed) checkNaming(seen map[string]bool) (Reason, error) {
+	for _, key := range [...]string{"user", "user_id", "at", "dwell", "progress", "variant", "dropped"} {
+		if seen[key] {
+			return Malformed, fmt.Errorf("%s is of an event, and %s is none", key, relayedNaming)
+		}
+	}
+	if e.content == "" && e.says == [wire.Attributes]bool{} {
+		return Malformed, errors.New("it says nothing of the content")
 	}
 	return Taken, nil
 }
@@ -245,13 +262,15 @@ func (r *relay) take(b []byte, now time.Time) {
 	why, err := one.parse(b)
 	events := 0
 	if why == Taken {
-		events = 1
+		if !one.naming {
+			events = 1
+		}
 		why, err = r.edge.takeRelayed(&one, now)
 	}
 	r.edge.count(r.door, why, events, err)
 }
 
-// takeRelayed adds an event, and books what its sender had dropped.
+// takeRelayed adds an event, if there is one, and books what its sender had dropped.
 func (e *Edge) takeRelayed(one *relayed, now time.Time) (Reason, error) {
 	s := e.stream(one.stream)
 	if s == nil {
@@ -276,6 +295,9 @@ func (e *Edge) takeRelayed(one *relayed, now time.Time) (Reason, error) {
 		if said {
 			_ = s.queue.Describe(one.event.Content, wire.Attribute(attribute), one.about[attribute]) // as name
 		}
+	}
+	if one.naming {
+		return Taken, nil
 	}
 	return s.addAll([]emit.Event{one.event})
 }

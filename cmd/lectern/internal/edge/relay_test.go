@@ -49,6 +49,8 @@ func TestRelayed(t *testing.T) {
 		{"open stream=1 content_id=5 title=A%20title section= words=1200", relayed{stream: "1", event: emit.Event{Content: 5},
 			about: [wire.Attributes]string{wire.AttributeTitle: "A title", wire.AttributeWords: "1200"},
 			says:  [wire.Attributes]bool{wire.AttributeTitle: true, wire.AttributeSection: true, wire.AttributeWords: true}}},
+		{"name stream=site content=/a/slug\n", relayed{naming: true, stream: "site", content: "/a/slug", event: emit.Event{Content: emit.ID("/a/slug")}}},
+		{"name stream=1 content_id=5 title=", relayed{naming: true, stream: "1", event: emit.Event{Content: 5}, says: [wire.Attributes]bool{wire.AttributeTitle: true}}},
 	} {
 		var got relayed
 		if why, err := got.parse([]byte(test.datagram)); why != Taken || err != nil || got != test.want {
@@ -89,6 +91,14 @@ func TestRelayedRefused(t *testing.T) {
 		"open stream=1 content=a words=many":                                  OutOfRange,
 		"open stream=1 content=a title=%FF":                                   OutOfRange,
 		"open stream=1 content=a name=a":                                      Malformed,
+		"name":                                                                Malformed,
+		"name content=a":                                                      Malformed,
+		"name stream=1":                                                       Malformed,
+		"name stream=1 content_id=5":                                          Malformed,
+		"name stream=1 content=a user=b":                                      Malformed,
+		"name stream=1 content=a at=1767225600000":                            Malformed,
+		"name stream=1 content=a dwell=0":                                     Malformed,
+		"name stream=1 content=a dropped=1":                                   Malformed,
 		"open stream=1 content=a at=281474976710656":                          OutOfRange,
 		"open stream=1 content_id=18446744073709551616":                       OutOfRange,
 		"open stream=1 content=":                                              OutOfRange,
@@ -137,7 +147,8 @@ func TestRelay(t *testing.T) {
 	}
 	defer c.Close()
 	for _, datagram := range []string{
-		"open stream=site content=/a user=u1 title=A", "open stream=9 content=/a user=u1 dropped=5", "open stream=other content=/a", "nonsense",
+		"open stream=site content=/a user=u1 title=A", "open stream=9 content=/a user=u1 dropped=5", "open stream=other content=/a",
+		"name stream=site content=/b title=B", "nonsense",
 	} {
 		if _, err := c.Write([]byte(datagram)); err != nil {
 			t.Fatal(err)
@@ -152,11 +163,14 @@ func TestRelay(t *testing.T) {
 	if len(site.events) != 1 || site.events[0].User != emit.ID("u1") || len(quiet.events) != 1 || quiet.events[0].User != 0 || quiet.skipped != 5 {
 		t.Errorf("site has %v, quiet %v and %d dropped", site.events, quiet.events, quiet.skipped)
 	}
-	if got, want := fmt.Sprint(site.names, quiet.names), fmt.Sprintf("[/a %d title A] [/a]", emit.ID("/a")); got != want {
+	if got, want := fmt.Sprint(site.names, quiet.names), fmt.Sprintf("[/a %d title A /b %d title B] [/a]", emit.ID("/a"), emit.ID("/b")); got != want {
 		t.Errorf("names are %s, want %s", got, want)
 	}
-	if got := fmt.Sprint(e.relay.door.things[Taken].Get(), e.relay.door.things[NoStream].Get(), e.relay.door.things[Malformed].Get()); got != "2 1 1" {
+	if got := fmt.Sprint(e.relay.door.things[Taken].Get(), e.relay.door.things[NoStream].Get(), e.relay.door.things[Malformed].Get()); got != "3 1 1" {
 		t.Errorf("counted %s", got)
+	}
+	if n := e.relay.door.events[Taken].Get(); n != 2 {
+		t.Errorf("%d events are counted, and a name is none", n)
 	}
 }
 
