@@ -38,17 +38,18 @@ static void rest(long ms) {
 	nanosleep(&t, NULL);
 }
 
-/* event reads a line: milliseconds, kind, content, user, parted by tabs. */
-static int event(char *line, lectern_event *e) {
+/* event reads a line: milliseconds, kind, content, user, parted by tabs. It returns the
+ * text of the content, and null of what is no event. */
+static const char *event(char *line, lectern_event *e) {
 	static const char *const kinds[] = {"open", "read", "finish", "save", "share", "impression", "click"};
 	char *time = strtok(line, "\t\n"), *kind = strtok(NULL, "\t\n"), *content = strtok(NULL, "\t\n"), *user = strtok(NULL, "\t\n");
 	memset(e, 0, sizeof *e);
-	if (!user) return 0;
+	if (!user) return NULL;
 	e->time = strtoull(time, NULL, 10);
 	while (e->kind < 7 && strcmp(kinds[e->kind], kind) != 0) e->kind++;
 	e->content = lectern_id(content, strlen(content));
 	e->user = lectern_id(user, strlen(user));
-	return 1;
+	return content;
 }
 
 /* wait_ waits until there is something to read, and meanwhile does what is due. */
@@ -71,6 +72,7 @@ static int log_(char **args) {
 	unsigned n = 0;
 	for (;;) {
 		char *line = text, *end;
+		const char *content;
 		ssize_t more;
 		wait_(l);
 		if ((more = read(STDIN_FILENO, text + had, sizeof text - 1 - had)) <= 0) break;
@@ -78,7 +80,7 @@ static int log_(char **args) {
 		text[had] = 0;
 		for (; (end = strchr(line, '\n')); line = end + 1) {
 			*end = 0;
-			if (!event(line, &e) || lectern_add_event(l, &e) != LECTERN_OK) {
+			if (!(content = event(line, &e)) || lectern_add_event(l, &e) != LECTERN_OK || lectern_name(l, content, strlen(content)) != LECTERN_OK) {
 				fprintf(stderr, "tool: line %u is no event\n", n + 1);
 				return 1;
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/conform"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/parquet-go/parquet-go"
 )
 
 // The streams that a client sends under.
@@ -177,6 +178,11 @@ func (c otherClient) daemon(t *testing.T) {
 		f := strings.Fields(line)
 		contents[f[2]], users[f[3]] = true, true
 	}
+	for stream := range sent {
+		if got := storedNames(t, dir, stream); !maps.Equal(got, contents) {
+			t.Errorf("stream %d: %d names came, want those of %d contents", stream, len(got), len(contents))
+		}
+	}
 	t.Logf("the log has %d opens of %d contents by %d users, and went over %d ways", len(lines), len(contents), len(users), len(sent))
 	for stream, said := range stormed {
 		n, err := strconv.Atoi(strings.TrimPrefix(strings.TrimSpace(said), "added="))
@@ -233,6 +239,37 @@ func opensOf(rows []stored, stream uint16) map[string]int {
 		}
 	}
 	return got
+}
+
+// storedNames are the names of contents of a stream, each of its id.
+func storedNames(t *testing.T, dir string, stream uint16) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "contents", "day=*", "*.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, f := range files {
+		rows, err := parquet.ReadFile[struct {
+			Stream    uint16 `parquet:"stream"`
+			Content   uint64 `parquet:"content"`
+			Attribute string `parquet:"attribute"`
+			Text      string `parquet:"text"`
+		}](f)
+		if err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for _, r := range rows {
+			if r.Stream != stream || r.Attribute != "name" {
+				continue
+			}
+			if r.Content != xxhash.Sum64String(r.Text) {
+				t.Errorf("%q is the name of %d, which is another's", r.Text, r.Content)
+			}
+			names[r.Text] = true
+		}
+	}
+	return names
 }
 
 // sentAll holds what a client says of the log against the books.

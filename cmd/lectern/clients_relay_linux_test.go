@@ -39,6 +39,13 @@ func TestClientsRelay(t *testing.T) {
 	if got := opensOf(rows, log); !maps.Equal(got, want) {
 		t.Errorf("the minutes differ from the log's: %d keys, want %d", len(got), len(want))
 	}
+	contents := make(map[string]bool)
+	for _, line := range lines {
+		contents[strings.Fields(line)[2]] = true
+	}
+	if got := storedNames(t, h.parquet, log); !maps.Equal(got, contents) {
+		t.Errorf("%d names came, want those of %d contents", len(got), len(contents))
+	}
 	books := clientBooks(t, d)
 	if books[log].Accepted != len(lines) {
 		t.Errorf("of %d events %d were accepted", len(lines), books[log].Accepted)

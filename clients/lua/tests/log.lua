@@ -14,6 +14,7 @@ local n = 0
 for line in io.lines() do
 	local time, kind, content, user = line:match "^(%d+)\t(%a+)\t([^\t]*)\t([^\t]*)$"
 	assert(emitter:take(kind, content, user, tonumber(time)))
+	while not emitter:name(content) do emitter:step() end
 	n = n + 1
 	if n % 200 == 0 then socket.sleep(0.001) end
 	emitter:step()

@@ -18,6 +18,9 @@ while (($line = fgets(STDIN)) !== false) {
     while (!$out->add($kinds[ucfirst($kind)], Relay::id($content), Relay::id($user), at: (int) $at)) {
         usleep(1000);
     }
+    while (!$out->name($content)) {
+        usleep(1000);
+    }
 }
 $stats = $out->stats();
 echo 'ok ' . implode(' ', array_map(static fn ($k, $v) => "$k=$v", array_keys($stats), $stats)) . "\n";

@@ -13,6 +13,8 @@ out = lectern.dial(f"{way}://{address}", stream=int(stream))
 for n, line in enumerate(sys.stdin, 1):
     at, kind, content, user = line.rstrip("\n").split("\t")
     out.add(lectern.Kind[kind.upper()], lectern.id(content), lectern.id(user), at=int(at))
+    while not out.name(content):
+        time.sleep(0.001)
     if way == "udp" and n % 200 == 0:
         time.sleep(0.001)
 ok = out.close(60)

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use lectern_emit::{Emitter, Event, Kind, TcpOptions, UdpOptions};
 
-fn parse(line: &str) -> Option<Event> {
+/// The event of a line, and the text of its content.
+fn parse(line: &str) -> Option<(Event, &str)> {
     let mut words = line.split('\t');
     let time = words.next()?.parse().ok()?;
     let kind = match words.next()? {
@@ -21,7 +22,8 @@ fn parse(line: &str) -> Option<Event> {
         "click" => Kind::Click,
         _ => return None,
     };
-    Some(Event::new(kind, words.next()?, words.next()?).at(time))
+    let (content, user) = (words.next()?, words.next()?);
+    Some((Event::new(kind, content, user).at(time), content))
 }
 
 fn main() -> io::Result<()> {
@@ -37,9 +39,10 @@ fn main() -> io::Result<()> {
     };
     for (i, line) in io::stdin().lock().lines().enumerate() {
         let line = line?;
-        let event =
+        let (event, content) =
             parse(&line).ok_or_else(|| io::Error::other(format!("line {}: {line}", i + 1)))?;
         emitter.add(&event).map_err(io::Error::other)?;
+        emitter.name(content).map_err(io::Error::other)?;
         if way == "udp" && (i + 1) % 200 == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -32,6 +32,7 @@ final class LogCommand {
             Kind kind = Kind.valueOf(f[1].toUpperCase(Locale.ROOT));
             long time = Long.parseLong(f[0]);
             emitter.add(new Event(kind, Emitter.id(f[2]), Emitter.id(f[3]), time, 0, Event.UNKNOWN));
+            emitter.name(f[2]);
             if (udp && ++n % 200 == 0) {
                 Thread.sleep(1);
             }
