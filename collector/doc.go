@@ -59,10 +59,11 @@
 // a wake-up for each one or two of them: ten times what they cost themselves, with caches
 // to be warmed again each time. So a loop that has read everything sleeps for some
 // milliseconds, in which more comes, and reads that at once. How long depends on how much
-// came lately (four batches at the most) and on the receive buffer: what 4 Gbit/s bring
-// meanwhile must fit in, so with the default of 8 MiB it is 16 ms, and with the 208 KiB
-// that a kernel gives by itself there is no rest. In silence, and where a connection
-// brings much, there is none either.
+// came lately (four batches at the most) and on the receive buffer: what 1 Gbit/s brings
+// meanwhile must fit in, so with the default of 8 MiB it is 67 ms, and with the 208 KiB
+// that a kernel gives by itself 2 ms. A loop with connections rests 20 ms at the most:
+// their clients wait for acks. All loops end their rests at the same moments. In silence,
+// and where a connection brings much, there is no rest.
 //
 // A flow of datagrams stays on its loop. Spreading the datagrams of one source over loops
 // would make those of the slower loop stale, and a flow is mostly one source. So a few

@@ -13,7 +13,7 @@ import (
 // stored, and acknowledged, with the next cut. Network cards do the same with their
 // interrupts.
 type rest struct {
-	most   time.Duration // 0: never
+	most   time.Duration // that the receive buffer allows; 0: never
 	length time.Duration // of the next one, as traffic was
 	asked  bool          // it follows this round
 	busy   bool          // this round left something to read
@@ -22,15 +22,18 @@ type rest struct {
 }
 
 const (
-	restMax = 20 * time.Millisecond
-	restMin = time.Millisecond
+	// restMax is the longest, and restSessions that of a loop with connections, whose
+	// clients wait for acks: of these it may add as much to one in a hundred.
+	restMax      = 100 * time.Millisecond
+	restSessions = 20 * time.Millisecond
+	restMin      = time.Millisecond
 
 	// restTaken is how much a rest may let wait: four batches.
 	restTaken = 4 * 64
 
 	// restFill is how many bytes of the receive buffer may come in a nanosecond without
-	// a loss: 4 Gbit/s to a loop that had a little to do until then.
-	restFill = 0.5
+	// a loss: 1 Gbit/s to a loop that had a little to do until then.
+	restFill = 0.125
 
 	// restWeigh is how long the traffic is looked at, in milliseconds.
 	restWeigh = 20
@@ -44,15 +47,15 @@ func restFor(granted int) time.Duration {
 	return min(restMax, time.Duration(float64(granted)/restFill))
 }
 
-// weigh is told how often something was taken so far. A rest in which less than two
-// would come, or far too much, is none.
-func (r *rest) weigh(taken uint64, now int64) {
+// weigh is told how often something was taken so far, and how long a rest may be. One in
+// which less than two would come, or far too much, is none.
+func (r *rest) weigh(taken uint64, now int64, most time.Duration) {
 	passed := now - r.at
 	if passed < restWeigh {
 		return
 	}
 	each := time.Duration(passed) * time.Millisecond / time.Duration(max(1, taken-r.taken))
-	r.length = min(r.most, restTaken*each)
+	r.length = min(r.most, most, restTaken*each)
 	if r.length < restMin || r.length < 2*each {
 		r.length = 0
 	}
@@ -62,7 +65,11 @@ func (r *rest) weigh(taken uint64, now int64) {
 // pace is called when something was read, dry when that was all. The mutex is held.
 func (s *shard) pace(c gnet.Conn, dry bool) {
 	r := &s.rest
-	r.weigh(s.tally[readDatagrams]+s.tally[wakeups], s.steady)
+	most := restMax
+	if len(s.conns.list) > 0 {
+		most = restSessions
+	}
+	r.weigh(s.tally[readDatagrams]+s.tally[wakeups], s.steady, most)
 	r.busy = r.busy || !dry
 	if r.length > 0 && !r.asked && !s.leaving {
 		r.asked = c.EventLoop().Execute(context.Background(), sleeper{s}) == nil
@@ -81,6 +88,9 @@ func (s sleeper) Run(context.Context) error {
 	}
 	s.rest.asked, s.rest.busy = false, false
 	s.Unlock()
+	if length > 0 { // until a moment that is the same for all loops, so that the machine wakes up once
+		length -= time.Duration(time.Now().UnixNano()) % length
+	}
 	time.Sleep(length)
 	return nil
 }

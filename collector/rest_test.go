@@ -15,22 +15,24 @@ func TestRestFollowsTraffic(t *testing.T) {
 		name   string
 		buffer int
 		each   time.Duration // between two datagrams
+		most   time.Duration
 		want   time.Duration
 	}{
-		{"silence", 64 << 20, time.Second, 0},
-		{"one in a rest", 64 << 20, 15 * time.Millisecond, 0},
-		{"a few", 64 << 20, 5 * time.Millisecond, restMax},
-		{"a few, the default buffer", 8 << 20, 5 * time.Millisecond, 16777216},
-		{"a few, what a kernel gives by itself", 212992, 5 * time.Millisecond, 0},
-		{"30,000 a second", 64 << 20, time.Second / 30_000, 8533 * time.Microsecond},
-		{"a million a second", 64 << 20, time.Microsecond, 0},
+		{"silence", 64 << 20, time.Second, restMax, 0},
+		{"one in a rest", 64 << 20, 75 * time.Millisecond, restMax, 0},
+		{"a few", 64 << 20, 5 * time.Millisecond, restMax, restMax},
+		{"a few, beside clients that wait", 64 << 20, 5 * time.Millisecond, restSessions, restSessions},
+		{"a few, the default buffer", 8 << 20, 5 * time.Millisecond, restMax, 67108864},
+		{"a few, what a kernel gives by itself", 212992, 5 * time.Millisecond, restMax, 0},
+		{"30,000 a second", 64 << 20, time.Second / 30_000, restMax, 8533 * time.Microsecond},
+		{"a million a second", 64 << 20, time.Microsecond, restMax, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := rest{most: restFor(c.buffer)}
 			for now, before := int64(1000), uint64(0); now <= 60_000; now++ {
 				taken := uint64(time.Duration(now) * time.Millisecond / c.each)
 				if taken != before { // else the loop is not woken
-					r.weigh(taken, now)
+					r.weigh(taken, now, c.most)
 				}
 				before = taken
 			}
@@ -44,12 +46,12 @@ func TestRestFollowsTraffic(t *testing.T) {
 // A crowd that comes at once ends rests after the first.
 func TestRestEndsWhenMuchComes(t *testing.T) {
 	r := rest{most: restFor(64 << 20)}
-	r.weigh(10, 1000)
-	r.weigh(20, 1030)
+	r.weigh(10, 1000, restMax)
+	r.weigh(20, 1030, restMax)
 	if r.length != restMax {
 		t.Fatalf("it rests %v", r.length)
 	}
-	r.weigh(20_000, 1050)
+	r.weigh(20_000, 1050, restMax)
 	if r.length != 0 {
 		t.Errorf("it rests %v, with a million datagrams a second", r.length)
 	}
@@ -114,4 +116,16 @@ func TestLoopRestsOnceARound(t *testing.T) {
 			t.Error("it rests when it ends")
 		}
 	})
+}
+
+// A loop rests for long only where no client of it waits for an ack.
+func TestLoopWithClientsRestsBriefly(t *testing.T) {
+	for clients, want := range []time.Duration{restMax, restSessions} {
+		s := &shard{rest: rest{most: restMax}, steady: 1000}
+		s.conns.list = make([]*connection, clients)
+		s.tally[readDatagrams] = 100
+		if s.pace(onIdleLoop{loop: new(idleLoop)}, true); s.rest.length != want {
+			t.Errorf("with %d clients it rests %v, want %v", clients, s.rest.length, want)
+		}
+	}
 }
