@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/trace"
 )
 
 // order is what a client of its own process is to do: TestCrashClient.
@@ -188,12 +189,12 @@ func TestClientCrashPoints(t *testing.T) {
 	calls := make(map[string]map[string]int)
 	for _, phase := range []string{inFirst, inAgain} {
 		r := next().live(t, phase, nil)
-		calls[phase] = r.begin(nil)
+		calls[phase] = r.Begin(nil)
 		t.Logf("%s: %v", phase, calls[phase])
 	}
 	eachCrashPoint(t, choosePoints(rng, calls, crashCount(8)), func(t *testing.T, p crashPoint) (reached bool, came string) {
 		o := next()
-		reached = o.live(t, p.phase, &p.aim).killed()
+		reached = o.live(t, p.phase, &p.Aim).Killed()
 		taken := len(readLedger(t, o.Ledger))
 		o.drain(t)
 		return reached, fmt.Sprintf("stream %d: %d taken then, %d in the end", o.Stream, taken, len(readLedger(t, o.Ledger)))
@@ -214,7 +215,7 @@ func TestClientCrashPoints(t *testing.T) {
 }
 
 // live leads a client's life up to a kill, or its end.
-func (o order) live(t *testing.T, phase string, at *aim) *tracer {
+func (o order) live(t *testing.T, phase string, at *trace.Aim) *trace.Tracer {
 	t.Helper()
 	if phase == inAgain {
 		first := o
@@ -236,14 +237,14 @@ func (o order) live(t *testing.T, phase string, at *aim) *tracer {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	r := trace(t, at, path, clientArgs, o.environ(t), t.TempDir(), []*os.File{null, null, null})
+	r := traced(t, at, trace.Start{Path: path, Args: clientArgs, Environ: o.environ(t), Dir: t.TempDir(), Files: []*os.File{null, null, null}})
 	select {
-	case <-r.finished:
+	case <-r.Finished:
 	case <-time.After(time.Minute):
 		t.Fatal("the client neither ends nor is killed")
 	}
-	if !r.killed() && r.status.ExitStatus() != 0 {
-		t.Errorf("stream %d: the client ended by itself with status %#x", o.Stream, r.status)
+	if !r.Killed() && r.ExitStatus() != 0 {
+		t.Errorf("stream %d: the client ended by itself with status %d", o.Stream, r.ExitStatus())
 	}
 	return r
 }

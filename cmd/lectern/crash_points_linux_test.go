@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/emit"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/trace"
 )
 
 const crashWindow = "window.ack_interval = \"20ms\"\nwindow.flush_interval = \"60ms\"\nparquet.merge_interval = \"1s\""
@@ -34,10 +35,10 @@ var crashPhases = []string{inStart, inRun, inStop, inRecover, inMerge}
 // crashPoint is a moment of a daemon's life.
 type crashPoint struct {
 	phase string
-	aim
+	trace.Aim
 }
 
-func (p crashPoint) String() string { return p.phase + ": " + p.aim.String() }
+func (p crashPoint) String() string { return p.phase + ": " + p.Aim.String() }
 
 // A daemon that is killed at any of its system calls, and started again, has
 // stored every event that was acknowledged, before the kill or after, once.
@@ -53,7 +54,7 @@ func TestCrashPoints(t *testing.T) {
 	}
 	eachCrashPoint(t, choosePoints(rng, calls, crashCount(12)), func(t *testing.T, p crashPoint) (reached bool, came string) {
 		l := &life{t: t, phase: p.phase}
-		l.run(&p.aim)
+		l.run(&p.Aim)
 		return l.hit, fmt.Sprintf("%d acked then, %d acked in the end, %d stored; %d of %d datagrams' events", l.acked, l.tcpSent, l.tcpStored, l.udpStored, l.udpSent)
 	})
 }
@@ -112,7 +113,7 @@ func choosePoints(rng *rand.Rand, calls map[string]map[string]int, n int) (point
 		for _, call := range slices.Sorted(maps.Keys(calls[phase])) {
 			var kind []crashPoint
 			for i := range calls[phase][call] {
-				kind = append(kind, crashPoint{phase, aim{call, i + 1, false}}, crashPoint{phase, aim{call, i + 1, true}})
+				kind = append(kind, crashPoint{phase, trace.Aim{Call: call, Nth: i + 1}}, crashPoint{phase, trace.Aim{Call: call, Nth: i + 1, After: true}})
 			}
 			rng.Shuffle(len(kind), func(i, j int) { kind[i], kind[j] = kind[j], kind[i] })
 			kinds = append(kinds, kind)
@@ -151,7 +152,7 @@ type life struct {
 
 // run leads the life, with a kill in its phase, and checks what is left of it.
 // It returns the calls of the phase.
-func (l *life) run(at *aim) (calls map[string]int) {
+func (l *life) run(at *trace.Aim) (calls map[string]int) {
 	l.home = home(l.t, crashWindow)
 	halt := l.load()
 	l.prepare()
@@ -159,27 +160,26 @@ func (l *life) run(at *aim) (calls map[string]int) {
 	switch l.phase {
 	case inStart:
 		l.wait(d.ready, r)
-		calls = r.begin(nil)
+		calls = r.Begin(nil)
 	case inRun:
 		l.wait(d.ready, r)
-		r.begin(at)
+		r.Begin(at)
 		l.let(r, at)
-		calls = r.begin(nil)
+		calls = r.Begin(nil)
 	case inStop:
 		l.wait(d.ready, r)
 		time.Sleep(100 * time.Millisecond)
-		r.begin(at)
-		_ = r.process.Signal(syscall.SIGTERM)
-		<-r.finished
-		calls = r.begin(nil)
+		r.Begin(at)
+		r.Signal(syscall.SIGTERM)
+		<-r.Finished
+		calls = r.Begin(nil)
 	case inRecover, inMerge:
 		l.wait(d.ready, r)
 		l.let(r, at)
-		calls = r.begin(nil)
+		calls = r.Begin(nil)
 	}
-	l.hit = r.killed()
-	_ = r.process.Kill()
-	<-r.finished
+	l.hit = r.Killed()
+	killTraced(r)
 	<-d.finished
 	l.acked = l.tcp.Stats().Acked
 	if said := complaints(d.said()); len(said) > 0 {
@@ -233,7 +233,7 @@ func (l *life) age() {
 }
 
 // serve starts the daemon that is traced.
-func (l *life) serve(at *aim) (*served, *tracer) {
+func (l *life) serve(at *trace.Aim) (*served, *trace.Tracer) {
 	path, err := built()
 	if err != nil {
 		l.t.Fatal(err)
@@ -248,16 +248,18 @@ func (l *life) serve(at *aim) (*served, *tracer) {
 	if l.phase == inRun || l.phase == inStop {
 		at = nil // not yet
 	}
-	r := trace(l.t, at, path, []string{"serve", "--config", l.home.config}, os.Environ(), l.t.TempDir(), []*os.File{nil, write, write})
+	r := traced(l.t, at, trace.Start{
+		Path: path, Args: []string{"serve", "--config", l.home.config}, Environ: os.Environ(), Dir: l.t.TempDir(), Files: []*os.File{nil, write, write},
+	})
 	go d.listen(read)
 	return d, r
 }
 
 // wait waits for a daemon to be ready, or killed.
-func (l *life) wait(ready <-chan struct{}, r *tracer) {
+func (l *life) wait(ready <-chan struct{}, r *trace.Tracer) {
 	select {
 	case <-ready:
-	case <-r.finished:
+	case <-r.Finished:
 	case <-time.After(time.Minute):
 		l.t.Fatal("the daemon is not ready")
 	}
@@ -265,13 +267,13 @@ func (l *life) wait(ready <-chan struct{}, r *tracer) {
 
 // let lets the daemon work until it is killed, or for a moment where it is not to
 // be.
-func (l *life) let(r *tracer, at *aim) {
+func (l *life) let(r *trace.Tracer, at *trace.Aim) {
 	most := 400 * time.Millisecond
 	if at != nil {
 		most = 3 * time.Second
 	}
 	select {
-	case <-r.finished:
+	case <-r.Finished:
 	case <-time.After(most):
 	}
 }

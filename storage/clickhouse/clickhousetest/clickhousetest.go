@@ -29,6 +29,7 @@ import (
 
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/chdb"
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/native"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/trace"
 )
 
 // A Fault is what happens to the next inserts that it fits.
@@ -307,14 +308,14 @@ func (s *Server) Wait() {
 // count, and "send", to any client.
 func (s *Server) Count() map[string]int {
 	s.tb.Helper()
-	return s.tracer().begin(nil)
+	return s.tracer().Begin(nil)
 }
 
 // Calls lists the calls that are counted, in their order, with the files that
 // they are made on. It goes back to the last Count or KillAt.
 func (s *Server) Calls() []string {
 	s.tb.Helper()
-	return s.tracer().list()
+	return s.tracer().Lines()
 }
 
 // KillAt kills the process at the nth call (from 1) of that name, counted over
@@ -322,17 +323,17 @@ func (s *Server) Calls() []string {
 // The names are those of Count.
 func (s *Server) KillAt(call string, nth int, after bool) {
 	s.tb.Helper()
-	s.tracer().begin(&aim{call: call, nth: nth, after: after})
+	s.tracer().Begin(&trace.Aim{Call: call, Nth: nth, After: after})
 }
 
 // Killed says whether KillAt has killed the process.
 func (s *Server) Killed() bool {
 	s.tb.Helper()
-	return s.tracer().killed()
+	return s.tracer().Killed()
 }
 
 // tracer attaches to the process, if that was not done.
-func (s *Server) tracer() *tracer {
+func (s *Server) tracer() *trace.Tracer {
 	s.tb.Helper()
 	s.ours("traces the server")
 	t, err := s.current().trace()

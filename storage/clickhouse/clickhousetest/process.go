@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/native"
+	"github.com/lectern/lectern/storage/clickhouse/clickhousetest/trace"
 )
 
 // A process is the engine's, from its start to its end.
@@ -29,7 +30,7 @@ type process struct {
 	stderr tail
 
 	tracing  sync.Once
-	traced   *tracer
+	traced   *trace.Tracer
 	traceErr error
 }
 
@@ -154,7 +155,7 @@ func (p *process) ask(path string, body []byte) ([]byte, error) {
 }
 
 // trace attaches a tracer to the process, the first time that it is called.
-func (p *process) trace() (*tracer, error) {
+func (p *process) trace() (*trace.Tracer, error) {
 	p.tracing.Do(func() { p.traced, p.traceErr = attach(p.cmd.Process.Pid, p.data) })
 	return p.traced, p.traceErr
 }
