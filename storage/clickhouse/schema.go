@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path"
@@ -224,7 +223,7 @@ func Apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
 	s.Database = o.Database
 	for range applyTries {
 		var more []int
-		more, err = apply(ctx, o, s)
+		more, err = apply(ctx, &o, s)
 		taken = append(taken, more...)
 		e, ok := ch.AsException(err)
 		if !ok || !slices.Contains(raced, e.Code) {
@@ -240,43 +239,35 @@ func Apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
 }
 
 // apply tries it once.
-func apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
-	all, err := s.Steps()
-	if err != nil {
-		return nil, err
-	}
-	d := dialer{o: &o}
-	c, err := d.dial(ctx)
+func apply(ctx context.Context, o *Options, s Schema) (taken []int, err error) {
+	c, err := (&dialer{o: o}).dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
 	for _, statement := range []string{s.createDatabase(), s.createVersions()} {
-		if err := c.run(ctx, &o, statement); err != nil {
+		if err := c.run(ctx, o, statement); err != nil {
 			return nil, err
 		}
 	}
-	done, err := c.versions(ctx, &o, s)
+	steps, err := c.missing(ctx, o, s)
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range all {
-		if slices.Contains(done, step.Version) {
-			continue
-		}
-		for _, statement := range append(step.Statements, s.recordVersion(step.Version)) {
-			if err := c.run(ctx, &o, statement); err != nil && !dispensable(statement, err) {
+	for _, step := range steps {
+		for _, statement := range step.Statements {
+			if err := c.run(ctx, o, statement); err != nil && !dispensable(statement, err) {
 				return taken, fmt.Errorf("step %d of the schema: %w; the statement was:\n%s", step.Version, err, statement)
 			}
 		}
 		taken = append(taken, step.Version)
 	}
-	alters, err := c.retention(ctx, &o, s)
+	alters, err := c.retention(ctx, o, s)
 	if err != nil {
 		return taken, err
 	}
 	for _, alter := range alters {
-		if err := c.run(ctx, &o, alter); err != nil {
+		if err := c.run(ctx, o, alter); err != nil {
 			return taken, fmt.Errorf("the retention: %w; the statement was: %s", err, alter)
 		}
 	}
@@ -289,30 +280,24 @@ func Diff(ctx context.Context, o Options, s Schema) (statements []string, err er
 		return nil, err
 	}
 	s.Database = o.Database
-	all, err := s.Steps()
-	if err != nil {
-		return nil, err
-	}
-	d := dialer{o: &o}
-	c, err := d.dial(ctx)
+	c, err := (&dialer{o: &o}).dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name = 'schema_versions'", 1)
+	there, err := c.tables(ctx, &o, s, "schema_versions")
 	if err != nil {
 		return nil, err
 	}
-	var done []int
-	if len(there) == 0 {
+	if there == 0 {
 		statements = append(statements, s.createDatabase(), s.createVersions())
-	} else if done, err = c.versions(ctx, &o, s); err != nil {
+	}
+	steps, err := c.missing(ctx, &o, s)
+	if err != nil {
 		return nil, err
 	}
-	for _, step := range all {
-		if !slices.Contains(done, step.Version) {
-			statements = append(append(statements, step.Statements...), s.recordVersion(step.Version))
-		}
+	for _, step := range steps {
+		statements = append(statements, step.Statements...)
 	}
 	alters, err := c.retention(ctx, &o, s)
 	return append(statements, alters...), err
@@ -326,8 +311,7 @@ func Unprojected(ctx context.Context, o Options, s Schema) (parts, rows uint64, 
 		return 0, 0, "", err
 	}
 	s.Database = o.Database
-	d := dialer{o: &o}
-	c, err := d.dial(ctx)
+	c, err := (&dialer{o: &o}).dial(ctx)
 	if err != nil {
 		return 0, 0, "", err
 	}
@@ -358,20 +342,41 @@ func (c *connection) run(ctx context.Context, o *Options, statement string) erro
 	}})
 }
 
-// versions are the steps that were taken; none where a table is gone that they
-// had made.
-func (c *connection) versions(ctx context.Context, o *Options, s Schema) (done []int, err error) {
-	there, err := c.texts(ctx, o.AnswerMax, "SELECT name FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ('reads', 'ledger', 'spans', 'contents')", 1)
-	if err != nil || len(there) < 4 {
+// tables is how many of these tables are there.
+func (c *connection) tables(ctx context.Context, o *Options, s Schema, names ...string) (n uint64, err error) {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = text(name)
+	}
+	err = c.row(ctx, o.AnswerMax, "SELECT count() FROM system.tables WHERE database = "+s.DatabaseText()+" AND name IN ("+strings.Join(list, ", ")+")", &n)
+	return n, err
+}
+
+// missing are the steps that were not taken, each with the statement by which it is
+// known as taken: all of them, where a table is gone that they had made.
+func (c *connection) missing(ctx context.Context, o *Options, s Schema) (steps []Step, err error) {
+	steps, err = s.Steps()
+	if err != nil {
 		return nil, err
 	}
-	rows, err := c.texts(ctx, o.AnswerMax, "SELECT DISTINCT toString(version) FROM "+s.Name("schema_versions"), 1)
-	for _, row := range rows {
-		n, malformed := strconv.Atoi(row[0])
-		done = append(done, n)
-		err = errors.Join(err, malformed)
+	made := []string{"reads", "ledger", "spans", "contents", "schema_versions"}
+	there, err := c.tables(ctx, o, s, made...)
+	if err != nil {
+		return nil, err
 	}
-	return done, err
+	var done [][]string
+	if there == uint64(len(made)) {
+		if done, err = c.texts(ctx, o.AnswerMax, "SELECT DISTINCT toString(version) FROM "+s.Name("schema_versions"), 1); err != nil {
+			return nil, err
+		}
+	}
+	steps = slices.DeleteFunc(steps, func(step Step) bool {
+		return slices.ContainsFunc(done, func(row []string) bool { return row[0] == strconv.Itoa(step.Version) })
+	})
+	for i := range steps {
+		steps[i].Statements = append(steps[i].Statements, s.recordVersion(steps[i].Version))
+	}
+	return steps, nil
 }
 
 // retention are the statements that give tables that are there the retention that is
