@@ -52,9 +52,10 @@ type cutter struct {
 
 	connected atomic.Int64 // TCP clients on all shards
 	company   atomic.Bool  // another process may know sources that are not known here
-	ending    atomic.Bool  // sessions are to send nothing more
-	final     bool         // the next cut is the last: all sources leave their spans
-	untold    int          // sources that had to leave none then, for want of room
+	config    atomic.Uint64
+	ending    atomic.Bool // sessions are to send nothing more
+	final     bool        // the next cut is the last: all sources leave their spans
+	untold    int         // sources that had to leave none then, for want of room
 	sessions  sessions
 
 	waiting atomic.Bool  // a cut wants the shards: loops release them between frames
@@ -162,7 +163,7 @@ func (c *cutter) cut(why cause) bool {
 	c.made[why].Add(1)
 	c.byStream.add(books, c.shards[0].rules.streams.Load())
 
-	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end}} // a clock may be set back
+	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end, Config: c.config.Load()}} // a clock may be set back
 	c.start = end
 	c.rows = c.rows[:0]
 	var moved []uint64

@@ -127,6 +127,10 @@ func (c *Collector) SetStreams(s Streams) {
 	c.rules.salts.current.Store(nil)
 }
 
+// SetConfig names the configuration that is in force from now on by its hash, for the
+// windows that cuts end.
+func (c *Collector) SetConfig(hash uint64) { c.cuts.config.Store(hash) }
+
 // nameless is what a shard remembers of a frame whose stream there is not: none, or
 // its number.
 const nameless = math.MaxUint32

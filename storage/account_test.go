@@ -60,3 +60,21 @@ func TestSumsDoNotWrap(t *testing.T) {
 		}
 	}
 }
+
+// Of windows together the configuration is that of the one that ends last, where it is
+// known.
+func TestWindowWith(t *testing.T) {
+	early, late, unknown := Window{Start: 1, End: 2, Config: 3}, Window{Start: 5, End: 6, Config: 7}, Window{Start: 8, End: 9}
+	for _, all := range [][]Window{{early, late, unknown}, {late, early, unknown}, {unknown, late, early}, {unknown, early, late}} {
+		var w Window
+		for _, o := range all {
+			w = w.With(o)
+		}
+		if w.Start != 1 || w.End != 9 || w.Config != 7 && all[0] != unknown {
+			t.Errorf("%+v of %+v", w, all)
+		}
+	}
+	if word := late.ConfigWord(); word != "0000000000000007" || unknown.ConfigWord() != "" {
+		t.Errorf("%q, %q", word, unknown.ConfigWord())
+	}
+}

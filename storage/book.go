@@ -2,13 +2,26 @@ package storage
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"math/bits"
 )
 
 // Window is the span of time, by the collector's clock in Unix milliseconds,
 // in which what a block or a book says was received: [Start, End).
-type Window struct{ Start, End int64 }
+type Window struct {
+	Start, End int64
+	Config     uint64 // hash of the configuration that was in force at its end; 0: not known
+}
+
+// ConfigWord is the hash of the configuration as ledgers, metrics and the log have it, or
+// nothing.
+func (w Window) ConfigWord() string {
+	if w.Config == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%016x", w.Config)
+}
 
 // Account names an account: books of one account add up.
 type Account struct {

@@ -20,7 +20,11 @@ func (w Window) With(o Window) Window {
 	if w == (Window{}) {
 		return o
 	}
-	return Window{Start: min(w.Start, o.Start), End: max(w.End, o.End)}
+	config := w.Config
+	if o.End >= w.End && o.Config != 0 || config == 0 {
+		config = o.Config
+	}
+	return Window{Start: min(w.Start, o.Start), End: max(w.End, o.End), Config: config}
 }
 
 // Clone returns a copy that shares nothing with b.

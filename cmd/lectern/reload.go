@@ -126,13 +126,14 @@ func (r *reloader) reload(why string) {
 	}
 	changed := taken.Differs(&r.inForce)
 	r.inForce = taken
+	r.d.collector.SetConfig(taken.Hash())
 	r.named.Store(namesOf(&taken))
 	r.seen = r.files() // of the files that it names now
 	r.reloads.Inc()
 	if len(restart) > 0 {
 		r.d.logger.Warn("some of the changed configuration takes a restart", "keys", strings.Join(restart, " "))
 	}
-	r.d.logger.Info("the configuration was read again", "why", why, "changed", strings.Join(changed, " "), "hash", taken.Hash())
+	r.d.logger.Info("the configuration was read again", "why", why, "changed", strings.Join(changed, " "), "hash", fmt.Sprintf("%016x", taken.Hash()))
 }
 
 // problemsMax bounds how many problems of one file the log has.
@@ -173,7 +174,7 @@ func (r *reloader) writeMetrics(w io.Writer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	metrics.WriteMetadataIfNeeded(w, "lectern_config_info", "gauge")
-	fmt.Fprintf(w, "lectern_config_info{hash=%q} 1\n", r.inForce.Hash())
+	fmt.Fprintf(w, "lectern_config_info{hash=\"%016x\"} 1\n", r.inForce.Hash())
 	metrics.WriteGaugeUint64(w, "lectern_config_bad", oneIf(r.bad))
 	metrics.WriteGaugeUint64(w, "lectern_config_keys_awaiting_restart", uint64(len(r.restart)))
 	var bad bool

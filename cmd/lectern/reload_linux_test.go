@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
-	"github.com/lectern/lectern/internal/poll"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/lectern/lectern/internal/poll"
 	"github.com/lectern/lectern/internal/testca"
 )
 
@@ -103,10 +107,45 @@ func TestReload(t *testing.T) {
 	if hash := d.hash(); hash != first {
 		t.Errorf("the first configuration has the hash %s now, and had %s", hash, first)
 	}
-	d.stop()
-	if n := events(t, dir); n != 300 {
-		t.Errorf("%d events are stored, want 300", n)
+	if s := d.emit("tcp", "--events", "100", "--stream", "8"); s.Sent != 100 {
+		t.Errorf("%+v", s)
 	}
+	d.stop()
+	if n := events(t, dir); n != 400 {
+		t.Errorf("%d events are stored, want 400", n)
+	}
+	for i, config := range ledgerConfigs(t, dir) {
+		if !slices.Contains([]string{first, second, third}, config) || i == 0 && config != first {
+			t.Errorf("block %d from the end is of the configuration %q; there were %s, %s and %s, and %[3]s again", i, config, first, second, third)
+		}
+	}
+}
+
+// ledgerConfigs are the configurations that the ledger has, those of the last blocks
+// first.
+func ledgerConfigs(t *testing.T, dir string) (configs []string) {
+	t.Helper()
+	type row struct {
+		Block  uint64 `parquet:"block"`
+		Config string `parquet:"config"`
+	}
+	var all []row
+	files, err := filepath.Glob(filepath.Join(dir, "ledger", "*", "*.parquet"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files of the ledger under %s: %v", dir, err)
+	}
+	for _, f := range files {
+		rows, err := parquet.ReadFile[row](f)
+		if err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		all = append(all, rows...)
+	}
+	slices.SortFunc(all, func(a, b row) int { return cmp.Compare(b.Block, a.Block) })
+	for _, r := range all {
+		configs = append(configs, r.Config)
+	}
+	return configs
 }
 
 // tlsLines configure a port that wants certificates, by the files of a directory.

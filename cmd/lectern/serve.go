@@ -147,6 +147,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
 		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.withReaders(d.gatherer), Metrics: d.set, Logger: logger,
 	})
+	d.collector.SetConfig(c.Hash())
 	d.heir = takeover.New(takeover.Options{
 		Dir: c.Spool.Dir, Spool: d.spool, SizeMax: int64(c.Spool.SizeMax), Elders: elders,
 		Collector: d.collector, Open: d.openStoreBeside, Metrics: d.set, Logger: logger,

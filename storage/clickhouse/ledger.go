@@ -24,6 +24,7 @@ var ledgerColumns = func() []tableColumn {
 		{"class", "LowCardinality(String)"},
 		{"window_start", "DateTime64(3, 'UTC')"},
 		{"window_end", "DateTime64(3, 'UTC')"},
+		{"config", "LowCardinality(String)"},
 	}
 	for _, c := range storage.LedgerCounters {
 		kind := "UInt64"
@@ -92,7 +93,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 	var (
 		collector, block, refused, stored, attempt proto.ColUInt64
 		stream                                     proto.ColUInt16
-		class                                      = new(proto.ColStr).LowCardinality()
+		class, config                              = new(proto.ColStr).LowCardinality(), new(proto.ColStr).LowCardinality()
 		start, end                                 = datetimes(), datetimes()
 		counters                                   = make([]proto.ColUInt64, len(storage.LedgerCounters))
 		lost                                       proto.ColInt64
@@ -106,6 +107,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		class.Append(k.Class.String())
 		start.AppendRaw(proto.DateTime64(b.Window.Start))
 		end.AppendRaw(proto.DateTime64(b.Window.End))
+		config.Append(b.Window.ConfigWord())
 		for n, c := range storage.LedgerCounters {
 			counters[n].Append(k.Counts[c])
 		}
@@ -114,7 +116,7 @@ func ledgerInput(b *storage.Block, entries []entry, generation uint64) proto.Inp
 		stored.Append(e.stored)
 		attempt.Append(generation)
 	}
-	data := []proto.ColInput{&collector, &block, &stream, class, start, end}
+	data := []proto.ColInput{&collector, &block, &stream, class, start, end, config}
 	for n, c := range storage.LedgerCounters {
 		if c == storage.Lost {
 			data = append(data, &lost)

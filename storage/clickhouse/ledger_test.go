@@ -57,11 +57,14 @@ func TestLedgerHasEveryCounter(t *testing.T) {
 	}
 	script := Schema{}.String()
 	columns := map[string]proto.ColInput{}
-	for i, in := range ledgerInput(&storage.Block{}, []entry{{book: k}}, 0) {
+	for i, in := range ledgerInput(&storage.Block{Window: storage.Window{Config: 0xC0FFEE}}, []entry{{book: k}}, 0) {
 		columns[in.Name] = in.Data
 		if want := ledgerColumns[i]; in.Name != want.name || (string(in.Data.Type()) != want.kind && !strings.HasPrefix(want.kind, "DateTime64")) {
 			t.Errorf("column %d is %s %s, want %+v", i, in.Name, in.Data.Type(), want)
 		}
+	}
+	if got := columns["config"].(*proto.ColLowCardinality[string]).Row(0); got != "0000000000c0ffee" {
+		t.Errorf("the configuration is %q", got)
 	}
 	for _, c := range storage.LedgerCounters {
 		var got int64

@@ -15,6 +15,7 @@ import (
 type ledgerRow struct {
 	collector, block       uint64
 	windowStart, windowEnd int64
+	config                 string
 	storage.Book
 }
 
@@ -24,6 +25,7 @@ type ledgerHead struct {
 	Block       uint64 `parquet:"block,delta"`
 	WindowStart int64  `parquet:"window_start,timestamp(millisecond:utc),delta"`
 	WindowEnd   int64  `parquet:"window_end,timestamp(millisecond:utc),delta"`
+	Config      string `parquet:"config,delta"`
 	Stream      uint16 `parquet:"stream,uint(16),delta"`
 	Class       string `parquet:"class,delta"`
 }
@@ -62,7 +64,7 @@ var headFields = reflect.TypeFor[ledgerHead]().NumField()
 // columns is the row as the library takes it.
 func (r *ledgerRow) columns() parquet.Row {
 	v := reflect.New(ledgerType).Elem()
-	head := reflect.ValueOf(ledgerHead{r.collector, r.block, r.windowStart, r.windowEnd, r.Stream, r.Class.String()})
+	head := reflect.ValueOf(ledgerHead{r.collector, r.block, r.windowStart, r.windowEnd, r.config, r.Stream, r.Class.String()})
 	for i := range headFields {
 		v.Field(i).Set(head.Field(i))
 	}
@@ -93,7 +95,7 @@ func (r *ledgerRow) read(row parquet.Row) error {
 	if !ok {
 		return fmt.Errorf("a book is of the class %.40q", head.Class)
 	}
-	*r = ledgerRow{head.Collector, head.Block, head.WindowStart, head.WindowEnd, storage.Book{Stream: head.Stream, Class: class}}
+	*r = ledgerRow{head.Collector, head.Block, head.WindowStart, head.WindowEnd, head.Config, storage.Book{Stream: head.Stream, Class: class}}
 	at := headFields
 	for _, c := range storage.LedgerCounters {
 		r.AddNet(c, v.Field(at).Convert(reflect.TypeFor[int64]()).Int())
@@ -111,7 +113,7 @@ func (r *ledgerRow) read(row parquet.Row) error {
 func ledgerRowsOf(b *storage.Block) []ledgerRow {
 	rows := make([]ledgerRow, len(b.Books))
 	for i := range b.Books {
-		rows[i] = ledgerRow{b.Collector, b.Number, b.Window.Start, b.Window.End, b.Books[i]}
+		rows[i] = ledgerRow{b.Collector, b.Number, b.Window.Start, b.Window.End, b.Window.ConfigWord(), b.Books[i]}
 	}
 	return rows
 }

@@ -16,13 +16,13 @@ func TestLedgerHasEveryCounter(t *testing.T) {
 		}
 	}
 	for c := range storage.Counter(storage.Counters) {
-		r := ledgerRow{collector: 1, block: 2, windowStart: 3, windowEnd: 4, Book: storage.Book{Stream: 5, Class: storage.Sealed}}
+		r := ledgerRow{collector: 1, block: 2, windowStart: 3, windowEnd: 4, config: "00c0ffee00c0ffee", Book: storage.Book{Stream: 5, Class: storage.Sealed}}
 		r.Counts[c] = 1 << 40
 		got := ledgerRow{}
 		if err := got.read(r.columns()); err != nil {
 			t.Fatal(err)
 		}
-		if got.Counts != r.Counts || got.Account() != r.Account() || got.collector != 1 || got.block != 2 || got.windowStart != 3 || got.windowEnd != 4 {
+		if got.Counts != r.Counts || got.Account() != r.Account() || got.collector != 1 || got.block != 2 || got.windowStart != 3 || got.windowEnd != 4 || got.config != r.config {
 			t.Errorf("%s: %+v, want %+v", c, got, r)
 		}
 	}

@@ -42,6 +42,7 @@ const ledgerSchemaText = `message ledgerRow {
 	required int64 block (INT(64,false));
 	required int64 window_start (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
 	required int64 window_end (TIMESTAMP(isAdjustedToUTC=true,unit=MILLIS));
+	required binary config (STRING);
 	required int32 stream (INT(16,false));
 	required binary class (STRING);
 	required int64 sent (INT(64,false));
@@ -94,6 +95,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 	k := &b.Books[0].Counts
 	k[storage.RefusedEvents.Of(wire.RefusedSize)], k[storage.RefusedFrames.Of(wire.RefusedSize)] = 8, 9
 	k[storage.RefusedFrames.Of(wire.RefusedMagic)], k[storage.UnplacedEvents.Of(wire.RefusedMagic)] = 10, 13
+	b.Window.Config = 0x00c0ffee00c0ffee
 	mustStore(t, s, b)
 	const file = "day=2024-10-04/20241004T03-000000000003.parquet"
 	var row []any
@@ -115,12 +117,12 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		t.Errorf("row\n%v, want\n%v", row, want)
 	}
 	var books []int64
-	refused, words, class := map[string]int64{}, map[int]int{}, ""
+	refused, words, class, config := map[string]int64{}, map[int]int{}, "", ""
 	line := rowsOf(t, filepath.Join(dir, "ledger", file), ledgerSchemaText, hex(s.Collector()))[0]
 	for i, c := range line {
 		switch {
-		case c.Column() >= 19 && c.Kind() == parquet.ByteArray:
-			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-19]
+		case c.Column() >= 20 && c.Kind() == parquet.ByteArray:
+			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-20]
 			for n := range line[i:] { // its number stands in the next column, behind the other words
 				if v := line[i+n]; v.Column() == c.Column()+1 {
 					refused[c.String()+of] = line[i+n+words[c.Column()]].Int64()
@@ -129,16 +131,18 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 				}
 			}
 		case c.Column() == 4:
-			books = append(books, int64(c.Uint32()))
+			config = c.String()
 		case c.Column() == 5:
+			books = append(books, int64(c.Uint32()))
+		case c.Column() == 6:
 			class = c.String()
-		case c.Column() < 19:
+		case c.Column() < 20:
 			books = append(books, c.Int64())
 		}
 	}
 	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, 4, -3, 12, 5, 6, 7, 11, 14, 15, 16, 8}
-	if !reflect.DeepEqual(books, wantBooks) || class != "sealed" {
-		t.Errorf("%s books %v, want sealed %v", class, books, wantBooks)
+	if !reflect.DeepEqual(books, wantBooks) || class != "sealed" || config != "00c0ffee00c0ffee" {
+		t.Errorf("%s books %v of the configuration %s, want sealed %v", class, books, config, wantBooks)
 	}
 	if want := map[string]int64{"size events": 8, "size frames": 9, "magic frames": 10, "magic unplaced": 13}; !reflect.DeepEqual(refused, want) {
 		t.Logf("%+v", line)

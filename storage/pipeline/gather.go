@@ -180,7 +180,7 @@ func (g *Gatherer) add(seal *storage.Seal, number uint64) {
 	if g.window.Start == 0 || seal.Window.Start < g.window.Start { // or the clock was set back
 		g.window.Start = seal.Window.Start
 	}
-	g.window.End = max(g.window.End, seal.Window.End)
+	g.window.End, g.window.Config = max(g.window.End, seal.Window.End), seal.Window.Config
 	g.rows.Add(seal.Rows)
 	g.days.note(seal.Rows)
 	for i := range seal.Books {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -627,6 +628,33 @@ func TestGathererWindowsAfterAWrongClock(t *testing.T) {
 			if b.Window.Start > b.Window.End {
 				t.Errorf("block %d has the window %+v", b.Number, b.Window)
 			}
+		}
+	})
+}
+
+// A block has the configuration of the last cut that is in it.
+func TestBlocksHaveTheConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, spool := &shelf{}, newTestSpool(t, 0)
+		g := newTestGatherer(store, spool, 1000)
+		for i, configs := range [][]uint64{{7}, {7, 8}, {8, 9, 7}} {
+			for n, config := range configs {
+				at := int64(1000 * (10*i + n + 1))
+				if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: at, End: at + 1000, Config: config}, Rows: []storage.Row{{Content: uint64(at), Minute: 60, Opens: 1}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Minute) // it is flushed and stored
+		}
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		for _, b := range store.blocks {
+			got = append(got, b.Window.Config)
+		}
+		if !slices.Equal(got, []uint64{7, 8, 7}) {
+			t.Errorf("the blocks have the configurations %d", got)
 		}
 	})
 }

@@ -21,7 +21,7 @@ var (
 const Magic = "LSEG"
 
 // HeaderSize is the bytes of a segment's header, behind which the first block begins.
-const HeaderSize = 104
+const HeaderSize = 112
 
 const (
 	replacedSize   = 40
@@ -99,7 +99,8 @@ func (h *Header) encode(b []byte) {
 	le.PutUint32(b[80:], h.indexCRC)
 	le.PutUint32(b[84:], h.Name.Before)
 	le.PutUint64(b[88:], h.Name.Part)
-	le.PutUint32(b[100:], crc32.Checksum(b[:100], castagnoli))
+	le.PutUint64(b[96:], h.Window.Config)
+	le.PutUint32(b[108:], crc32.Checksum(b[:108], castagnoli))
 }
 
 // Decode reads the header that b, of HeaderSize bytes, begins with, or says what is
@@ -108,13 +109,13 @@ func (h *Header) Decode(b []byte) error {
 	if err := format.CheckHead(b, Magic); err != nil {
 		return err
 	}
-	if le.Uint32(b[100:]) != crc32.Checksum(b[:100], castagnoli) {
+	if le.Uint32(b[108:]) != crc32.Checksum(b[:108], castagnoli) {
 		return format.ErrChecksum
 	}
 	*h = Header{
 		Collector: le.Uint64(b[8:]),
 		Name:      Name{le.Uint64(b[16:]), le.Uint64(b[24:]), Applied{le.Uint64(b[32:]), le.Uint64(b[88:]), le.Uint32(b[84:])}},
-		Window:    storage.Window{Start: int64(le.Uint64(b[40:])), End: int64(le.Uint64(b[48:]))},
+		Window:    storage.Window{Start: int64(le.Uint64(b[40:])), End: int64(le.Uint64(b[48:])), Config: le.Uint64(b[96:])},
 		indexAt:   le.Uint64(b[56:]), Created: int64(le.Uint64(b[64:])),
 		blocks: le.Uint32(b[72:]), replaced: le.Uint32(b[76:]), indexCRC: le.Uint32(b[80:]),
 	}

@@ -11,7 +11,7 @@ import (
 const (
 	sourceSize   = 75
 	totalSize    = 11
-	sealHeadSize = 48
+	sealHeadSize = 56
 	markSize     = 8 + totalSize // less than any seal: the next one covers it
 )
 
@@ -57,6 +57,7 @@ func appendSeal(b []byte, s *Seal, rows *codec.RowGroups, before *totals) []byte
 	}
 	b = le.AppendUint64(b, sent)
 	b = le.AppendUint64(b, uint64(rows.Size()))
+	b = le.AppendUint64(b, s.Window.Config)
 	b = rows.AppendTo(slices.Grow(b, sealSize(s, rows)))
 	at := len(b)
 	b = b[:at+len(s.Sources)*sourceSize]
@@ -98,7 +99,7 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 	if len(b) < sealHeadSize {
 		return s, false
 	}
-	s.window = storage.Window{Start: int64(le.Uint64(b)), End: int64(le.Uint64(b[8:]))}
+	s.window = storage.Window{Start: int64(le.Uint64(b)), End: int64(le.Uint64(b[8:])), Config: le.Uint64(b[48:])}
 	sources, forgotten, rows := uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[28:])), le.Uint64(b[40:])
 	s.count, s.books, s.all = int(le.Uint32(b[16:])), le.Uint32(b[20:]), le.Uint64(b[32:])
 	b = b[sealHeadSize:]

@@ -69,7 +69,7 @@ func counts(books uint64) (all storage.Counts) {
 
 func testSeal(content uint64) *Seal {
 	return &Seal{
-		Window: storage.Window{Start: 1000 * int64(content), End: 1000*int64(content) + 1000},
+		Window: storage.Window{Start: 1000 * int64(content), End: 1000*int64(content) + 1000, Config: 0xC0<<32 + content},
 		Rows:   []storage.Row{row(content)},
 		Books: []storage.Book{{
 			Stream: 11, Class: storage.Sealed, Counts: counts(1),
@@ -133,7 +133,7 @@ func TestCycle(t *testing.T) {
 	if len(r.Books) != 1 || !reflect.DeepEqual(r.Books[0], wantBook) {
 		t.Errorf("books are %+v", r.Books)
 	}
-	if (r.Window != storage.Window{Start: 1000, End: 6000}) {
+	if (r.Window != storage.Window{Start: 1000, End: 6000, Config: testSeal(5).Window.Config}) {
 		t.Errorf("window is %+v", r.Window)
 	}
 	for _, source := range r.Sources {
@@ -158,7 +158,7 @@ func TestCycle(t *testing.T) {
 		t.Fatal(ok, err)
 	}
 	if b.Collector != id || b.Number != 1 || b.Day != 20000 || b.Rows.Len() != 5 || b.Rows.Row(4) != row(5) ||
-		!reflect.DeepEqual(b.Books, []storage.Book{wantBook}) || (b.Window != storage.Window{Start: 1000, End: 6000}) {
+		!reflect.DeepEqual(b.Books, []storage.Book{wantBook}) || (b.Window != storage.Window{Start: 1000, End: 6000, Config: testSeal(5).Window.Config}) {
 		t.Errorf("block is %+v", b)
 	}
 	if err := s.Stored(2); err == nil {

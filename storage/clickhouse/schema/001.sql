@@ -86,6 +86,9 @@ CREATE TABLE IF NOT EXISTS {{.Local "ledger"}}{{.OnCluster}}
     class          LowCardinality(String),
     window_start   DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     window_end     DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    -- The configuration that was in force when the window ended, by the hash that
+    -- lectern_config_info has; '' where it is not known.
+    config         LowCardinality(String),
     -- One for each counter of an account. lost is below zero where frames came that
     -- an earlier window called lost; damaged is of seals that a damaged disk took from
     -- a spool before they were stored; clamped and what follows is beside the sum.

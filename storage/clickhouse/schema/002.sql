@@ -69,7 +69,7 @@ HAVING min(s.met) + toIntervalSecond(1) > (SELECT min(window_start) FROM {{.Ledg
 -- 128 bits: what forged positions say is up to 2^48 a source, and a sum of 64 wraps.
 CREATE VIEW IF NOT EXISTS {{.Name "books"}}{{.OnCluster}} AS
 SELECT
-    collector, block, stream, class, window_start, window_end,
+    collector, block, stream, class, window_start, window_end, config,
 {{- range .Counters}}
     toInt128(k.{{.}}) AS {{.}},
 {{- end}}
@@ -78,7 +78,7 @@ SELECT
 FROM {{.Ledger}} AS k FINAL
 UNION ALL
 SELECT
-    toUInt64(0), toUInt64(0), s.stream, s.class, s.moved, s.moved,
+    toUInt64(0), toUInt64(0), s.stream, s.class, s.moved, s.moved, '',
 {{- range .Counters}}
     {{if eq . "sent"}}toInt128(s.gap){{else if eq . "lost"}}toInt128(s.gap) - if(s.open, s.missing, 0){{else}}toInt128(0){{end}},
 {{- end}}

@@ -2,7 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"fmt"
 	"slices"
 )
@@ -43,10 +43,10 @@ func (c *Config) Differs(other *Config) (keys []string) {
 
 // Hash names a configuration: the same values, wherever they come from, have the
 // same. A password has no part in it.
-func (c *Config) Hash() string {
+func (c *Config) Hash() uint64 {
 	hash := sha256.New()
 	for _, s := range c.Settings() {
 		fmt.Fprintf(hash, "%s = %s\n", s.Key, s.Value)
 	}
-	return hex.EncodeToString(hash.Sum(nil)[:8])
+	return binary.BigEndian.Uint64(hash.Sum(nil))
 }

@@ -64,7 +64,7 @@ func TestHash(t *testing.T) {
 	if c.Hash() != withPassword {
 		t.Error("the hash tells passwords apart")
 	}
-	seen := map[string]string{first: "the defaults"}
+	seen := map[uint64]string{first: "the defaults"}
 	for _, text := range []string{"listen.loops = 3", "stream.a.number = 1", "stream.b.number = 1", "stream.a.number = 1\nstream.b.number = 2"} {
 		c, problems := Load(write(t, text), true, nil)
 		if len(problems) > 0 || seen[c.Hash()] != "" {
