@@ -17,6 +17,7 @@ import (
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/ops"
+	"github.com/lectern/lectern/cmd/lectern/internal/tokens"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/spool"
 )
@@ -29,14 +30,14 @@ const bringAgain = 250 * time.Millisecond
 func (p *process) bring(ctx context.Context, o *forgetOptions, f storage.Forgetter) error {
 	ctx, cancel := context.WithTimeout(ctx, o.wait)
 	defer cancel()
-	var token []byte
+	ask := asking{collectors: make(map[uint64]bool)}
 	if o.loaded.Ops.TokenFile != "" {
-		var err error
-		if token, err = ops.ReadToken(o.loaded.Ops.TokenFile); err != nil {
-			return err
+		list, err := tokens.Read(o.loaded.Ops.TokenFile)
+		if err != nil {
+			return fmt.Errorf("ops.token_file: %w", err)
 		}
+		ask.token = list[0]
 	}
-	ask := asking{token: string(token), collectors: make(map[uint64]bool)}
 	peers, err := peerAddresses(ctx, o.loaded.Ops.Peers)
 	if err != nil {
 		return fmt.Errorf("ops.peers: %w", err)
@@ -78,7 +79,7 @@ func peerAddresses(ctx context.Context, list string) (all []string, err error) {
 // asking is what daemons are asked with, and the collectors of those that have stored what
 // they had.
 type asking struct {
-	token      string // of ops.token_file
+	token      string // the first of ops.token_file
 	collectors map[uint64]bool
 }
 

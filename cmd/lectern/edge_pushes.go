@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/edge"
+	"github.com/lectern/lectern/cmd/lectern/internal/tokens"
 )
 
 // edgePushes says how logs are pushed to an edge.
@@ -19,17 +18,17 @@ func edgePushes(c *config.Edge, logger *slog.Logger) (edge.Pushes, error) {
 	if c.LogsTokenFile == "" {
 		return o, nil
 	}
-	t := &tokens{path: c.LogsTokenFile, logger: logger}
+	t := &tokensFile{path: c.LogsTokenFile, logger: logger}
 	var err error
-	if t.list, err = readTokens(t.path); err != nil {
+	if t.list, err = tokens.Read(t.path); err != nil {
 		return o, fmt.Errorf("the tokens of those who push logs; check edge.logs_token_file: %w", err)
 	}
 	o.Tokens = t.all
 	return o, nil
 }
 
-// tokens are those of a file, as it is when they are asked for.
-type tokens struct {
+// tokensFile has tokens of a file, as it is when they are asked for.
+type tokensFile struct {
 	path   string
 	logger *slog.Logger
 
@@ -41,10 +40,10 @@ type tokens struct {
 // tokensTold is how often the log says at the most that the file cannot be read.
 const tokensTold = time.Minute
 
-func (t *tokens) all() []string {
+func (t *tokensFile) all() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list, err := readTokens(t.path)
+	list, err := tokens.Read(t.path)
 	if err == nil {
 		t.list = list
 		return list
@@ -54,31 +53,4 @@ func (t *tokens) all() []string {
 		t.told = now
 	}
 	return t.list
-}
-
-const (
-	tokenFileMax  = 16 << 10
-	tokenShortest = 16
-)
-
-// readTokens reads a file of tokens, one in each line.
-func readTokens(path string) (list []string, err error) {
-	text, err := readShort(path, tokenFileMax)
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		switch {
-		case line == "":
-		case len(line) < tokenShortest:
-			return nil, fmt.Errorf("%s has a token of less than %d characters: anybody may guess it", path, tokenShortest)
-		default:
-			list = append(list, line)
-		}
-	}
-	if len(list) == 0 {
-		return nil, errors.New(path + " has no token: one in each line is wanted")
-	}
-	return list, nil
 }

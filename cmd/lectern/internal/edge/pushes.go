@@ -3,7 +3,6 @@ package edge
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
+	"github.com/lectern/lectern/cmd/lectern/internal/tokens"
 )
 
 // Pushes say how CDNs push their logs: lines of JSON, many in a request.
@@ -84,7 +84,7 @@ func (p *pushes) push(w http.ResponseWriter, r *http.Request) (why Reason, err e
 			p.edge.count(p.door, why, 0, err)
 		}
 	}()
-	if !p.knows(r.Header.Get("Authorization")) {
+	if !tokens.Shown(r.Header.Get("Authorization"), p.tokens()) {
 		return Token, nil
 	}
 	select {
@@ -109,21 +109,6 @@ func (p *pushes) push(w http.ResponseWriter, r *http.Request) (why Reason, err e
 	}
 	why, counted, err = p.take(s, oneOf, body)
 	return why, err
-}
-
-// knows says whether a request shows one of the tokens.
-func (p *pushes) knows(authorization string) bool {
-	shown, ok := strings.CutPrefix(authorization, "Bearer ")
-	if !ok {
-		return false
-	}
-	known := false
-	given := sha256.Sum256([]byte(shown))
-	for _, token := range p.tokens() {
-		want := sha256.Sum256([]byte(token))
-		known = subtle.ConstantTimeCompare(given[:], want[:]) == 1 || known
-	}
-	return known
 }
 
 // asked reads the query: whose the lines are, and how they are sampled where they do

@@ -30,6 +30,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/tokens"
 	"github.com/lectern/lectern/collector"
 )
 
@@ -118,8 +119,8 @@ func New(o Options) *Server {
 // error, that one answers, and KeepListening tries again.
 func (s *Server) Listen() error {
 	if path := s.options.TokenFile; path != "" {
-		if _, err := ReadToken(path); err != nil {
-			return err
+		if _, err := tokens.Read(path); err != nil {
+			return fmt.Errorf("the tokens of who may change something; check ops.token_file: %w", err)
 		}
 	}
 	l, err := net.Listen("tcp", s.options.Address)

@@ -168,7 +168,7 @@ func TestChangesNeedTheToken(t *testing.T) {
 	want := func(code int, header ...string) {
 		t.Helper()
 		if got, said := ask(s, "POST", "/retry", header...); got != code || code != 200 && d.parked.Load() != 3 {
-			t.Errorf("%q: %d %q, want %d; parked are %d", header, got, said, code, d.parked.Load())
+			t.Errorf("%.60q: %d %q, want %d; parked are %d", header, got, said, code, d.parked.Load())
 		}
 	}
 	want(401)
@@ -183,13 +183,13 @@ func TestChangesNeedTheToken(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "token")
 	s.options.TokenFile = other
 	want(500, "Authorization", bearer)
-	for _, bad := range []string{"", "\n", "too-short\n", strings.Repeat("x", 2000)} {
+	for _, bad := range []string{"", "\n", "too-short\n", strings.Repeat("x", 1<<15)} {
 		if err := os.WriteFile(other, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		want(500, "Authorization", "Bearer "+strings.TrimSpace(bad))
 		if err := s.Listen(); err == nil || !strings.Contains(err.Error(), "ops.token_file") {
-			t.Errorf("a server with the token %q begins: %v", bad, err)
+			t.Errorf("a server with the token %.60q begins: %v", bad, err)
 		}
 	}
 	if err := os.WriteFile(other, []byte("  another-one-of-thirty-two-bytes\n"), 0o600); err != nil {
@@ -200,6 +200,12 @@ func TestChangesNeedTheToken(t *testing.T) {
 	if d.parked.Load() != 0 {
 		t.Error("who shows the token changes nothing")
 	}
+	// While one is replaced both hold.
+	if err := os.WriteFile(other, []byte("a-new-one-of-thirty-two-bytes\nanother-one-of-thirty-two-bytes\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(200, "Authorization", "Bearer a-new-one-of-thirty-two-bytes")
+	want(200, "Authorization", "Bearer another-one-of-thirty-two-bytes")
 }
 
 // Whoever asks for retries all the time does not fill the log.
