@@ -306,7 +306,11 @@ func (m members) keys() (all []string) {
 // values are the values, as they are shown in columns.
 func (m members) values() (all []string) {
 	for _, k := range m {
-		all = append(all, fmt.Sprint(k.value))
+		value := ""
+		if k.value != nil {
+			value = fmt.Sprint(k.value)
+		}
+		all = append(all, value)
 	}
 	return all
 }

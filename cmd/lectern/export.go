@@ -21,27 +21,20 @@ Usage:
 
 What:
 
-  --user ID        the reader, as "lectern forget" takes it
-  --stream N       only this stream
-
+` + readerHelp + `
 How:
 
   --format ndjson  a JSON object a line (the default)
   --format csv     comma-separated values, with a line of names
-  --daemon HOST:PORT
-                   the operations address of another daemon that stores to the
-                   same place; may be given more than once. The one of this
-                   machine is known (ops.address), and so are those of
-                   ops.peers. All have the same token (ops.token_file)
-  --wait DURATION  how long daemons may take to store what they have (default 10m)
-  --config FILE    the configuration that names the store (default ./config.toml,
-                   and where there is none the built-in defaults)
-
+` + daemonsHelp + `
 Each daemon first stores what it has received and not stored yet. A row is what the
 reader did with one content in one minute, or part of it: where there are several of
-one minute, add them up. skipped is how many events were left out for each that is
-there, where a sender samples. Times are UTC. In JSON, ids and streams are strings,
-since many readers of JSON have no 64-bit integers.
+one minute, add them up. Where variant is not 0 the row is of no reading, but of how
+often that variant of the content's headline was shown to him (impressions), and
+followed (clicks). resume is the progress that was told last, and resume_at when, if
+any was. skipped is how many events were left out for each that is there, where a
+sender samples. Times are UTC. In JSON, ids and streams are strings, since many
+readers of JSON have no 64-bit integers.
 
 Exit status: 0 when it is all, also when there is nothing; 1 when it may not be; 2
 when the arguments make no sense.
@@ -90,7 +83,8 @@ var exportFormats = map[string]func(io.Writer, []storage.Row, streamNames) error
 // exportTime is how moments are written.
 const exportTime = "2006-01-02T15:04:05.000Z"
 
-// exportColumns are a row as it is exported, in order.
+// exportColumns are a row as it is exported, in order. How coarse it is, is none of
+// them: a row of one reader is not.
 func exportColumns(r *storage.Row, names streamNames) (all members) {
 	all.add("stream", number(int(r.Stream)))
 	all.add("stream_name", names[r.Stream])
@@ -107,6 +101,15 @@ func exportColumns(r *storage.Row, names streamNames) (all members) {
 	all.add("first", time.UnixMilli(r.First).UTC().Format(exportTime))
 	all.add("last", time.UnixMilli(r.Last).UTC().Format(exportTime))
 	all.add("skipped", r.Skipped)
+	all.add("impressions", r.Impressions)
+	all.add("clicks", r.Clicks)
+	all.add("variant", r.Variant)
+	var resume, resumed any // null where no progress was told
+	if r.Resume > 0 {
+		resume, resumed = r.Resume-1, time.UnixMilli(r.Last-int64(r.ResumeLag)).UTC().Format(exportTime)
+	}
+	all.add("resume", resume)
+	all.add("resume_at", resumed)
 	return all
 }
 

@@ -28,12 +28,7 @@ Usage:
 
 What:
 
-  --user ID        the reader. A number is an id as it is stored; anything else is
-                   text, whose xxHash64 is the id; so is what stands behind
-                   "text:", for text that is a number. "-" reads it from standard
-                   input, so that it is in no history and no list of processes
-  --stream N       only this stream
-  --older-than DURATION
+` + readerHelp + `  --older-than DURATION
                    only minutes that began longer ago than this, as 400d. Without
                    --user it is of all readers, and of rows of several: a
                    stream's retention, to be run each day
@@ -42,15 +37,7 @@ What:
 
 How:
 
-  --daemon HOST:PORT
-                   the operations address of another daemon that stores to the
-                   same place; may be given more than once. The one of this
-                   machine is known (ops.address), and so are those of
-                   ops.peers. All have the same token (ops.token_file)
-  --wait DURATION  how long daemons may take to store what they have (default 10m)
-  --config FILE    the configuration that names the store (default ./config.toml,
-                   and where there is none the built-in defaults)
-
+` + daemonsHelp + `
 With --user, each daemon first stores what it has received and not stored yet, also
 of the running minute. Then the rows are taken out. When it is done, nothing of
 what the daemons had received before is in memory, in a spool or in the store. What
@@ -70,6 +57,25 @@ Examples:
   echo 7d1f0a6c-reader | lectern forget --user - --stream 3
   lectern forget --stream 3 --older-than 400d
 `
+
+// readerHelp and daemonsHelp are what forget and export have in common.
+const (
+	readerHelp = `  --user ID        the reader. A number is an id as it is stored; anything else is
+                   text, whose xxHash64 is the id; so is what stands behind
+                   "text:", for text that is a number. "-" reads it from standard
+                   input, so that it is in no history and no list of processes
+  --stream N       only this stream
+`
+	daemonsHelp = `  --daemon HOST:PORT
+                   the operations address of another daemon that stores to the
+                   same place; may be given more than once. The one of this
+                   machine is known (ops.address), and so are those of
+                   ops.peers. All have the same token (ops.token_file)
+  --wait DURATION  how long daemons may take to store what they have (default 10m)
+  --config FILE    the configuration that names the store (default ./config.toml,
+                   and where there is none the built-in defaults)
+`
+)
 
 // forgetOptions are the arguments of `lectern forget` and `lectern export`.
 type forgetOptions struct {

@@ -118,13 +118,13 @@ func exportedRows(t *testing.T, config, user string) (rows int, events uint64) {
 	t.Helper()
 	for line := range strings.Lines(succeed(t, "export", "--config", config, "--user", user)) {
 		var r struct {
-			User                                  string
-			Opens, Reads, Finishes, Saves, Shares uint64
+			User                                                       string
+			Opens, Reads, Finishes, Saves, Shares, Impressions, Clicks uint64
 		}
 		if err := json.Unmarshal([]byte(line), &r); err != nil || r.User != strconv.FormatUint(emit.ID(user), 10) {
 			t.Fatalf("%s: %v", line, err)
 		}
-		rows, events = rows+1, events+r.Opens+r.Reads+r.Finishes+r.Saves+r.Shares
+		rows, events = rows+1, events+r.Opens+r.Reads+r.Finishes+r.Saves+r.Shares+r.Impressions+r.Clicks
 	}
 	return rows, events
 }
