@@ -53,13 +53,14 @@ run-clickhouse: build ## the same on a ClickHouse that is there (LECTERN_CLICKHO
 COMPOSE ?= docker compose
 STORE   ?= clickhouse
 
-# Passwords for this machine alone. The containers' users read them, so the directory keeps others out.
-data/secrets/%-password:
+# Passwords and a token for this machine alone. The containers' users read them, so the directory keeps others out.
+SECRETS := data/secrets/clickhouse-password data/secrets/grafana-password data/secrets/ops-token
+$(SECRETS):
 	@mkdir -p data/secrets && chmod 700 data/secrets
 	@od -An -N16 -tx1 /dev/urandom | tr -d ' \n' > $@ && chmod 444 $@
 
 .PHONY: up
-up: image-here data/secrets/clickhouse-password data/secrets/grafana-password ## start Lectern, ClickHouse, Prometheus and Grafana in containers; the image is built where there is none
+up: image-here $(SECRETS) ## start Lectern, ClickHouse, Prometheus and Grafana in containers; the image is built where there is none
 	STORE=$(STORE) IMAGE=$(IMAGE) $(COMPOSE) up -d $(if $(filter parquet,$(STORE)),--no-deps lectern)
 
 .PHONY: image-here
@@ -297,7 +298,7 @@ rollout: ## restart the collectors one node after the other, as they are
 	$(KUBECTL) -n lectern rollout status daemonset/lectern --timeout 30m
 
 .PHONY: kompose
-kompose: data/secrets/clickhouse-password data/secrets/grafana-password bin/kompose ## a first draft of manifests from compose.yml, in kompose/
+kompose: $(SECRETS) bin/kompose ## a first draft of manifests from compose.yml, in kompose/
 	rm -rf kompose && mkdir kompose
 	IMAGE=$(IMAGE) STORE=$(STORE) bin/kompose convert -f compose.yml -o kompose/
 

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -256,6 +257,33 @@ func TestCertificatesFollowTheirSecret(t *testing.T) {
 	}
 	if v := volume(d, dir); len(files) > 0 || v.Secret == nil || v.Secret.SecretName != "lectern-tls" || v.Secret.Items != nil {
 		t.Errorf("not set: %v; the volume is %+v", files, v)
+	}
+}
+
+// The token of the operations port is where the daemon looks for it, in a directory that
+// follows its Secret, and in compose.yml, which has it as well, at the same place.
+func TestTokenFollowsItsSecret(t *testing.T) {
+	r := renderWith(t, "../components/ops-token")
+	d := one[*apps.DaemonSet](t, r, "lectern")
+	file := environment(t, r, d)["LECTERN_OPS_TOKEN_FILE"]
+	v := volume(d, path.Dir(file))
+	if path.Base(file) != "token" || v.Secret == nil || v.Secret.SecretName != "lectern-ops-token" || v.Secret.Items != nil || v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o440 {
+		t.Errorf("the token is to be %q, and the volume there is %+v", file, v)
+	}
+	for _, m := range d.Spec.Template.Spec.Containers[0].VolumeMounts {
+		if m.SubPath != "" || m.SubPathExpr != "" || m.MountPath == path.Dir(file) && !m.ReadOnly {
+			t.Errorf("%s is mounted as %+v", m.MountPath, m)
+		}
+	}
+	c := readComposition(t)
+	if got := c.Services["lectern"].Environment["LECTERN_OPS_TOKEN_FILE"]; got != file {
+		t.Errorf("compose.yml has the token at %q, Kubernetes at %q", got, file)
+	}
+	if !slices.ContainsFunc(c.Services["lectern"].Secrets, func(s any) bool {
+		m, _ := s.(map[string]any)
+		return m["source"] == "ops-token" && m["target"] == file
+	}) || c.Secrets["ops-token"].File != "./data/secrets/ops-token" {
+		t.Errorf("compose.yml mounts %v of %v", c.Services["lectern"].Secrets, c.Secrets)
 	}
 }
 
