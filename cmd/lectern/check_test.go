@@ -139,19 +139,19 @@ Memory at the limits, with loops = 2:
   operations           18.0 MiB   /metrics and the page: 32 connections, as many that are being closed, and an hour's history
   base                 64.0 MiB   the program itself
   readers now         298.4 MiB   now.readers_max and now.contents_max, while a table grows
-  seals                32.0 MiB   keys of sealed sessions: limits.connections_max
-  together           1364.9 MiB
+  seals                48.0 MiB   keys of sealed sessions: limits.connections_max
+  together           1380.9 MiB
 
 Memory of an edge at its limits:
 
   queues              128.0 MiB   edge.queue_size for each stream, mapped
   journals            146.5 MiB   edge.pages_max for each stream, mapped
   pages               114.4 MiB   edge.pages_max for each stream
-  connections         781.2 MiB   edge.connections_max
+  connections         546.9 MiB   edge.connections_max
   budgets              24.0 MiB   networks that send
   operations           16.0 MiB   /metrics and the like: 32 connections, and as many that are being closed
   base                 64.0 MiB   the program itself
-  together           1274.2 MiB
+  together           1039.8 MiB
 
 Disk:
 

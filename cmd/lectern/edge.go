@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -41,10 +42,14 @@ Exit status: 0 when it ended as told; 1 when it could not start, or cannot go on
 when the arguments make no sense.
 `
 
-// edgeBallast is memory that is never touched, and so never taken. Go collects garbage
-// when there is as much as of all else, and an edge with few pages has next to nothing:
-// it would collect many times a second.
-const edgeBallast = 32 << 20
+// Go collects garbage when there is as much as edgeGarbage percent of all else. An edge
+// with many pages has much else, which hardly changes: it would keep as much again for
+// garbage. One with few pages has next to nothing, and would collect many times a second:
+// edgeBallast is memory that is never touched, and so never taken.
+const (
+	edgeGarbage = 25
+	edgeBallast = 32 << 20
+)
 
 // runEdge is `lectern edge`: it works until ctx ends.
 func (p *process) runEdge(ctx context.Context, args []string) int {
@@ -62,6 +67,9 @@ func (p *process) runEdge(ctx context.Context, args []string) int {
 	_, undo := outliveTerminal()
 	defer undo()
 	limitEdgeMemory(&c, p.environ, memlimit.FromCgroup, logger)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(edgeGarbage)
+	}
 	ballast := make([]byte, edgeBallast)
 	defer runtime.KeepAlive(ballast)
 	err := runEdgeUntil(ctx, &c, logger, output)

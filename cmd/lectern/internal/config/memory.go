@@ -32,7 +32,7 @@ const (
 	partialSpare    = 3 << 20         // memory that is kept ready for them, a loop
 	frameBytes      = 64 << 10        // the largest of them
 	batchBytes      = 8 << 20         // 64 datagrams of 64 KiB, in large pages, a loop
-	edgeConnBytes   = 40 << 10        // a connection of pages: net/http's goroutines, stacks and buffers, in a heap that is half garbage
+	edgeConnBytes   = 28 << 10        // a connection of pages: net/http's goroutine, stack and buffers, and a quarter as much garbage
 	pageBytes       = 300             // what an edge knows of a page
 	pageJournal     = 4 * 96          // and its records in a file that is mapped
 	networkBytes    = 24 << 20        // an edge's budgets of networks
