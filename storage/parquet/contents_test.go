@@ -23,7 +23,7 @@ func namedBlock(number uint64, at time.Time, books ...storage.Book) *storage.Blo
 // before and after they were merged.
 func TestContents(t *testing.T) {
 	dir, now := t.TempDir(), time.Date(2026, 3, 14, 15, 0, 0, 0, time.UTC)
-	s, err := Open(Options{Dir: dir, Collector: 7, Now: func() time.Time { return now.Add(1000 * time.Hour) }})
+	s, err := open(Options{Dir: dir, Collector: 7, Now: func() time.Time { return now.Add(1000 * time.Hour) }}, quickDisk{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -153,6 +153,7 @@ func TestEveryByteIsChecked(t *testing.T) {
 
 func readFile(t *testing.T, of table, path string, content []byte) (int, error) {
 	t.Helper()
+	_ = os.Remove(path) // one that is overwritten goes to the disk when it is closed
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		t.Fatal(err)
 	}
