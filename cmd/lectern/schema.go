@@ -26,7 +26,8 @@ Flags:
                    and do nothing; prints nothing where all is as it should be
   --cluster NAME   tables for a cluster of remote_servers: replicated, and
                    Distributed ones beside them for reading (reads_all,
-                   ledger_all, spans_all, forgotten_all); by default that of
+                   ledger_all, spans_all, contents_all, streams_all,
+                   forgotten_all); by default that of
                    clickhouse.cluster. Each collector writes to one shard: with
                    clickhouse.cluster to one that it chooses, else
                    clickhouse.address names the replicas of one. The macros
@@ -35,7 +36,8 @@ Flags:
                    ./config.toml, and where there is none the built-in defaults)
 
 clickhouse.retention is how long rows are kept. With --apply, existing tables get
-it too.
+it too, and what streams are called ([stream.NAME]) is written down for dashboards and
+queries (stream_names): run it again when another stream has a name.
 
 Projections of reads are new with step 4. Parts that were there before are answered
 from their rows until they are merged, or until the statement is run that --apply
@@ -65,7 +67,7 @@ func (p *process) runSchema(ctx context.Context, args []string) int {
 	if *cluster == "" {
 		*cluster = c.ClickHouse.Cluster
 	}
-	s := clickhouse.Schema{Database: c.ClickHouse.Database, Cluster: *cluster, Retention: c.ClickHouse.Retention}
+	s := clickhouse.Schema{Database: c.ClickHouse.Database, Cluster: *cluster, Retention: c.ClickHouse.Retention, Streams: *namesOf(&c)}
 	switch {
 	case *apply && *diff:
 		return p.usage("schema", errors.New("--diff does nothing and --apply does it: one of them"))

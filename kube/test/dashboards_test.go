@@ -124,6 +124,37 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
+// Editors read names: of contents in every table of contents, and of streams where they
+// choose one. (storage/clickhouse has the answers.)
+func TestEditorsReadNames(t *testing.T) {
+	for _, d := range dashboards(t) {
+		if d.file != "lectern-editors.json" {
+			continue
+		}
+		tables := 0
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				byContent := regexp.MustCompile(`GROUP BY [^()]*\bcontent\b`).MatchString(target.RawSQL)
+				if !byContent && p.Type != "table" {
+					continue
+				}
+				tables++
+				if !strings.HasPrefix(target.RawSQL, "SELECT if(n.called != '', n.called, t.id) AS content") || !strings.Contains(target.RawSQL, "FROM lectern.names AS c") {
+					t.Errorf("%q shows contents without their names: %s", p.Title, target.RawSQL)
+				}
+			}
+		}
+		if tables < 3 {
+			t.Errorf("only %d panels are of contents", tables)
+		}
+		for _, v := range d.Templating.List {
+			if v.Name == "stream" && !strings.Contains(v.Definition, "lectern.stream_names") {
+				t.Errorf("streams are chosen by their numbers: %s", v.Definition)
+			}
+		}
+	}
+}
+
 // Grafana's sidecar finds them by a label, whole.
 func TestDashboardsConfigMap(t *testing.T) {
 	m := one[*core.ConfigMap](t, render(t, "../components/dashboards"), "lectern-dashboards")

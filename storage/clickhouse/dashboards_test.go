@@ -15,23 +15,36 @@ import (
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
 )
 
-// editorsPanels are the statements of the editors' dashboard by title, as Grafana
-// sends them for stream 1 and this time.
-func editorsPanels(t *testing.T, from, to string) map[string]string {
+// editorsBoard is what is looked at of the editors' dashboard.
+type editorsBoard struct {
+	Panels []struct {
+		Type, Title string
+		Targets     []struct{ RawSQL string }
+	}
+	Templating struct {
+		List []struct {
+			Name  string
+			Query any
+		}
+	}
+}
+
+func readEditorsBoard(t *testing.T) (board editorsBoard) {
 	t.Helper()
 	text, err := os.ReadFile("../../kube/components/dashboards/lectern-editors.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var board struct {
-		Panels []struct {
-			Type, Title string
-			Targets     []struct{ RawSQL string }
-		}
-	}
 	if err := json.Unmarshal(text, &board); err != nil {
 		t.Fatal(err)
 	}
+	return board
+}
+
+// editorsPanels are the statements of the editors' dashboard by title, as Grafana
+// sends them for stream 1 and this time.
+func editorsPanels(t *testing.T, from, to string) map[string]string {
+	t.Helper()
 	within := func(column string) string { return fmt.Sprintf("(%s >= '%s' AND %s < '%s')", column, from, column, to) }
 	macros := strings.NewReplacer(
 		"${reads}", "lectern.reads", "${ledger}", "lectern.ledger", "${stream:csv}", "1",
@@ -40,7 +53,7 @@ func editorsPanels(t *testing.T, from, to string) map[string]string {
 		"$__fromTime", "toDateTime('"+from+"')", "$__toTime", "toDateTime('"+to+"')",
 	)
 	panels := make(map[string]string)
-	for _, p := range board.Panels {
+	for _, p := range readEditorsBoard(t).Panels {
 		for _, target := range p.Targets {
 			panels[p.Type+" "+p.Title] = macros.Replace(target.RawSQL)
 		}
@@ -159,6 +172,39 @@ func checkMostRead(t *testing.T, how string, got, want []string, readers map[uin
 			t.Errorf("%s: the line %q is no content's", how, line)
 		}
 	}
+}
+
+// Streams are chosen by their names, those without one by their numbers. Grafana's
+// data source takes the first column for the value and the second for the text.
+func TestEditorsChooseStreamsByName(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 24))
+	server, o := started(t, clickhousetest.Options{})
+	b := randomBlock(r, 1, 300)
+	stored(t, opened(t, o), b)
+	if _, err := Apply(t.Context(), o, Schema{Streams: map[uint16]string{2: "news", 60000: "silent"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range readEditorsBoard(t).Templating.List {
+		if v.Name != "stream" {
+			continue
+		}
+		query := strings.NewReplacer("${reads}", "lectern.reads", "now()", "toDateTime('2024-10-05 00:00:00')").Replace(v.Query.(string))
+		var got []string
+		for _, row := range server.Query(query) {
+			got = append(got, strings.Join(row, " "))
+		}
+		want := []string{"2 news"}
+		for stream := range uint16(100) {
+			if stream != 2 && slices.Contains(b.Rows.Stream, stream) {
+				want = append(want, fmt.Sprint(stream, " ", stream))
+			}
+		}
+		if !slices.Equal(got, want) || len(want) < 3 {
+			t.Errorf("streams are %q, want %q", got, want)
+		}
+		return
+	}
+	t.Error("there is no variable stream")
 }
 
 // Every panel of the editors' dashboard is answered where nothing was read and

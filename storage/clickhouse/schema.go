@@ -22,8 +22,9 @@ import (
 // Schema says which form of the tables is wanted.
 type Schema struct {
 	Database  string
-	Cluster   string        // of remote_servers; empty for one server
-	Retention time.Duration // 0: for ever
+	Cluster   string            // of remote_servers; empty for one server
+	Retention time.Duration     // 0: for ever
+	Streams   map[uint16]string // what streams are called
 }
 
 // The steps of the schema. A step never changes; what comes after is another one.
@@ -184,6 +185,9 @@ func (s Schema) String() string {
 		}
 		fmt.Fprintf(&b, "\n%s;\n", s.recordVersion(step.Version))
 	}
+	if named := s.nameStreams(s.Streams); named != "" {
+		fmt.Fprintf(&b, "\n-- What streams are called.\n%s;\n", named)
+	}
 	return b.String()
 }
 
@@ -214,7 +218,7 @@ const (
 )
 
 // Apply creates the tables, or brings those of an earlier version up to this
-// one, and returns the versions of the steps that it took. Several may do so at
+// one, writes down what streams are called, and returns the versions of the steps that it took. Several may do so at
 // once: a step that is taken twice changes nothing the second time.
 func Apply(ctx context.Context, o Options, s Schema) (taken []int, err error) {
 	if err := o.fill(); err != nil {
@@ -271,6 +275,13 @@ func apply(ctx context.Context, o *Options, s Schema) (taken []int, err error) {
 			return taken, fmt.Errorf("the retention: %w; the statement was: %s", err, alter)
 		}
 	}
+	names, err := c.renamed(ctx, o, s)
+	if err != nil || len(names) == 0 {
+		return taken, err
+	}
+	if err := c.run(ctx, o, s.nameStreams(names)); err != nil {
+		return taken, fmt.Errorf("what streams are called: %w", err)
+	}
 	return taken, nil
 }
 
@@ -300,7 +311,15 @@ func Diff(ctx context.Context, o Options, s Schema) (statements []string, err er
 		statements = append(statements, step.Statements...)
 	}
 	alters, err := c.retention(ctx, &o, s)
-	return append(statements, alters...), err
+	if err != nil {
+		return nil, err
+	}
+	statements = append(statements, alters...)
+	names, err := c.renamed(ctx, &o, s)
+	if named := s.nameStreams(names); named != "" {
+		statements = append(statements, named)
+	}
+	return statements, err
 }
 
 // Unprojected is how many parts of reads were merged before the projections were there,

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,62 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// What streams are called is written down when it is new or has changed, and stays where
+// the configuration has it no more.
+func TestStreamNames(t *testing.T) {
+	server := clickhousetest.Start(t, clickhousetest.Options{})
+	o := optionsOf(server)
+	emptied(t, server)
+	stored := func() (names []string) {
+		for _, row := range server.Query("SELECT stream, name FROM lectern.stream_names ORDER BY stream") {
+			names = append(names, strings.Join(row, " "))
+		}
+		return names
+	}
+	for i, c := range []struct {
+		streams map[uint16]string
+		want    []string
+		written int // names that Diff says it would write
+	}{
+		{map[uint16]string{7: "news", 0: "site"}, []string{"0 site", "7 news"}, 2},
+		{map[uint16]string{7: "news", 0: "site"}, []string{"0 site", "7 news"}, 0},
+		{map[uint16]string{7: "it's \\ another", 65534: "last"}, []string{"0 site", "7 it's \\ another", "65534 last"}, 2},
+		{nil, []string{"0 site", "7 it's \\ another", "65534 last"}, 0},
+	} {
+		s := Schema{Streams: c.streams}
+		diff, err := Diff(t.Context(), o, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := 0
+		for _, statement := range diff {
+			if strings.Contains(statement, "`streams` (stream, name)") {
+				written += strings.Count(statement, ", '")
+			}
+		}
+		if written != c.written || i > 0 && c.written == 0 && len(diff) > 0 {
+			t.Errorf("%v: %d names would be written, want %d: %q", c.streams, written, c.written, diff)
+		}
+		if _, err := Apply(t.Context(), o, s); err != nil {
+			t.Fatal(err)
+		}
+		if got := stored(); !slices.Equal(got, c.want) {
+			t.Errorf("%v: %q, want %q", c.streams, got, c.want)
+		}
+	}
+	if err := server.Exec("DROP DATABASE lectern"); err != nil {
+		t.Fatal(err)
+	}
+	for statement := range strings.SplitSeq(Schema{Database: "lectern", Streams: map[uint16]string{3: "printed"}}.String(), ";\n") {
+		if strings.TrimSpace(statement) != "" && server.Exec(statement) != nil {
+			t.Fatalf("it is refused: %s", statement)
+		}
+	}
+	if got := stored(); !slices.Equal(got, []string{"3 printed"}) {
+		t.Errorf("printed: %q", got)
+	}
+}
+
 // The form for a cluster: replicated tables, Distributed ones beside them, and
 // views over these; each statement is one that ClickHouse understands.
 func TestClusterForm(t *testing.T) {
@@ -125,6 +182,7 @@ func TestClusterForm(t *testing.T) {
 		"FROM `lectern`.`reads_all`", "FROM `lectern`.`ledger_all` AS k FINAL",
 		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/spans', '{replica}', seal)", "ENGINE = Distributed('main', 'lectern', 'spans')",
 		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/contents', '{replica}', at)", "FROM `lectern`.`contents_all` AS c",
+		"ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/lectern/streams', '{replica}', at)", "FROM `lectern`.`streams_all` AS s GROUP BY",
 		"FROM `lectern`.`spans_all` AS s FINAL", "TTL toDateTime(at) + toIntervalSecond(345600)",
 		"replicated_deduplication_window = 100000", "TTL minute + toIntervalSecond(345600)", "TTL toDateTime(window_end) + toIntervalSecond(345600)",
 	} {
