@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,6 +25,7 @@ import (
 type proxy struct {
 	name    string
 	program string   // or the path in LECTERN_TEST_ and its name, in capitals
+	needs   string   // a file beside it
 	from    string   // what has it
 	config  string   // in docs/edge
 	edge    []string // what the edge needs; %s is a directory
@@ -32,31 +35,62 @@ type proxy struct {
 	log []string
 	// follow is the file that the proxy writes its log to, for lectern emit to follow.
 	follow string
-	// counted is how many requests the proxy says it had, where it says so. admin is
-	// where it is asked, where that is another place than its pages.
-	counted func(t *testing.T, url, admin string) int
+	// counted is how many requests the proxy says it had. admin is where it is asked,
+	// where that is another place than its pages.
+	counted func(t *testing.T, url, admin, dir string) int
+}
+
+// nginxCounted is how many requests nginx says it had, before this one.
+func nginxCounted(t *testing.T, url, _, _ string) (n int) {
+	body := getPage(t, url+"/nginx_status")
+	m := regexp.MustCompile(`(?m)^ \d+ \d+ (\d+)`).FindStringSubmatch(body)
+	if m == nil {
+		t.Fatalf("nginx says %q of itself", body)
+	}
+	fmt.Sscan(m[1], &n)
+	return n - 1
+}
+
+// startNginx keeps it in the foreground.
+func startNginx(config, dir string) []string {
+	return []string{"-c", config, "-p", dir, "-g", "daemon off;"}
 }
 
 var proxiesOfDocs = []proxy{
 	{
 		name: "nginx", program: "nginx", config: "nginx.conf", edge: []string{`edge.syslog = "udp://SYSLOG"`},
-		start:   func(config, dir string) []string { return []string{"-c", config, "-p", dir, "-g", "daemon off;"} },
+		start:   startNginx,
 		replace: []string{"127.0.0.1:5140", "SYSLOG", "/run/nginx.pid", "%s/pid", "/var/log/nginx/error.log", "%s/error.log", "listen 8080", "listen PORT"},
-		counted: func(t *testing.T, url, _ string) int {
-			body := getPage(t, url+"/nginx_status")
-			m := regexp.MustCompile(`(?m)^ \d+ \d+ (\d+)`).FindStringSubmatch(body)
-			if m == nil {
-				t.Fatalf("nginx says %q of itself", body)
-			}
-			n := 0
-			fmt.Sscan(m[1], &n)
-			return n - 1 // but for this one
+		counted: nginxCounted,
+	},
+	{
+		name: "nginx-lua", program: "nginx", needs: "/usr/lib/nginx/modules/ngx_http_lua_module.so", from: "Debian's package libnginx-mod-http-lua", config: "nginx-lua.conf",
+		start: startNginx,
+		replace: []string{
+			`host = "127.0.0.1", port = 8420`, `host = "EVENTSHOST", port = EVENTSNUMBER`, "/usr/local/share/lua/5.1", "CLIENTS/lua",
+			"/run/nginx.pid", "%s/pid", "/var/log/nginx/error.log", "%s/error.log", "listen 8080", "listen PORT",
 		},
+		counted: nginxCounted,
 	},
 	{
 		name: "haproxy", program: "haproxy", config: "haproxy.cfg", edge: []string{`edge.syslog = "tcp://SYSLOG"`},
 		start:   func(config, _ string) []string { return []string{"-db", "-f", config} },
-		replace: []string{"127.0.0.1:5140", "SYSLOG", "bind :8080", "bind PORT"},
+		replace: []string{"127.0.0.1:5140", "SYSLOG", "bind :8080", "bind PORT", "127.0.0.1:8404", "ADMINHOST:ADMINNUMBER"},
+		counted: func(t *testing.T, _, admin, _ string) int {
+			body := getPage(t, admin+"/;csv")
+			rows, err := csv.NewReader(strings.NewReader(strings.TrimPrefix(body, "# "))).ReadAll()
+			if err != nil {
+				t.Fatalf("HAProxy says %q of itself: %v", body, err)
+			}
+			for _, row := range rows {
+				if row[0] == "site" && row[1] == "FRONTEND" {
+					n, _ := strconv.Atoi(row[slices.Index(rows[0], "req_tot")])
+					return n
+				}
+			}
+			t.Fatalf("HAProxy says %q of itself", body)
+			return 0
+		},
 	},
 	{
 		name: "apache", program: "apache2", config: "apache.conf",
@@ -65,7 +99,7 @@ var proxiesOfDocs = []proxy{
 			"/usr/bin/lectern", "LECTERN", "127.0.0.1:8420", "EVENTS", "/var/lib/lectern-apache", "%s/queue",
 			"/run/apache2/lectern.pid", "%s/pid", "/var/log/apache2/error.log", "%s/error.log", "Listen 8080", "Listen PORT",
 		},
-		counted: func(t *testing.T, url, _ string) int {
+		counted: func(t *testing.T, url, _, _ string) int {
 			body := getPage(t, url+"/server-status?auto")
 			m := regexp.MustCompile(`Total Accesses: (\d+)`).FindStringSubmatch(body)
 			if m == nil {
@@ -79,7 +113,7 @@ var proxiesOfDocs = []proxy{
 		name: "caddy", program: "caddy-with-lectern", from: `"make test-caddy"`, config: "Caddyfile",
 		start:   func(config, _ string) []string { return []string{"run", "--adapter", "caddyfile", "--config", config} },
 		replace: []string{"admin localhost:2019", "admin ADMINHOST:ADMINNUMBER {\n\t\torigins ADMINHOST:ADMINNUMBER\n\t}", ":8080 {", "http://PORT {\n\tbind HOST", "127.0.0.1:8420", "EVENTS", "/var/lib/lectern-caddy", "%s/queue"},
-		counted: func(t *testing.T, _, admin string) int {
+		counted: func(t *testing.T, _, admin, _ string) int {
 			body := getPage(t, admin+"/metrics")
 			m := regexp.MustCompile(`caddy_http_request_duration_seconds_count\{code="200",handler="subroute"[^}]*\} (\d+)`).FindStringSubmatch(body)
 			if m == nil {
@@ -99,7 +133,7 @@ var proxiesOfDocs = []proxy{
 			"{address: 127.0.0.1, port_value: 9901}", "{address: ADMINHOST, port_value: ADMINNUMBER}", "/var/log/envoy/access.json", "%s/access.json",
 		},
 		follow: "%s/access.json",
-		counted: func(t *testing.T, _, admin string) int {
+		counted: func(t *testing.T, _, admin, _ string) int {
 			body := getPage(t, admin+"/stats?filter=http.pages.downstream_rq_2xx")
 			n := 0
 			if _, err := fmt.Sscanf(body, "http.pages.downstream_rq_2xx: %d", &n); err != nil {
@@ -112,6 +146,14 @@ var proxiesOfDocs = []proxy{
 		name: "varnish", program: "varnishd", config: "varnish.vcl",
 		start: func(config, dir string) []string {
 			return []string{"-F", "-f", config, "-a", "PORT", "-n", dir + "/varnish", "-j", "none"}
+		},
+		counted: func(t *testing.T, _, _, dir string) int {
+			said, err := exec.Command("varnishstat", "-n", dir+"/varnish", "-1", "-f", "MAIN.client_req").Output()
+			n := 0
+			if _, scan := fmt.Sscanf(string(said), "MAIN.client_req %d", &n); err != nil || scan != nil {
+				t.Fatalf("Varnish says %q of itself: %v, %v", said, err, scan)
+			}
+			return n
 		},
 		log: []string{"varnishncsa", "-n", "%s/varnish", "-F", `%h %l %u %t "%r" %s %b "%{Referer}i" "%{User-agent}i"`},
 	},
@@ -132,6 +174,13 @@ func testProxy(t *testing.T, p *proxy) {
 			t.Skipf("DID NOT RUN: there is no %s here (%s has it)", p.program, cmp.Or(p.from, "Debian's package "+p.program))
 		}
 	}
+	if _, err := os.Stat(p.needs); p.needs != "" && err != nil {
+		t.Skipf("DID NOT RUN: %v (%s has it)", err, p.from)
+	}
+	clients, err := filepath.Abs("../../clients")
+	if err != nil {
+		t.Fatal(err)
+	}
 	lectern, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -140,12 +189,13 @@ func testProxy(t *testing.T, p *proxy) {
 	h, _ := edgeHome(t)
 	syslogAt, at, admin := loopback(t), loopback(t), loopback(t)
 	host, port, _ := net.SplitHostPort(at)
+	eventsHost, eventsPort, _ := net.SplitHostPort(h.address)
 	adminHost, adminPort, _ := net.SplitHostPort(admin)
 	fill := func(s string) string {
 		if strings.Contains(s, "%s") {
 			s = fmt.Sprintf(s, dir)
 		}
-		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at, "EVENTS", h.address, "LECTERN", lectern,
+		return strings.NewReplacer("SYSLOG", syslogAt, "PORT", at, "EVENTSHOST", eventsHost, "EVENTSNUMBER", eventsPort, "EVENTS", h.address, "CLIENTS", clients, "LECTERN", lectern,
 			"ADMINHOST", adminHost, "ADMINNUMBER", adminPort, "HOST", host, "NUMBER", port).Replace(s)
 	}
 	appendTo(t, h.config, fill(strings.Join(p.edge, "\n"))+"\nstream.site.readers = \"daily\"\n")
@@ -192,9 +242,15 @@ func testProxy(t *testing.T, p *proxy) {
 		getPage(t, "http://"+at+page)
 	}
 	getPage(t, "http://"+at+"/style.css")
-	if p.counted != nil {
-		if n := p.counted(t, "http://"+at, "http://"+admin); n < 1001 {
-			t.Errorf("%s counts %d requests", p.name, n)
+	http.DefaultClient.CloseIdleConnections() // Varnish counts those of a connection when it ends
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		n := p.counted(t, "http://"+at, "http://"+admin, dir)
+		if n >= 1001 {
+			t.Logf("%s counts %d requests, with those that looked whether it is there", p.name, n)
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s counts %d requests", p.name, n)
 		}
 	}
 	for range 500 * min(1, len(p.log)) { // the writer keeps the last lines in its buffer, and loses them at its end
