@@ -36,8 +36,8 @@ Flags:
                    ./config.toml, and where there is none the built-in defaults)
 
 clickhouse.retention is how long rows are kept. With --apply, existing tables get
-it too, and what streams are called ([stream.NAME]) is written down for dashboards and
-queries (stream_names): run it again when another stream has a name.
+it too. What streams are called ([stream.NAME]) is written to the table streams, for
+dashboards and queries: run it again when another stream has a name.
 
 Projections of reads are new with step 4. Parts that were there before are answered
 from their rows until they are merged, or until the statement is run that --apply
