@@ -32,11 +32,12 @@ class Daemon {
   async kill(signal = 'SIGKILL') { this.process.removeAllListeners('exit'); const ended = new Promise(done => this.process.on('exit', done)); this.process.kill(signal); await ended; }
 }
 
-let browser, site, dir, collector, edge, config;
+let browser, site, dir, collector, edge, config, pages;
 before(async () => {
   browser = await launch();
   dir = mkdtempSync(join(tmpdir(), 'lectern-web-'));
-  const [events, pages] = [await freePort(), await freePort()];
+  const events = await freePort();
+  pages = await freePort();
   config = join(dir, 'config.toml');
   writeFileSync(config, `
 listen.address = "127.0.0.1:${events}"
@@ -133,6 +134,50 @@ test(`${visits} visits, over kills of the edge and of the collector`, async t =>
   assert.equal(top.length, want.size);
   const books = JSON.parse(execFileSync(lectern, ['books', '--config', config, '--json'], { encoding: 'utf8' }));
   assert.ok(books.adds_up);
+  await edge.start();
+  await collector.start();
+});
+
+// A page of another origin, under a strict policy. What the browser itself says of a
+// request that failed is left out; nothing else is said, and nothing is lost.
+test('no state of the edge, the network or the page shows in the console', async () => {
+  const at = { origin: 'http://127.0.0.1:' + site.address().port };
+  const v = await Visit.open(browser, at, '/states');
+  const url = `http://127.0.0.1:${pages}/v1/read`;
+  const answer = status => v.context.route(url, route => route.fulfill({ status, headers: { 'access-control-allow-origin': at.origin } }));
+  let saves = 0;
+  for (const [state, begin, end] of [
+    ['all is well', () => {}, () => {}],
+    ['offline', () => v.context.setOffline(true), () => v.context.setOffline(false)],
+    ['the edge is away', () => edge.kill(), () => edge.start()],
+    ['blocked', () => v.context.route(url, route => route.abort('blockedbyclient')), () => v.context.unroute(url)],
+    ['the queue is full', () => answer(503), () => v.context.unroute(url)],
+    ['too much was sent', () => answer(429), () => v.context.unroute(url)],
+  ]) {
+    await begin();
+    await v.call('save'); saves++;
+    await v.pass(2000);
+    await v.visibility('hidden'); await v.settled(); // it says blindly what it has
+    await v.visibility('visible'); await v.pass(16000);
+    await end();
+    await v.pass(32000);
+    assert.deepEqual(v.errors, [], state);
+  }
+  // Refusals, of a beacon and of an image as well.
+  await v.page.evaluate(url => {
+    navigator.sendBeacon(url, '{"stream":"nowhere"}');
+    new Image().src = url + '.gif?b=%7B%7D';
+    navigator.sendBeacon(url, JSON.stringify({ stream: 'site', events: [{ kind: 'share', content: '/states' }] }));
+    return new Promise(done => { const image = new Image(); image.onload = image.onerror = done; image.src = url + '.gif?b=' + encodeURIComponent(JSON.stringify({ stream: 'site', events: [{ kind: 'finish', content: '/states' }] })); });
+  }, url);
+  assert.deepEqual(v.errors, [], 'refused');
+  await v.context.close();
+  await edge.kill('SIGTERM');
+  await collector.kill('SIGTERM');
+  const told = execFileSync(lectern, ['top', '--config', config, '--all', '-n', '1000', '--json'], { encoding: 'utf8' });
+  const stored = new Map(told.trim().split('\n').map(line => JSON.parse(line)).map(row => [row.name, row]));
+  assert.equal(stored.get('/read/states').saves, saves);
+  assert.deepEqual([stored.get('/states').shares, stored.get('/states').finishes], [1, 1], 'a beacon and an image, across origins');
   await edge.start();
   await collector.start();
 });
