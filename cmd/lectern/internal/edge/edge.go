@@ -25,7 +25,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/accesslog"
-	"github.com/lectern/lectern/emit"
 )
 
 // Options configure an Edge.
@@ -135,16 +134,13 @@ func (e *Edge) openStream(o *Stream) (*stream, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of its queue; check edge.dir: %w", err)
 	}
-	position, known, err := emit.QueuePosition(dir)
-	if err != nil {
-		known = false // it is set aside when it is opened
-	}
 	s := &stream{Stream: *o, pages: newPages(e.options.PagesMax, e.options.PageIdleMax)}
-	if s.queue, err = e.options.Dial(o, dir); err != nil {
-		return nil, err
+	var err error
+	if s.lock, err = lockDir(dir); err != nil {
+		return nil, fmt.Errorf("cannot have %s for itself: %w; give each edge an edge.dir of its own", dir, err)
 	}
-	if s.journal, err = openJournal(dir, s.pages, position, known); err != nil {
-		return nil, errors.Join(err, s.queue.Close(context.Background()))
+	if err = s.open(dir, func() (Queue, error) { return e.options.Dial(o, dir) }); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
 	}
 	return s, nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lectern/lectern/emit"
@@ -50,6 +52,8 @@ type stream struct {
 	awayTold time.Time // when the log last said that there is no connection
 	away     bool      // it has not said since that there is one again
 
+	lock *os.File // the directory is this process's
+
 	mu      sync.Mutex // protects all that follows
 	queue   Queue
 	pages   *pages
@@ -57,6 +61,34 @@ type stream struct {
 	again   uint64 // events that had been taken already
 	missing uint64 // events that pages numbered and that never came
 	evicted uint64 // pages that were forgotten for want of room
+}
+
+// open reads what is known of pages, and then opens the queue. An empty one begins to count
+// anew when it is opened, so how far it was is to be in the journal before that.
+func (s *stream) open(dir string, dial func() (Queue, error)) error {
+	position, known, err := emit.QueuePosition(dir)
+	if err != nil {
+		known = false // it is set aside when it is opened
+	}
+	if s.journal, err = openJournal(dir, s.pages, position, known); err != nil {
+		return err
+	}
+	if s.queue, err = dial(); err != nil {
+		return errors.Join(err, s.journal.close())
+	}
+	return nil
+}
+
+// lockDir has a directory for this process alone, until the file is closed.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // take brings a batch to the queue, as a whole. The error says more where the
@@ -198,5 +230,5 @@ func (s *stream) close(ctx context.Context) error {
 	err := s.queue.Close(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(err, s.journal.close())
+	return errors.Join(err, s.journal.close(), s.lock.Close())
 }

@@ -2,9 +2,11 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -254,5 +256,67 @@ func TestNumbersFarAheadAreRefused(t *testing.T) {
 	b := batch{page: 1, first: numbersAhead + 1, events: []emit.Event{{}}}
 	if why, _ := s.take(&b, time.Unix(1_800_000_000, 0)); why != OutOfRange || len(q.events) > 0 {
 		t.Errorf("%v, %d events", why, len(q.events))
+	}
+}
+
+// An edge that is killed while it starts, when the empty queue of the one before has
+// made way for another, knows afterwards what that one had taken.
+func TestKillWhileItStarts(t *testing.T) {
+	dir := t.TempDir()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	now := time.Unix(1_800_000_000, 0)
+	dial := func() (Queue, error) {
+		return emit.DialTCP(t.Context(), "127.0.0.1:1", emit.Options{Stream: 7, Queue: dir, OnFull: emit.Fail, Background: true})
+	}
+	start := func(dial func() (Queue, error)) (*stream, error) {
+		s := &stream{Stream: Stream{Name: "site"}, pages: newPages(10, time.Hour)}
+		var err error
+		if s.lock, err = lockDir(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err = s.open(dir, dial); err != nil {
+			_ = s.lock.Close()
+		}
+		return s, err
+	}
+	take := func(s *stream) {
+		b := batch{page: 1, events: []emit.Event{{Content: 1, Time: now.UnixMilli()}}}
+		if why, err := s.take(&b, now); why != Taken || err != nil {
+			t.Fatal(why, err)
+		}
+	}
+	s, err := start(dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDir(dir); err == nil {
+		t.Error("two have the directory")
+	}
+	take(s)
+	_ = s.close(over)
+
+	died := errors.New("killed")
+	if _, err := start(func() (Queue, error) {
+		if err := os.Remove(filepath.Join(dir, "queue")); err != nil { // all was acknowledged
+			t.Fatal(err)
+		}
+		q, err := dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = q.Close(over)
+		return nil, died
+	}); !errors.Is(err, died) {
+		t.Fatal(err)
+	}
+
+	if s, err = start(dial); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close(over)
+	take(s)
+	if s.again != 1 || s.counts().queue.Events != 0 {
+		t.Errorf("%d events came again, %d are in the queue", s.again, s.counts().queue.Events)
 	}
 }
