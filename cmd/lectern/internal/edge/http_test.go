@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -282,13 +284,61 @@ func TestAwayIsTold(t *testing.T) {
 	}
 }
 
-func TestShadowRefusesNothing(t *testing.T) {
-	e := newTestEdge(t, func(o *Options) { o.Rules.Bot, o.Rules.Preview = Shadow, Off })
-	if status, text, _ := e.post(t, open, "User-Agent: curl/8.5", "Purpose: prefetch"); status != 204 {
-		t.Errorf("%d %q", status, text)
+// Each rule refuses, counts in the shadow what it would refuse, or is off.
+func TestRulesHaveModes(t *testing.T) {
+	for _, rule := range []struct {
+		why     Reason
+		mode    func(*Rules) *Mode
+		headers []string
+	}{
+		{Origin, func(r *Rules) *Mode { return &r.Origin }, []string{"Origin: https://evil.example"}},
+		{Bot, func(r *Rules) *Mode { return &r.Bot }, []string{"User-Agent: curl/8.5"}},
+		{Preview, func(r *Rules) *Mode { return &r.Preview }, []string{"Purpose: prefetch"}},
+		{DataCenter, func(r *Rules) *Mode { return &r.DataCenter }, []string{"X-Forwarded-For: 198.51.100.9"}},
+		{Budget, func(r *Rules) *Mode { return &r.Budget }, []string{"X-Forwarded-For: 203.0.113.9"}},
+	} {
+		for mode, status := range map[Mode]int{Refuse: answers[rule.why], Shadow: 204, Off: 204} {
+			e := newTestEdge(t, func(o *Options) {
+				o.Proxies, o.Rules.DataCenters = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+				o.BudgetRate, o.BudgetBurst = 1, 1
+				*rule.mode(&o.Rules) = mode
+			})
+			body := `{"stream":"news","events":[{"kind":"open","content":"/a"}]}`
+			if rule.why == Budget { // all of it is spent
+				e.post(t, body, rule.headers...)
+			}
+			before := len(e.queues["news"].events)
+			got, text, _ := e.post(t, body, rule.headers...)
+			taken := len(e.queues["news"].events) - before
+			if want := mode != Refuse; got != status || (taken == 1) != want {
+				t.Errorf("%v, mode %d: %d %q, %d taken", rule.why, mode, got, text, taken)
+			}
+			if n := e.http.shadows[rule.why].Get(); (n == 1) != (mode == Shadow) {
+				t.Errorf("%v, mode %d: %d in the shadow", rule.why, mode, n)
+			}
+		}
 	}
-	if n := e.http.shadows[Bot].Get(); n != 1 || len(e.queues["site"].events) != 1 || e.http.shadows[Preview].Get() != 0 {
-		t.Errorf("%d in the shadow of bots, %d events", n, len(e.queues["site"].events))
+}
+
+// The images of docs/edge/HTTP.md are taken as they stand there.
+func TestImagesOfDocs(t *testing.T) {
+	page, err := os.ReadFile("../../../../docs/edge/HTTP.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newTestEdge(t, nil)
+	for _, m := range regexp.MustCompile(`src="https://edge\.example(/v1/read\.gif[^"]*)"`).FindAllSubmatch(page, -1) {
+		r, err := http.NewRequest("GET", e.url+string(m[1]), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("User-Agent", browser)
+		if status, text, h := do(t, r); status != 200 || h.Get("Content-Type") != "image/gif" {
+			t.Errorf("%s: %d %s", m[1], status, text)
+		}
+	}
+	if got := fmt.Sprint(e.queues["site"].names); got != "[/letter/2026-11-29 CANONICAL_PATH]" {
+		t.Errorf("read was %s", got)
 	}
 }
 
