@@ -15,7 +15,7 @@ import (
 // the slots as it came.
 type minuteTable struct {
 	period
-	seed   [2]uint64
+	seed   KeySeed
 	memory *pages.Memory[minuteSlot]
 	slots  []minuteSlot
 	used   int
@@ -55,13 +55,25 @@ const addAhead = 64
 type rowsAhead struct {
 	hashes [addAhead]uint64
 	lines  [addAhead]uintptr // of memory that they need
+	shown  shown             // those of them that by is shown
+	by     Watcher
 }
 
-func randomSeed() [2]uint64 { return [2]uint64{rand.Uint64(), rand.Uint64()} }
+// KeySeed is that of a hash of two ids, so that nobody can choose ids that collide.
+type KeySeed [2]uint64
+
+func randomSeed() KeySeed { return KeySeed{rand.Uint64(), rand.Uint64()} }
+
+// Hash mixes an id with the other by a multiplication that keeps both halves (the
+// way of wyhash).
+func (s *KeySeed) Hash(content, user uint64) uint64 {
+	hi, lo := bits.Mul64(content^s[0], user^s[1])
+	return (hi ^ lo) * 0xD6E8FEB86659FD93
+}
 
 // newMinuteTable returns a table with room for that many rows, and for more when
 // they come.
-func newMinuteTable(p period, seed [2]uint64, rows int) *minuteTable {
+func newMinuteTable(p period, seed KeySeed, rows int) *minuteTable {
 	t := &minuteTable{period: p, seed: seed}
 	t.allocate(max(minuteSlotsMin, rows+rows/2))
 	return t
@@ -99,7 +111,7 @@ func (t *minuteTable) add(rows []Row, ahead *rowsAhead) {
 // addSome adds 1 to addAhead rows, for which there is room.
 func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 	for i := range rows {
-		h := t.hash(rows[i].Content, rows[i].User)
+		h := t.seed.Hash(rows[i].Content, rows[i].User)
 		ahead.hashes[i%addAhead] = h
 		ahead.lines[i%addAhead] = uintptr(unsafe.Pointer(&t.slots[t.home(h)]))
 	}
@@ -108,17 +120,14 @@ func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 		r := &rows[i]
 		t.events += r.Events()
 		at := t.find(ahead.hashes[i%addAhead], r.Content, r.User)
+		first := at.first == 0
 		if !t.count(at, r) {
 			t.overflow(at, r)
 		}
+		if ahead.shown.wants(r, first) {
+			ahead.by.Row(r)
+		}
 	}
-}
-
-// hash mixes an id with the other by a multiplication that keeps both halves (the
-// way of wyhash). It is seeded, so that nobody can choose ids that collide.
-func (t *minuteTable) hash(content, user uint64) uint64 {
-	hi, lo := bits.Mul64(content^t.seed[0], user^t.seed[1])
-	return (hi ^ lo) * 0xD6E8FEB86659FD93
 }
 
 // home is where a hash is looked for first: the former slot of a line of the cache, so
@@ -147,7 +156,7 @@ func (t *minuteTable) grow() {
 	t.allocate(2 * len(from))
 	for i := range from {
 		if s := &from[i]; s.first != 0 {
-			*t.find(t.hash(s.content, s.user), s.content, s.user) = *s
+			*t.find(t.seed.Hash(s.content, s.user), s.content, s.user) = *s
 		}
 	}
 	old.Free()

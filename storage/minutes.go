@@ -12,13 +12,14 @@ import (
 // CompareKeys: a table for each minute of a stream, and for the variants of its headlines and what is coarse or sampled of it. It belongs to one goroutine at
 // a time.
 type Minutes struct {
-	seed   [2]uint64
+	seed   KeySeed
 	tables map[period]*minuteTable
 	recent *minuteTable // of the row before, which mostly is that of the next
 	last   period       // recent's
 	usual  map[uint16]usual
 	rows   int
 	ahead  rowsAhead
+	watch  watch
 }
 
 // usual is how many rows a stream had in the minute that was taken out last. The
@@ -68,6 +69,7 @@ func (m *Minutes) Add(rows []Row) {
 		}
 		t := m.table(p)
 		before := t.len()
+		m.ahead.by, m.ahead.shown = m.watch.by, m.watch.of(p)
 		t.add(rows[:n], &m.ahead)
 		m.rows += t.len() - before
 		rows = rows[n:]
@@ -107,6 +109,7 @@ func (m *Minutes) Take(before uint64) *Minutes {
 	if len(taken.tables) == 0 {
 		return taken
 	}
+	m.leave(taken.tables)
 	m.rows -= taken.rows
 	m.recent = nil
 	clear(m.usual) // streams that are silent are forgotten

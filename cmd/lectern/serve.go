@@ -20,6 +20,7 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/takeover"
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/live"
 	"github.com/lectern/lectern/storage/parquet"
 	"github.com/lectern/lectern/storage/pipeline"
 	"github.com/lectern/lectern/storage/spool"
@@ -102,6 +103,7 @@ type daemon struct {
 	ops       *ops.Server
 	page      *page.Page
 	manager   *serviceManager
+	readers   *live.Readers // of this moment; nil: they are not followed
 }
 
 // serve runs the daemon until ctx ends or it fails. What was counted until then
@@ -134,10 +136,12 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		}
 		secure = &collector.TLS{Address: c.TLS.Address, Config: d.certs.Config, ConnectionsMax: c.TLS.ConnectionsMax}
 	}
+	d.followReaders()
 	recovered, elders, err := d.openStorage(ctx)
 	if err != nil {
 		return err
 	}
+	d.showReaders()
 	d.collector = collector.New(collector.Options{
 		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer, TLS: secure,
 		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
@@ -145,7 +149,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		NamesAMinute: c.Limits.NamesAMinute, NamesMemory: c.Limits.NamesMemory,
 		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
 		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.withReaders(d.gatherer), Metrics: d.set, Logger: logger,
+		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
 	})
 	d.collector.SetConfig(c.Hash())
 	d.heir = takeover.New(takeover.Options{
@@ -234,11 +238,15 @@ func (d *daemon) openStorage(ctx context.Context) (recovered *spool.Recovered, e
 		_ = d.spool.Close()
 		return nil, nil, err
 	}
-	d.gatherer = pipeline.NewGatherer(pipeline.GathererOptions{
+	o := pipeline.GathererOptions{
 		Spool: d.spool, Store: d.store,
 		FlushInterval: c.Window.FlushInterval, Settle: c.Window.Settle, RowsWaitingMax: c.Limits.RowsWaitingMax, DaysMax: c.Window.DaysMax,
 		Recovered: recovered, Metrics: d.set, Logger: d.logger,
-	})
+	}
+	if d.readers != nil {
+		o.Watcher = d.readers
+	}
+	d.gatherer = pipeline.NewGatherer(o)
 	return recovered, elders, nil
 }
 

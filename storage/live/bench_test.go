@@ -50,6 +50,17 @@ func (c *crowd) cut() (storage.Window, []storage.Row) {
 	return window, c.rows
 }
 
+// adds adds cuts to the rows of minutes, and has those leave that are over.
+func adds(m *storage.Minutes) func(storage.Window, []storage.Row) {
+	minute := uint64(0)
+	return func(w storage.Window, rows []storage.Row) {
+		if m.AddCut(w, rows); uint64(w.End/60_000) != minute {
+			minute = uint64(w.End / 60_000)
+			m.Take(minute*60 - 60).Free()
+		}
+	}
+}
+
 // threadTime is the CPU time of this thread: what others do on the machine counts less.
 func threadTime() time.Duration {
 	var t unix.Timespec
@@ -57,23 +68,19 @@ func threadTime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// What a row costs here, beside what it costs in its minute.
+// What a row costs in its minute, with and without Readers that follow.
 func BenchmarkAdd(b *testing.B) {
 	for _, bench := range []struct {
 		name string
 		add  func() func(storage.Window, []storage.Row)
 	}{
 		{"now", func() func(storage.Window, []storage.Row) {
-			return New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}).Add
+			m := storage.NewMinutes()
+			m.Watch(New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), storage.Window{})
+			return adds(m)
 		}},
 		{"minute", func() func(storage.Window, []storage.Row) {
-			m, minute := storage.NewMinutes(), uint64(0)
-			return func(w storage.Window, rows []storage.Row) {
-				if m.Add(rows); uint64(w.End/60_000) != minute {
-					minute = uint64(w.End / 60_000)
-					m.Take(minute*60 - 60).Free()
-				}
-			}
+			return adds(storage.NewMinutes())
 		}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
@@ -98,9 +105,9 @@ func BenchmarkAdd(b *testing.B) {
 
 // What an answer costs with a million readers.
 func BenchmarkTop(b *testing.B) {
-	r, c := New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), newCrowd(1_000_000)
+	r, c := follow(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), newCrowd(1_000_000)
 	for range 70 {
-		r.Add(c.cut())
+		r.cut(c.cut())
 	}
 	for b.Loop() {
 		r.Top(100)
@@ -109,9 +116,9 @@ func BenchmarkTop(b *testing.B) {
 
 // What a peer's question costs.
 func BenchmarkSample(b *testing.B) {
-	r, c := New(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), newCrowd(1_000_000)
+	r, c := follow(Options{ReadersMax: 3 << 20, ContentsMax: 100_000}), newCrowd(1_000_000)
 	for range 70 {
-		r.Add(c.cut())
+		r.cut(c.cut())
 	}
 	var keys []Key
 	for _, x := range r.Top(100).Streams[0].Contents {

@@ -72,11 +72,15 @@ func (c *contents) reindex() {
 	}
 }
 
+// home is where a content is looked for first in the index.
+func (c *contents) home(stream uint16, id uint64) int {
+	return int(mix(id^c.seed[0], uint64(stream)^c.seed[1])>>32) & (len(c.index) - 1)
+}
+
 // place is where the index has a content, or would have it.
 func (c *contents) place(stream uint16, id uint64) *uint32 {
 	mask := len(c.index) - 1
-	h := mix(id^c.seed[0], uint64(stream)^c.seed[1])
-	for at := int(h>>32) & mask; ; at = (at + 1) & mask {
+	for at := c.home(stream, id); ; at = (at + 1) & mask {
 		i := c.index[at]
 		if i == 0 || c.list[i-1].id == id && c.list[i-1].stream == stream {
 			return &c.index[at]
@@ -88,6 +92,17 @@ func (c *contents) place(stream uint16, id uint64) *uint32 {
 func (c *contents) find(stream uint16, id uint64) (at uint32, ok bool) {
 	i := *c.place(stream, id)
 	return i - 1, i != 0
+}
+
+// homeLine is the memory of the index in which a content is looked for first, and lines
+// are that of the content that very likely is there, and of its opens.
+func (c *contents) homeLine(stream uint16, id uint64) uintptr {
+	return uintptr(unsafe.Pointer(&c.index[c.home(stream, id)]))
+}
+
+func (c *contents) lines(stream uint16, id uint64) (content, opens uintptr) {
+	at := max(1, c.index[c.home(stream, id)]) - 1
+	return uintptr(unsafe.Pointer(&c.list[at])), uintptr(unsafe.Pointer(&c.series[at].spans))
 }
 
 // used is how many contents there are.

@@ -7,32 +7,41 @@
 //
 // Time is that of the cuts, in whole seconds. A reader is with a content at the second s
 // if he had an event there in one of the sixty seconds that end with s, or of the three
-// hundred. An event counts at its own time; one that is dated ahead of its cut, at the
-// cut's. What comes late counts where it belongs, as far as that is still shown. The
-// numbers are exact: TestAgainstAMap compares them with a map of all events.
+// hundred. An event counts at its own time. One that is dated ahead is seen when its
+// minute runs, or its rows leave before that. What comes late counts where it belongs, as
+// far as that is still shown. The numbers are exact: TestAgainstAMap compares them with a
+// map of all events.
 //
 // # How
 //
 // A table has a slot for each reader of a content, found by a hash of both, with the
-// second of his last event. An event of a reader who is there already costs one miss of
-// the cache, and moves nothing but that second. Each slot is due at one moment, when its
-// reader will have been silent for a minute, or for five; a wheel has a list of the
-// slots that are due for each second. A slot that is looked at and had an event since is
-// put off, so each is looked at about once a minute, however many events it gets. When
-// a reader comes or goes, the counters of his content change, and a second slot, his own
-// in the stream, says with how many contents he is: so who reads two of them is counted
-// once in the stream.
+// second of his last event. To look there for each event would be a second miss of the
+// cache, beside that of the table of the minute (package storage). So Readers are a
+// storage.Watcher: they are shown the first row of a reader in a minute alone, and told
+// when the minute is over when each was seen last. In between he cannot leave, since he
+// was there within the minute. The tables of minutes and this one are in the order of the
+// same hashes: telling goes through both as they lie.
+//
+// Each slot is due at one moment, when its reader will have been silent for a minute, or
+// for five; a wheel has a list of the slots that are due for each second. A slot that is
+// looked at and had an event since is put off, so each is looked at about once a minute,
+// however many events it gets. When a reader comes or goes, the counters of his content
+// change, and a node of his own in the stream says with how many contents he is: so who
+// reads two of them is counted once in the stream. What only comers and goers need is in
+// nodes, beside the slots.
 //
 // Readers are told apart by 64 bits of a hash with a seed of the process, without
 // comparing the ids: of three million readers two are taken for one with a probability
 // of less than one in a million.
+//
+// Figures are made behind a cut while somebody asks (Latest), and read by a pointer.
 //
 // # Bounds
 //
 // Slots and contents have a limit. Streams that the configuration names, and all others
 // together, may each take up to eight times what is free: so nobody takes all of it.
 // Events of readers for whom there is no room are counted as coarse, and those of rows
-// that are coarse already. A content that nobody reads leaves when another needs its
+// that are coarse already. As long as there are such readers, each row is wanted. A content that nobody reads leaves when another needs its
 // room, and an hour after its last open otherwise.
 //
 // # Several daemons

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Counts is what is known of a content, or of a stream.
@@ -57,6 +58,46 @@ const StreamsMax = 32
 func (r *Readers) Top(limit int, only ...uint16) Figures {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.top(limit, only)
+}
+
+// Latest are the figures of a second ago at most, with as many contents of each stream as
+// are ever shown: Top(ContentsMost). Whoever asks for them within so many cuts of the one
+// before does not wait for anything: they are made at the end of a cut then.
+func (r *Readers) Latest() *Figures {
+	r.asked.Store(r.cuts.Load())
+	if f := r.published.Load(); f != nil && r.ended.Load()-f.Time < publishRest {
+		return f
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.top(ContentsMost, nil)
+	r.published.Store(&f)
+	return &f
+}
+
+const (
+	// ContentsMost is how many contents of each stream Latest has.
+	ContentsMost = 100
+
+	publishRest  = 900 // milliseconds between two figures that are made for Latest
+	publishAsked = 10  // they are made for so many cuts after somebody has asked
+)
+
+// publish makes figures for Latest. The caller has mu.
+func (r *Readers) publish() {
+	before := r.published.Load()
+	if before == nil || r.cuts.Load()-r.asked.Load() > publishAsked {
+		return
+	}
+	if since := r.time - before.Time; since < 0 || since >= publishRest {
+		f := r.top(ContentsMost, nil)
+		r.published.Store(&f)
+	}
+}
+
+// top is Top. The caller has mu.
+func (r *Readers) top(limit int, only []uint16) Figures {
 	f := r.figures()
 	places := r.streams.places(only)
 	tops := make([]*top, len(r.streams.list))
@@ -65,7 +106,7 @@ func (r *Readers) Top(limit int, only ...uint16) Figures {
 	}
 	if limit > 0 {
 		for i := range r.contents.list {
-			if x := &r.contents.list[i]; x.used && tops[x.stream] != nil {
+			if x := &r.contents.list[i]; x.used && tops[x.stream] != nil && x.minute >= tops[x.stream].least {
 				tops[x.stream].offer(uint32(i), limit)
 			}
 		}
@@ -146,18 +187,16 @@ func (c *Content) Compare(o *Content) int {
 
 // top keeps the contents that stand first, so many of them.
 type top struct {
-	list []uint32
-	full bool // the first so many of list are in order, and what stands behind them is none
-	of   *contents
-	now  uint32
+	list  []uint32
+	least uint32 // readers of the last minute that one has to have to be among them
+	of    *contents
+	now   uint32
 }
 
 func (t *top) offer(i uint32, limit int) {
-	if t.full && t.of.compare(t.list[limit-1], i, t.now) < 0 {
-		return
-	}
-	if t.list = append(t.list, i); len(t.list) >= 2*limit {
-		t.list, t.full = t.first(limit), true
+	if t.list = append(t.list, i); len(t.list) >= 4*limit {
+		t.list = t.first(limit)
+		t.least = t.of.list[t.list[limit-1]].minute
 	}
 }
 
@@ -170,12 +209,13 @@ func (t *top) first(limit int) []uint32 {
 // Size is how much Readers hold.
 type Size struct {
 	Readers, Contents, Streams int
-	Unplaced                   uint64 // events that are in no figure of readers, since the start
+	Unplaced                   uint64        // events that are in no figure of readers, since the start
+	Took                       time.Duration // what following the cuts has taken since then
 }
 
 // Size says how much is held.
 func (r *Readers) Size() Size {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Size{Readers: r.table.used, Contents: r.contents.used(), Streams: len(r.streams.of), Unplaced: r.unplaced}
+	return Size{Readers: r.table.used, Contents: r.contents.used(), Streams: len(r.streams.of), Unplaced: r.unplaced, Took: r.took}
 }

@@ -12,17 +12,35 @@ import (
 
 const start = int64(1_700_000_000_000)
 
+// fed is Readers, and the rows that they follow.
+type fed struct {
+	*Readers
+	minutes *storage.Minutes
+}
+
+func follow(o Options) *fed {
+	f := &fed{New(o), storage.NewMinutes()}
+	f.minutes.Watch(f.Readers, storage.Window{})
+	return f
+}
+
+// cut adds what a cut brings, and has minutes leave that are over, as a flush does.
+func (f *fed) cut(w storage.Window, rows []storage.Row) {
+	f.minutes.AddCut(w, rows)
+	f.minutes.Take(uint64(max(0, w.End/1000-5) / 60 * 60)).Free()
+}
+
 // add adds rows of one second that begins so many seconds after start.
-func add(r *Readers, second int64, rows ...storage.Row) {
+func add(f *fed, second int64, rows ...storage.Row) {
 	begin := start + second*1000
 	for i := range rows {
 		rows[i].First, rows[i].Last = begin+500, begin+500
 		rows[i].Minute = uint32(begin / 60_000 * 60)
 	}
-	r.Add(storage.Window{Start: begin, End: begin + 1000}, rows)
+	f.cut(storage.Window{Start: begin, End: begin + 1000}, rows)
 }
 
-func streamOf(t *testing.T, r *Readers, number uint16) Stream {
+func streamOf(t *testing.T, r *fed, number uint16) Stream {
 	t.Helper()
 	all := r.Top(1000, number).Streams
 	if len(all) != 1 || all[0].Number != number {
@@ -35,7 +53,7 @@ func streamOf(t *testing.T, r *Readers, number uint16) Stream {
 // finds no room is said, and its opens count all the same.
 func TestFullTableIsShared(t *testing.T) {
 	const most = 9000
-	r := New(Options{ReadersMax: most, ContentsMax: 100, Named: func(s uint16) bool { return s == 7 }})
+	r := follow(Options{ReadersMax: most, ContentsMax: 100, Named: func(s uint16) bool { return s == 7 }})
 	for i := range uint64(most) {
 		add(r, 0, storage.Row{Stream: 100 + uint16(i%50), Content: 1, User: i, Opens: 1})
 	}
@@ -62,7 +80,7 @@ func TestFullTableIsShared(t *testing.T) {
 // Contents beyond their limit are in their stream's figures alone; one that nobody
 // reads any more makes room.
 func TestContentsMakeRoom(t *testing.T) {
-	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 90})
+	r := follow(Options{ReadersMax: 1 << 16, ContentsMax: 90})
 	for i := range uint64(200) {
 		add(r, 0, storage.Row{Stream: 1, Content: i, User: i, Opens: 1})
 	}
@@ -79,7 +97,7 @@ func TestContentsMakeRoom(t *testing.T) {
 
 // Coarse rows have no reader, and are said.
 func TestCoarseRows(t *testing.T) {
-	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	r := follow(Options{ReadersMax: 1000, ContentsMax: 100})
 	add(r, 0,
 		storage.Row{Stream: 1, Content: 5, Opens: 3, Reads: 4, Coarse: storage.CoarseUsers},
 		storage.Row{Stream: 1, Opens: 2, Coarse: storage.CoarseContents},
@@ -95,7 +113,7 @@ func TestCoarseRows(t *testing.T) {
 
 // Who is shown a headline reads nothing by that.
 func TestHeadlinesAreNoReading(t *testing.T) {
-	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	r := follow(Options{ReadersMax: 1000, ContentsMax: 100})
 	add(r, 0, storage.Row{Stream: 1, Content: 5, User: 9, Variant: 1, Impressions: 3, Clicks: 1}, storage.Row{Stream: 1, Content: 6, User: 8, Opens: 1})
 	if s := streamOf(t, r, 1); s.Minute != 1 || len(s.Contents) != 1 || s.Contents[0].ID != 6 {
 		t.Errorf("%d readers, contents %+v; want one reader of content 6", s.Minute, s.Contents)
@@ -104,7 +122,7 @@ func TestHeadlinesAreNoReading(t *testing.T) {
 
 // Streams without a name are a bounded number; those with one always find a place.
 func TestStreamsAreBounded(t *testing.T) {
-	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 1 << 14, Named: func(s uint16) bool { return s >= 60_000 }})
+	r := follow(Options{ReadersMax: 1 << 16, ContentsMax: 1 << 14, Named: func(s uint16) bool { return s >= 60_000 }})
 	for i := range uint64(3000) {
 		add(r, 0, storage.Row{Stream: uint16(i), Content: 1, User: 1, Opens: 1})
 	}
@@ -119,7 +137,7 @@ func TestStreamsAreBounded(t *testing.T) {
 
 // A reader who comes back again and again leaves nothing behind on the wheel.
 func TestWheelIsBounded(t *testing.T) {
-	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	r := follow(Options{ReadersMax: 1000, ContentsMax: 100})
 	for i := range int64(2000) {
 		add(r, i*61, storage.Row{Stream: 1, Content: 1, User: 1, Reads: 1})
 		n := 0
@@ -135,7 +153,7 @@ func TestWheelIsBounded(t *testing.T) {
 // A clock that is set back by more than what is known begins anew; by less, nobody is
 // counted twice or lost.
 func TestClockSetBack(t *testing.T) {
-	r := New(Options{ReadersMax: 1000, ContentsMax: 100})
+	r := follow(Options{ReadersMax: 1000, ContentsMax: 100})
 	row := storage.Row{Stream: 1, Content: 1, User: 1, Opens: 1}
 	add(r, 1000, row)
 	add(r, 900, row)
@@ -151,30 +169,50 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// A crowd that comes and goes leaves the table as small as it was.
-func TestTableShrinks(t *testing.T) {
-	r := New(Options{ReadersMax: 1 << 20, ContentsMax: 100})
+// A crowd that comes and goes leaves as little memory taken as there was.
+func TestMemoryIsGivenBack(t *testing.T) {
+	r := follow(Options{ReadersMax: 1 << 20, ContentsMax: 100})
 	for i := range uint64(100_000) {
 		add(r, 0, storage.Row{Stream: 1, Content: i % 10, User: i, Reads: 1})
 	}
-	large := len(r.table.slots)
-	for i := range int64(20) {
-		add(r, 300+60*i)
+	large, slots := r.nodes.top, len(r.table.slots)
+	add(r, 250, storage.Row{Stream: 1, Content: 3, User: 99, Reads: 1}, storage.Row{Stream: 1, Content: 4, User: 99, Reads: 1})
+	for i := range int64(18) {
+		add(r, 300+14*i)
 	}
-	if n := len(r.table.slots); n != slotsFirst || large < 200_000 {
-		t.Errorf("%d slots for a crowd, %d when it is gone", large, n)
+	if n := len(r.table.slots); r.nodes.top != 4 || n > 1<<15 || large < 100_000 || slots < 200_000 {
+		t.Errorf("%d nodes and %d slots for a crowd, %d and %d when it is gone", large, slots, r.nodes.top, n)
+	}
+	// Who is left leaves in his time, and is found until then.
+	if s := streamOf(t, r, 1); s.Five != 1 || len(s.Contents) < 2 || s.Contents[0].Five+s.Contents[1].Five != 2 {
+		t.Errorf("%+v", s)
+	}
+	add(r, 550, storage.Row{Stream: 1, Content: 3, User: 99, Reads: 1})
+	if s := streamOf(t, r, 1); s.Minute != 1 || s.Five != 1 || s.Contents[0].ID != 3 || s.Contents[1].Five != 0 {
+		t.Errorf("%+v", s)
+	}
+	add(r, 900)
+	if size := r.Size(); size.Readers != 0 {
+		t.Errorf("%+v", size)
 	}
 }
 
 // Adding allocates nothing where everybody is known.
 func TestAddAllocatesNothing(t *testing.T) {
-	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 100})
+	r := follow(Options{ReadersMax: 1 << 16, ContentsMax: 100})
 	rows := make([]storage.Row, 1000)
 	for i := range rows {
 		rows[i] = storage.Row{Stream: 1, Content: uint64(i % 7), User: uint64(i), Opens: uint32(i % 2), Reads: 1}
 	}
 	second := int64(0)
-	next := func() { add(r, second, rows...); second++ }
+	next := func() {
+		w := storage.Window{Start: start + second*1000, End: start + second*1000 + 1000}
+		for i := range rows {
+			rows[i].First, rows[i].Last, rows[i].Minute = w.Start, w.Start, uint32(w.Start/60_000*60)
+		}
+		r.minutes.AddCut(w, rows)
+		second++
+	}
 	for range 1100 { // until every list of the wheel has been made
 		next()
 	}
@@ -186,11 +224,11 @@ func TestAddAllocatesNothing(t *testing.T) {
 // What lectern check says is what the slices may have.
 func TestBytes(t *testing.T) {
 	o := Options{ReadersMax: 3_000_000, ContentsMax: 100_000}
-	if got := o.Bytes() >> 20; got < 200 || got > 350 {
+	if got := o.Bytes() >> 20; got < 200 || got > 300 {
 		t.Errorf("%d MiB", got)
 	}
-	if unsafe.Sizeof(slot{}) != 16 || slotsFor(3_000_000) != 1<<22 {
-		t.Errorf("a slot has %d bytes, three million readers %d slots", unsafe.Sizeof(slot{}), slotsFor(3_000_000))
+	if unsafe.Sizeof(node{}) != 24 || unsafe.Sizeof(slot{}) != 16 || slotsFor(3_000_000) != 1<<22 {
+		t.Errorf("a node has %d bytes, a slot %d, three million readers %d slots", unsafe.Sizeof(node{}), unsafe.Sizeof(slot{}), slotsFor(3_000_000))
 	}
 }
 
@@ -249,7 +287,7 @@ func TestUnion(t *testing.T) {
 
 // Samples have exactly the readers of the last minute and of five.
 func TestSample(t *testing.T) {
-	r := New(Options{ReadersMax: 1 << 16, ContentsMax: 100})
+	r := follow(Options{ReadersMax: 1 << 16, ContentsMax: 100})
 	old, recent := []uint64{}, []uint64{}
 	for i := range uint64(3000) {
 		add(r, 0, storage.Row{Stream: 1, Content: 1, User: i, Reads: 1})

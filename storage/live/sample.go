@@ -30,7 +30,7 @@ func (r *Readers) Sample(keys []Key, streams []uint16, contentMax, streamMax int
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sets := make([]gathered, 1, 1+len(keys)+len(streams)) // 0 is nobody's
-	ofContent, ofWhole := make([]uint16, len(r.contents.list)), make([]uint16, len(r.streams.list))
+	ofContent, inStreams := make([]uint16, len(r.contents.list)), make([]uint16, len(r.streams.list))
 	place := func(to *uint16, most int, minute, five uint32) int {
 		if *to == 0 {
 			*to = uint16(len(sets))
@@ -48,10 +48,10 @@ func (r *Readers) Sample(keys []Key, streams []uint16, contentMax, streamMax int
 	for i, number := range streams {
 		if at, ok := r.streams.of[number]; ok {
 			x := r.streams.list[at]
-			streamSets[i] = place(&ofWhole[at], streamMax, x.minute, x.all)
+			streamSets[i] = place(&inStreams[at], streamMax, x.minute, x.all)
 		}
 	}
-	r.gather(sets, ofContent, ofWhole)
+	r.gather(sets, ofContent, inStreams)
 	for _, i := range contentSets {
 		contents = append(contents, sets[i].samples())
 	}
@@ -62,25 +62,21 @@ func (r *Readers) Sample(keys []Key, streams []uint16, contentMax, streamMax int
 }
 
 // gather puts every reader into the set that his content or his stream has, if any.
-func (r *Readers) gather(sets []gathered, ofContent, ofWhole []uint16) {
-	for i := range r.table.slots {
-		s := &r.table.slots[i]
-		if s.print == 0 {
-			continue
-		}
-		set, inMinute := uint16(0), s.what&recent != 0
+func (r *Readers) gather(sets []gathered, ofContent, inStreams []uint16) {
+	for id := uint32(1); id < r.nodes.top; id++ {
+		n := &r.nodes.list[id]
+		set, inMinute, user := uint16(0), n.is(within), n.user
 		switch {
-		case s.what&ofStream != 0:
-			if set = ofWhole[s.what&whatIndex]; set != 0 {
-				inMinute = r.table.side[i].minute > 0
-			}
-		case s.what&nameless == 0:
-			set = ofContent[s.what&whatIndex]
+		case n.is(free | nameless):
+		case n.is(ofWhole):
+			set, inMinute = inStreams[n.index()], n.minute > 0
+		default:
+			set, user = ofContent[n.index()], r.nodes.list[n.whole].user
 		}
 		if set == 0 {
 			continue
 		}
-		h := readerHash(r.table.side[i].user)
+		h := readerHash(user)
 		sets[set].five.add(h)
 		if inMinute {
 			sets[set].minute.add(h)

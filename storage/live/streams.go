@@ -40,11 +40,26 @@ type streams struct {
 	list   []*stream         // nil where there was one
 	of     map[uint16]uint16 // the place in list of a number
 	free   []uint16          // places that are nil
+
+	recent   uint16 // the number that place was asked for last,
+	recentAt uint16 // its place,
+	isRecent bool   // and whether it has one
+}
+
+// find is where a stream is.
+func (s *streams) find(number uint16) (at uint16, ok bool) {
+	if s.isRecent && s.recent == number {
+		return s.recentAt, true
+	}
+	if at, ok = s.of[number]; ok {
+		s.recent, s.recentAt, s.isRecent = number, at, true
+	}
+	return at, ok
 }
 
 // place is where a stream is, a new one if there is room for it.
-func (s *streams) place(number uint16, now uint32) (at uint16, ok bool) {
-	if at, ok = s.of[number]; ok {
+func (s *streams) place(number uint16) (at uint16, ok bool) {
+	if at, ok = s.find(number); ok {
 		return at, true
 	}
 	x := &stream{number: number, account: &s.others}
@@ -67,6 +82,7 @@ func (s *streams) place(number uint16, now uint32) (at uint16, ok bool) {
 // sweep removes those of which nothing is to be seen any more. No content is left of
 // them, since what a content has of readers and opens its stream has, too.
 func (s *streams) sweep(now uint32) {
+	s.isRecent = false
 	for number, at := range s.of {
 		if x := s.list[at]; x.all == 0 && x.series.idle(now) {
 			s.list[at] = nil

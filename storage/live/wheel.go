@@ -1,11 +1,11 @@
 package live
 
-// wheel has the prints of slots that are due, by second. A print stays in the list
-// that it was put into, also when its slot is due at another moment meanwhile, or is
-// gone: who looks at it sees that.
+// wheel has the beginnings of the prints of slots that are due, by second. One stays in
+// the list that it was put into, also when its slot is due at another moment meanwhile, or
+// is gone: who looks for it sees that.
 type wheel struct {
-	lists [wheelSeconds][]uint64
-	spare [][]uint64 // to be filled again
+	lists [wheelSeconds][]uint32
+	spare [][]uint32 // to be filled again
 }
 
 // wheelSeconds is more than what a slot may be put off.
@@ -20,17 +20,17 @@ func (w *wheel) put(second uint32, print uint64) {
 		*l = w.spare[len(w.spare)-1]
 		w.spare = w.spare[:len(w.spare)-1]
 	}
-	*l = append(*l, print)
+	*l = append(*l, uint32(print>>32))
 }
 
 // take takes the list of a second out; give brings it back.
-func (w *wheel) take(second uint32) []uint64 {
+func (w *wheel) take(second uint32) []uint32 {
 	l := w.lists[second%wheelSeconds]
 	w.lists[second%wheelSeconds] = nil
 	return l
 }
 
-func (w *wheel) give(l []uint64) {
+func (w *wheel) give(l []uint32) {
 	if cap(l) > 0 && len(w.spare) < spareMax {
 		w.spare = append(w.spare, l[:0])
 	}

@@ -22,6 +22,7 @@ type GathererOptions struct {
 	RowsWaitingMax int              // rows that may be in memory
 	DaysMax        int              // days, beside those around today, that may be flushed together; 0: any number
 	Recovered      *spool.Recovered // what the spool had sealed and in no segment; nil: nothing. Its rows and books are the Gatherer's, and taken out of it
+	Watcher        storage.Watcher  // follows what is sealed, recovered rows first; nil: nobody does
 	Metrics        *metrics.Set
 	Logger         *slog.Logger
 }
@@ -84,6 +85,10 @@ func (g *Gatherer) recover() {
 		g.addBooks(r.Books)
 		r.Rows, r.Books = nil, nil // where they would stay in memory
 	}
+	if w := g.window; g.o.Watcher != nil {
+		w.Start = max(w.Start, int64(g.mark.Before)*1000) // of the minutes before, rows are in segments
+		g.rows.Watch(g.o.Watcher, w)
+	}
 	if g.crowded() { // no cut may come that would say so
 		g.wake()
 	}
@@ -142,6 +147,9 @@ func (g *Gatherer) wake() {
 func (g *Gatherer) Seal(seal *storage.Seal, durable func()) error {
 	if len(seal.Rows)+len(seal.Books)+len(seal.Sources)+len(seal.Forgotten) == 0 {
 		durable() // nothing happened; the disk may sleep
+		g.mu.Lock()
+		g.rows.AddCut(seal.Window, nil)
+		g.mu.Unlock()
 		return nil
 	}
 	g.mu.Lock()
@@ -181,7 +189,7 @@ func (g *Gatherer) add(seal *storage.Seal, number uint64) {
 		g.window.Start = seal.Window.Start
 	}
 	g.window.End, g.window.Config = max(g.window.End, seal.Window.End), seal.Window.Config
-	g.rows.Add(seal.Rows)
+	g.rows.AddCut(seal.Window, seal.Rows)
 	g.days.note(seal.Rows)
 	for i := range seal.Books {
 		numberSpans(&seal.Books[i], number)

@@ -43,7 +43,7 @@ const (
 	opsBytes        = 256 << 10       // a connection of the operations server, with the page that it is sent
 	pastBytes       = 2 << 20         // what the page keeps of the last hour
 	baseBytes       = 64 << 20        // the program, its stacks, the store's buffers
-	nowAnswers      = 12 << 20        // of /now.json, of at most 32 streams with 100 contents, 8 of them
+	nowAnswers      = 16 << 20        // of /now.json, of at most 32 streams with 100 contents, 8 of them, and the figures that they are made of
 )
 
 // slots is the size of each loop's tables.

@@ -30,7 +30,7 @@ type streamFigures struct {
 
 // figures are those of one moment, and do not change.
 type figures struct {
-	cuts        uint64 // of this daemon, when they were made
+	latest      *live.Figures // of this daemon, that they are
 	time, since int64
 	cluster     bool
 	streams     []streamFigures     // those that stand first
@@ -41,11 +41,9 @@ type figures struct {
 }
 
 // ownFigures are those of this daemon alone.
-func ownFigures(f live.Figures, cuts uint64) *figures {
-	p := periodOf(&f)
-	all := &figures{cuts: cuts, time: f.Time, since: f.Since, period: p}
-	all.streams = streamsFrom(&f, &p)
-	return all
+func ownFigures(f *live.Figures) *figures {
+	p := periodOf(f)
+	return &figures{latest: f, time: f.Time, since: f.Since, period: p, streams: streamsFrom(f, &p)}
 }
 
 // streamsFrom are the streams of one daemon.

@@ -119,8 +119,8 @@ func (b *Board) answer(ctx context.Context, q *query) *answer {
 
 // figures are those of the last cut. The caller has mu.
 func (b *Board) figures() *figures {
-	if cuts := b.o.Readers.Cuts(); b.own == nil || b.own.cuts != cuts {
-		b.own = ownFigures(b.o.Readers.Top(limitMax), cuts)
+	if latest := b.o.Readers.Latest(); b.own == nil || b.own.latest != latest {
+		b.own = ownFigures(latest)
 		b.own.nodes = []Node{b.node(b.own.time, b.own.since)}
 	}
 	return b.own

@@ -21,13 +21,15 @@ const start = int64(1_700_000_040_000) // a whole minute
 type board struct {
 	*Board
 	readers *live.Readers
+	minutes *storage.Minutes
 	end     int64
 }
 
-func newBoard(collector uint64) *board {
-	b := &board{readers: live.New(live.Options{ReadersMax: 1 << 20, ContentsMax: 1 << 12}), end: start}
+func newBoard(number uint64) *board {
+	b := &board{readers: live.New(live.Options{ReadersMax: 1 << 20, ContentsMax: 1 << 12}), minutes: storage.NewMinutes(), end: start}
+	b.minutes.Watch(b.readers, storage.Window{})
 	b.Board = New(Options{
-		Readers: b.readers, Collector: collector, Address: func() string { return "127.0.0.1:8421" },
+		Readers: b.readers, Collector: number, Address: func() string { return "127.0.0.1:8421" },
 		StreamNames: func() map[uint16]string { return map[uint16]string{7: "news", 9: "shop"} },
 		NameOf: func(stream uint16, content uint64) (string, bool) {
 			if content%2 == 1 {
@@ -47,7 +49,7 @@ func (b *board) cut(seconds int64, rows ...storage.Row) {
 	for i := range rows {
 		rows[i].First, rows[i].Last, rows[i].Minute = begin+1, begin+2, uint32(begin/60_000*60)
 	}
-	b.readers.Add(storage.Window{Start: begin, End: b.end}, rows)
+	b.minutes.AddCut(storage.Window{Start: begin, End: b.end}, rows)
 }
 
 // open is one reader who opens a content.
@@ -132,14 +134,14 @@ func TestAnswer(t *testing.T) {
 		Streams: []StreamLine{
 			{
 				Stream: "7", Name: "news", Contents: []ContentLine{
-					{"1", "/7/<1>", Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(100/51.0, 3), Velocity: velocity(2), Minutes: series(60, 120)}},
-					{"2", "", Counts{Minute: 58, Five: 298, Rate: rounded(50/51.0, 3), Velocity: nil, Minutes: series(0, 60)}},
+					{Content: "1", Name: "/7/<1>", Counts: Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(100/51.0, 3), Velocity: velocity(2), Minutes: series(60, 120)}},
+					{Content: "2", Counts: Counts{Minute: 58, Five: 298, Rate: rounded(50/51.0, 3), Velocity: nil, Minutes: series(0, 60)}},
 				},
 				Counts: Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(150/51.0, 3), Velocity: velocity(3), Minutes: series(60, 180)},
 			},
 			{
 				Stream: "9", Name: "shop", Contents: []ContentLine{
-					{"9223372036854775809", "/9/<9223372036854775809>", Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)}},
+					{Content: "9223372036854775809", Name: "/9/<9223372036854775809>", Counts: Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)}},
 				},
 				Counts: Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)},
 			},

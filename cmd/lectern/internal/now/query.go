@@ -12,7 +12,7 @@ import (
 
 // The bounds of docs/NOW.md.
 const (
-	limitMax        = 100
+	limitMax        = live.ContentsMost
 	limitDefault    = 20
 	streamsAskedMax = 16
 	contentsMax     = 20

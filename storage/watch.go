@@ -1,0 +1,156 @@
+package storage
+
+import "sync"
+
+// Watcher follows who reads what, by the rows that come to Minutes. To look at each row
+// would cost as much as adding it up. It is shown those that bring something new, and
+// told at the end of a minute when each of its readers was seen last.
+type Watcher interface {
+	// Lock and Unlock stand around all other calls but Seed's.
+	sync.Locker
+	// Seed says how keys are hashed here: in the order of these hashes Seen is called.
+	Seed(KeySeed)
+	// Begin begins a cut. It returns the minutes that run before it and at its end, in
+	// Unix seconds, and whether each row is wanted.
+	Begin(w Window) (before, end uint32, each bool)
+	// Row shows a row of the cut: one that is the first of its reader and content in the
+	// minute, has opens, or is coarse; and each of a minute that is over. Of one that has
+	// not begun yet, only those with opens are shown. The row is not to be kept.
+	Row(r *Row)
+	// Seen says when a reader had his last event on a content, of all readers of a
+	// minute: when it is over, when it begins, and when its rows leave before that.
+	Seen(stream uint16, content, user uint64, last int64)
+	// End ends the cut.
+	End(w Window)
+}
+
+// shown says which rows of a table a Watcher is shown.
+type shown uint8
+
+const (
+	shownOpens shown = 1 << iota
+	shownFirst
+	shownEach
+)
+
+// watch is what Minutes know of their Watcher.
+type watch struct {
+	by      Watcher // nil: there is none
+	running uint32  // the minute, in Unix seconds, of which readers are shown when they come,
+	end     uint32  // and all of these up to this one while a cut is added
+	each    bool    // all rows are wanted
+}
+
+// Watch has a Watcher follow what comes from now on. The rows that are there already are
+// shown to it as one cut of this window.
+func (m *Minutes) Watch(by Watcher, w Window) {
+	m.watch.by = by
+	by.Seed(m.seed)
+	if m.rows == 0 {
+		return
+	}
+	by.Lock()
+	defer by.Unlock()
+	_, m.watch.running, _ = by.Begin(w)
+	m.watch.end = m.watch.running
+	for p, t := range m.tables {
+		if p.variant == 0 {
+			t.each(by.Row)
+		}
+	}
+	by.End(w)
+}
+
+// AddCut is Add of what a cut has brought.
+func (m *Minutes) AddCut(w Window, rows []Row) {
+	by := m.watch.by
+	if by == nil {
+		m.Add(rows)
+		return
+	}
+	by.Lock()
+	defer by.Unlock()
+	before, end, each := by.Begin(w)
+	m.turn(before) // where the clock was set
+	m.watch.end, m.watch.each = end, each
+	m.Add(rows)
+	m.turn(end)
+	by.End(w)
+}
+
+// turn goes on to another minute. Of what is left behind, the Watcher learns when
+// readers were seen last; of the one that begins, who is there already.
+func (m *Minutes) turn(to uint32) {
+	from := m.watch.running
+	if from == to {
+		return
+	}
+	m.watch.running = to
+	for p, t := range m.tables {
+		if p.readers() && p.minute <= to && (p.minute >= from || p.minute == to) {
+			t.tell(m.watch.by)
+		}
+	}
+}
+
+// leave tells the Watcher of a table that is taken out before its minute is over.
+func (m *Minutes) leave(tables map[period]*minuteTable) {
+	if m.watch.by == nil {
+		return
+	}
+	m.watch.by.Lock()
+	defer m.watch.by.Unlock()
+	for p, t := range tables {
+		if p.readers() && p.minute >= m.watch.running {
+			t.tell(m.watch.by)
+		}
+	}
+}
+
+// readers says that each row of a period is of one reader, of one content.
+func (p period) readers() bool { return p.variant == 0 && p.coarse == CoarseNot }
+
+// of says which rows of a period are shown.
+func (w *watch) of(p period) shown {
+	switch {
+	case w.by == nil || p.variant > 0:
+		return 0
+	case p.minute > w.end:
+		return shownOpens
+	case p.minute < w.running, w.each, p.coarse != CoarseNot:
+		return shownEach
+	}
+	return shownFirst | shownOpens
+}
+
+// wants says that a row is shown, which may be the first of its key.
+func (s shown) wants(r *Row, first bool) bool {
+	return s != 0 && (first && s&shownFirst != 0 || r.Opens != 0 || s&shownEach != 0)
+}
+
+// tell says when the readers of a table were seen last.
+func (t *minuteTable) tell(by Watcher) {
+	start := int64(t.minute)*1000 - 1
+	for i := range t.slots {
+		if s := &t.slots[i]; s.first != 0 {
+			by.Seen(t.stream, s.content, s.user, start+int64(s.last))
+		}
+	}
+	for i := range t.beside {
+		r := &t.beside[i]
+		by.Seen(r.Stream, r.Content, r.User, r.Last)
+	}
+}
+
+// each gives all rows of a table that is not sorted to f, in no order.
+func (t *minuteTable) each(f func(*Row)) {
+	for i := range t.slots {
+		if s := &t.slots[i]; s.first != 0 {
+			r := t.row(s)
+			f(&r)
+		}
+	}
+	for i := range t.beside {
+		f(&t.beside[i])
+	}
+}
