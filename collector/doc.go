@@ -242,7 +242,7 @@
 // refused for it, since its sender could do nothing better, and the name comes again.
 // From the cut on a name is in the book of its account (package storage).
 //
-// NameOf answers from memory: two generations of texts, of which the older goes when the
+// TextsOf answers from memory: two generations of texts, of which the older goes when the
 // younger has half of the room, and what is asked for becomes young again.
 //
 // # Clocks and days

@@ -225,7 +225,7 @@ func (l *nameLimits) take(a storage.Account, streams *streamTable, source uint64
 // namePaces are what the accounts of one stream may bring of new names.
 type namePaces [storage.Classes]pace
 
-// nameCache is what contents are called, of as many as it has room for: those that
+// nameCache is what is said of contents, of as many as it has room for: those that
 // came, or were asked for, last.
 type nameCache struct {
 	max  int // bytes
@@ -241,15 +241,15 @@ type contentKey struct {
 	content uint64
 }
 
-// called is what a content is called by names, and by titles; of both what was sealed
-// stays.
-type called [2]struct {
+// called is what is said of a content, by attribute, up to its author; of each what was
+// sealed stays.
+type called [wire.AttributePublished]struct {
 	text   string
 	sealed bool
 }
 
 // calledCost is what an entry takes beside its texts.
-const calledCost = 160
+const calledCost = 208
 
 func newNameCache(bytes int) *nameCache {
 	return &nameCache{max: bytes, young: make(map[contentKey]called), old: make(map[contentKey]called)}
@@ -268,7 +268,7 @@ func (c *nameCache) learn(books []storage.Book, stored bool) {
 
 // add takes one. The cache is locked.
 func (c *nameCache) add(a storage.Account, n *storage.Name, stored bool) {
-	if n.Attribute > wire.AttributeTitle {
+	if n.Attribute >= wire.AttributePublished {
 		return
 	}
 	key, sealed := contentKey{a.Stream, n.Content}, a.Class == storage.Sealed
@@ -306,25 +306,32 @@ func (c *nameCache) put(key contentKey, all called) {
 	c.held.Store(int64(len(c.young) + len(c.old)))
 }
 
-func (c *called) cost() int { return calledCost + len(c[0].text) + len(c[1].text) }
+func (c *called) cost() int {
+	bytes := calledCost
+	for i := range c {
+		bytes += len(c[i].text)
+	}
+	return bytes
+}
 
-// NameOf is what a content is called: the text that its id is the hash of, or where
-// nobody said that, its title. It knows what came lately, of as many contents as
+// Texts are what is said of a content, by attribute, up to its author; empty where
+// nothing is.
+type Texts [wire.AttributePublished]string
+
+// TextsOf is what is said of a content. It knows what came lately, of as many contents as
 // Options.NamesMemory holds. Any goroutine may call it.
-func (c *Collector) NameOf(stream uint16, content uint64) (string, bool) {
+func (c *Collector) TextsOf(stream uint16, content uint64) (texts Texts) {
 	n := c.cuts.names
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all := n.of(contentKey{stream, content})
-	for _, one := range all {
-		if one.text != "" {
-			return one.text, true
-		}
+	for i := range all {
+		texts[i] = all[i].text
 	}
-	return "", false
+	return texts
 }
 
-// Learn has NameOf know what the books of a store say that contents are called, where
+// Learn has TextsOf know what the books of a store say of contents, where
 // nothing has come of them since.
 func (c *Collector) Learn(books []storage.Book) { c.cuts.names.learn(books, true) }
 

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"runtime"
@@ -93,11 +94,11 @@ func TestNames(t *testing.T) {
 		t.Errorf("names are in the book: %+v", k.Counts)
 	}
 	for _, stream := range []uint16{1, 2} {
-		if text, ok := c.NameOf(stream, a.Content); !ok || text != "/a" {
+		if text, ok := nameOf(c, stream, a.Content); !ok || text != "/a" {
 			t.Errorf("the content of stream %d is called %q, %v", stream, text, ok)
 		}
 	}
-	if text, ok := c.NameOf(3, a.Content); ok {
+	if text, ok := nameOf(c, 3, a.Content); ok {
 		t.Errorf("a content of another stream is called %q", text)
 	}
 }
@@ -137,13 +138,13 @@ func TestSealedNamesStay(t *testing.T) {
 	owner := speaker{source: 8, stream: 1, seal: frameKey(t, older, 1, audience)}
 	stranger.say(b, title(42, "theirs"))
 	b.sealedNames(t)
-	if text, _ := c.NameOf(1, 42); text != "theirs" {
+	if text, _ := nameOf(c, 1, 42); text != "theirs" {
 		t.Errorf("a content without a name is called %q", text)
 	}
 	owner.say(b, title(42, "ours"))
 	stranger.say(b, title(42, "theirs again"))
 	is(t, "both", b.sealedNames(t), map[storage.Account][]string{{Stream: 1}: {"title theirs again"}, {Stream: 1, Class: storage.Sealed}: {"title ours"}})
-	if text, _ := c.NameOf(1, 42); text != "ours" {
+	if text, _ := nameOf(c, 1, 42); text != "ours" {
 		t.Errorf("the content is called %q", text)
 	}
 }
@@ -245,10 +246,10 @@ func TestAMillionNames(t *testing.T) {
 		t.Errorf("%d bytes more in memory for %d names", grown, m[namesTaken])
 	}
 	c := &Collector{cuts: b.cuts}
-	if _, ok := c.NameOf(1, named("/2026/03/14/an-article-of-some-length-0").Content); ok {
+	if _, ok := nameOf(c, 1, named("/2026/03/14/an-article-of-some-length-0").Content); ok {
 		t.Error("the first of a million names is still known")
 	}
-	if _, ok := c.NameOf(1, named("/2026/03/14/an-article-of-some-length-999999").Content); !ok {
+	if _, ok := nameOf(c, 1, named("/2026/03/14/an-article-of-some-length-999999").Content); !ok {
 		t.Error("the last of a million names is not known")
 	}
 }
@@ -285,6 +286,13 @@ func TestKnownNamesDoNotAllocate(t *testing.T) {
 	}
 }
 
+// nameOf is what a content is called.
+func nameOf(c *Collector, stream uint16, content uint64) (string, bool) {
+	texts := c.TextsOf(stream, content)
+	text := cmp.Or(texts[wire.AttributeName], texts[wire.AttributeTitle])
+	return text, text != ""
+}
+
 // Names that are asked for stay, those that nobody asks for go first.
 func TestNamesThatAreWantedStay(t *testing.T) {
 	c := &Collector{cuts: &cutter{names: newNameCache(10 * (calledCost + 8))}}
@@ -294,16 +302,16 @@ func TestNamesThatAreWantedStay(t *testing.T) {
 	learn(0)
 	c.cuts.names.learn([]storage.Book{{Stream: 2, Names: []storage.Name{{Content: 1, Text: "new"}}}}, false)
 	c.Learn([]storage.Book{{Stream: 2, Names: []storage.Name{{Content: 1, Text: "old"}}}})
-	if text, _ := c.NameOf(2, 1); text != "new" {
+	if text, _ := nameOf(c, 2, 1); text != "new" {
 		t.Errorf("what the store has replaces what came since: %q", text)
 	}
 	for content := range uint64(100) {
 		learn(1 + content)
-		if text, ok := c.NameOf(1, 0); !ok || text != "00000000" {
+		if text, ok := nameOf(c, 1, 0); !ok || text != "00000000" {
 			t.Fatalf("after %d more: %q, %v", content, text, ok)
 		}
 	}
-	if _, ok := c.NameOf(1, 50); ok {
+	if _, ok := nameOf(c, 1, 50); ok {
 		t.Error("a name that nobody asked for stays")
 	}
 	if held := c.cuts.names.held.Load(); held > 10 {

@@ -60,7 +60,7 @@ type Reader interface {
 	// Called is what contents are called: of each its name, or where nobody said
 	// that, its title. Those of which neither is known are left out.
 	Called(ctx context.Context, wanted []ContentKey) (map[ContentKey]string, error)
-	// Names are the names and titles of the last two days, at most so many, as books
+	// Names are the names, titles, sections and authors of the last two days, at most so many, as books
 	// of their accounts: of more, those that came last.
 	Names(ctx context.Context, most int) ([]Book, error)
 }

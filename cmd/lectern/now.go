@@ -8,6 +8,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/now"
+	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage/live"
 )
 
@@ -46,7 +47,7 @@ func (d *daemon) showReaders() {
 	board := now.New(now.Options{
 		Readers: d.readers, Collector: d.spool.Collector(), Address: d.ops.Address,
 		StreamNames: func() map[uint16]string { return d.reloader.streams() },
-		NameOf:      func(stream uint16, content uint64) (string, bool) { return d.collector.NameOf(stream, content) },
+		TextsOf:     func(stream uint16, content uint64) collector.Texts { return d.collector.TextsOf(stream, content) },
 		Peers:       d.config.Ops.Peers, Failed: d.set.NewCounter("lectern_now_peer_failures_total"), Clock: time.Now,
 	})
 	d.ops.Handle(map[string]http.Handler{"GET " + nowPath: board})

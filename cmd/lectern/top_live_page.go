@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -74,12 +75,7 @@ func liveStream(s *now.StreamLine, columns int) []string {
 	t.add(padColumns(cutColumns(printable(strings.ToUpper(word)), name), name), "1 MIN", "5 MIN", "OPENS/S", "TIMES", padColumns("LAST HOUR", hour))
 	row("all", &s.Counts)
 	for i := range s.Contents {
-		c := &s.Contents[i]
-		what := c.Name
-		if what == "" {
-			what = c.Content
-		}
-		row(what, &c.Counts)
+		row(liveContent(&s.Contents[i]), &s.Contents[i].Counts)
 	}
 	var lines []string
 	for line := range strings.Lines(t.String()) {
@@ -89,6 +85,17 @@ func liveStream(s *now.StreamLine, columns int) []string {
 		lines = append(lines, cutColumns(fmt.Sprintf("and readers of %d events that are not known: there was no room", s.Coarse), columns))
 	}
 	return lines
+}
+
+// liveContent is what a content is called, best by its title, with its section and author.
+func liveContent(c *now.ContentLine) string {
+	what := cmp.Or(c.Title, c.Name, c.Content)
+	for _, more := range []string{c.Section, c.Author} {
+		if more != "" {
+			what += " · " + more
+		}
+	}
+	return what
 }
 
 // readersWord is a number of readers, with a mark where it is an estimate.

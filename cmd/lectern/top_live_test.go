@@ -28,6 +28,7 @@ func nowPage() *now.Page {
 					{Content: "1", Name: "/politics/\x1b[31mred", Counts: now.Counts{Minute: 4123, Five: 6002, Rate: 61.2, Minutes: hour}},
 					{Content: "2", Name: "/世界/経済/とても長い名前の記事とても長い名前の記事", Counts: now.Counts{Minute: 5, Five: 6, Minutes: make([]uint64, 61)}},
 					{Content: "18446744073709551615", Counts: now.Counts{}},
+					{Content: "3", Name: "/budget", Title: "Budget\x1b", Section: "Politics", Author: "A. Writer", Counts: now.Counts{}},
 				},
 				Coarse: 17,
 			},
@@ -59,6 +60,7 @@ all                           ~81234  ~120034   1320.5    2.2  ▁▁▁▂▂�
 "/politics/\x1b[31mred"         4123     6002     61.2      -  ▁▁▁▂▂▂▂▃▃▃▄▄▄▄▅▅▅▆▆▆▆▇▇▇████
 /世界/経済/とても長い名前の…       5        6      0.0      -
 18446744073709551615               0        0      0.0      -
+"Budget\x1b · Politics · A.…       0        0      0.0      -
 and readers of 17 events that are not known: there was no room
 `, "\n")
 	if got := strings.Join(livePage(nowPage(), 0), "\n") + "\n"; got != want {

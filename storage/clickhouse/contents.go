@@ -77,7 +77,7 @@ func (r *Reader) Names(ctx context.Context, most int) (books []storage.Book, err
 		var content proto.ColUInt64
 		var class, attribute, text proto.ColStr
 		at := datetimes()
-		query := fmt.Sprintf("SELECT stream, content, CAST(class, 'String'), CAST(attribute, 'String'), text, at FROM %s WHERE attribute IN ('name', 'title') AND at > now() - toIntervalSecond(%d) ORDER BY at DESC LIMIT %d",
+		query := fmt.Sprintf("SELECT stream, content, CAST(class, 'String'), CAST(attribute, 'String'), text, at FROM %s WHERE attribute IN ('name', 'title', 'section', 'author') AND at > now() - toIntervalSecond(%d) ORDER BY at DESC LIMIT %d",
 			contents, int(storage.NamesSince.Seconds()), most)
 		err = c.do(ctx, r.o.AnswerMax, ch.Query{Body: query, Result: resultsOf(&stream, &content, &class, &attribute, &text, at), OnResult: func(context.Context, proto.Block) error {
 			for i := range stream {

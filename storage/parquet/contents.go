@@ -88,7 +88,7 @@ func (r *Reader) names(ctx context.Context, most int) ([]storage.Book, error) {
 		err := visit(ctx, r, contents, &files[n], newRowsSource, func(row *contentRow) {
 			attribute, known := wire.AttributeNamed(row.Attribute)
 			class, classed := storage.ClassNamed(row.Class)
-			if !known || !classed || attribute > wire.AttributeTitle || row.At < since.UnixMilli() || most <= 0 {
+			if !known || !classed || attribute >= wire.AttributePublished || row.At < since.UnixMilli() || most <= 0 {
 				return
 			}
 			most--

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage/live"
 )
 
@@ -27,7 +28,7 @@ type Options struct {
 	Collector   uint64                   // this daemon's, as it stands in the ledger
 	Address     func() string            // of its operations server
 	StreamNames func() map[uint16]string // those that have a name
-	NameOf      func(stream uint16, content uint64) (name string, known bool)
+	TextsOf     func(stream uint16, content uint64) collector.Texts
 	Peers       string             // where the other daemons are, as ops.peers says; empty: there is none
 	Failed      interface{ Inc() } // counts questions that a peer did not answer; nil without Peers
 	Clock       func() time.Time

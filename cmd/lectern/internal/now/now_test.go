@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/live"
+	"github.com/lectern/lectern/wire"
 )
 
 const start = int64(1_700_000_040_000) // a whole minute
@@ -31,11 +33,14 @@ func newBoard(number uint64) *board {
 	b.Board = New(Options{
 		Readers: b.readers, Collector: number, Address: func() string { return "127.0.0.1:8421" },
 		StreamNames: func() map[uint16]string { return map[uint16]string{7: "news", 9: "shop"} },
-		NameOf: func(stream uint16, content uint64) (string, bool) {
+		TextsOf: func(stream uint16, content uint64) (t collector.Texts) {
 			if content%2 == 1 {
-				return fmt.Sprintf("/%d/<%d>", stream, content), true
+				t[wire.AttributeName] = fmt.Sprintf("/%d/<%d>", stream, content)
+				t[wire.AttributeAuthor] = fmt.Sprint("author of ", content)
+			} else if content == 6 {
+				t[wire.AttributeTitle], t[wire.AttributeSection] = "Six", "Numbers"
 			}
-			return "", false
+			return t
 		},
 		Clock: time.Now,
 	})
@@ -134,14 +139,14 @@ func TestAnswer(t *testing.T) {
 		Streams: []StreamLine{
 			{
 				Stream: "7", Name: "news", Contents: []ContentLine{
-					{Content: "1", Name: "/7/<1>", Counts: Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(100/51.0, 3), Velocity: velocity(2), Minutes: series(60, 120)}},
+					{Content: "1", Name: "/7/<1>", Author: "author of 1", Counts: Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(100/51.0, 3), Velocity: velocity(2), Minutes: series(60, 120)}},
 					{Content: "2", Counts: Counts{Minute: 58, Five: 298, Rate: rounded(50/51.0, 3), Velocity: nil, Minutes: series(0, 60)}},
 				},
 				Counts: Counts{Minute: 58 * 2, Five: 298 * 2, Rate: rounded(150/51.0, 3), Velocity: velocity(3), Minutes: series(60, 180)},
 			},
 			{
 				Stream: "9", Name: "shop", Contents: []ContentLine{
-					{Content: "9223372036854775809", Name: "/9/<9223372036854775809>", Counts: Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)}},
+					{Content: "9223372036854775809", Name: "/9/<9223372036854775809>", Author: "author of 9223372036854775809", Counts: Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)}},
 				},
 				Counts: Counts{Minute: 1, Five: 1, Rate: rounded(1/51.0, 3), Minutes: minutes(1)},
 			},
@@ -150,6 +155,16 @@ func TestAnswer(t *testing.T) {
 	}
 	if got := b.page(t, ""); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s, want\n%s", indented(got), indented(want))
+	}
+}
+
+// What is said of a content stands beside it; a title is its name where it has no other.
+func TestAnswerHasWhatIsSaid(t *testing.T) {
+	b := newBoard(1)
+	b.cut(1, open(7, 6, 1))
+	c := b.page(t, "").Streams[0].Contents[0]
+	if c.Content != "6" || c.Name != "Six" || c.Title != "Six" || c.Section != "Numbers" || c.Author != "" {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -1,12 +1,14 @@
 package now
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 
 	"github.com/lectern/lectern/storage/live"
+	"github.com/lectern/lectern/wire"
 )
 
 // Page is the JSON of docs/NOW.md.
@@ -32,6 +34,9 @@ type StreamLine struct {
 type ContentLine struct {
 	Content string `json:"content"`
 	Name    string `json:"name,omitempty"`
+	Title   string `json:"title,omitempty"`
+	Section string `json:"section,omitempty"`
+	Author  string `json:"author,omitempty"`
 	Counts
 }
 
@@ -132,9 +137,12 @@ func (b *Board) more(f *figures, q *query) (all []contentFigures) {
 }
 
 func (b *Board) contentLine(stream uint16, c contentFigures) ContentLine {
-	line := ContentLine{Content: number(c.id), Counts: lineOf(&c.counts)}
-	line.Name, _ = b.o.NameOf(stream, c.id)
-	return line
+	texts := b.o.TextsOf(stream, c.id)
+	return ContentLine{
+		Content: number(c.id), Name: cmp.Or(texts[wire.AttributeName], texts[wire.AttributeTitle]),
+		Title: texts[wire.AttributeTitle], Section: texts[wire.AttributeSection], Author: texts[wire.AttributeAuthor],
+		Counts: lineOf(&c.counts),
+	}
 }
 
 func lineOf(c *counts) Counts {

@@ -23,6 +23,9 @@ function readable(name) {
   }
 }
 
+/** titleOf is a content as people know it: by its title, its name, or its id. */
+const titleOf = item => item.title || readable(item.name || item.content);
+
 /** pace says how fast something goes against the hour before. */
 function pace(velocity) {
   if (velocity == null) return { text: '–', spoken: 'not known yet', class: '' };
@@ -88,14 +91,17 @@ export function now(hub) {
   const hour = chart({ title: 'Opens a minute', note: 'last hour', lines: [{ title: 'Opens', colour: 'accent', area: true }], whole: true, signal: hub.signal });
 
   const nameCell = item => {
-    const name = h('bdi', {}), place = h('span', { class: 'place', 'aria-hidden': 'true' });
+    const name = h('bdi', {}), place = h('span', { class: 'place', 'aria-hidden': 'true' }), about = h('bdi', { class: 'about', hidden: true });
     const button = h('button', { type: 'button', class: 'name', 'aria-expanded': 'false' }, name);
     button.addEventListener('click', () => { toggle(item.content); });
     return {
-      element: h('span', { class: 'named' }, place, button),
+      element: h('span', { class: 'named' }, place, h('span', { class: 'called' }, button, about)),
       update(item) {
+        const more = [item.section, item.author].filter(Boolean).join(' · ');
         say(place, item.place);
-        say(name, readable(item.name || item.content));
+        say(name, titleOf(item));
+        say(about, more);
+        show(about, more !== '');
         name.classList.toggle('id', !item.name);
         button.title = item.name || 'No name is known of ' + item.content;
         button.setAttribute('aria-expanded', opened.has(item.content));
@@ -119,7 +125,7 @@ export function now(hub) {
         if (!open) return;
         if (!shown) {
           ends = new AbortController();
-          shown = chart({ title: 'Opens a minute', note: readable(item.name || item.content), lines: [{ title: 'Opens', colour: 'accent', area: true }], whole: true, height: 120, signal: AbortSignal.any([ends.signal, hub.signal]) });
+          shown = chart({ title: 'Opens a minute', note: titleOf(item), lines: [{ title: 'Opens', colour: 'accent', area: true }], whole: true, height: 120, signal: AbortSignal.any([ends.signal, hub.signal]) });
           cell.append(shown.element);
         }
         shown.update(item.hour.times, [item.hour.values]);

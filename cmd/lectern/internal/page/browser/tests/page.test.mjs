@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import axe from 'axe-core';
 import { Daemon, Visit, emit, launch } from './daemon.mjs';
-import { names, now } from './figures.mjs';
+import { names, now, said } from './figures.mjs';
 
 const pictures = process.env.PICTURES;
 const views = {
@@ -98,12 +98,13 @@ test('what is asked for is here, and a request for elsewhere is not let out', as
 test('names are text, whatever they are', async () => {
   const v = await Visit.open(browser, daemon.origin, { routes: { '/now.json': now } });
   await views.now(v);
-  const shown = await v.page.locator('table.top bdi').allTextContents();
+  const shown = await v.page.locator('table.top button bdi').allTextContents();
   const written = { '/%D8%B7%D9%82%D8%B3': '/طقس' }; // a path that says so; what cannot be seen, or means nothing, stays
-  assert.deepEqual(shown, names.map((name, i) => written[name] || name || String(18446744073709551000n + BigInt(i))));
+  assert.deepEqual(shown, names.map((name, i) => said[i]?.title || written[name] || name || String(18446744073709551000n + BigInt(i))));
+  assert.deepEqual(await v.page.locator('table.top bdi.about:visible').allTextContents(), ['<b>Section</b> · كاتبة', 'A. Writer']);
   assert.equal(await v.page.evaluate(() => window.taken), undefined);
-  assert.equal(await v.page.locator('main script, main img').count(), 0);
-  const directions = await v.page.locator('table.top bdi').evaluateAll(all => all.map(e => getComputedStyle(e).direction));
+  assert.equal(await v.page.locator('main script, main img, main b').count(), 0);
+  const directions = await v.page.locator('table.top button bdi').evaluateAll(all => all.map(e => getComputedStyle(e).direction));
   assert.deepEqual(directions.slice(0, 3), ['ltr', 'ltr', 'rtl']);
   assert.deepEqual(v.errors, []);
   await v.close();
