@@ -110,8 +110,10 @@ vet:
 	$(GO) vet work
 	GOOS=darwin $(GO) vet work
 
-# With replacements for the while: go mod tidy does not read go.work. What only tests import of
-# clickhousetest, go.work alone finds, so that none of what it needs is in the program's go.mod: -e goes on from there.
+# With replacements for the while: go mod tidy does not read go.work. With -e for the first module: its tests import
+# clickhousetest, to which go.work alone leads, since the program's go.mod would have all that an engine needs if it were required
+# there or replaced. Without -e tidy ends at that import and changes nothing. What else -e passes over, an import that no module
+# has, does not build.
 .PHONY: tidy
 tidy: ## go mod tidy of every module; of the first one it says that it finds no clickhousetest
 	cd emit && $(GO) mod edit -replace github.com/lectern/lectern/wire=../wire && $(GO) mod tidy; \
