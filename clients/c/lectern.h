@@ -284,6 +284,7 @@ struct lectern {
 	/* Names: a frame of those that wait, and those that were said. */
 	uint8_t *names;
 	uint32_t names_size; /* 0: none waits */
+	uint32_t nameless; /* the collector does not know names */
 	uint64_t names_began;
 	lectern_i_said *said;
 
@@ -938,12 +939,13 @@ static void lectern_i_refuse(lectern *l, uint64_t sequence, uint64_t now) {
 	lectern_i_hang_up(l, now, 0);
 }
 
-/* lectern_i_nameless is for a collector that does not know names, and cannot say which frame that was. */
+/* lectern_i_nameless is for a collector that does not know names, and cannot say which
+ * frame that was: those that are kept are not sent to it again, nor are others. */
 static void lectern_i_nameless(lectern *l) {
 	size_t at = l->head, n;
 	for (n = 0; n < l->frames; n++) {
 		lectern_i_slot *s = lectern_i_slot_at(l, &at);
-		if (lectern_i_frame_of(s)[2] == 0x15) s->refused = 1;
+		if (lectern_i_frame_of(s)[2] == 0x15 && !s->refused) s->refused = 1, l->nameless = 1, l->names_size = 0;
 		at += lectern_i_slot_size(s->size);
 	}
 }
@@ -1192,7 +1194,7 @@ static int lectern_i_begin(lectern *l) {
 	l->random |= 1;
 	memset(&l->stats, 0, sizeof l->stats);
 	lectern_i_clear(l);
-	l->names_size = 0;
+	l->names_size = l->nameless = 0;
 	memset(l->said, 0, LECTERN_I_SAID * sizeof *l->said);
 	l->fd = l->old_fd = -1;
 	l->closing = l->ended = l->last_beats = l->wanted = 0;
@@ -1353,6 +1355,7 @@ int lectern_name(lectern *l, const void *text, size_t size) {
 	if (said->at > 0 && said->id == id && now + 1 - said->at < for_) return LECTERN_OK;
 	if (!lectern_i_text((const uint8_t *)text, size)) return LECTERN_INVALID;
 	if (l->closing) return LECTERN_CLOSED;
+	if (l->nameless) return LECTERN_OK;
 	if (l->names_size + LECTERN_I_NAME + size > l->limit) lectern_i_finish(l);
 	if (l->names_size == 0) l->names_size = LECTERN_I_HEADER, l->names_began = now;
 	b = l->names + l->names_size;

@@ -575,6 +575,8 @@ fn a_collector_that_knows_no_names_is_sent_no_more() {
     world.lock().unwrap().nameless = true;
     t.add(&Event::open("/a", 1)).unwrap();
     t.name("/a").unwrap();
+    pass(&mut t, &world, &clock, 250);
+    t.name("/c").unwrap(); // waits while the refusal comes
     pass(&mut t, &world, &clock, 30_000);
     let connections = world.lock().unwrap().conns.len();
     assert_eq!((t.stats().acked, connections), (1, 2), "{:?}", t.trouble());

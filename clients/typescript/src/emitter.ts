@@ -115,6 +115,8 @@ export abstract class Emitter {
   protected beatWait = BEAT_MIN;
   /** For how many milliseconds a name is not said again. */
   protected saidFor = 86_400_000;
+  /** The collector does not know names. */
+  protected nameless = false;
   readonly #said = new Map<string, number>(); // when, oldest first
   #drops = 0; // events that are to be numbered, for that they show as lost
   #began = 0; // of the unfinished frame
@@ -239,6 +241,7 @@ export abstract class Emitter {
       throw new RangeError(`a name of ${bytes.length} bytes: it has 1 to ${Math.min(NAME_MAX, this.packer.nameRoom)}`);
     }
     if (this.closing) return false;
+    if (this.nameless) return true;
     const waited = this.packer.waits;
     const content = id(bytes);
     if (!this.packer.addName(content, bytes) && (!this.cut() || !this.packer.addName(content, bytes))) return false;

@@ -149,6 +149,12 @@ export class Packer extends Numbers {
     return true;
   }
 
+  /** Forgets the names that wait. */
+  clearNames(): void {
+    this.#names = [];
+    this.#namesSize = 0;
+  }
+
   /** Whether names wait. */
   get named(): boolean {
     return this.#names.length > 0;
@@ -163,8 +169,7 @@ export class Packer extends Numbers {
   finishNames(frame: Buffer, ms: number): number {
     let size = HEADER_SIZE;
     for (const name of this.#names) size += name.copy(frame, size);
-    this.#names = [];
-    this.#namesSize = 0;
+    this.clearNames();
     return this.head(frame, size, 0, ms, NAMES);
   }
 

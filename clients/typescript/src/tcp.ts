@@ -380,8 +380,12 @@ export class TCP extends Emitter {
     // The one before may have stored all that was sent, and lost only the ack.
     if (error instanceof ContradictionError) return this.#endSource(error, this.#tried);
     if (error instanceof RefusedError && error.word === "type") {
-      // The collector does not know names, and cannot say which frame that was.
-      for (const kept of this.#frames) kept.refused ||= (kept.frame[2]! & 15) === NAMES;
+      // The collector does not know names, and cannot say which frame that was: it is sent no more of them.
+      for (const kept of this.#frames) {
+        if (kept.refused || (kept.frame[2]! & 15) !== NAMES) continue;
+        kept.refused = this.nameless = true;
+        this.packer.clearNames();
+      }
     }
     if (!(error instanceof RefusedError) || error.source !== link.source || link.begun < 0 || PASSING.has(error.word)) return undefined;
     if (error.word === "forgotten") {

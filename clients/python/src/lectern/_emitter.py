@@ -162,6 +162,7 @@ class Emitter:
         self._threshold = min(self._per_frame, self._queue_max)
         self._said: Dict[bytes, float] = {}  # names, and when they were said last, oldest first
         self._names = bytearray()  # that no frame has yet
+        self._nameless = False  # the collector does not know names
         self._calls: List[Callable[[], None]] = []  # of the user's, to be made without _lock
         self.error: Optional[Exception] = None  # the last trouble; over TCP why there is no connection, None with one
 
@@ -254,6 +255,8 @@ class Emitter:
         with self._drop_lock:
             if self._closing or len(self._names) + len(name) > self._packer.room:
                 return False
+            if self._nameless:
+                return True
             self._names += name
             self._said.pop(data, None)
             self._said[data] = now

@@ -418,9 +418,13 @@ class TCP(Emitter):
             # The one before may have stored all that was sent, and lost only the ack.
             return self._end_source(error, tried)
         if isinstance(error, RefusedError) and error.word == "type":
-            # The collector does not know names, and cannot say which frame that was.
+            # The collector does not know names, and cannot say which frame that was: it is sent no more of them.
             for kept in self._frames:
-                kept.refused = kept.refused or kept.frame[2] & 15 == _wire.NAMES
+                if kept.frame[2] & 15 == _wire.NAMES and not kept.refused:
+                    kept.refused = self._nameless = True
+            if self._nameless:
+                with self._drop_lock:
+                    self._names.clear()
             self._release()
         if not isinstance(error, RefusedError) or error.source != self._source or self._begun is None or error.word in _PASSING:
             return None

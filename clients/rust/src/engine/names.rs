@@ -74,6 +74,11 @@ impl Names {
         Ok(true)
     }
 
+    /// Forgets those that wait.
+    pub fn clear(&mut self) {
+        self.frame.clear();
+    }
+
     /// Where it is remembered that a name was said, or is to be: in place of the one
     /// that was said longest ago.
     fn said(&mut self, id: u64) -> &mut Said {

@@ -691,6 +691,9 @@ where
                 self.progress = true;
             }
         }
+        if self.nameless {
+            self.names.clear();
+        }
         self.release(s);
     }
 

@@ -417,6 +417,8 @@ func (p *play) refuse(l *line) error {
 		if bare == (k.down == nil) {
 			p.judge.refuse(p.conn, why, sequence)
 		}
+	} else if why == wire.RefusedType {
+		p.judge.nameless(k.hello)
 	}
 	b := wire.AppendRefusal(nil, h, epoch+p.now, why, "the dialogue says so")
 	if !bare {

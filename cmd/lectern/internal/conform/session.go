@@ -229,3 +229,13 @@ func (j *judge) refuse(c *conn, why wire.Refusal, sequence uint64) {
 		s.refused[sequence] = true
 	}
 }
+
+// nameless takes note that the collector does not know names, and cannot say which frame
+// that was: the emitter gives those of this source up.
+func (j *judge) nameless(s *source) {
+	for n, f := range s.frames {
+		if f.header.Type == wire.TypeNames {
+			s.refused[n] = true
+		}
+	}
+}

@@ -79,6 +79,11 @@ final class Names {
         return true;
     }
 
+    /** Forgets those that wait. */
+    void clear() {
+        size = Wire.HEADER_SIZE;
+    }
+
     /** Where it is remembered that a name was said, or is to be: in place of the one of its group that was said longest ago. */
     private int place(long id) {
         int first = ((int) id & SAID_MAX / GROUP - 1) * GROUP;

@@ -556,8 +556,8 @@ final class TcpEngine implements Engine {
     }
 
     /**
-     * Is for a collector that does not know names, and cannot say which frame that was: those that are kept are not sent to it
-     * again, nor are others.
+     * Is for a collector that does not know names, and cannot say which frame that was: those that wait or are kept are not
+     * sent to it, nor are others.
      */
     private void giveUpNames(Session s) {
         for (int i = 0; i < queue.size(); i++) {
@@ -567,6 +567,9 @@ final class TcpEngine implements Engine {
                 nameless = true;
                 progress = true;
             }
+        }
+        if (nameless) {
+            names.clear();
         }
         release(s);
     }

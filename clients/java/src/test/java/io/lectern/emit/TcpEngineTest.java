@@ -350,6 +350,8 @@ class TcpEngineTest {
         TcpEngine e = engine(TcpOptions.of(7));
         add(e, 1);
         name(e, "/a");
+        pass(e, 250);
+        name(e, "/c"); // waits while the refusal comes
         pass(e, 30_000);
         assertEquals(List.of(1L, 2L), List.of(e.stats().acked(), connections), e.trouble());
         name(e, "/b");
