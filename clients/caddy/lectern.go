@@ -117,6 +117,7 @@ func (h *Handler) count(content string, r *http.Request) {
 	if err := h.out.Add(e); err != nil && h.refused.may(time.Now()) {
 		h.logger.Warn("an event was not taken", zap.Error(err))
 	}
+	_ = h.out.Name(content) // one that is no name is left out: too long, or no UTF-8
 }
 
 // skips says whether a path is not to be counted.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,6 +30,7 @@ type collector struct {
 	events  map[uint64]int
 	readers map[uint64]bool
 	sources map[uint64]bool
+	names   map[string]int
 }
 
 func newCollector(t *testing.T) *collector {
@@ -38,7 +40,7 @@ func newCollector(t *testing.T) *collector {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	c := &collector{conn: conn, events: map[uint64]int{}, readers: map[uint64]bool{}, sources: map[uint64]bool{}}
+	c := &collector{conn: conn, events: map[uint64]int{}, readers: map[uint64]bool{}, sources: map[uint64]bool{}, names: map[string]int{}}
 	go func() {
 		b := make([]byte, wire.FrameSizeMax)
 		for {
@@ -60,6 +62,13 @@ func (c *collector) take(b []byte) {
 		c.events[0]++ // no content of the test
 		return
 	}
+	for body := h.Body(b); h.Type == wire.TypeNames && len(body) > 0; {
+		var n wire.Name
+		if n, body, why = wire.ReadName(body); why != wire.Accepted {
+			return
+		}
+		c.names[string(n.Text)]++
+	}
 	events, _ := wire.DecodeEvents(make([]wire.Event, h.Count), h.Body(b), h.Count)
 	for _, e := range events {
 		c.events[e.Content]++
@@ -68,23 +77,23 @@ func (c *collector) take(b []byte) {
 	}
 }
 
-// wants waits until the events are these, and no others.
+// wants waits until the events are these, and no others, and each content was named once.
 func (c *collector) wants(t *testing.T, want map[string]int) {
 	t.Helper()
-	ids := map[uint64]int{}
+	ids, names := map[uint64]int{}, map[string]int{}
 	for path, n := range want {
-		ids[emit.ID(path)] = n
+		ids[emit.ID(path)], names[path] = n, 1
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		c.mu.Lock()
-		same := fmt.Sprint(c.events) == fmt.Sprint(ids)
-		have := fmt.Sprint(c.events)
+		same := maps.Equal(c.events, ids) && maps.Equal(c.names, names)
+		have := fmt.Sprint(c.events, c.names)
 		c.mu.Unlock()
 		if same {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the events are %s, want %v", have, ids)
+			t.Fatalf("the events and names are %s, want %v", have, want)
 		}
 	}
 }

@@ -23,6 +23,7 @@ func errorf(format string, args ...any) error { return fmt.Errorf("lectern: "+fo
 // emitter is an emit.TCP or an emit.UDP.
 type emitter interface {
 	Add(emit.Event) error
+	Name(text string) error
 	Stats() emit.Stats
 	Close(context.Context) error
 }
