@@ -90,9 +90,9 @@ func (r *record) decode(b []byte) bool {
 }
 
 // openJournal reads the journal in dir into pages. queue is where the queue was
-// left, with known false where there is none.
-func openJournal(dir string, into *pages, queue emit.Position, known bool) (*journal, error) {
-	j := &journal{path: filepath.Join(dir, journalName), least: journalLeast}
+// left, with known false where there is none. The file has at least so many bytes.
+func openJournal(dir string, least int, into *pages, queue emit.Position, known bool) (*journal, error) {
+	j := &journal{path: filepath.Join(dir, journalName), least: least}
 	b, err := os.ReadFile(j.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read which events of pages were taken: %w", err)

@@ -70,7 +70,7 @@ func (s *stream) open(dir string, dial func() (Queue, error)) error {
 	if err != nil {
 		known = false // it is set aside when it is opened
 	}
-	if s.journal, err = openJournal(dir, s.pages, position, known); err != nil {
+	if s.journal, err = openJournal(dir, journalLeast, s.pages, position, known); err != nil {
 		return err
 	}
 	if s.queue, err = dial(); err != nil {

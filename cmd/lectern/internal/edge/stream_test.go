@@ -80,12 +80,8 @@ func openTestStream(t *testing.T, dir string, q *testQueue, most int, idle time.
 	s := &stream{Stream: Stream{Name: "site"}, queue: q, pages: newPages(most, idle)}
 	position, _ := q.Position()
 	var err error
-	if s.journal, err = openJournal(dir, s.pages, position, true); err != nil {
-		t.Fatal(err)
-	}
 	// It is written anew often.
-	s.journal.least = os.Getpagesize()
-	if err := s.journal.rewrite(s.pages); err != nil {
+	if s.journal, err = openJournal(dir, os.Getpagesize(), s.pages, position, true); err != nil {
 		t.Fatal(err)
 	}
 	return s
