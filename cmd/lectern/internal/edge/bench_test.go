@@ -34,14 +34,14 @@ type beaconing struct {
 	n       int64
 }
 
-func newBeaconing(t testing.TB) *beaconing {
+func newBeaconing(t testing.TB, identity Identity) *beaconing {
 	t.Helper()
 	b := &beaconing{queue: &testQueue{room: -1, kill: -1, deaf: true}}
 	var err error
 	b.edge, err = Open(Options{
 		Address: "127.0.0.1:0", ConnectionsMax: 1000, Dir: t.TempDir(), PagesMax: 1000, PageIdleMax: time.Hour, BudgetRate: 1e9, BudgetBurst: 1e9,
-		Streams: []Stream{{Name: "site", Origins: []string{"https://news.example"}}}, Dial: func(*Stream, string) (Queue, error) { return b.queue, nil },
-		Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		Streams: []Stream{{Name: "site", Identity: identity, Origins: []string{"https://news.example"}}}, Dial: func(*Stream, string) (Queue, error) { return b.queue, nil },
+		Salt: func(int64) Salt { return Salt{1} }, Metrics: metrics.NewSet(), Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -76,22 +76,28 @@ func (b *beaconing) check(t testing.TB) {
 
 // What the door adds to a request of net/http.
 func BenchmarkBeacon(b *testing.B) {
-	all := newBeaconing(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		all.send()
+	for name, identity := range map[string]Identity{"account": Account, "daily": Daily} {
+		b.Run(name, func(b *testing.B) {
+			all := newBeaconing(b, identity)
+			b.ReportAllocs()
+			for b.Loop() {
+				all.send()
+			}
+			all.check(b)
+		})
 	}
-	all.check(b)
 }
 
 var poolForgets bool
 
 // A beacon of a page that is known costs no memory but what net/http takes for it.
 func TestBeaconAllocatesNothing(t *testing.T) {
-	all := newBeaconing(t)
-	all.send()
-	if n := testing.AllocsPerRun(1000, all.send); n > 0 && !poolForgets {
-		t.Errorf("%v allocations a beacon", n)
+	for _, identity := range []Identity{Account, Daily} {
+		all := newBeaconing(t, identity)
+		all.send()
+		if n := testing.AllocsPerRun(1000, all.send); n > 0 && !poolForgets {
+			t.Errorf("identity %d: %v allocations a beacon", identity, n)
+		}
+		all.check(t)
 	}
-	all.check(t)
 }

@@ -1,7 +1,9 @@
 package edge
 
 import (
+	"bufio"
 	"net"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -72,5 +74,18 @@ func TestDeadlinesAreLookedAtOnceASecond(t *testing.T) {
 		if late != one.late {
 			t.Errorf("sent %v, after %v: %d are late, want %d", one.sent, one.wait, late, one.late)
 		}
+	}
+}
+
+// One connection too many is told so, in a way that a page of any origin hears.
+func TestOneConnectionTooMany(t *testing.T) {
+	e := newTestEdge(t, func(o *Options) { o.ConnectionsMax = 1 })
+	e.dial(t, "P")
+	answer, err := http.ReadResponse(bufio.NewReader(e.dial(t, "")), nil)
+	if err != nil || answer.StatusCode != 503 || answer.Header.Get("Access-Control-Allow-Origin") != "*" || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("%v, %v", answer, err)
+	}
+	if n := e.http.things[Connections].Get(); n != 1 {
+		t.Errorf("%d are counted", n)
 	}
 }

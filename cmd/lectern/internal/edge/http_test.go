@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -434,6 +437,15 @@ func TestIdentity(t *testing.T) {
 	send("none", "quiet", "1.2.3.4")
 	e.now = e.now.Add(24 * time.Hour)
 	send("a tomorrow", "news", "1.2.3.4")
+	salt := Salt{byte(e.now.Add(-24*time.Hour).Unix() / 86400), 1}
+	mac := hmac.New(sha256.New, salt[:])
+	for _, part := range []string{strings.Repeat("\x00", 10) + "\xff\xff\x01\x02\x03\x04", browser, "news"} {
+		_ = binary.Write(mac, binary.LittleEndian, uint32(len(part)))
+		_, _ = io.WriteString(mac, part)
+	}
+	if want := binary.LittleEndian.Uint64(mac.Sum(nil)); ids["a"] != want {
+		t.Errorf("a is %x, want %x", ids["a"], want)
+	}
 	for _, same := range [][2]string{{"a", "a again"}, {"a6", "a6 again"}} {
 		if ids[same[0]] != ids[same[1]] {
 			t.Errorf("%v are two readers", same)

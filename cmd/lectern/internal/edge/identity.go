@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -44,7 +45,7 @@ func (r *readers) of(s *Stream, account uint64, now time.Time, parts ...string) 
 	case Account:
 		return account
 	case Daily:
-		return r.hash(now, append(parts, s.Name)...)
+		return r.hash(now, s.Name, parts...)
 	}
 	return 0
 }
@@ -55,7 +56,8 @@ func (r *readers) page(s *Stream, from *sender, user string, now time.Time) uint
 	case from.private:
 		return 0
 	case s.Identity == Daily:
-		return r.of(s, 0, now, reader(from.address), from.agent)
+		address := reader(from.address)
+		return r.of(s, 0, now, string(address[:]), from.agent)
 	case user == "":
 		return 0
 	}
@@ -74,27 +76,46 @@ func (r *readers) given(s *Stream, text string, id uint64, now time.Time) uint64
 	return r.of(s, id, now, strconv.FormatUint(id, 10), "")
 }
 
-// hash tells readers apart for a day, UTC.
-func (r *readers) hash(now time.Time, parts ...string) uint64 {
+// keyed is a hash under a salt, which is used again and again.
+type keyed struct {
+	salt Salt
+	mac  hash.Hash
+	text []byte
+}
+
+// keyeds are those that nobody uses now; garbage collection forgets them, and their salts.
+var keyeds = sync.Pool{New: func() any { return new(keyed) }}
+
+// hash tells readers of a stream apart for a day, UTC.
+func (r *readers) hash(now time.Time, stream string, parts ...string) uint64 {
 	salt := r.today(now.Unix() / daySeconds)
-	mac := hmac.New(sha256.New, salt[:])
-	// Each part has its length in front, so that no two readers have the same text.
-	for _, part := range parts {
-		var size [4]byte
-		binary.LittleEndian.PutUint32(size[:], uint32(len(part)))
-		mac.Write(size[:])
-		mac.Write([]byte(part))
+	k := keyeds.Get().(*keyed)
+	defer keyeds.Put(k)
+	if k.mac == nil || k.salt != salt {
+		k.salt = salt
+		k.mac = hmac.New(sha256.New, k.salt[:])
 	}
-	return max(1, binary.LittleEndian.Uint64(mac.Sum(nil)))
+	k.text = k.text[:0]
+	for _, part := range parts {
+		k.add(part)
+	}
+	k.add(stream)
+	k.mac.Reset()
+	k.mac.Write(k.text)
+	k.text = k.mac.Sum(k.text[:0])
+	return max(1, binary.LittleEndian.Uint64(k.text))
+}
+
+// add puts the length of a part in front of it, so that no two readers have the same
+// text.
+func (k *keyed) add(part string) {
+	k.text = binary.LittleEndian.AppendUint32(k.text, uint32(len(part)))
+	k.text = append(k.text, part...)
 }
 
 // reader is an address as a reader has it: of IPv6 the network, since the rest
 // changes by itself.
-func reader(a netip.Addr) string {
-	network := networkOf(a)
-	b := network.As16()
-	return string(b[:])
-}
+func reader(a netip.Addr) [16]byte { return networkOf(a).As16() }
 
 func (r *readers) today(day int64) Salt {
 	r.mu.Lock()

@@ -87,7 +87,8 @@ func (l *lines) event(line []byte, oneOf float64, now time.Time) (e emit.Event, 
 // lineReader is the client of a line as a reader has it: a name stands for itself.
 func lineReader(a netip.Addr, client []byte) string {
 	if a.IsValid() {
-		return reader(a)
+		address := reader(a)
+		return string(address[:])
 	}
 	return string(client)
 }
