@@ -152,11 +152,17 @@
 //  4. It invents contents, too: (stream, minute, other contents, other users). What was
 //     read is lost, the stream stays exact: lectern_events_coarse_contents_total.
 //  5. And minutes, too: those of step 4, in the minute of arrival. When it was read is
-//     lost, and for how many others it stands, where a sender samples:
-//     lectern_events_clamped_total{reason="room"}.
-//  6. There is no room for a row of the whole stream: its datagrams are shed. That takes
-//     more streams in one window than a 128th of a table has rows, so it hits those that
-//     come last, whatever their sources: lectern_events_shed_total.
+//     lost: lectern_events_clamped_total{reason="room"}. Where a sender samples, and no
+//     row is of as many left out, for how many others it stands is lost as well:
+//     lectern_events_unweighted_total has those.
+//  6. There is no room for a row of the whole stream. That takes more streams in one
+//     window than a 128th of a table has rows, or no cut for as many minutes. A 256th of
+//     the table is kept for the datagrams of such streams, whose events have rows of their
+//     own there. A source may hold of it no more than a quarter of what its stream could
+//     still hold, which shares it out as step 3 does among streams. So those that
+//     send little find room when those that send much find none.
+//  7. A source has had its part of that: its datagrams are shed, and only its:
+//     lectern_events_shed_total.
 //
 // An event whose key is in the table is counted there at every step: a reader that has a
 // row keeps it.
@@ -171,7 +177,11 @@
 // and no cut lifts it. A thirty-second and a 128th of a table are kept for the rows of
 // steps 3 and 4, so that these are never taken by detail. Its shortcoming: a stream that
 // wants more than four times what it had before, in a window in which others have taken
-// everything, may be coarse until the next cut. On a normal day none of this happens: it
+// everything, may be coarse until the next cut. Among the sources of a stream, too,
+// nothing that was given is taken back before the cut: of those that send much in step 6
+// who comes first gets up to twice as much as who comes last. Rows of whole streams are
+// shared out by the same rule, so streams that nobody named cannot take those of one that
+// has a name. On a normal day none of this happens: it
 // begins when a window brings more keys than a table holds.
 //
 // Why coarse and not sampled. A sample keeps readers and gives up the sums, for everybody;

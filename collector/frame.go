@@ -131,12 +131,14 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	case n == 0:
 		s.tally[beatFrames]++
 	case !room && !s.shelters(h.Stream):
-		k.Counts[storage.Shed] += n
+		if s.veil(h.Stream, f.events); s.countLast(h, st, f.events, h.Skipped(frame), k) {
+			k.Counts[storage.Accepted] += n
+		} else {
+			k.Counts[storage.Shed] += n
+		}
 	default:
 		k.Counts[storage.Accepted] += n
-		if users := s.streams.find(h.Stream).Users; users != UsersStored {
-			s.disguise(h.Stream, users, f.events)
-		}
+		s.veil(h.Stream, f.events)
 		switch slow := s.streams.slow(h.Stream, h.Count, s.now); {
 		case !slow && s.shelters(h.Stream):
 			s.countEach(h, f.events, h.Skipped(frame), k, storage.CoarseUsers)
@@ -147,6 +149,13 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 		}
 	}
 	return f.why
+}
+
+// veil makes of users what is kept of them.
+func (s *shard) veil(stream uint16, events []wire.Event) {
+	if users := s.streams.find(stream).Users; users != UsersStored {
+		s.disguise(stream, users, events)
+	}
 }
 
 // outcome is what becomes of a frame by the state of its source.

@@ -85,11 +85,13 @@ func TestSampled(t *testing.T) {
 }
 
 // However many numbers are named, no event is lost and no key taken beyond the table's:
-// what has no room stands in coarser rows, and at last in that of the whole stream.
+// what has no room stands in coarser rows, and at last in that of the whole stream. For
+// how many others an event stands is in its row, or the books say that it is in none.
 func TestSampledInAnyWay(t *testing.T) {
 	b := newBench(1, nil)
 	b.room = 0 // no cut
 	var from voice
+	var weight uint64 // of all events
 	keys := b.shards[0].table.limit
 	for n := range 8 * keys / 100 {
 		events := make([]wire.Event, 100)
@@ -99,6 +101,7 @@ func TestSampledInAnyWay(t *testing.T) {
 		b.receive(0, sample(frameOf(1, 7, from.sequence, from.events, b.now, events...), uint16(1+n)))
 		from.sequence++
 		from.events += 100
+		weight += 100 * uint64(2+n)
 	}
 	if used := b.shards[0].table.used; used > keys {
 		t.Errorf("%d keys are used, of %d", used, keys)
@@ -109,14 +112,18 @@ func TestSampledInAnyWay(t *testing.T) {
 		t.Fatal("no cut")
 	}
 	var coarse [storage.Coarses]uint64
-	var sum uint64
+	var sum, weighed uint64
 	for _, row := range b.rows {
 		sum += uint64(row.Reads)
+		weighed += uint64(row.Reads) * row.Weight()
 		coarse[row.Coarse] += uint64(row.Reads)
 	}
 	book := b.book(1)
 	if sum != from.events || book.Counts[storage.Accepted] != from.events || book.Counts[storage.Shed] != 0 {
 		t.Errorf("%d events in rows, %d in the books, of %d", sum, book.Counts[storage.Accepted], from.events)
+	}
+	if given := book.Counts[storage.Unweighted]; weighed+given != weight || given == 0 {
+		t.Errorf("rows stand for %d events, and the books say that %d are in none, of %d", weighed, given, weight)
 	}
 	if coarse[storage.CoarseUsers] == 0 || coarse[storage.CoarseContents] == 0 {
 		t.Errorf("nothing became coarse: %v", coarse)

@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"math"
+
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
@@ -14,6 +16,11 @@ const (
 	// users, and for rows of a whole stream.
 	coarseUsersPart    = 32
 	coarseContentsPart = 128
+
+	// So many are kept for datagrams whose stream finds no room for a row of its own;
+	// no more than a source counts.
+	lastPart = 256
+	lastMax  = math.MaxUint16
 
 	// lendsTo is how often what is left a stream may hold beyond what it is sure of.
 	// So whoever wants all of it leaves a fifth to others, two leave a ninth, and so
@@ -35,6 +42,8 @@ type shares struct {
 	detail   int          // keys that are not coarse
 	spare    int          // of these, those that nobody is sure of
 	coarse   [storage.Coarses]int
+	last     int
+	lasting  bool // what is new now is taken of last
 }
 
 // keyAccount is what one stream holds of a table.
@@ -43,6 +52,7 @@ type keyAccount struct {
 	most   int // keys that it may hold
 	used   int
 	coarse [storage.Coarses]int // coarse ones that it holds
+	last   int                  // that it holds of those for the last
 	peak   int                  // used, at the most, of the windows before; less from one to the next
 }
 
@@ -50,7 +60,8 @@ type keyAccount struct {
 // they held in the table before.
 func (s *shares) begin(keys int, streams *streamTable, loops int, before *shares) {
 	s.coarse = [storage.Coarses]int{storage.CoarseUsers: keys / coarseUsersPart, storage.CoarseContents: keys / coarseContentsPart}
-	s.detail = keys - s.coarse[storage.CoarseUsers] - s.coarse[storage.CoarseContents]
+	s.last = min(keys/lastPart, lastMax)
+	s.detail = keys - s.coarse[storage.CoarseUsers] - s.coarse[storage.CoarseContents] - s.last
 	known := before.streams == streams
 	if s.streams != streams {
 		s.streams, s.accounts = streams, make([]keyAccount, len(streams.list))
@@ -85,14 +96,32 @@ func (s *shares) may(a *keyAccount, n int) bool {
 	return used <= a.most && lent <= s.spare && used-a.sure <= lendsTo*(s.spare-lent)
 }
 
-// mayCoarse says whether it may hold another coarse key.
-func (s *shares) mayCoarse(a *keyAccount, c storage.Coarse) bool {
-	return s.coarse[c] > 0 && a.coarse[c] < lendsTo*s.coarse[c]
+// mayCoarse says whether it may hold n more coarse keys.
+func (s *shares) mayCoarse(a *keyAccount, c storage.Coarse, n int) bool {
+	left := s.coarse[c] - n
+	return left >= 0 && a.coarse[c]+n <= lendsTo*left
+}
+
+// mayLast says whether it may hold n more of the keys for the last, all of them of a
+// source that holds so many: streams by the rule by which detail is lent, and a source
+// no more than a fourth of what its stream could then still hold. So whoever sends much
+// leaves four fifths to others, and who sends little finds room when those who send much
+// find none. Nothing that was given is taken back, so of those who send much who comes first
+// has up to twice as much as who comes last.
+func (s *shares) mayLast(a *keyAccount, held, n int) bool {
+	left := s.last - n
+	more := (lendsTo*left - a.last - n) / (1 + lendsTo)
+	return left >= 0 && a.last+n <= lendsTo*left && lendsTo*(held+n) <= more
 }
 
 // count books a key that is new in the table.
 func (s *shares) count(p period) {
 	a := s.of(p.stream())
+	if s.lasting {
+		a.last++
+		s.last--
+		return
+	}
 	if c := p.coarse(); c != storage.CoarseNot {
 		a.coarse[c]++
 		s.coarse[c]--
@@ -109,16 +138,22 @@ func (s *shard) whole(stream uint16) moment {
 	return periodOf(uint32(s.now/millisPerMinute), stream).coarsened(storage.CoarseContents).at(uint16(s.now % millisPerMinute))
 }
 
-// shelters says whether any number of events of a stream can be counted at least
-// there.
-func (s *shard) shelters(stream uint16) bool {
-	whole, missing := s.whole(stream).period(), 0
-	for _, e := range [...]wire.Event{{Kind: wire.KindOpen}, {Kind: wire.KindImpression}} { // reading, and headlines
+// missing is how many rows there are not yet in which any number of events of a stream
+// can be counted: one of reading, and one of headlines.
+func (s *shard) missing(stream uint16) (n int) {
+	whole := s.whole(stream).period()
+	for _, e := range [...]wire.Event{{Kind: wire.KindOpen}, {Kind: wire.KindImpression}} {
 		if !s.table.has(&e, whole.of(&e)) {
-			missing++
+			n++
 		}
 	}
-	return missing == 0 || s.table.shares.coarse[storage.CoarseContents] >= missing
+	return n
+}
+
+// shelters says whether there is room for those.
+func (s *shard) shelters(stream uint16) bool {
+	n := s.missing(stream)
+	return n == 0 || s.table.shares.mayCoarse(s.table.shares.of(stream), storage.CoarseContents, n)
 }
 
 // countEach counts the events of a frame for all of whose keys there may be no room,
@@ -131,16 +166,12 @@ func (s *shard) countEach(h *wire.Header, events []wire.Event, skipped uint16, k
 	for i := range events {
 		k.Counts[storage.Clamped] += s.when(s.moments[:1], h, events[i:i+1])
 		p, offset, c := s.moments[0].period().sampled(skipped).of(&events[i]), s.moments[0].offset(), least
-		for c < storage.Coarses && !s.table.holds(&events[i], p, c) {
+		for c < storage.Coarses && !s.holds(&events[i], p, c) {
 			c++
 		}
 		if c == storage.Coarses { // no room for another minute, or another number left out
 			c = storage.CoarseContents
-			if whole := s.whole(h.Stream); p.coarsened(c) != whole.period().of(&events[i]) {
-				p, offset = whole.period().of(&events[i]), whole.offset()
-				k.Counts[storage.Clamped]++
-				s.tally[clampedRoom]++
-			}
+			p, offset = s.wholeOf(&events[i], p, offset, k)
 		}
 		s.table.add(&events[i], p, offset, c)
 		switch c {
@@ -150,6 +181,48 @@ func (s *shard) countEach(h *wire.Header, events []wire.Event, skipped uint16, k
 			k.Counts[storage.Contentless]++
 		}
 	}
+}
+
+// wholeOf is where an event is counted for which there is room nowhere else: in the row
+// of its stream of the minute of arrival, and where there is one, in that of as many left
+// out. It books what the row does not say.
+func (s *shard) wholeOf(e *wire.Event, p period, offset uint16, k *storage.Book) (period, uint16) {
+	x, whole := coarsened(e, storage.CoarseContents), s.whole(p.stream())
+	at := whole.period().of(e)
+	if same := at.sampled(p.skipped()); s.table.has(&x, same) {
+		at = same
+	}
+	k.Counts.Add(storage.Unweighted, uint64(p.skipped()-at.skipped()))
+	if p.minute() != at.minute() {
+		offset = whole.offset()
+		k.Counts[storage.Clamped]++
+		s.tally[clampedRoom]++
+	}
+	return at, offset
+}
+
+// countLast counts the events of a frame of whose stream not even a whole row has room,
+// at their own keys, and says whether it does: not where its source has had its part of
+// what is left, or where it brings more than its stream's rate.
+func (s *shard) countLast(h *wire.Header, st *stripe, events []wire.Event, skipped uint16, k *storage.Book) bool {
+	s.flush()
+	t := s.table
+	st.Lock()
+	defer st.Unlock()
+	src := st.known(h.Source)
+	if src == nil || !t.shares.mayLast(t.shares.of(h.Stream), int(src.window.held), len(events)) || !s.streams.slow(h.Stream, h.Count, s.now) {
+		return false
+	}
+	before := t.shares.last
+	t.shares.lasting = true
+	for i := range events {
+		k.Counts[storage.Clamped] += s.when(s.moments[:1], h, events[i:i+1])
+		m := s.moments[0]
+		t.add(&events[i], m.period().sampled(skipped).of(&events[i]), m.offset(), storage.CoarseNot)
+	}
+	t.shares.lasting = false
+	src.window.held += uint16(before - t.shares.last)
+	return true
 }
 
 // coarsened is an event as a coarse row counts it.
@@ -167,17 +240,21 @@ func coarsened(e *wire.Event, c storage.Coarse) wire.Event {
 	return x
 }
 
-// holds says whether the table has the key of an event, so coarse, or may take it.
-func (t *table) holds(e *wire.Event, p period, c storage.Coarse) bool {
-	x := coarsened(e, c)
+// holds says whether the table has the key of an event, so coarse, or may take it: not
+// where that would leave too little room for the rows of the whole stream.
+func (s *shard) holds(e *wire.Event, p period, c storage.Coarse) bool {
+	t, x := s.table, coarsened(e, c)
 	if t.has(&x, p.coarsened(c)) {
 		return true
 	}
 	a := t.shares.of(p.stream())
-	if c == storage.CoarseNot {
+	switch c {
+	case storage.CoarseNot:
 		return t.shares.may(a, 1)
+	case storage.CoarseContents:
+		return t.shares.mayCoarse(a, c, 1+s.missing(p.stream()))
 	}
-	return t.shares.mayCoarse(a, c)
+	return t.shares.mayCoarse(a, c, 1)
 }
 
 // add counts an event so coarse; holds has said yes.

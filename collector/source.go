@@ -82,6 +82,7 @@ func (s *source) moves(generation uint64) bool {
 		return false
 	}
 	s.before, s.apartBefore, s.generation, s.told = s.state, s.apart, generation, false
+	s.window.held = 0
 	return true
 }
 

@@ -16,6 +16,7 @@ type window struct {
 	newest uint64 // the largest sequence seen
 	floor  uint64 // below it nothing is fresh
 	any    bool   // newest is valid
+	held   uint16 // not of it: keys that the source holds of those for the last, here since there is room
 	taken  uint32 // how many have been seen, modulo 2^32
 	ring   [ringWords]uint64
 }

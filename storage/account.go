@@ -27,6 +27,7 @@ const (
 	Saturated                  // lost, and left out of Sent and Lost, whose sums have no room for them
 	Userless                   // accepted in rows of a content and other users
 	Contentless                // accepted in rows of other contents and other users
+	Unweighted                 // that sampled ones which were accepted stood for, beside them, and that no row has
 	Plain                      // how many they are
 )
 
@@ -49,6 +50,7 @@ var counterOf = [Plain]struct {
 	Saturated:   {"saturated", 0},
 	Userless:    {"coarse_users", 0},
 	Contentless: {"coarse_contents", 0},
+	Unweighted:  {"unweighted", 0},
 }
 
 // Family is a group of counters, one for each reason.

@@ -38,7 +38,8 @@ What the columns count, in events:
                    within minutes it turns out as lost, or as accepted there
   damaged          what was counted, and destroyed in the spool by a damaged disk
                    before it was stored
-  shed             what came and found no room: overload
+  shed             what came and found no room: overload; the sources that send
+                   most are hit first
   refused          what came and was not as wire/SPEC.md has it, by reason below
   clamped          accepted, with the minute of arrival in place of their own
   duplicate        what came again; beside the sum
@@ -50,6 +51,8 @@ What the columns count, in events:
   coarse_users     accepted, and added up with other readers of the same content,
                    since the stream wanted more room than its share
   coarse_contents  accepted, and added up with other contents, likewise
+  unweighted       what sampled events stood for, beside them, and no row says, for
+                   want of room; beside the sum
 
 They add up when sent = accepted + refused + shed + lost + open + damaged, lost is
 not below zero, nothing is damaged, and accepted = stored + forgotten. While the

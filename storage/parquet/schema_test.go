@@ -57,6 +57,7 @@ const ledgerSchemaText = `message ledgerRow {
 	required int64 saturated (INT(64,false));
 	required int64 coarse_users (INT(64,false));
 	required int64 coarse_contents (INT(64,false));
+	required int64 unweighted (INT(64,false));
 	required int64 refused (INT(64,false));
 	required group refused_events (MAP) {
 		repeated group key_value {
@@ -90,7 +91,7 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 		Impressions: math.MaxUint32, Clicks: 6, Variant: 255, Resume: 0, ResumeLag: math.MaxUint16,
 	})
 	b.Books = []storage.Book{{
-		Stream: 65534, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 2, storage.Lost: 1, storage.Found: 4, storage.Damaged: 12, storage.Shed: 4, storage.Clamped: 5, storage.Duplicate: 6, storage.Stale: 7, storage.Reordered: 11, storage.Saturated: 14, storage.Userless: 15, storage.Contentless: 16},
+		Stream: 65534, Class: storage.Sealed, Counts: storage.Counts{storage.Sent: 1, storage.Accepted: 2, storage.Lost: 1, storage.Found: 4, storage.Damaged: 12, storage.Shed: 4, storage.Clamped: 5, storage.Duplicate: 6, storage.Stale: 7, storage.Reordered: 11, storage.Saturated: 14, storage.Userless: 15, storage.Contentless: 16, storage.Unweighted: 17},
 	}}
 	k := &b.Books[0].Counts
 	k[storage.RefusedEvents.Of(wire.RefusedSize)], k[storage.RefusedFrames.Of(wire.RefusedSize)] = 8, 9
@@ -121,8 +122,8 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 	line := rowsOf(t, filepath.Join(dir, "ledger", file), ledgerSchemaText, hex(s.Collector()))[0]
 	for i, c := range line {
 		switch {
-		case c.Column() >= 20 && c.Kind() == parquet.ByteArray:
-			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-20]
+		case c.Column() >= 21 && c.Kind() == parquet.ByteArray:
+			of := []string{" events", "", " frames", "", " unplaced"}[c.Column()-21]
 			for n := range line[i:] { // its number stands in the next column, behind the other words
 				if v := line[i+n]; v.Column() == c.Column()+1 {
 					refused[c.String()+of] = line[i+n+words[c.Column()]].Int64()
@@ -136,11 +137,11 @@ func TestFilesAsOthersSeeThem(t *testing.T) {
 			books = append(books, int64(c.Uint32()))
 		case c.Column() == 6:
 			class = c.String()
-		case c.Column() < 20:
+		case c.Column() < 21:
 			books = append(books, c.Int64())
 		}
 	}
-	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, 4, -3, 12, 5, 6, 7, 11, 14, 15, 16, 8}
+	wantBooks := []int64{int64(s.Collector()), 3, b.Window.Start, b.Window.End, 65534, 1, 2, 4, -3, 12, 5, 6, 7, 11, 14, 15, 16, 17, 8}
 	if !reflect.DeepEqual(books, wantBooks) || class != "sealed" || config != "00c0ffee00c0ffee" {
 		t.Errorf("%s books %v of the configuration %s, want sealed %v", class, books, config, wantBooks)
 	}
