@@ -53,31 +53,15 @@ const (
 
 // runEdge is `lectern edge`: it works until ctx ends.
 func (p *process) runEdge(ctx context.Context, args []string) int {
-	flags := newFlags("edge")
-	path := flags.String("config", "", "")
-	if code, done := p.parse(flags, args, edgeHelp); done {
-		return code
-	}
-	c, ok := p.load(flags, *path)
-	if !ok {
-		return 1
-	}
-	output := newLogOutput(p.stderr)
-	logger, _ := newLogger(&c, output)
-	_, undo := outliveTerminal()
-	defer undo()
-	limitEdgeMemory(&c, p.environ, memlimit.FromCgroup, logger)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(edgeGarbage)
-	}
-	ballast := make([]byte, edgeBallast)
-	defer runtime.KeepAlive(ballast)
-	err := runEdgeUntil(ctx, &c, logger, output)
-	output.close()
-	if err != nil {
-		return p.fail("edge", err)
-	}
-	return 0
+	return p.launch("edge", edgeHelp, args, func(l *launch) error {
+		limitEdgeMemory(&l.config, p.environ, memlimit.FromCgroup, l.logger)
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(edgeGarbage)
+		}
+		ballast := make([]byte, edgeBallast)
+		defer runtime.KeepAlive(ballast)
+		return runEdgeUntil(ctx, &l.config, l.logger, l.output)
+	})
 }
 
 func runEdgeUntil(ctx context.Context, c *config.Config, logger *slog.Logger, output *logOutput) error {

@@ -54,35 +54,17 @@ arguments make no sense.
 
 // runServe is `lectern serve`: it works until ctx ends.
 func (p *process) runServe(ctx context.Context, args []string) int {
-	flags := newFlags("serve")
-	path := flags.String("config", "", "")
-	if code, done := p.parse(flags, args, serveHelp); done {
-		return code
-	}
-	c, ok := p.load(flags, *path)
-	if !ok {
-		return 1
-	}
-	output := newLogOutput(p.stderr)
-	logger, level := newLogger(&c, output)
-	hangups, undo := outliveTerminal()
-	defer undo()
-	if soft := limitMemory(&c, p.environ, memlimit.FromCgroup, logger); soft > 0 {
-		running, stop := context.WithCancel(context.Background()) // until the end of the stop
-		defer stop()
-		go keepHeap(running, soft)
-	}
-	d := &daemon{config: &c, logger: logger, set: metrics.NewSet(), manager: newServiceManager(os.Getenv, logger)}
-	d.set.RegisterMetricsWriter(output.writeMetrics)
-	d.reloader = newReloader(d, &c, func() (config.Config, []config.Problem) {
-		return config.Load(*path, given(flags, "config"), p.environ)
-	}, level)
-	err := d.serve(ctx, hangups)
-	output.close()
-	if err != nil {
-		return p.fail("serve", err)
-	}
-	return 0
+	return p.launch("serve", serveHelp, args, func(l *launch) error {
+		if soft := limitMemory(&l.config, p.environ, memlimit.FromCgroup, l.logger); soft > 0 {
+			running, stop := context.WithCancel(context.Background()) // until the end of the stop
+			defer stop()
+			go keepHeap(running, soft)
+		}
+		d := &daemon{config: &l.config, logger: l.logger, set: metrics.NewSet(), manager: newServiceManager(os.Getenv, l.logger)}
+		d.set.RegisterMetricsWriter(l.output.writeMetrics)
+		d.reloader = newReloader(d, &l.config, l.read, l.level)
+		return d.serve(ctx, l.hangups)
+	})
 }
 
 // daemon is what runs between the start and the end of serve.
