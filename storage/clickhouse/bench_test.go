@@ -75,7 +75,11 @@ func plainInput(b *storage.Block) proto.Input {
 	}
 	data := []proto.ColInput{proto.ColUInt16(r.Stream), minute, proto.ColUInt64(r.Content), proto.ColUInt64(r.User),
 		proto.ColUInt32(r.Opens), proto.ColUInt32(r.Reads), proto.ColUInt32(r.Finishes), proto.ColUInt32(r.Saves), proto.ColUInt32(r.Shares),
-		proto.ColUInt64(r.Dwell), proto.ColUInt8(r.Progress), first, last, proto.ColUInt8(r.Coarse), proto.ColUInt32(r.Skipped)}
+		proto.ColUInt64(r.Dwell), proto.ColUInt8(r.Progress), first, last, proto.ColUInt8(r.Coarse), proto.ColUInt32(r.Skipped),
+		proto.ColUInt32(r.Impressions), proto.ColUInt32(r.Clicks), proto.ColUInt8(r.Variant), proto.ColUInt8(r.Resume), proto.ColUInt16(r.ResumeLag)}
+	if len(data) != len(readsColumns) {
+		panic("a plain insert brings not all columns that the store brings")
+	}
 	in := make(proto.Input, len(data))
 	for i, d := range data {
 		in[i] = proto.InputColumn{Name: readsColumns[i].name, Data: d}
