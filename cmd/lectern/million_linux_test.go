@@ -173,14 +173,14 @@ func (b *million) send(d *served, l *crowdLoad, network string, r *millionResult
 		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))
 	}
 	r.watch(d.command.Process.Pid)
-	probed := func() time.Duration { return 0 }
+	probed := func() (time.Duration, int) { return 0, 0 }
 	if network == "tcp" {
 		probed = probeAcks(b.T, d.address)
 	}
 	spent := cpuOfSelf()
 	r.sent = l.send(b.T, network, d.address)
 	r.sender, r.least = cpuOfSelf()-spent, l.least
-	r.acks = probed() // before the wait for silence
+	r.acks, r.probes = probed() // before the wait for silence
 	if d.ops == "" {
 		return
 	}

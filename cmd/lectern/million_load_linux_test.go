@@ -121,23 +121,23 @@ func (l *crowdLoad) pace(t *testing.T, m *load.Maker, send func() error) {
 const ackProbes = 4
 
 // probeAcks measures how long a frame waits for its ack while others send. The
-// function that it returns ends that, and returns the 99th percentile.
-func probeAcks(t *testing.T, address string) func() time.Duration {
+// function that it returns ends that, and returns the 99th percentile, and of how many.
+func probeAcks(t *testing.T, address string) func() (time.Duration, int) {
 	stop, took := make(chan struct{}), make(chan []time.Duration)
 	for n := range ackProbes {
 		go func() { took <- probeAck(t, address, uint64(n)+2, stop) }()
 	}
-	return func() time.Duration {
+	return func() (time.Duration, int) {
 		close(stop)
 		var all []time.Duration
 		for range ackProbes {
 			all = append(all, <-took...)
 		}
 		if len(all) == 0 {
-			return 0
+			return 0, 0
 		}
 		slices.Sort(all)
-		return all[(len(all)-1)*99/100]
+		return all[(len(all)-1)*99/100], len(all)
 	}
 }
 

@@ -26,6 +26,7 @@ type millionResult struct {
 	rows, stored       uint64 // rows, and bytes on the disk
 	sender             time.Duration
 	acks               time.Duration // 99th percentile
+	probes             int           // that it is of
 	engine             int           // process of the store, 0: none
 	engineCPU          time.Duration
 
@@ -39,6 +40,9 @@ type millionResult struct {
 	stop    chan struct{}
 	stopped chan struct{}
 }
+
+// acksWanted is the default ack_interval, and 50 ms.
+const acksWanted = time.Second + 50*time.Millisecond
 
 // procUse is what /proc says of a process.
 type procUse struct {
@@ -207,6 +211,14 @@ func (r *millionResult) String() string {
 	line := fmt.Sprintf(millionHead, r.name, fmt.Sprint(r.sent), rows, fmt.Sprintf("%.3f", r.an(float64(r.least))), fmt.Sprintf("%.0f", r.an(float64(r.cpu))),
 		f(r.an(float64(r.written))), f(r.an(float64(r.wrote))), stored, fmt.Sprint(r.last.peak>>20), store, acks)
 	line += fmt.Sprintf("    the sender took %.0f ns an event\n", r.an(float64(r.sender)))
+	if r.acks > 0 {
+		is := "as is wanted"
+		if r.acks > acksWanted {
+			is = "which is TOO LONG"
+		}
+		line += fmt.Sprintf("    acks took %d ms at the 99th percentile of %d, %s: at most ack_interval and 50 ms are %d\n",
+			r.acks.Milliseconds(), r.probes, is, acksWanted.Milliseconds())
+	}
 	if r.lost != 0 {
 		line += fmt.Sprintf("    of which %d events (%.2f %%) were lost on their way: the socket's buffer was full\n", r.lost, 100*r.an(float64(r.lost)))
 	}
