@@ -52,4 +52,15 @@
 // disk, where even that is the same, the store's numbers tell. Where both clones go on
 // at once, the second block by one name shows by its checksum: it is parked, and an
 // alarm is raised.
+//
+// Marks are small files, not one page. Beside logs and segments there are a few files that
+// each say one thing: collector, shard, unchecked, vacant, renewing, resend-N. One page
+// with two slots, written in turn, would be one format in place of six. But a page has one
+// writer, and these have several: lectern spool resend puts its file beside a daemon that
+// runs, vacant is left by whichever process has emptied the place, and renewing by a
+// command that was cut off, for whatever starts next. They are lost one by one: a place
+// whose collector is damaged takes its id from the names of the others, and what shard and
+// unchecked say must not go with it, as it would with one checksum. Nor would a page be
+// quicker: each is written a few times in a spool's life, while what changes with every
+// cut stands in the log's records and costs no write of its own.
 package spool
