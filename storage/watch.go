@@ -1,6 +1,9 @@
 package storage
 
-import "sync"
+import (
+	"iter"
+	"sync"
+)
 
 // Watcher follows who reads what, by the rows that come to Minutes. To look at each row
 // would cost as much as adding it up. It is shown those that bring something new, and
@@ -8,7 +11,7 @@ import "sync"
 type Watcher interface {
 	// Lock and Unlock stand around all other calls but Seed's.
 	sync.Locker
-	// Seed says how keys are hashed here: in the order of these hashes Seen is called.
+	// Seed says how keys are hashed here. What Seen is given is in the order of these hashes.
 	Seed(KeySeed)
 	// Begin begins a cut. It returns the minutes that run before it and at its end, in
 	// Unix seconds, and whether each row is wanted.
@@ -17,11 +20,17 @@ type Watcher interface {
 	// minute, has opens, or is coarse; and each of a minute that is over. Of one that has
 	// not begun yet, only those with opens are shown. The row is not to be kept.
 	Row(r *Row)
-	// Seen says when a reader had his last event on a content, of all readers of a
-	// minute: when it is over, when it begins, and when its rows leave before that.
-	Seen(stream uint16, content, user uint64, last int64)
+	// Seen says when each reader of a minute was seen last: when it is over, when it
+	// begins, and when its rows leave before that.
+	Seen(stream uint16, all iter.Seq[Sight])
 	// End ends the cut.
 	End(w Window)
+}
+
+// Sight is when a reader had his last event on a content, in Unix milliseconds.
+type Sight struct {
+	Content, User uint64
+	Last          int64
 }
 
 // shown says which rows of a table a Watcher is shown.
@@ -88,7 +97,7 @@ func (m *Minutes) turn(to uint32) {
 	m.watch.running = to
 	for p, t := range m.tables {
 		if p.readers() && p.minute <= to && (p.minute >= from || p.minute == to) {
-			t.tell(m.watch.by)
+			m.watch.by.Seen(p.stream, t.sights)
 		}
 	}
 }
@@ -102,7 +111,7 @@ func (m *Minutes) leave(tables map[period]*minuteTable) {
 	defer m.watch.by.Unlock()
 	for p, t := range tables {
 		if p.readers() && p.minute >= m.watch.running {
-			t.tell(m.watch.by)
+			m.watch.by.Seen(p.stream, t.sights)
 		}
 	}
 }
@@ -128,17 +137,19 @@ func (s shown) wants(r *Row, first bool) bool {
 	return s != 0 && (first && s&shownFirst != 0 || r.Opens != 0 || s&shownEach != 0)
 }
 
-// tell says when the readers of a table were seen last.
-func (t *minuteTable) tell(by Watcher) {
+// sights says when the readers of a table that is not sorted were seen last, in the order
+// of hashes but for those whose rows no slot holds.
+func (t *minuteTable) sights(yield func(Sight) bool) {
 	start := int64(t.minute)*1000 - 1
 	for i := range t.slots {
-		if s := &t.slots[i]; s.first != 0 {
-			by.Seen(t.stream, s.content, s.user, start+int64(s.last))
+		if s := &t.slots[i]; s.first != 0 && !yield(Sight{s.content, s.user, start + int64(s.last)}) {
+			return
 		}
 	}
 	for i := range t.beside {
-		r := &t.beside[i]
-		by.Seen(r.Stream, r.Content, r.User, r.Last)
+		if r := &t.beside[i]; !yield(Sight{r.Content, r.User, r.Last}) {
+			return
+		}
 	}
 }
 

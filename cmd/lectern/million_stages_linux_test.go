@@ -25,7 +25,7 @@ const (
 
 // millionStages say to which stage a function belongs; of several, the first.
 var millionStages = []stage{
-	{stageNow, []string{"storage/live.", "internal/now.", "storage.(*Minutes).turn", "storage.(*Minutes).leave", "storage.(*minuteTable).tell"}},
+	{stageNow, []string{"storage/live.", "internal/now.", "storage.(*Minutes).turn", "storage.(*Minutes).leave", "storage.(*minuteTable).sights"}},
 	{"sort", []string{"storage.sortSlots", "storage.radixSort", "storage.(*minuteTable).sort", "storage.mergeRows"}},
 	{"add", []string{"storage.(*Minutes).Add", "storage.(*minuteTable).add", "storage.(*minuteTable).grow", "pipeline.(*Gatherer).add"}},
 	{"encode", []string{"parquet.encode", "parquet-go", "zstd", "lz4", "compress."}},

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"iter"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -142,10 +143,21 @@ func (r *Readers) Row(x *storage.Row) {
 	}
 }
 
-// Seen is part of storage.Watcher.
-func (r *Readers) Seen(stream uint16, content, user uint64, last int64) {
-	*r.next() = visit{print: r.table.print(stream, content, user), content: content, user: user, stream: stream, last: r.second(last)}
-	r.wait++
+// Seen is part of storage.Watcher. It goes through the table as it lies: nothing has to
+// be asked for before it is looked at.
+func (r *Readers) Seen(stream uint16, all iter.Seq[storage.Sight]) {
+	r.meet()
+	began := time.Now()
+	for s := range all {
+		v := visit{
+			print: r.table.print(stream, s.Content, s.User), content: s.Content, user: s.User, stream: stream, last: r.second(s.Last),
+		}
+		if !r.meets(&v) {
+			r.table.reserve(2)
+			r.arrives(&v)
+		}
+	}
+	r.took += time.Since(began)
 }
 
 // next is the place of the next visit.

@@ -221,6 +221,25 @@ func TestAddAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Readers of a minute that has not begun are seen when it begins, however many they are.
+func TestReadersOfTheNextMinute(t *testing.T) {
+	const readers = 100_000
+	r := follow(Options{ReadersMax: 1 << 20, ContentsMax: 100})
+	begin := start/60_000*60_000 + 50_000
+	rows := make([]storage.Row, readers)
+	for i := range rows {
+		rows[i] = storage.Row{Stream: 1, Content: uint64(i % 7), User: uint64(i), Opens: 1, First: begin + 11_000, Last: begin + 11_000, Minute: uint32(begin/60_000*60 + 60)}
+	}
+	r.cut(storage.Window{Start: begin, End: begin + 1000}, rows)
+	if s := streamOf(t, r, 1); s.Minute != 0 || s.Opens != readers {
+		t.Errorf("%d readers and %d opens before their minute, want 0 and %d", s.Minute, s.Opens, readers)
+	}
+	r.cut(storage.Window{Start: begin + 1000, End: begin + 12_000}, nil)
+	if s := streamOf(t, r, 1); s.Minute != readers || s.Opens != readers {
+		t.Errorf("%d readers and %d opens in their minute, want %d each", s.Minute, s.Opens, readers)
+	}
+}
+
 // What lectern check says is what the slices may have.
 func TestBytes(t *testing.T) {
 	o := Options{ReadersMax: 3_000_000, ContentsMax: 100_000}
