@@ -94,7 +94,7 @@ export function start(options) {
     };
     try {
       fetch(options.endpoint, { method: 'POST', body, keepalive: true, credentials: 'omit' }).then(r => {
-        if (r.status >= 500 || r.status == 429) again();
+        if (r.status >= 500 || [408, 429].includes(r.status)) again();
         else queue = queue.filter(e => !batch.includes(e));
       }, again);
     } catch (_) { again(); }

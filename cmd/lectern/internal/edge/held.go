@@ -10,8 +10,8 @@ import (
 // heldConn is a connection that counts until it is closed.
 //
 // Its deadlines are looked at once a second, by sweep: net/http sets six for each
-// request, and a timer for each would be a tenth of what a beacon costs. One that has
-// passed already when it is set holds at once, as everywhere.
+// request, and each would be a timer. One that has passed already when it is set holds at
+// once, as everywhere.
 type heldConn struct {
 	net.Conn
 	of   *limited

@@ -63,7 +63,7 @@ func (e *Edge) beaconsFirst(others http.Handler) http.Handler {
 }
 
 // answers say what HTTP has for a reason. A page sends again what was answered with
-// 429 or 5xx, and nothing else.
+// 408, 429 or 5xx, and nothing else.
 var answers = [reasons]int{
 	Taken: http.StatusNoContent, TooLarge: http.StatusRequestEntityTooLarge, Malformed: http.StatusBadRequest, OutOfRange: http.StatusBadRequest,
 	NoStream: http.StatusNotFound, Origin: http.StatusForbidden, Budget: http.StatusTooManyRequests, Bot: http.StatusForbidden,
