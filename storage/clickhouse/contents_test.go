@@ -110,13 +110,18 @@ func TestContentsAgainstMap(t *testing.T) {
 	}
 	check("as it came")
 	o.Collector = 9
-	fresh := storage.Book{Stream: 3, Class: storage.Sealed, Names: []storage.Name{{Content: 7, Text: "/7", At: time.Now().UnixMilli()}, {Content: 8, Attribute: wire.AttributeAuthor, Text: "A", At: time.Now().UnixMilli()}}}
+	at := time.Now().UnixMilli()
+	fresh := storage.Book{Stream: 3, Class: storage.Sealed, Names: []storage.Name{
+		{Content: 7, Text: "/7", At: at},
+		{Content: 8, Attribute: wire.AttributeAuthor, Text: "A", At: at - 1000},
+		{Content: 8, Attribute: wire.AttributeWords, Text: "5", At: at},
+	}}
 	stored(t, opened(t, o), &storage.Block{Collector: 9, Number: 1, Window: storage.Window{Start: 1000, End: 2000}, Books: []storage.Book{fresh}})
 	reader, err := OpenReader(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if books, err := reader.Names(t.Context(), 1000); err != nil || len(books) != 1 || books[0].Account() != fresh.Account() || !slices.Equal(books[0].Names, fresh.Names[:1]) {
+	if books, err := reader.Names(t.Context(), 1000); err != nil || len(books) != 1 || books[0].Account() != fresh.Account() || !slices.Equal(books[0].Names, fresh.Names[:2]) {
 		t.Errorf("of today: %+v, %v", books, err)
 	}
 	if err := server.Exec("ALTER TABLE lectern.contents DELETE WHERE stream = 3 SETTINGS mutations_sync = 2"); err != nil {
