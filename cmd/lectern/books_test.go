@@ -35,10 +35,10 @@ func goodBooks() []storage.BookTotal {
 	return books
 }
 
-const goodTable = `STREAM  SENT  ACCEPTED  STORED  FORGOTTEN  SHED  REFUSED  LOST  OPEN  DAMAGED  CLAMPED  DUPLICATE  STALE  REORDERED  SATURATED  COARSE_USERS  COARSE_CONTENTS
-1       1000       900     880         20    20       30    50     0        0        3          4      5          6          0             0                0
-7          5         5       5          0     0        0     0     0        0        0          0      0          0          0             0                0
--          0         0       0          0     0        0     0     0        0        0          0      0          0          0             0                0
+const goodTable = `STREAM  SENT  ACCEPTED  STORED  FORGOTTEN  SHED  REFUSED  LOST  OPEN  DAMAGED  CLAMPED  DUPLICATE  STALE  REORDERED  SATURATED  COARSE_USERS  COARSE_CONTENTS  UNWEIGHTED
+1       1000       900     880         20    20       30    50     0        0        3          4      5          6          0             0                0           0
+7          5         5       5          0     0        0     0     0        0        0          0      0          0          0             0                0           0
+-          0         0       0          0     0        0     0     0        0        0          0      0          0          0             0                0           0
 
 STREAM  REFUSED FOR  EVENTS  FRAMES  UNPLACED
 1       count            20       2         0
@@ -52,21 +52,21 @@ The books add up.
 `
 
 const goodJSON = `{"streams":[` +
-	`{"stream":"1","class":"unsealed","sent":1000,"accepted":900,"stored":880,"forgotten":20,"shed":20,"refused":[{"reason":"count","events":20,"frames":2,"unplaced_events":0},{"reason":"credit","events":0,"frames":3,"unplaced_events":45},{"reason":"size","events":10,"frames":1,"unplaced_events":0}],"lost":50,"open":0,"damaged":0,"clamped":3,"duplicate":4,"stale":5,"reordered":6,"saturated":0,"coarse_users":0,"coarse_contents":0,"open_sources":0,"adds_up":true},` +
-	`{"stream":"7","class":"unsealed","sent":5,"accepted":5,"stored":5,"forgotten":0,"shed":0,"refused":[],"lost":0,"open":0,"damaged":0,"clamped":0,"duplicate":0,"stale":0,"reordered":0,"saturated":0,"coarse_users":0,"coarse_contents":0,"open_sources":0,"adds_up":true},` +
-	`{"stream":"-","class":"unsealed","sent":0,"accepted":0,"stored":0,"forgotten":0,"shed":0,"refused":[{"reason":"magic","events":0,"frames":12,"unplaced_events":0}],"lost":0,"open":0,"damaged":0,"clamped":0,"duplicate":0,"stale":0,"reordered":0,"saturated":0,"coarse_users":0,"coarse_contents":0,"open_sources":0,"adds_up":true}` +
+	`{"stream":"1","class":"unsealed","sent":1000,"accepted":900,"stored":880,"forgotten":20,"shed":20,"refused":[{"reason":"count","events":20,"frames":2,"unplaced_events":0},{"reason":"credit","events":0,"frames":3,"unplaced_events":45},{"reason":"size","events":10,"frames":1,"unplaced_events":0}],"lost":50,"open":0,"damaged":0,"clamped":3,"duplicate":4,"stale":5,"reordered":6,"saturated":0,"coarse_users":0,"coarse_contents":0,"unweighted":0,"open_sources":0,"adds_up":true},` +
+	`{"stream":"7","class":"unsealed","sent":5,"accepted":5,"stored":5,"forgotten":0,"shed":0,"refused":[],"lost":0,"open":0,"damaged":0,"clamped":0,"duplicate":0,"stale":0,"reordered":0,"saturated":0,"coarse_users":0,"coarse_contents":0,"unweighted":0,"open_sources":0,"adds_up":true},` +
+	`{"stream":"-","class":"unsealed","sent":0,"accepted":0,"stored":0,"forgotten":0,"shed":0,"refused":[{"reason":"magic","events":0,"frames":12,"unplaced_events":0}],"lost":0,"open":0,"damaged":0,"clamped":0,"duplicate":0,"stale":0,"reordered":0,"saturated":0,"coarse_users":0,"coarse_contents":0,"unweighted":0,"open_sources":0,"adds_up":true}` +
 	`],"adds_up":true}` + "\n"
 
-const openTable = `STREAM  SENT  ACCEPTED  STORED  FORGOTTEN  SHED  REFUSED  LOST  OPEN  DAMAGED  CLAMPED  DUPLICATE  STALE  REORDERED  SATURATED  COARSE_USERS  COARSE_CONTENTS
-1         10         7       7          0     0        0     1     2        0        0          0      0          0          0             0                0
+const openTable = `STREAM  SENT  ACCEPTED  STORED  FORGOTTEN  SHED  REFUSED  LOST  OPEN  DAMAGED  CLAMPED  DUPLICATE  STALE  REORDERED  SATURATED  COARSE_USERS  COARSE_CONTENTS  UNWEIGHTED
+1         10         7       7          0     0        0     1     2        0        0          0      0          0          0             0                0           0
 
 Open: 1 source that another collector may have, too, or go on with. The 2 events missing so far were lost, or counted there.
 
 The books add up.
 `
 
-const openNoneMissing = `STREAM  SENT  ACCEPTED  STORED  FORGOTTEN  SHED  REFUSED  LOST  OPEN  DAMAGED  CLAMPED  DUPLICATE  STALE  REORDERED  SATURATED  COARSE_USERS  COARSE_CONTENTS
-1         10        10      10          0     0        0     0     0        0        0          0      0          0          0             0                0
+const openNoneMissing = `STREAM  SENT  ACCEPTED  STORED  FORGOTTEN  SHED  REFUSED  LOST  OPEN  DAMAGED  CLAMPED  DUPLICATE  STALE  REORDERED  SATURATED  COARSE_USERS  COARSE_CONTENTS  UNWEIGHTED
+1         10        10      10          0     0        0     0     0        0        0          0      0          0          0             0                0           0
 
 Open: 3 sources that another collector may have, too, or go on with. No event is missing so far.
 
@@ -84,7 +84,7 @@ func TestBooks(t *testing.T) {
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 7, storage.Lost: 1}}, Open: 2, OpenSources: 1, Stored: 7}}, "", openTable},
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 10}}, OpenSources: 3, Stored: 10}}, "", openNoneMissing},
 		{[]storage.BookTotal{{Book: storage.Book{Stream: 1, Counts: storage.Counts{storage.Sent: 10, storage.Accepted: 10}}, OpenSources: 3, Stored: 10}}, "--json",
-			`{"streams":[{"stream":"1","class":"unsealed","sent":10,"accepted":10,"stored":10,"forgotten":0,"shed":0,"refused":[],"lost":0,"open":0,"damaged":0,"clamped":0,"duplicate":0,"stale":0,"reordered":0,"saturated":0,"coarse_users":0,"coarse_contents":0,"open_sources":3,"adds_up":true}],"adds_up":true}` + "\n"},
+			`{"streams":[{"stream":"1","class":"unsealed","sent":10,"accepted":10,"stored":10,"forgotten":0,"shed":0,"refused":[],"lost":0,"open":0,"damaged":0,"clamped":0,"duplicate":0,"stale":0,"reordered":0,"saturated":0,"coarse_users":0,"coarse_contents":0,"unweighted":0,"open_sources":3,"adds_up":true}],"adds_up":true}` + "\n"},
 		{nil, "", "Nothing is stored in \"d\": there are no books.\n"},
 		{nil, "--json", `{"streams":[],"adds_up":true}` + "\n"},
 	} {
