@@ -261,7 +261,7 @@ func BenchmarkBytes(b *testing.B) {
 func BenchmarkInsertProjections(b *testing.B) {
 	server, o := started(b, clickhousetest.Options{})
 	forms := map[string][]string{
-		"none":    {"ALTER TABLE %s.reads DROP PROJECTION by_minute, DROP PROJECTION content_by_hour", "ALTER TABLE %s.reads DROP INDEX minutes"},
+		"none":    {"ALTER TABLE %s.reads DROP PROJECTION by_minute, DROP PROJECTION content_hours", "ALTER TABLE %s.reads DROP INDEX minutes"},
 		"merges":  nil,
 		"at-once": {"ALTER TABLE %s.reads MODIFY SETTING materialize_projections_on_insert = 1"},
 	}

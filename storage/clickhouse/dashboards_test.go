@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +16,8 @@ import (
 	"github.com/lectern/lectern/storage/clickhouse/clickhousetest"
 )
 
-// editorsBoard is what is looked at of the editors' dashboard.
-type editorsBoard struct {
+// board is what is looked at of a dashboard.
+type board struct {
 	Panels []struct {
 		Type, Title string
 		Targets     []struct{ RawSQL string }
@@ -29,34 +30,65 @@ type editorsBoard struct {
 	}
 }
 
-func readEditorsBoard(t *testing.T) (board editorsBoard) {
+func readBoard(t *testing.T, file string) (b board) {
 	t.Helper()
-	text, err := os.ReadFile("../../kube/components/dashboards/lectern-editors.json")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &board); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal(text, &b); err != nil {
+		t.Fatalf("%s: %v", file, err)
 	}
-	return board
+	return b
 }
 
-// editorsPanels are the statements of the editors' dashboard by title, as Grafana
-// sends them for stream 1 and this time.
+// A question is a statement of a dashboard, or of docs/QUERIES.md.
+type question struct{ title, statement string }
+
+// A view is what Grafana puts into the statements of a dashboard.
+type view struct{ from, to, now, streams, step string }
+
+// questionsOf are the statements of all dashboards as Grafana sends them, in their order.
+func questionsOf(t *testing.T, v view) (all []question) {
+	t.Helper()
+	files, err := filepath.Glob("../../kube/components/dashboards/*.json")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("dashboards: %q, %v", files, err)
+	}
+	within := func(column string) string {
+		return fmt.Sprintf("(%s >= '%s' AND %s < '%s')", column, v.from, column, v.to)
+	}
+	macros := strings.NewReplacer(
+		"${reads}", "lectern.reads", "${ledger}", "lectern.ledger", "${stream:csv}", v.streams,
+		"$__timeFilter(minute)", within("minute"), "$__timeFilter(window_end)", within("window_end"),
+		"$__timeInterval(minute)", "toStartOfInterval(minute, INTERVAL "+v.step+" SECOND)", "now()", "toDateTime('"+v.now+"')",
+		"$__fromTime", "toDateTime('"+v.from+"')", "$__toTime", "toDateTime('"+v.to+"')",
+	)
+	for _, file := range files {
+		board := readBoard(t, file)
+		for _, variable := range board.Templating.List {
+			if sql, _ := variable.Query.(string); strings.HasPrefix(sql, "SELECT") {
+				all = append(all, question{"variable " + variable.Name, macros.Replace(sql)})
+			}
+		}
+		for _, p := range board.Panels {
+			for _, target := range p.Targets {
+				if target.RawSQL != "" {
+					all = append(all, question{p.Type + " " + p.Title, macros.Replace(target.RawSQL)})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// editorsPanels are the statements of the editors' dashboard by title, for stream 1 and
+// this time, in steps of an hour.
 func editorsPanels(t *testing.T, from, to string) map[string]string {
 	t.Helper()
-	within := func(column string) string { return fmt.Sprintf("(%s >= '%s' AND %s < '%s')", column, from, column, to) }
-	macros := strings.NewReplacer(
-		"${reads}", "lectern.reads", "${ledger}", "lectern.ledger", "${stream:csv}", "1",
-		"$__timeFilter(minute)", within("minute"), "$__timeFilter(window_end)", within("window_end"),
-		"$__timeInterval(minute)", "toStartOfInterval(minute, INTERVAL 3600 SECOND)", "now()", "toDateTime('"+to+"')",
-		"$__fromTime", "toDateTime('"+from+"')", "$__toTime", "toDateTime('"+to+"')",
-	)
 	panels := make(map[string]string)
-	for _, p := range readEditorsBoard(t).Panels {
-		for _, target := range p.Targets {
-			panels[p.Type+" "+p.Title] = macros.Replace(target.RawSQL)
-		}
+	for _, q := range questionsOf(t, view{from: from, to: to, now: to, streams: "1", step: "3600"}) {
+		panels[q.title] = q.statement
 	}
 	return panels
 }
@@ -149,6 +181,7 @@ func TestMostRead(t *testing.T) {
 	}
 	ask("rows", " SETTINGS optimize_use_projections = 0")
 	ask("as they came", "")
+	largeGranules(t, server)
 	projected(t, server)
 	ask("projections", "")
 }
@@ -184,7 +217,7 @@ func TestEditorsChooseStreamsByName(t *testing.T) {
 	if _, err := Apply(t.Context(), o, Schema{Streams: map[uint16]string{2: "news", 60000: "silent"}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range readEditorsBoard(t).Templating.List {
+	for _, v := range readBoard(t, "../../kube/components/dashboards/lectern-editors.json").Templating.List {
 		if v.Name != "stream" {
 			continue
 		}

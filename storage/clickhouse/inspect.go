@@ -72,7 +72,7 @@ func (n *native) inspect(ctx context.Context) (*tables, error) {
 }
 
 // projections are those of reads from which questions over days are answered.
-var projections = []string{"by_minute", "content_by_hour"}
+var projections = []string{"by_minute", "content_hours"}
 
 // lacking are those that are not in the statement of a table.
 func lacking(create string) (names []string) {

@@ -19,7 +19,7 @@ import (
 func TestTablesThatCannotKeepThePromise(t *testing.T) {
 	server, o := started(t, clickhousetest.Options{})
 	// Of themselves these tables do as well, and most engines would refuse projections.
-	if err := server.Exec("ALTER TABLE lectern.reads DROP PROJECTION by_minute, DROP PROJECTION content_by_hour"); err != nil {
+	if err := server.Exec("ALTER TABLE lectern.reads DROP PROJECTION by_minute, DROP PROJECTION content_hours"); err != nil {
 		t.Fatal(err)
 	}
 	const create = "SELECT formatQuery(create_table_query) FROM system.tables WHERE database = 'lectern' AND name = "

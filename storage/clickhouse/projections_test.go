@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,25 @@ func projected(t testing.TB, server *clickhousetest.Server) {
 	without := server.Query("SELECT name, projections FROM system.parts WHERE active AND database = 'lectern' AND table = 'reads' AND level > 0 AND length(projections) < 2")
 	if len(without) > 0 {
 		t.Fatalf("parts without their projections: %q", without)
+	}
+}
+
+// largeGranules makes the granules of content_hours as large as the table's. Of as few rows
+// as most tests have the table has fewer granules otherwise, and is what ClickHouse reads.
+func largeGranules(t *testing.T, server *clickhousetest.Server) {
+	t.Helper()
+	steps, err := Schema{Database: "lectern"}.Steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	add, had := withoutSettings(steps[5].Statements[0])
+	if !had {
+		t.Fatalf("it has no settings: %s", add)
+	}
+	for _, statement := range []string{"ALTER TABLE lectern.reads DROP PROJECTION content_hours", add} {
+		if err := server.Exec(statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
 	}
 }
 
@@ -62,12 +82,16 @@ func TestEditorsReadProjections(t *testing.T) {
 	from := map[string]string{
 		"stat Readers": "by_minute", "stat Finish rate": "by_minute", "timeseries Readers": "by_minute", "timeseries Dwell": "by_minute",
 		"timeseries Opens, finishes, saves, shares": "by_minute", "timeseries Finish rate": "by_minute",
-		"table Most read": "content_by_hour", "table Longest read": "content_by_hour",
+		"table Most read": "content_hours", "table Longest read": "content_hours",
+		"variable stream":  "by_minute",
 		"stat Readers now": "", "table Read now": "", "stat Complete": "",
 	}
+	largeGranules(t, server)
 	panels := editorsPanels(t, "2024-10-04 03:20:00", "2024-10-05 19:07:00")
 	rows := map[string]string{}
 	for title, statement := range panels {
+		panels[title] = strings.ReplaceAll(statement, ">= 100", ">= 10") // no content has a hundred readers here
+		statement = panels[title]
 		rows[title] = fmt.Sprint(server.Query(statement + " SETTINGS optimize_use_projections = 0"))
 	}
 	projected(t, server)
@@ -83,7 +107,6 @@ func TestEditorsReadProjections(t *testing.T) {
 			t.Errorf("%s:\nfrom the projection %s\nfrom the rows       %s", title, got, rows[title])
 		}
 	}
-	answeredFrom(t, server, "the list of streams", "SELECT stream FROM lectern.reads WHERE stream != 65535 AND minute >= toDateTime('2024-10-04 00:00:00') GROUP BY stream ORDER BY stream", "by_minute")
 }
 
 // What takes rows out takes them out of the projections, and leaves the receipts: a
@@ -155,10 +178,33 @@ func TestInsertsMakeNoProjection(t *testing.T) {
 	for _, b := range blocks {
 		stored(t, s, b)
 	}
-	if got := fmt.Sprint(server.Query(parts)); got != "[[by_minute content_by_hour]]" {
+	if got := fmt.Sprint(server.Query(parts)); got != "[[by_minute content_hours]]" {
 		t.Errorf("merged parts have the projections %s", got)
 	}
 	expect(t, server, blocks...)
+}
+
+// Of contents that are looked at little more is read of content_hours than their own rows, and
+// it is read where the table has more granules.
+func TestContentsReadTheirHours(t *testing.T) {
+	server, o := started(t, clickhousetest.Options{})
+	s := Sample{Rows: 300_000, Contents: 30, Readers: 2000, Streams: 1, Days: 1, LastDay: testDay, Seed: seed(t), Block: 100_000}
+	if err := Fill(t.Context(), o, &s, 2, func(uint64) {}); err != nil {
+		t.Fatal(err)
+	}
+	projected(t, server)
+	panels := editorsPanels(t, "2024-10-04 00:00:00", "2024-10-05 00:00:00")
+	answeredFrom(t, server, "Most read", panels["table Most read"], "content_hours")
+	content := server.Query("SELECT content FROM lectern.reads WHERE stream = 1 GROUP BY content ORDER BY count() DESC LIMIT 1")[0][0]
+	one := "SELECT sum(opens * (1 + skipped)), uniqCombinedIf(12)(user, coarse = 0 AND variant = 0) FROM lectern.reads WHERE stream = 1 AND coarse = 0 AND variant = 0 AND content = " + content
+	plan := fmt.Sprint(server.Query("EXPLAIN indexes = 1 " + one))
+	granules := regexp.MustCompile(`Granules: (\d+)/(\d+)`).FindStringSubmatch(plan)
+	if len(granules) == 0 || granules[1] != "1" && granules[1] != "2" || len(granules[2]) < 2 {
+		t.Errorf("it reads %q granules:\n%s", granules, strings.ReplaceAll(plan, "] [", "\n"))
+	}
+	if got, rows := server.Query(one), server.Query(one+" SETTINGS optimize_use_projections = 0"); fmt.Sprint(got) != fmt.Sprint(rows) {
+		t.Errorf("from the projection %q, from rows %q", got, rows)
+	}
 }
 
 // Of a question about the last minutes the parts of other hours are left out, although
@@ -184,9 +230,24 @@ func TestLastMinutesReadTheirParts(t *testing.T) {
 	}
 }
 
-// Tables of an earlier version get projections; their parts are answered from rows until
-// they are made, which a statement does that is named. A second look finds nothing to do.
+// Tables of an earlier version get projections, of whichever they are, and of a server that
+// knows no settings of projections too; their parts are answered from rows until these are
+// made, which a statement does that is named. A second look finds nothing to do.
 func TestUpgradeToProjections(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, taken string // of the steps that are left, something of the first statement; and the steps
+		older        bool   // the server took them all but the settings, and was ended then
+	}{
+		"none":             {"ADD PROJECTION", "[4 5 6]", false},
+		"hours in large":   {"ADD PROJECTION IF NOT EXISTS content_hours", "[6]", false},
+		"without settings": {"ADD PROJECTION IF NOT EXISTS content_hours", "[6]", true},
+	} {
+		t.Run(name, func(t *testing.T) { upgrade(t, c.first, c.taken, c.older) })
+	}
+}
+
+// upgrade brings tables forward that were made by the statements before one.
+func upgrade(t *testing.T, first, steps string, older bool) {
 	server := clickhousetest.Start(t, clickhousetest.Options{})
 	o := optionsOf(server)
 	emptied(t, server)
@@ -194,8 +255,15 @@ func TestUpgradeToProjections(t *testing.T) {
 	if err != nil || len(whole) < 12 {
 		t.Fatalf("%d statements for an empty server, %v", len(whole), err)
 	}
-	step := slices.IndexFunc(whole, func(s string) bool { return strings.Contains(s, "ADD PROJECTION") })
-	for _, statement := range whole[:step] {
+	step := slices.IndexFunc(whole, func(s string) bool { return strings.Contains(s, first) })
+	made := whole[:step]
+	if older {
+		made = whole[:len(whole)-1] // all but that the last step is taken
+	}
+	for _, statement := range made {
+		if older {
+			statement, _ = withoutSettings(statement)
+		}
 		if err := server.Exec(statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
@@ -208,7 +276,7 @@ func TestUpgradeToProjections(t *testing.T) {
 	for _, b := range blocks {
 		stored(t, s, b)
 	}
-	if n := strings.Count(logged.String(), "has not all projections"); n != 1 {
+	if n := strings.Count(logged.String(), "has not all projections"); n != 1 && !older || n != 0 && older {
 		t.Errorf("it is said %d times that projections are missing: %s", n, logged)
 	}
 	if err := server.Exec("OPTIMIZE TABLE lectern.reads FINAL"); err != nil {
@@ -218,21 +286,28 @@ func TestUpgradeToProjections(t *testing.T) {
 	if err != nil || len(rest) != len(whole)-step {
 		t.Fatalf("%d statements are left, want %d: %v", len(rest), len(whole)-step, err)
 	}
-	if taken, err := Apply(t.Context(), o, Schema{}); fmt.Sprint(taken) != "[4]" || err != nil {
+	if taken, err := Apply(t.Context(), o, Schema{}); fmt.Sprint(taken) != steps || err != nil {
 		t.Fatalf("steps %v, %v", taken, err)
 	}
 	parts, rows, materialize, err := Unprojected(t.Context(), o, Schema{})
-	if err != nil || parts != 2 || rows != 2004 {
+	if err != nil || !older && (parts != 2 || rows != 2004) || older && parts != 0 {
 		t.Errorf("%d parts with %d rows have none, %v", parts, rows, err)
 	}
 	const question = "SELECT sum(opens * (1 + skipped)), uniqCombined64If(14)(user, coarse = 0 AND variant = 0) FROM lectern.reads WHERE stream != 65535"
-	before := fmt.Sprint(server.Query(question))
+	const byContent = "SELECT content, sum(opens * (1 + skipped)), uniqCombinedIf(12)(user, coarse = 0 AND variant = 0) FROM lectern.reads WHERE stream != 65535 GROUP BY content ORDER BY content"
+	before := fmt.Sprint(server.Query(question), server.Query(byContent))
 	if err := server.Exec(materialize + " SETTINGS mutations_sync = 2"); err != nil {
 		t.Fatal(err)
 	}
 	answeredFrom(t, server, "the sum", question, "by_minute")
-	if after := fmt.Sprint(server.Query(question)); after != before {
+	if older {
+		answeredFrom(t, server, "sums of contents", byContent, "content_hours")
+	}
+	if after := fmt.Sprint(server.Query(question), server.Query(byContent)); after != before {
 		t.Errorf("before %s, after %s", before, after)
+	}
+	if has := fmt.Sprint(server.Query("SELECT DISTINCT arraySort(projections) FROM system.parts WHERE active AND database = 'lectern' AND table = 'reads'")); has != "[[['by_minute','content_hours']]]" {
+		t.Errorf("parts have the projections %s", has)
 	}
 	if parts, _, _, err := Unprojected(t.Context(), o, Schema{}); err != nil || parts != 0 {
 		t.Errorf("%d parts have none still, %v", parts, err)

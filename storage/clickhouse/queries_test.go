@@ -307,19 +307,20 @@ func TestQueriesPage(t *testing.T) {
 		}
 	}
 	askPage(t, server, string(page), want, " SETTINGS optimize_use_projections = 0")
+	largeGranules(t, server)
 	projected(t, server)
 	_, statements := statementsOf(string(page))
 	askPage(t, server, string(page), want, "")
 	for section, projection := range map[string]string{
-		"Whole streams": "by_minute", "Do the books balance": "by_minute", "Contents that nobody has a name for": "content_by_hour",
-		"Readers of many contents over many days, about": "content_by_hour", "The users who read most on a day": "user_by_day",
+		"Whole streams": "by_minute", "Do the books balance": "by_minute", "Contents that nobody has a name for": "content_hours",
+		"Readers of many contents over many days, about": "content_hours", "The users who read most on a day": "user_by_day",
 	} {
 		answeredFrom(t, server, section, statements[section][0], projection)
 	}
 	// Which are most opened is found out from the projection, and their readers are counted.
 	top, _, _ := strings.Cut(statements["The most opened pages of a day, by name"][0], "\n)")
 	_, top, _ = strings.Cut(top, "IN\n(")
-	answeredFrom(t, server, "which pages are most opened", top, "content_by_hour")
+	answeredFrom(t, server, "which pages are most opened", top, "content_hours")
 }
 
 // statementsOf are the statements of the page, by section.

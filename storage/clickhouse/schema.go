@@ -260,7 +260,7 @@ func apply(ctx context.Context, o *Options, s Schema) (taken []int, err error) {
 	}
 	for _, step := range steps {
 		for _, statement := range step.Statements {
-			if err := c.run(ctx, o, statement); err != nil && !dispensable(statement, err) {
+			if err := c.take(ctx, o, statement); err != nil {
 				return taken, fmt.Errorf("step %d of the schema: %w; the statement was:\n%s", step.Version, err, statement)
 			}
 		}
@@ -347,10 +347,23 @@ func Unprojected(ctx context.Context, o Options, s Schema) (parts, rows uint64, 
 	return parts, rows, materialize, err
 }
 
-// dispensable says that a statement was refused because the server is too old for it, and
-// that all is well without it: then projections are made with inserts.
-func dispensable(statement string, err error) bool {
-	return strings.Contains(statement, "materialize_projections_on_insert") && ch.IsErr(err, proto.ErrUnknownSetting)
+// take runs a statement of a step, or as much of it as the server knows.
+func (c *connection) take(ctx context.Context, o *Options, statement string) error {
+	err := c.run(ctx, o, statement)
+	switch older, known := withoutSettings(statement); {
+	case strings.Contains(statement, "materialize_projections_on_insert") && ch.IsErr(err, proto.ErrUnknownSetting):
+		return nil // projections are made with inserts
+	case known && ch.IsErr(err, proto.ErrSyntaxError):
+		return c.run(ctx, o, older)
+	}
+	return err
+}
+
+// withoutSettings is a statement for a projection without the projection's settings, which
+// servers before 25.12 do not know: then it has granules of as many rows as the table.
+func withoutSettings(statement string) (older string, had bool) {
+	older, _, had = strings.Cut(statement, "\nWITH SETTINGS ")
+	return older, had
 }
 
 // run runs a statement without an answer.
