@@ -166,6 +166,16 @@ bench-million: clickhouse-engine ## a million readers at once, into Parquet and 
 	LECTERN_BENCH_MILLION=$${SECONDS_EACH:-120} LECTERN_BENCH_READERS=$${READERS:-1000000} LECTERN_BENCH_ONLY=$$ONLY LECTERN_BENCH_FLUSH=$$FLUSH \
 		$(GO) test -count=1 -v -timeout 120m -run '^TestBenchMillion$$' ./cmd/lectern
 
+# ROWS, and DIR where they are kept; ONLY="Most read" for some questions, by title.
+.PHONY: bench-questions
+bench-questions: clickhouse-engine ## a table of 500 million rows, made once and kept, asked every question of the dashboards and of docs/QUERIES.md (2 h, later 40 min)
+	LECTERN_BENCH_QUESTIONS=$${ROWS:-500000000} LECTERN_BENCH_DIR=$$DIR LECTERN_BENCH_ONLY=$$ONLY LECTERN_BENCH_LIMIT=$$LIMIT \
+		$(GO) test -count=1 -v -timeout 12h -run '^TestBenchQuestions$$' ./storage/clickhouse
+
+.PHONY: bench-forms
+bench-forms: clickhouse-engine ## what other codecs, sort keys and granules of the table would cost and save (20 min)
+	LECTERN_BENCH_FORMS=$${ROWS:-20000000} $(GO) test -count=1 -v -timeout 4h -run '^TestBenchForms$$' ./storage/clickhouse
+
 .PHONY: bench-now
 bench-now: ## a million readers at once: how long /now.json takes, what part of the daemon's CPU it is, exact against the sender's count (3 min)
 	LECTERN_BENCH_NOW=$${SECONDS_EACH:-90} LECTERN_BENCH_READERS=$${READERS:-1000000} \

@@ -159,6 +159,16 @@ func (s *Sample) insert(o *Options, b sampleBlock) string {
 		o.name("reads"), s.rows(b), streamReserved, b.day*secondsPerDay+receiptInDay, s.Collector(), b.number, uint32(s.Collector()), from, to)
 }
 
+// name gives every content of the sample its name, in each stream.
+func (s *Sample) name(o *Options) string {
+	return fmt.Sprintf("INSERT INTO %s (stream, content, class, attribute, text, at)\n"+
+		"SELECT stream, xxHash64(path), 'unsealed', 'name', concat('/content/', toString(text)) AS path, toDateTime64(%d, 3, 'UTC') FROM\n"+
+		"(\n    SELECT number AS rank, toUInt16(arrayJoin(range(1, %d + 1))) AS stream,\n"+
+		"        arrayJoin(if(rank < 200, arrayMap(n -> 1000000 * (1 + n) + rank, range(intDiv(rank * 37, 360), intDiv(%d + rank * 37, 360) + 1)), [rank])) AS text\n"+
+		"    FROM numbers(1, %d)\n)",
+		o.name("contents"), s.begin(), s.Streams, s.Days*minutesPerDay+sampleSessionMax, s.Contents)
+}
+
 // book writes the books of all blocks. Those that are there are replaced, with the
 // same. Of blocks of the same minutes the first one has the books.
 func (s *Sample) book(o *Options) string {
@@ -184,6 +194,9 @@ func Fill(ctx context.Context, o Options, s *Sample, jobs int, done func(blocks 
 		return err
 	}
 	if err := s.bring(ctx, &o, jobs, missing, done); err != nil {
+		return err
+	}
+	if err := s.run(ctx, &o, s.name(&o), "names"); err != nil {
 		return err
 	}
 	return s.run(ctx, &o, s.book(&o), "books")

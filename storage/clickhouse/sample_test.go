@@ -101,6 +101,7 @@ func checkSample(t *testing.T, server *clickhousetest.Server, s *Sample) {
 		"rows without an event":              "SELECT countIf(opens + reads + finishes + saves + shares = 0)" + from,
 		"dwell beyond a minute":              "SELECT countIf(dwell_ms > 60000)" + from,
 		"progress beyond its end":            "SELECT countIf(progress > 100 OR (progress = 100) != (finishes > 0))" + from,
+		"contents without one name":          "SELECT countIf(n != 1) FROM (SELECT stream, content" + from + " GROUP BY stream, content) AS r LEFT JOIN (SELECT stream, content, count() AS n FROM lectern.names WHERE called LIKE '/content/%' GROUP BY stream, content) AS n USING (stream, content)",
 		"one reader, two rows of one minute": "SELECT count() FROM (SELECT stream, content, minute, user, count() AS n" + from + " GROUP BY stream, content, minute, user HAVING n > 3)",
 	} {
 		if n := number(query); n != 0 {
