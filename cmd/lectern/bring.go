@@ -83,17 +83,21 @@ type asking struct {
 	collectors map[uint64]bool
 }
 
-// until calls f until it succeeds, or ctx ends: then its last error says why.
-func until(ctx context.Context, f func() error) error {
+// until calls f until it succeeds, or ctx ends: then its last error says why, and not that
+// of a call that ctx cut short.
+func until(ctx context.Context, f func() error) (last error) {
 	for {
 		err := f()
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-time.After(bringAgain):
 		case <-ctx.Done():
-			return err
+			return last
 		}
 	}
 }

@@ -65,8 +65,24 @@ func TestBringAsksAllDaemons(t *testing.T) {
 		t.Errorf("said %q, want the collector that was not asked", errs.String())
 	}
 	asked[1].Store(-1 << 20)
-	o.wait = 2 * bringAgain
+	o.wait = 4 * bringAgain
 	if err := p.bring(t.Context(), o, &noForgetter{}); err == nil || !strings.Contains(err.Error(), "3 blocks wait") {
 		t.Errorf("a daemon that is not done: %v", err)
+	}
+}
+
+// What the last answer said is told, and not that there was no time for another one.
+func TestUntilSaysWhatWasAnswered(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	err := until(ctx, func() error {
+		if calls++; calls < 3 {
+			return fmt.Errorf("%d blocks wait", 3-calls)
+		}
+		cancel()
+		return ctx.Err()
+	})
+	if err == nil || err.Error() != "1 blocks wait" {
+		t.Errorf("it says %v", err)
 	}
 }
