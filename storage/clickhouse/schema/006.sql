@@ -17,7 +17,9 @@ ALTER TABLE {{.Local "reads"}}{{.OnCluster}} ADD PROJECTION IF NOT EXISTS conten
 )
 WITH SETTINGS (index_granularity = 64);
 
--- It takes the place of this one. Parts of before have it once they are merged, or:
+-- It takes the place of this one, which goes from parts in the background: behind merges
+-- that are under way. Parts of before have the new one once they are merged, or:
 --
 --   ALTER TABLE {{.Local "reads"}}{{.OnCluster}} MATERIALIZE PROJECTION content_hours
-ALTER TABLE {{.Local "reads"}}{{.OnCluster}} DROP PROJECTION IF EXISTS content_by_hour;
+ALTER TABLE {{.Local "reads"}}{{.OnCluster}} DROP PROJECTION IF EXISTS content_by_hour
+SETTINGS alter_sync = 0;
