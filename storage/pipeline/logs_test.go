@@ -43,7 +43,7 @@ func sealsWithoutRows(t *testing.T, seals int) {
 			if room := g.Room(); room == 0 {
 				t.Fatalf("life %d is full, with %d logs and %d blocks", life, len(s.disk.Names("log-")), s.Blocks())
 			}
-			s.disk.CrashAt = s.disk.Steps // the process is dead, and what it still tries fails
+			s.disk.Die() // and what the process still tries fails
 			_ = g.Close(t.Context())
 		}
 	})

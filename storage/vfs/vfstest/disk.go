@@ -163,6 +163,13 @@ func (m *Disk) begin(what, name string) (err error) {
 // that half of it may happen.
 func (m *Disk) dying() bool { return m.CrashAt > 0 && m.Steps == m.CrashAt }
 
+// Die has every operation fail from now on, while others may still try some.
+func (m *Disk) Die() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.CrashAt = m.Steps
+}
+
 // Kill ends the process: what it wrote stays visible.
 func (m *Disk) Kill() {
 	m.locked, m.CrashAt, m.Fault, m.Unread = false, 0, nil, nil
