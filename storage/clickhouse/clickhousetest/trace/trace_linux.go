@@ -20,6 +20,7 @@ type Tracer struct {
 	Finished chan struct{} // closed when the process is no more, or is traced no more
 
 	pid    int
+	group  int // its process group, in which it is alone
 	naming Naming
 	own    bool            // the process was started here, and is traced from its first call on
 	status unix.WaitStatus // once Finished is closed
@@ -48,11 +49,16 @@ func Run(s Start, naming Naming, at *Aim) (*Tracer, error) {
 	return t, nil
 }
 
-// Attach follows a process that runs, with all its threads.
+// Attach follows a process that runs, with all its threads. It has to be in a process
+// group that has no other child of this process.
 func Attach(pid int, naming Naming) (*Tracer, error) {
 	t := newTracer(naming, nil)
 	t.pid = pid
-	if err := t.begin(t.seize); err != nil {
+	var err error
+	if t.group, err = unix.Getpgid(pid); err == nil {
+		err = t.begin(t.seize)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("trace process %d: %w", pid, err)
 	}
 	return t, nil
@@ -120,9 +126,9 @@ func (t *Tracer) start(s Start) error {
 	if err != nil {
 		return err
 	}
-	t.pid = process.Pid
+	t.pid, t.group = process.Pid, process.Pid
 	var status unix.WaitStatus
-	if _, err := wait(&status); err != nil {
+	if _, err := t.wait(&status); err != nil {
 		return err
 	}
 	if err := unix.PtraceSetOptions(t.pid, options); err != nil {
@@ -190,7 +196,7 @@ func (t *Tracer) follow() {
 
 // next waits for a thread to stop or end, and lets it go on.
 func (t *Tracer) next() (thread int, err error) {
-	thread, err = wait(&t.status)
+	thread, err = t.wait(&t.status)
 	if err == nil && t.status.Stopped() {
 		// A thread that was killed meanwhile needs nothing.
 		_ = unix.PtraceSyscall(thread, t.stopped(thread))
@@ -198,10 +204,11 @@ func (t *Tracer) next() (thread int, err error) {
 	return thread, err
 }
 
-// wait waits for a thread that this one traces.
-func wait(status *unix.WaitStatus) (int, error) {
+// wait waits for a thread of the process. This thread may have made other processes
+// before it was a tracer, whose ends are not to be taken from those who wait for them.
+func (t *Tracer) wait(status *unix.WaitStatus) (int, error) {
 	for {
-		thread, err := unix.Wait4(-1, status, unix.WALL|unix.WNOTHREAD, nil)
+		thread, err := unix.Wait4(-t.group, status, unix.WALL|unix.WNOTHREAD, nil)
 		if err != unix.EINTR {
 			return thread, err
 		}
