@@ -98,6 +98,7 @@ func honestSenders(t *testing.T, address, key string) (all []emit.Emitter) {
 	return []emit.Emitter{udp, tcp}
 }
 
+// sendUntil sends ten events each millisecond, and closes its sender when stop is closed.
 func sendUntil(t *testing.T, e emit.Emitter, stop <-chan struct{}) {
 	for i := uint64(0); ; i++ {
 		select {

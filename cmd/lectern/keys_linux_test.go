@@ -95,24 +95,7 @@ func TestKeysAreReplacedUnderLoad(t *testing.T) {
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
 	for _, e := range []emit.Emitter{udp, tcp} {
-		sending.Go(func() {
-			for i := uint64(0); ; i++ {
-				select {
-				case <-stop:
-					if err := e.Close(t.Context()); err != nil {
-						t.Error(err)
-					}
-					return
-				case <-time.After(time.Millisecond):
-				}
-				for range 20 {
-					if err := e.Add(emit.Event{Content: i % 100, User: i}); err != nil {
-						t.Error(err)
-						return
-					}
-				}
-			}
-		})
+		sending.Go(func() { sendUntil(t, e, stop) })
 	}
 	used := func(stream, epoch int) string {
 		return fmt.Sprintf(`lectern_key_last_used_timestamp_seconds{stream="%d",name="%c",epoch="%d"}`, stream, 'a'+stream-1, epoch)
