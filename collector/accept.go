@@ -24,27 +24,43 @@ type newcomer struct {
 	full   bool // it is above connections_max, and to be told so
 }
 
+// portTries is how many ports are tried where any will do: TCP's next free one may be
+// another process's for UDP.
+const portTries = 64
+
 // listen binds the TCP socket, and sees to it that the UDP sockets can be bound
-// likewise. Where the port is not shared, that of TCP keeps others away, and that
-// of UDP is tried without sharing it: the loops share theirs, and so would a
-// second daemon by accident, so that each would get a part of the traffic.
+// likewise.
 func (c *Collector) listen() (*net.TCPListener, error) {
-	address := c.options.Address
-	l, err := c.listenConfig().Listen(context.Background(), "tcp", address)
+	host, port, err := net.SplitHostPort(c.options.Address)
 	if err != nil {
-		return nil, listenError(address, err)
+		return nil, listenError(c.options.Address, err)
 	}
-	host, _, err := net.SplitHostPort(address)
-	if err == nil {
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		c.address = net.JoinHostPort(host, port)
-		if !c.options.SharePort {
-			err = probe(c.address)
+	for try := 1; ; try++ {
+		l, err := c.listenOnce(host)
+		if err == nil {
+			return l, nil
+		}
+		if port != "0" || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, listenError(c.options.Address, err)
 		}
 	}
+}
+
+// listenOnce tries one port. Where that is not shared, the socket of TCP keeps others
+// away, and that of UDP is tried without sharing it: the loops share theirs, and so
+// would a second daemon by accident, so that each would get a part of the traffic.
+func (c *Collector) listenOnce(host string) (*net.TCPListener, error) {
+	l, err := c.listenConfig().Listen(context.Background(), "tcp", c.options.Address)
 	if err != nil {
-		_ = l.Close()
-		return nil, listenError(address, err)
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	c.address = net.JoinHostPort(host, port)
+	if !c.options.SharePort {
+		if err := probe(c.address); err != nil {
+			_ = l.Close()
+			return nil, err
+		}
 	}
 	return l.(*net.TCPListener), nil
 }
