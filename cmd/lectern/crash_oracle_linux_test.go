@@ -3,11 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -105,24 +103,6 @@ func complaints(log string) (lines []string) {
 		}
 	}
 	return lines
-}
-
-var loopbacks atomic.Uint32
-
-// loopback returns an address that nobody else listens on, so that a daemon can
-// come back to it: any of 127.0.0.0/8 is this machine on Linux.
-func loopback(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		n := loopbacks.Add(1)
-		address := fmt.Sprintf("127.%d.%d.%d:8420", 1+os.Getpid()%250, 1+n/200, 1+n%200)
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
-			return address
-		}
-	}
-	t.Fatal("no loopback address is free")
-	return ""
 }
 
 // crashed is a daemon's home that outlives its processes.

@@ -24,6 +24,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/lectern/lectern/internal/poll"
 )
 
 // The tests in this file and its neighbours run the built binary as its users do.
@@ -357,11 +359,7 @@ func namesAfterStart(t *testing.T, before *served, log string) {
 	paths, _ := strconv.ParseFloat(shell(t, logOpens+` | awk '{print $2}' | sort -u | wc -l`, log), 64)
 	d := serveOn(t, before.config)
 	defer d.stop()
-	for began := time.Now(); d.metrics()["lectern_contents_named"] != 2*paths; {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("%v contents have a name, want those of two streams of %v paths", d.metrics()["lectern_contents_named"], paths)
-		}
-	}
+	poll.Until(t, "the contents of two streams have their names", func() bool { return d.metrics()["lectern_contents_named"] == 2*paths })
 }
 
 // topFive compares `lectern top` with sort and uniq.

@@ -54,7 +54,7 @@ func TestEdgeKilledAtRandom(t *testing.T) {
 		pages.Go(func() { counts[i] = readPage(url, i, over.Load) })
 	}
 	edges, daemons := 0, 0
-	for until := time.Now().Add(6 * time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(6 * time.Second); time.Now().Before(until) || edges == 0 || daemons == 0; {
 		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
 		if rng.IntN(3) > 0 {
 			e.kill()
@@ -84,8 +84,8 @@ func TestEdgeKilledAtRandom(t *testing.T) {
 	if len(stored) != sum {
 		t.Errorf("%d events are stored, and %d were answered", len(stored), sum)
 	}
-	if sum == 0 || edges == 0 || daemons == 0 {
-		t.Errorf("%d events, %d kills of the edge, %d of the daemon", sum, edges, daemons)
+	if sum == 0 {
+		t.Error("no event was answered")
 	}
 	t.Logf("%d events, %d kills of the edge, %d of the daemon", sum, edges, daemons)
 }

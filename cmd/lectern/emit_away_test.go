@@ -15,21 +15,10 @@ import (
 	"github.com/lectern/lectern/wire"
 )
 
-// nowhere is an address at which nobody listens.
-func nowhere(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // A run with a queue beside a collector that is down keeps what comes, and the
 // next one sends it, each event once.
 func TestEmitQueueWithoutACollector(t *testing.T) {
-	dir, addr := t.TempDir(), nowhere(t)
+	dir, addr := t.TempDir(), loopback(t)
 	args := []string{"--to", "tcp://" + addr, "--queue", dir, "--events"}
 	wait := emitQueueWait
 	emitQueueWait = 100 * time.Millisecond
@@ -64,7 +53,7 @@ func TestEmitQueueWithoutACollector(t *testing.T) {
 
 // What the host of a dead port has answered for is no half of what was lost.
 func TestEmitToADeadPort(t *testing.T) {
-	code, summary, stderr := emitRun(t, t.Context(), nil, "--to", "udp://"+nowhere(t), "--events", "10000")
+	code, summary, stderr := emitRun(t, t.Context(), nil, "--to", "udp://"+loopback(t), "--events", "10000")
 	lost := summary.Dropped["unreachable"] + summary.Dropped["send_error"]
 	if code != 1 || summary.Events != 10_000 || summary.Sent != 0 || lost != 10_000 || !strings.Contains(stderr, "none of 10000 events arrived") {
 		t.Errorf("exit %d, %+v, %q", code, summary, stderr)

@@ -287,12 +287,7 @@ func TestEmitFails(t *testing.T) {
 		t.Errorf("refused: exit %d, %q", code, stderr)
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
+	addr := loopback(t)
 	for _, network := range []string{"tcp", "udp"} {
 		code, _, stderr := emitRun(t, t.Context(), nil, "--to", network+"://"+addr, "--events", "10000")
 		if code != 1 || !strings.Contains(stderr, "refused") || !strings.Contains(stderr, addr) {

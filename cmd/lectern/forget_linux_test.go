@@ -31,8 +31,8 @@ type forgetTest struct {
 // forgetLines are the keys of a configuration by which blocks are made often, and rows
 // wait in memory.
 func forgetLines(t *testing.T) (lines, events string) {
-	events = freePort(t)
-	return fmt.Sprintf("listen.address = %q\nops.token_file = %q\nops.address = %q\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"500ms\"\nwindow.late_max = \"0s\"\nstop.grace = \"5m\"", events, opsToken, freePort(t)), events
+	events = loopback(t)
+	return fmt.Sprintf("listen.address = %q\nops.token_file = %q\nops.address = %q\nwindow.ack_interval = \"50ms\"\nwindow.flush_interval = \"500ms\"\nwindow.late_max = \"0s\"\nstop.grace = \"5m\"", events, opsToken, loopback(t)), events
 }
 
 // withoutPorts is a configuration without the lines that name any port, and with one of its token.

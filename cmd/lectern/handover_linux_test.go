@@ -28,17 +28,6 @@ func handovers(usual int) int {
 	return usual
 }
 
-// freePort is an address on loopback that nobody has at the moment.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // peers writes the config of one of two daemons on one address.
 func peers(t *testing.T, address, parquet, spool, lines string) string {
 	t.Helper()
@@ -164,7 +153,7 @@ func (d *served) drops() (n int) {
 // nothing is lost, or the kernel dropped it for want of room in a socket.
 func TestHandoverOfDatagrams(t *testing.T) {
 	for round := range handovers(2) {
-		address := freePort(t)
+		address := loopback(t)
 		dirs := [2]string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
 		var configs [2]string
 		for i, dir := range dirs {
@@ -224,7 +213,7 @@ func TestHandoverOfASpool(t *testing.T) {
 }
 
 func handOverSpool(t *testing.T, how syscall.Signal) {
-	address, parquet, spool := freePort(t), filepath.Join(t.TempDir(), "parquet"), filepath.Join(t.TempDir(), "spool")
+	address, parquet, spool := loopback(t), filepath.Join(t.TempDir(), "parquet"), filepath.Join(t.TempDir(), "spool")
 	config := peers(t, address, parquet, spool, "spool.share = true\nwindow.ack_interval = \"100ms\"\nwindow.flush_interval = \"300ms\"")
 	old := serveOn(t, config)
 	var clients []*emit.TCP
@@ -323,7 +312,7 @@ func handOverSpool(t *testing.T, how syscall.Signal) {
 // one does not know the clients of the old one, which go on under new sources. The
 // last ack says what became of what they had sent.
 func TestHandoverWithoutASharedSpool(t *testing.T) {
-	address := freePort(t)
+	address := loopback(t)
 	dirs := [2]string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
 	var configs [2]string
 	for i, dir := range dirs {

@@ -65,7 +65,7 @@ func newTestEdge(t *testing.T, change func(*Options)) *testEdge {
 	e.Start()
 	e.url = "http://" + e.Address()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := e.Close(ctx); err != nil {
 			t.Error(err)
