@@ -90,7 +90,7 @@ func (d *driver) answer(words []string) string {
 	said := "error no such command"
 	switch words[0] {
 	case "hello":
-		return "ok client=go has=udp,tcp,sealed,resolve,jam,names"
+		return "ok client=go has=udp,tcp,sealed,resolve,jam,names,attributes"
 	case "resolve":
 		d.hosts[plain[0]] = plain[1]
 		said = "ok"
@@ -105,6 +105,8 @@ func (d *driver) answer(words []string) string {
 		said = d.add(plain, keys)
 	case "name":
 		said = d.name(plain)
+	case "describe":
+		said = d.describe(plain)
 	case "key":
 		said = d.key(plain[0])
 	case "flush":
@@ -152,7 +154,26 @@ func (d *driver) name(words []string) string {
 	if d.emitter == nil {
 		return "no closed"
 	}
-	switch err := d.emitter.Name(string(text)); {
+	return answerOf(d.emitter.Name(string(text)))
+}
+
+// describe says more of a content.
+func (d *driver) describe(words []string) string {
+	content, err := strconv.ParseUint(words[0], 10, 64)
+	attribute, ok := wire.AttributeNamed(words[1])
+	text, err2 := hex.DecodeString(strings.Join(words[2:], ""))
+	if err = errors.Join(err, err2); err != nil || !ok {
+		return fmt.Sprintf("error attribute %q, %v", words[1], err)
+	}
+	if d.emitter == nil {
+		return "no closed"
+	}
+	return answerOf(d.emitter.Describe(content, attribute, string(text)))
+}
+
+// answerOf is the answer to a name or an attribute.
+func answerOf(err error) string {
+	switch {
 	case err == nil:
 		return "ok"
 	case errors.Is(err, ErrName):

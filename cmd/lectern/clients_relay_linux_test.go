@@ -43,8 +43,8 @@ func TestClientsRelay(t *testing.T) {
 	for _, line := range lines {
 		contents[strings.Fields(line)[2]] = true
 	}
-	if got := storedNames(t, h.parquet, log); !maps.Equal(got, contents) {
-		t.Errorf("%d names came, want those of %d contents", len(got), len(contents))
+	if got := storedNames(t, h.parquet, log); !maps.Equal(got, sayings(contents)) {
+		t.Errorf("%d names and attributes came, want those of %d contents", len(got), len(contents))
 	}
 	books := clientBooks(t, d)
 	if books[log].Accepted != len(lines) {

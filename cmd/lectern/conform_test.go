@@ -123,6 +123,7 @@ var mistakes = []mistake{
 	{"an answer with a wrong tag is believed", "session_keys.go", "|| !k.down.Opens(frame) {", "{", "sealed-tcp-forged-ack", "no end"},
 	{"two connections have the same random bytes", "session_keys.go", "\t_, _ = rand.Read(k.session.Emitter[:])", "\t_, _ = rand.Read(nil)", "sealed-tcp-resume", "were in a hello before"},
 	{"the id of text is another", "id.go", "return wire.ID(text)", "return wire.ID(text) ^ 1", "hash", "id is"},
+	{"what a content was called before is not said again", "name.go", "o.text == fresh.text && ", "", "udp-attributes", "not 4 new names"},
 }
 
 // A client that is broken on purpose is noticed, by the dialogue that is about it

@@ -18,7 +18,7 @@ while (($line = fgets(STDIN)) !== false) {
     while (!$out->add($kinds[ucfirst($kind)], Relay::id($content), Relay::id($user), at: (int) $at)) {
         usleep(1000);
     }
-    while (!$out->name($content)) {
+    while (!$out->name($content, title: "Title of $content", section: 'Log', author: 'A. Writer', published: 1767225600000, words: 1200)) {
         usleep(1000);
     }
 }

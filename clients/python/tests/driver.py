@@ -74,7 +74,7 @@ class Driver:
         out = self.out
         if word == "hello":
             sealed = ["sealed"] if importlib.util.find_spec("cryptography") else []
-            has = ["udp", "tcp", "resolve", "jam", "names", *sealed] + (["fork"] if hasattr(os, "fork") else [])
+            has = ["udp", "tcp", "resolve", "jam", "names", "attributes", *sealed] + (["fork"] if hasattr(os, "fork") else [])
             return "ok client=python/1 has=" + ",".join(has)
         if word == "resolve":
             names[args[0]] = args[1]
@@ -99,6 +99,14 @@ class Driver:
         elif word == "name":
             try:
                 if not out.name(bytes.fromhex(args[0] if args else "")):
+                    return "no closed"
+            except ValueError:
+                return "no invalid"
+        elif word == "describe":
+            text = bytes.fromhex(args[2] if len(args) > 2 else "").decode(errors="surrogateescape")
+            try:
+                value: Any = int(text) if args[1] in ("published", "words") and text else text
+                if not out.describe(int(args[0]), **{args[1]: value}):
                     return "no closed"
             except ValueError:
                 return "no invalid"

@@ -10,10 +10,17 @@ import lectern
 
 way, address, stream = sys.argv[1:]
 out = lectern.dial(f"{way}://{address}", stream=int(stream))
+
+
+def describe(text: str) -> bool:
+    """Say what the convention has every client say of a content."""
+    return out.describe(lectern.id(text), title=f"Title of {text}", section="Log", author="A. Writer", published=1767225600000, words=1200)
+
+
 for n, line in enumerate(sys.stdin, 1):
     at, kind, content, user = line.rstrip("\n").split("\t")
     out.add(lectern.Kind[kind.upper()], lectern.id(content), lectern.id(user), at=int(at))
-    while not out.name(content):
+    while not (out.name(content) and describe(content)):
         time.sleep(0.001)
     if way == "udp" and n % 200 == 0:
         time.sleep(0.001)

@@ -23,6 +23,7 @@ class Frame(NamedTuple):
     sequence: int
     position: int
     events: List[Event]
+    names: List[Tuple[int, int, str]]  # attribute, content, text
     size: int
 
 
@@ -48,10 +49,21 @@ def frames(b: bytes) -> List[Frame]:
                 number(b[24:32]),
                 number(b[32:40]),
                 events(b[40:size], count, ms),
+                names(b[40:size]) if b[2] & 15 == 5 else [],
                 size,
             )
         )
         b = b[size:]
+    return out
+
+
+def names(body: bytes) -> List[Tuple[int, int, str]]:
+    out = []
+    while body:
+        end = 11 + number(body[1:3])
+        assert end <= len(body)
+        out.append((body[0], number(body[3:11]), body[11:end].decode()))
+        body = body[end:]
     return out
 
 
@@ -95,7 +107,7 @@ class Book:
     def take(self, datagram: bytes) -> List[Frame]:
         got = frames(datagram)
         for f in got:
-            assert f.type == 1
+            assert f.type in (1, 5)
             if f.source not in self.sources:
                 assert f.sequence == 0 and f.position == 0, "a source that does not begin at its beginning"
                 self.order.append(f.source)
@@ -106,5 +118,5 @@ class Book:
             self.lost += f.position - position
             self.sources[f.source] = f.sequence + 1, f.position + len(f.events)
             self.events += f.events
-            self.beats += not f.events
+            self.beats += not f.events and not f.names
         return got

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import unittest
-from typing import List
+from typing import Any, Dict, List, Tuple
 from unittest import mock
 
 import oracle
@@ -54,6 +54,76 @@ class TestUDP(unittest.TestCase):
         self.assertEqual((out.stats().added, out.stats().sent), (2, 2))
         self.assertFalse(out.open(1, 2))
         self.assertEqual(out.stats().closed, 1)
+
+    def test_names_and_attributes(self) -> None:
+        """Each goes out once an hour, in a datagram of its own behind the events, and an attribute when it changes."""
+        out = self.make()
+        self.take()
+        a = lectern.id("/a")
+
+        def said() -> List[Tuple[int, int, str]]:
+            out.flush()
+            self.clock.run(out, 0.001)
+            return [n for f in self.take() for n in f.names]
+
+        for _ in range(3):
+            out.open(a, 1)
+            self.assertTrue(out.name("/a"))
+            self.assertTrue(out.describe(a, title="L’étoile", words=1200, published=1767225600000))
+        out.flush()
+        self.clock.run(out, 0.001)
+        frames = self.take()
+        self.assertEqual([(len(f.events), f.position) for f in frames], [(3, 0), (0, 3)])
+        self.assertEqual(frames[1].names, [(0, a, "/a"), (1, a, "L’étoile"), (4, a, "1767225600000"), (5, a, "1200")])
+        out.describe(a, title="B")
+        out.describe(a, title="L’étoile")
+        out.describe(42, title="L’étoile", section="L’étoile", author="")
+        out.describe(a, words="")
+        self.assertEqual(said(), [(1, a, "B"), (1, a, "L’étoile"), (1, 42, "L’étoile"), (2, 42, "L’étoile"), (3, 42, ""), (5, a, "")])
+        self.clock.run(out, 3590)
+        self.take()
+        out.describe(a, title="L’étoile", words="")
+        self.assertEqual(said(), [])
+        self.clock.run(out, 20)
+        self.take()
+        out.name("/a")
+        out.describe(a, title="L’étoile")
+        self.assertEqual(said(), [(0, a, "/a"), (1, a, "L’étoile")])
+        self.close(out)
+        self.take()
+        self.assertFalse(out.describe(a, title="late"))
+
+    def test_attributes_that_no_collector_takes(self) -> None:
+        out = self.make()
+        self.take()
+        wrong: List[Dict[str, Any]] = [
+            {"title": "x" * 513}, {"section": "é" * 257}, {"author": "\udc80"}, {"title": 7}, {"words": -1}, {"words": "1200"},
+            {"published": 1 << 48}, {"published": 1.5}, {"words": 1, "title": "x" * 513},
+        ]  # fmt: skip
+        for values in wrong:
+            with self.subTest(values), self.assertRaises(ValueError):
+                out.describe(42, **values)
+        with self.assertRaises(ValueError):
+            out.describe(1 << 64, title="A")
+        with self.assertRaises(TypeError):
+            out.describe(42, name="A")  # type: ignore[call-arg]
+        for good in ("x" * 512, "é" * 256, ""):
+            self.assertTrue(out.describe(42, title=good))
+        self.assertTrue(out.describe(42, published=(1 << 48) - 1, words=0))
+        out.flush()
+        self.clock.run(out, 0.001)
+        self.assertEqual(sum(len(f.names) for f in self.take()), 5)
+        self.close(out)
+
+    def test_names_that_are_remembered_are_bounded(self) -> None:
+        out = self.make()
+        for n in range(70_000):
+            while not out.describe(n, title="A"):
+                self.clock.run(out, 0.25)
+            if n % 1000 == 0:
+                self.take()
+        self.assertEqual(len(out._said), 65536)
+        self.close(out)
 
     def test_beats_of_silence(self) -> None:
         out = self.make()

@@ -16,7 +16,6 @@ from lectern._seal import EventsKey, Secret, Session, UnprovedError
 from lectern._wire import Event, ForeignError
 
 VECTORS = Path(__file__).resolve().parents[3] / "wire" / "testdata" / "vectors"
-ATTRIBUTES = ["name", "title", "section", "author", "published", "words"]
 KINDS = ["open", "read", "finish", "save", "share", "impression", "click"]
 INSTANT = 1_700_000_000_000
 
@@ -56,7 +55,7 @@ class TestVectors(unittest.TestCase):
                 elif key == "name":
                     head, _, text = value.partition(" text=")
                     w = words(head)
-                    names[-1] += _wire.name(int(w["content"]), text.encode(), ATTRIBUTES.index(w["attribute"]))
+                    names[-1] += _wire.name(int(w["content"]), text.encode(), _wire.ATTRIBUTES.index(w["attribute"]))
                 elif key == "event":
                     ms = int(groups[-1][0]["time"]) + int(w["at"])
                     progress = None if w["progress"] == "-" else int(w["progress"])

@@ -15,7 +15,7 @@ import weakref
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Literal, Optional, Tuple, Type, TypeVar, Union
 
 from . import _wire
 from ._id import id
@@ -28,10 +28,11 @@ NEVER = float("inf")
 # What is below is seconds and not milliseconds: as milliseconds it is before March 1973.
 _SECONDS_MAX = 100_000_000_000
 _RETRY = 1.0  # how long a failed resolution is not repeated
-_SAID_MAX = 65536  # names that are remembered to have been said
+_SAID_MAX = 65536  # names and attributes that are remembered to have been said
 
 _Self = TypeVar("_Self", bound="Emitter")
 Address = Tuple[int, Tuple[Any, ...]]  # family, and what connect takes
+_Saying = Union[bytes, Tuple[int, int]]  # a name, or a content's attribute
 
 
 def lookup(host: str, port: int, kind: int, flags: int) -> List[Address]:
@@ -160,7 +161,7 @@ class Emitter:
         self._resolved_at = -NEVER
         self._stale = False
         self._threshold = min(self._per_frame, self._queue_max)
-        self._said: Dict[bytes, float] = {}  # names, and when they were said last, oldest first
+        self._said: Dict[_Saying, Tuple[bytes, float]] = {}  # what was said last, and when, oldest first
         self._names = bytearray()  # that no frame has yet
         self._nameless = False  # the collector does not know names
         self._calls: List[Callable[[], None]] = []  # of the user's, to be made without _lock
@@ -240,16 +241,39 @@ class Emitter:
         again. What is not 1 to 512 bytes of UTF-8 is a ValueError.
         """
         data = text.encode() if isinstance(text, str) else text
-        now = self._clock()
+        return self._was_said(data, data) or self._say(data, data, _wire.name(id(data), _wire.text_of("name", data)))
+
+    def describe(
+        self,
+        content: int,
+        *,
+        title: Optional[str] = None,
+        section: Optional[str] = None,
+        author: Optional[str] = None,
+        published: int | Literal[""] | None = None,
+        words: int | Literal[""] | None = None,
+    ) -> bool:
+        """Say more of a content, by its id: what is left out stays as it is. It never waits.
+
+        Texts are up to 512 bytes of UTF-8, published is when, in Unix milliseconds, and words how many it has. The last of
+        each counts, and "" takes it back. Each is sent when it changes, and as often as a name. Returns False where not
+        all were taken; the next call tries those again. What no collector would take is a ValueError, and nothing is said.
+        """
+        if content >> 64:
+            raise ValueError("an id is outside of 0 to 2**64-1; of text it is lectern.id(text)")
+        values = None, title, section, author, published, words
+        texts = [(n, _wire.text_of(_wire.ATTRIBUTES[n], v)) for n, v in enumerate(values) if v is not None]
+        return all(self._was_said((content, n), text) or self._say((content, n), text, _wire.name(content, text, n)) for n, text in texts)
+
+    def _was_said(self, key: _Saying, text: bytes) -> bool:
         with self._drop_lock:
-            if now - self._said.get(data, -NEVER) < self._said_for:
-                return True
-        if not 1 <= len(data) <= _wire.NAME_TEXT_MAX:
-            raise ValueError(f"a name of {len(data)} bytes: it has 1 to {_wire.NAME_TEXT_MAX}")
-        data.decode()  # a UnicodeDecodeError is a ValueError
-        name = _wire.name(id(data), data)
+            before = self._said.get(key)
+        return before is not None and before[0] == text and self._clock() - before[1] < self._said_for
+
+    def _say(self, key: _Saying, text: bytes, name: bytes) -> bool:
+        """Have a name or another attribute wait for a frame, and remember that it was said."""
         if len(name) > self._packer.room:
-            raise ValueError(f"a name of {len(data)} bytes does not fit a frame: dial with larger ones")
+            raise ValueError(f"{len(text)} bytes of text do not fit a frame: dial with larger ones")
         if self._stale and not self._go_on_forked():
             return False
         with self._drop_lock:
@@ -258,8 +282,8 @@ class Emitter:
             if self._nameless:
                 return True
             self._names += name
-            self._said.pop(data, None)
-            self._said[data] = now
+            self._said.pop(key, None)
+            self._said[key] = text, self._clock()
             if len(self._said) > _SAID_MAX:
                 del self._said[next(iter(self._said))]
             full = len(self._names) > self._packer.room // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
-from typing import Iterable, List, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple, Union
 
 MAGIC = 0x454C
 HEADER_SIZE = 40
@@ -19,6 +19,7 @@ TIME_MAX = (1 << 48) - 1
 NUMBER_MAX = 1 << 48
 EVENTS, HELLO, ACK, REFUSAL, NAMES = 1, 2, 3, 4, 5
 NAME_TEXT_MAX = 512
+ATTRIBUTES = "name", "title", "section", "author", "published", "words"  # by number
 SEALED, FINAL = 1, 2  # flags; the second of an ack, the last one
 SLACK = 32  # what encode, or a tag, may write behind a frame's end
 
@@ -95,6 +96,21 @@ def encode(frame: bytearray, limit: int, events: Iterable[Event], base: int) -> 
         last_content, last_user = content, user
         count += 1
     return size, count
+
+
+def text_of(attribute: str, value: Union[str, bytes, int]) -> bytes:
+    """Return the text of a name or another attribute. What no collector takes is a ValueError."""
+    if attribute in ("published", "words") and value != "":
+        if not isinstance(value, int) or not 0 <= value <= TIME_MAX:
+            raise ValueError(f"{attribute} is {value!r}, not 0 to 2**48-1")
+        return b"%d" % value
+    if isinstance(value, int):
+        raise ValueError(f"the {attribute} is {value}, and not text")
+    text = value.encode() if isinstance(value, str) else value
+    if len(text) > NAME_TEXT_MAX or (attribute == "name" and not text):
+        raise ValueError(f"the {attribute} has {len(text)} bytes: at most {NAME_TEXT_MAX}, and a name at least one")
+    text.decode()  # a UnicodeDecodeError is a ValueError
+    return text
 
 
 def name(content: int, text: bytes, attribute: int = 0) -> bytes:

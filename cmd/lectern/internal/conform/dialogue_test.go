@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/lectern/lectern/wire"
 	"github.com/lectern/lectern/wire/testdata"
 )
 
@@ -61,6 +62,28 @@ func TestDialoguesAreDescribed(t *testing.T) {
 	}
 }
 
+// What comes of all that is said of a content is the body of the vector, which is
+// made without an encoder.
+func TestAttributesAreTheVectors(t *testing.T) {
+	text, err := os.ReadFile("../../../../wire/testdata/vectors/names-all.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bytes, _ := strings.Cut(string(text), "\n\n")
+	body := strings.Join(strings.Fields(bytes), "")[2*wire.HeaderSize:]
+	for _, d := range dialogues(t) {
+		if d.Name != "udp-attributes" {
+			continue
+		}
+		for _, l := range d.lines {
+			if l.sign == '<' && l.keys["body"] == body {
+				return
+			}
+		}
+	}
+	t.Errorf("no line of udp-attributes has body=%s", body)
+}
+
 // A dialogue that cannot be read says where.
 func TestDialogueFaults(t *testing.T) {
 	for text, want := range map[string]string{
@@ -83,7 +106,7 @@ func TestDialogueFaults(t *testing.T) {
 func TestDialoguesThatMakeNoSense(t *testing.T) {
 	r := Runner{Command: []string{"sh", "-c", "while read -r word rest; do case $word in hello) echo ok client=sh has=udp,tcp,resolve ;; *) echo ok ;; esac; done"}}
 	for _, line := range []string{
-		"> exit", "> resolve nowhere", "> clock x", "> add x y z", "> add open 1 2 n=x", "> x", "> key x", "> dial", "> dial udp collector key=x",
+		"> exit", "> resolve nowhere", "> clock x", "> add x y z", "> add open 1 2 n=x", "> x", "> key x", "> describe x title", "> describe 1 name", "> describe 1 title x", "> dial", "> dial udp collector key=x",
 		"< x", "< beats 1", "< beats x", "< hello", "< end", "< events 1 within=x", "! ack", "! x", "! vanish nowhere", "! use A", "! refuse kind",
 		"= x 1", "= id 5", "= stats added=1", "= lost 1", "= shown",
 	} {

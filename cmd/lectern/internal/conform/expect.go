@@ -3,6 +3,7 @@
 package conform
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -196,6 +197,9 @@ func (p *play) namesCame(l *line) (bool, error) {
 	f := p.waiting[0]
 	if f.names != n || f.again {
 		return false, broken(f, "not %d new names", n)
+	}
+	if body, ok := l.keys["body"]; ok && body != hex.EncodeToString(f.header.Body(f.bytes)) {
+		return false, broken(f, "its body is %x, want %s", f.header.Body(f.bytes), body)
 	}
 	p.waiting = p.waiting[1:]
 	return true, p.takes(l, f)

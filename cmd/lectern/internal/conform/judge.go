@@ -81,6 +81,13 @@ type added struct {
 	barred   string // why it must not come again, under another source
 }
 
+// saying is what an emitter was given to say of a content.
+type saying struct {
+	content   uint64
+	attribute wire.Attribute
+	text      string
+}
+
 // judge keeps what came and finds what must not be.
 type judge struct {
 	stream     uint16
@@ -94,7 +101,7 @@ type judge struct {
 	sources    map[uint64]*source
 	order      []*source
 	events     map[event]*added
-	said       map[string]bool                // names that the emitter was given
+	said       map[saying]bool                // names and attributes that the emitter was given
 	randoms    map[[wire.RandomSize]byte]bool // of hellos
 	now        int64
 	closing    bool // an emitter that sleeps inside close is ahead of the dialogue
@@ -109,7 +116,7 @@ type violation struct {
 }
 
 func newJudge() *judge {
-	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, said: map[string]bool{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1}
+	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, said: map[saying]bool{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1}
 }
 
 // seal has frames judged by this key from now on.
@@ -218,8 +225,8 @@ func (j *judge) names(f *frame) {
 			j.violate(f.bytes, "a frame that every collector refuses as %s", why)
 			return
 		}
-		if n.Attribute == wire.AttributeName && !j.said[string(n.Text)] {
-			j.violate(f.bytes, "a name that nobody said: %q", n.Text)
+		if !j.said[saying{n.Content, n.Attribute, string(n.Text)}] {
+			j.violate(f.bytes, "a %s of content %d that nobody said: %q", n.Attribute, n.Content, n.Text)
 		}
 	}
 }

@@ -88,7 +88,11 @@ func (p *play) tell(l, next *line) error {
 		if err != nil {
 			return err
 		}
-		p.judge.said[string(text)] = true
+		p.judge.said[saying{wire.ID(text), wire.AttributeName, string(text)}] = true
+	case "describe":
+		if err := p.describe(l); err != nil {
+			return err
+		}
 	case "resolve":
 		at := p.sockets.place(l.word(1))
 		if at == nil {
@@ -216,6 +220,21 @@ func (p *play) add(l, next *line) error {
 		}
 		p.judge.events[key] = &added{at: int64(at), dwell: min(uint32(dwell), wire.DwellMax), progress: progress, emitter: p.judge.emitter}
 	}
+	return nil
+}
+
+// describe takes note of what is said of a content.
+func (p *play) describe(l *line) error {
+	content, err := strconv.ParseUint(l.word(1), 10, 64)
+	text, err2 := hex.DecodeString(l.word(3))
+	if err = errors.Join(err, err2); err != nil {
+		return err
+	}
+	attribute, ok := wire.AttributeNamed(l.word(2))
+	if !ok || attribute == wire.AttributeName {
+		return fmt.Errorf("%q is no attribute that is described", l.word(2))
+	}
+	p.judge.said[saying{content, attribute, string(text)}] = true
 	return nil
 }
 
