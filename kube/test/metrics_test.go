@@ -83,7 +83,7 @@ func scrapeOf(t *testing.T, until string, env ...string) series {
 func scrapePage(t *testing.T, operations, until string) series {
 	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		answer, err := client.Get("http://" + operations + "/metrics")
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import random
 import select
 import socket
 import struct
+import time
 import unittest
 from typing import Dict, List, Optional, Set
 
@@ -337,12 +338,13 @@ class TestTCP(unittest.TestCase):
     def test_nobody(self) -> None:
         """close gives up when its time is up, and says so."""
         with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        out = lectern.dial(f"tcp://127.0.0.1:{port}")
-        out.open(1, 1)
-        out.flush()
-        self.assertFalse(out.close(0.05))
+            s.bind(("127.0.0.1", 0))  # so that nobody else listens there either
+            out = lectern.dial(f"tcp://127.0.0.1:{s.getsockname()[1]}")
+            out.open(1, 1)
+            out.flush()
+            while out.error is None:
+                time.sleep(0.001)
+            self.assertFalse(out.close(0.05))
         self.assertIsInstance(out.error, OSError)
         self.assertEqual((out.stats().closed, out.stats().added), (1, 1))
 
