@@ -4,7 +4,7 @@ import { lookup as resolve, type LookupAddress, type LookupAllOptions } from "no
 import { Packer } from "./packer.js";
 import { Secret } from "./seal.js";
 import { id } from "./id.js";
-import { DWELL_MAX, NAME_MAX, STREAM_MAX, TIME_MAX } from "./wire.js";
+import { ATTRIBUTES, DWELL_MAX, NAME_MAX, STREAM_MAX, TIME_MAX } from "./wire.js";
 
 export const BEAT_MIN = 1000;
 export const BEAT_MAX = 16000;
@@ -13,7 +13,7 @@ const EXIT_TIMEOUT = 5000;
 /** What is below is seconds and not milliseconds: as milliseconds it is before March 1973. */
 const SECONDS_MAX = 100_000_000_000;
 
-/** Names that are remembered to have been said. */
+/** Names and attributes that are remembered to have been said. */
 const SAID_MAX = 65536;
 
 /** What a reader did. */
@@ -31,6 +31,17 @@ export interface Details {
   progress?: number | undefined;
   /** When, in Unix milliseconds (Date.now()). Left out, it is now. */
   at?: number | undefined;
+}
+
+/** What describe says of a content. What is left out stays as it is; "" takes back what was said. */
+export interface About {
+  title?: string | undefined;
+  section?: string | undefined;
+  author?: string | undefined;
+  /** When, in Unix milliseconds. */
+  published?: number | "" | undefined;
+  /** How many it has. */
+  words?: number | "" | undefined;
 }
 
 /** Options of both ways. */
@@ -117,7 +128,8 @@ export abstract class Emitter {
   protected saidFor = 86_400_000;
   /** The collector does not know names. */
   protected nameless = false;
-  readonly #said = new Map<string, number>(); // when, oldest first
+  /** What was said last, and when, oldest first: of a name by its text, of an attribute by content and number. */
+  readonly #said = new Map<string | bigint, { text: string; at: number }>();
   #drops = 0; // events that are to be numbered, for that they show as lost
   #began = 0; // of the unfinished frame
   #timer: NodeJS.Timeout | undefined;
@@ -233,20 +245,48 @@ export abstract class Emitter {
    * text throws a RangeError.
    */
   name(text: string): boolean {
-    const now = this.world.monotonic();
-    const said = this.#said.get(text);
-    if (said !== undefined && now - said < this.saidFor) return true;
+    if (this.#wasSaid(text, text)) return true;
+    const bytes = this.#bytesOf(0, text);
+    return this.#say(text, text, id(bytes), bytes, 0);
+  }
+
+  /**
+   * Says more of a content, by its id. Each is sent when it changes, and as often as a name; the last of each counts.
+   * Returns false where not all were taken; the next call tries those again. What no collector would take throws a
+   * RangeError, and nothing is said: texts have up to 512 bytes, numbers are whole and below 2^48.
+   */
+  describe(content: Id, about: About): boolean {
+    checkId(content);
+    const texts = textsOf(about).map(([n, text]) => ({ n, text, bytes: this.#bytesOf(n, text) }));
+    return texts.every(({ n, text, bytes }) => {
+      const key = (BigInt(content) << 3n) | BigInt(n);
+      return this.#wasSaid(key, text) || this.#say(key, text, BigInt(content), bytes, n);
+    });
+  }
+
+  #wasSaid(key: string | bigint, text: string): boolean {
+    const said = this.#said.get(key);
+    return said !== undefined && said.text === text && this.world.monotonic() - said.at < this.saidFor;
+  }
+
+  /** The bytes of a name or another attribute, which a frame has room for. */
+  #bytesOf(attribute: number, text: string): Buffer {
     const bytes = Buffer.from(text);
-    if (bytes.length < 1 || bytes.length > Math.min(NAME_MAX, this.packer.nameRoom)) {
-      throw new RangeError(`a name of ${bytes.length} bytes: it has 1 to ${Math.min(NAME_MAX, this.packer.nameRoom)}`);
+    const most = Math.min(NAME_MAX, this.packer.nameRoom);
+    if (bytes.length > most || (attribute === 0 && bytes.length === 0)) {
+      throw new RangeError(`the ${ATTRIBUTES[attribute]} has ${bytes.length} bytes: at most ${most}, and a name at least one`);
     }
+    return bytes;
+  }
+
+  /** Has a name or another attribute wait for a frame, and remembers that it was said. */
+  #say(key: string | bigint, text: string, content: bigint, bytes: Buffer, attribute: number): boolean {
     if (this.closing) return false;
     if (this.nameless) return true;
     const waited = this.packer.waits;
-    const content = id(bytes);
-    if (!this.packer.addName(content, bytes) && (!this.cut() || !this.packer.addName(content, bytes))) return false;
-    this.#said.delete(text);
-    this.#said.set(text, now);
+    if (!this.packer.addName(content, bytes, attribute) && (!this.cut() || !this.packer.addName(content, bytes, attribute))) return false;
+    this.#said.delete(key);
+    this.#said.set(key, { text, at: this.world.monotonic() });
     if (this.#said.size > SAID_MAX) this.#said.delete(this.#said.keys().next().value!);
     if (!waited) this.begin();
     return true;
@@ -411,6 +451,15 @@ export abstract class Emitter {
 function checkId(id: Id): void {
   if (typeof id === "bigint" ? BigInt.asUintN(64, id) === id : Number.isSafeInteger(id) && id >= 0) return;
   throw new RangeError(`${typeof id === "string" ? JSON.stringify(id) : id} is no id: 0 to 2^53-1, or a bigint up to 2^64-1; of text it is id(text)`);
+}
+
+/** What is said of a content, by the attribute's number. */
+function textsOf({ title, section, author, published, words }: About): [number, string][] {
+  for (const n of [published, words]) {
+    if (n === undefined || n === "" || (Number.isInteger(n) && n >= 0 && n <= TIME_MAX)) continue;
+    throw new RangeError(`published or words is ${n}, not 0 to 2^48-1`);
+  }
+  return [title, section, author, published, words].flatMap((v, i) => (v === undefined ? [] : [[i + 1, String(v)] as [number, string]]));
 }
 
 function closeAll(): void {

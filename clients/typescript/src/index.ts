@@ -10,7 +10,7 @@
 import { TCP, type TCPOptions } from "./tcp.js";
 import { UDP, openSocket, type UDPOptions } from "./udp.js";
 
-export { Emitter, Kind, type CommonOptions, type Details, type Id, type Stats } from "./emitter.js";
+export { Emitter, Kind, type About, type CommonOptions, type Details, type Id, type Stats } from "./emitter.js";
 export { id } from "./id.js";
 export { TCP, type SourceEnded, type TCPOptions } from "./tcp.js";
 export { UDP, type UDPOptions } from "./udp.js";

@@ -20,6 +20,8 @@ export const NAMES = 5;
 /** Bytes of a name in front of its text. */
 export const NAME_HEAD = 11;
 export const NAME_MAX = 512;
+/** What is said of a content, by number. */
+export const ATTRIBUTES = ["name", "title", "section", "author", "published", "words"] as const;
 export const SEALED = 1;
 export const FINAL = 2;
 

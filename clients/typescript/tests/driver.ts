@@ -137,7 +137,7 @@ async function command(word: string, args: string[]): Promise<string> {
   const options = new Map(args.filter((a) => a.includes("=")).map((a) => [a.slice(0, a.indexOf("=")), a.slice(a.indexOf("=") + 1)]));
   switch (word) {
     case "hello":
-      return "ok client=typescript/1 has=udp,tcp,sealed,resolve,jam,names";
+      return "ok client=typescript/1 has=udp,tcp,sealed,resolve,jam,names,attributes";
     case "resolve":
       names.set(args[0]!, args[1]!);
       return "ok";
@@ -155,6 +155,7 @@ async function command(word: string, args: string[]): Promise<string> {
       break;
     case "add":
     case "name":
+    case "describe":
     case "flush":
     case "stats":
     case "close":
@@ -175,6 +176,16 @@ async function command(word: string, args: string[]): Promise<string> {
     case "name":
       try {
         if (!out.name(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(args[0] ?? "", "hex")))) return "no closed";
+      } catch (error) {
+        if (error instanceof RangeError || error instanceof TypeError) return "no invalid";
+        throw error;
+      }
+      break;
+    case "describe":
+      try {
+        const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(args[2] ?? "", "hex"));
+        const value = text !== "" && /^(published|words)$/.test(args[1]!) ? Number(text) : text;
+        if (!out.describe(BigInt(args[0]!), { [args[1]!]: value })) return "no closed";
       } catch (error) {
         if (error instanceof RangeError || error instanceof TypeError) return "no invalid";
         throw error;

@@ -9,7 +9,8 @@ let n = 0;
 for await (const line of createInterface({ input: process.stdin })) {
   const [at, kind, content, user] = line.split("\t") as [string, keyof typeof Kind, string, string];
   out.add(Kind[kind], id(content), id(user), { at: Number(at) });
-  while (!out.name(content)) await new Promise((resolve) => setTimeout(resolve, 1));
+  const about = { title: `Title of ${content}`, section: "Log", author: "A. Writer", published: 1767225600000, words: 1200 };
+  while (!out.name(content) || !out.describe(id(content), about)) await new Promise((resolve) => setTimeout(resolve, 1));
   if (way === "udp" && ++n % 200 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
 }
 const ok = await out.close(60_000);

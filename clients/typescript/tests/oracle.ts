@@ -20,6 +20,8 @@ export interface Frame {
   sequence: number;
   position: number;
   events: Event[];
+  /** Attribute, content and text. */
+  names: [number, bigint, string][];
   bytes: Buffer;
 }
 
@@ -44,6 +46,7 @@ export function frames(data: Buffer): Frame[] {
       sequence: number(bytes, 24, 8),
       position: number(bytes, 32, 8),
       events: (bytes[2]! & 15) === 1 ? events(body, number(bytes, 6, 2), ms) : [],
+      names: (bytes[2]! & 15) === 5 ? names(body) : [],
       bytes,
     });
     at += size;
@@ -58,6 +61,16 @@ function big(data: Buffer, at: number, n: number): bigint {
 }
 
 const number = (data: Buffer, at: number, n: number): number => Number(big(data, at, n));
+
+function names(body: Buffer): [number, bigint, string][] {
+  const out: [number, bigint, string][] = [];
+  for (let at = 0, end = 0; at < body.length; at = end) {
+    end = at + 11 + number(body, at + 1, 2);
+    assert.ok(end <= body.length, "a name beyond its frame");
+    out.push([body[at]!, big(body, at + 3, 8), body.toString("utf8", at + 11, end)]);
+  }
+  return out;
+}
 
 function events(body: Buffer, count: number, base: number): Event[] {
   const out: Event[] = [];
@@ -95,7 +108,7 @@ export class Book {
   take(datagram: Buffer): Frame[] {
     const got = frames(datagram);
     for (const f of got) {
-      assert.equal(f.type, 1);
+      assert.ok(f.type === 1 || f.type === 5);
       const known = this.sources.get(f.source);
       if (!known) assert.deepEqual([f.sequence, f.position], [0, 0], "a source that does not begin at its beginning");
       const [sequence, position] = known ?? [0, 0];
@@ -104,7 +117,7 @@ export class Book {
       this.lost += f.position - position;
       this.sources.set(f.source, [f.sequence + 1, f.position + f.events.length]);
       this.events.push(...f.events);
-      if (f.events.length === 0) this.beats++;
+      if (f.events.length === 0 && f.names.length === 0) this.beats++;
     }
     return got;
   }

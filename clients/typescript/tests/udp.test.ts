@@ -35,6 +35,64 @@ test("a life: opening beats, events after 250 ms, last beats 20 ms apart", async
   assert.ok(clock.sockets[0]!.closed);
 });
 
+test("names and attributes go out once an hour behind the events, an attribute when it changes", async () => {
+  const clock = new Clock();
+  const out = clock.udp();
+  clock.take();
+  const a = id("/a");
+  const said = () => {
+    out.flush();
+    return clock.take().flatMap((f) => f.names);
+  };
+  for (let i = 0; i < 3; i++) {
+    out.open(a, 1);
+    assert.ok(out.name("/a"));
+    assert.ok(out.describe(a, { title: "L’étoile", published: 1767225600000, words: 1200 }));
+  }
+  out.flush();
+  const sent = clock.take();
+  assert.deepEqual(sent.map((f) => [f.events.length, f.position]), [[3, 0], [0, 3]]);
+  assert.deepEqual(sent[1]!.names, [[0, a, "/a"], [1, a, "L’étoile"], [4, a, "1767225600000"], [5, a, "1200"]]);
+  out.describe(a, { title: "B" });
+  out.describe(a, { title: "L’étoile" });
+  out.describe(42, { title: "L’étoile", section: "L’étoile", author: "" });
+  out.describe(a, { words: "" });
+  assert.deepEqual(said(), [[1, a, "B"], [1, a, "L’étoile"], [1, 42n, "L’étoile"], [2, 42n, "L’étoile"], [3, 42n, ""], [5, a, ""]]);
+  await clock.run(out, 3_590_000);
+  clock.take();
+  out.describe(a, { title: "L’étoile", words: "" });
+  assert.deepEqual(said(), []);
+  await clock.run(out, 20_000);
+  clock.take();
+  out.name("/a");
+  out.describe(a, { title: "L’étoile" });
+  assert.deepEqual(said(), [[0, a, "/a"], [1, a, "L’étoile"]]);
+  for (const wrong of [
+    { title: "x".repeat(513) }, { section: "é".repeat(257) }, { words: -1 }, { words: 1.5 }, { published: 2 ** 48 }, { published: NaN },
+    { words: 1, author: "x".repeat(513) },
+  ]) assert.throws(() => out.describe(42, wrong), RangeError);
+  assert.throws(() => out.describe(-1, { title: "A" }), RangeError);
+  assert.deepEqual(said(), []);
+  for (const title of ["x".repeat(512), "é".repeat(256)]) assert.ok(out.describe(42, { title }));
+  assert.ok(out.describe(42, { published: 2 ** 48 - 1, words: 0 }));
+  assert.deepEqual(said().map(([n, content, text]) => [n, content, text.length]), [[1, 42n, 512], [1, 42n, 256], [4, 42n, 15], [5, 42n, 1]]);
+  void out.close();
+  await clock.run(out, 1000);
+  assert.equal(out.describe(a, { title: "late" }), false);
+});
+
+test("of all that is said the newest 65,536 are remembered", () => {
+  const clock = new Clock();
+  const out = clock.udp();
+  for (let n = 0; n <= 65_536; n++) assert.ok(out.describe(n, { title: "A" }));
+  out.flush();
+  clock.take();
+  out.describe(1, { title: "A" });
+  out.describe(0, { title: "A" });
+  out.flush();
+  assert.deepEqual(clock.take().flatMap((f) => f.names), [[1, 0n, "A"]]);
+});
+
 test("beats of a silence come after 1, 2, 4, 8 and then every 16 s", async () => {
   const clock = new Clock();
   const out = clock.udp();
