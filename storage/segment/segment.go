@@ -88,10 +88,8 @@ func (s *Segment) readIndex(f vfs.File) error {
 func (s *Segment) Load(f vfs.File, i int) (*storage.Block, error) {
 	e := &s.Blocks[i]
 	b := &storage.Block{Collector: s.Collector, Number: s.Name.First + uint64(i), Day: e.Day, Window: s.Window, Checksum: e.Checksum}
-	in, err := readBody(f, e)
-	if err != nil {
-		return nil, err
-	}
+	in := newBody(f, e.Length)
+	in.begin(e)
 	b.Rows.Grow(int(e.Rows))
 	var row storage.Row
 	for range e.Rows {
@@ -100,41 +98,7 @@ func (s *Segment) Load(f vfs.File, i int) (*storage.Block, error) {
 		}
 		b.Rows.Append(&row)
 	}
+	var err error
 	b.Books, err = in.books()
 	return b, err
-}
-
-// body is the body of a block, of which the checksum was right.
-type body struct {
-	rows  codec.RowDecoder
-	entry *Block
-}
-
-// readBody reads the body of a block.
-func readBody(f vfs.File, e *Block) (*body, error) {
-	b := make([]byte, e.Length)
-	if _, err := f.ReadAt(b, e.At); err != nil && len(b) > 0 {
-		return nil, format.ReadError("the block", err)
-	}
-	if crc32.Checksum(b, castagnoli) != e.Checksum {
-		return nil, format.Damage("the checksum is wrong")
-	}
-	return &body{codec.RowDecoder{Rest: b}, e}, nil
-}
-
-// next reads the next row. The caller counts them.
-func (b *body) next(r *storage.Row) error {
-	if !b.rows.Next(r) {
-		return format.Damage("a row is not good")
-	}
-	return nil
-}
-
-// books reads what is behind the rows, all of which were read.
-func (b *body) books() ([]storage.Book, error) {
-	books, ok := codec.GetBooks(b.rows.Rest, b.entry.Books)
-	if !ok {
-		return nil, format.Damage("the books do not fit")
-	}
-	return books, nil
 }

@@ -25,8 +25,8 @@ var errManyNames = errors.New("a segment has many names")
 // Compact adds up waiting segments that no store has seen, as long as there are eight
 // of about the same size, so that an outage costs disk by distinct keys. It may
 // run beside everything else, and meanwhile Oldest passes over the runs in
-// question. It takes the memory of a block of each. When ctx ends it gives up
-// what it has not finished and returns nil.
+// question. It reads a piece of each at a time, so that its memory does not depend on
+// their size. When ctx ends it gives up what it has not finished and returns nil.
 func (s *Spool) Compact(ctx context.Context) error {
 	for {
 		runs := s.pickCompact()

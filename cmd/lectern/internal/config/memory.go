@@ -42,7 +42,7 @@ const (
 	unpackBytes     = 160 << 20       // and the one that is unpacked, with the window of zstd
 	opsBytes        = 256 << 10       // a connection of the operations server, with the page that it is sent
 	pastBytes       = 2 << 20         // what the page keeps of the last hour
-	baseBytes       = 64 << 20        // the program, its stacks, the store's buffers
+	baseBytes       = 64 << 20        // the program, its stacks, the buffers of the store and of compaction
 	nowAnswers      = 16 << 20        // of /now.json, of at most 32 streams with 100 contents, 8 of them, and the figures that they are made of
 )
 
