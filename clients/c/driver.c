@@ -120,11 +120,21 @@ static size_t text_of(const char *hex, uint8_t *text) {
 	return size;
 }
 
+static const char *said(int result) { return result == LECTERN_OK ? "ok" : result == LECTERN_INVALID ? "no invalid" : "no closed"; }
+
 static const char *name(const char *hex) {
 	uint8_t text[LINE_MAX_];
 	size_t size = text_of(hex, text);
-	int result = lectern_name(l, text, size);
-	return result == LECTERN_OK ? "ok" : result == LECTERN_INVALID ? "no invalid" : "no closed";
+	return said(lectern_name(l, text, size));
+}
+
+static const char *describe(char **words, int n) {
+	static const char *const attributes[] = {"title", "section", "author", "published", "words"};
+	uint8_t text[LINE_MAX_];
+	size_t size = text_of(n > 3 ? words[3] : NULL, text);
+	int what = 0;
+	while (what < 5 && strcmp(words[2], attributes[what]) != 0) what++;
+	return said(lectern_describe(l, strtoull(words[1], NULL, 10), (enum lectern_attribute)(what + 1), text, size));
 }
 
 /* hash writes the answer to the id of a text in hex. */
@@ -156,7 +166,7 @@ static void quiet(void) {
 
 static void answer(char **words, int n, char *said) {
 	const char *is = "error no such command";
-	if (strcmp(words[0], "hello") == 0) is = "ok client=c/1 has=udp,tcp,fork,resolve,jam,names" SEALED;
+	if (strcmp(words[0], "hello") == 0) is = "ok client=c/1 has=udp,tcp,fork,resolve,jam,names,attributes" SEALED;
 	else if (strcmp(words[0], "resolve") == 0) {
 		strcpy(host_name, words[1]), strcpy(host_address, words[2]);
 		is = "ok";
@@ -172,6 +182,7 @@ static void answer(char **words, int n, char *said) {
 	else if (strcmp(words[0], "exit") == 0) _exit(0);
 	else if (!l) is = "no closed";
 	else if (strcmp(words[0], "name") == 0) is = name(n > 1 ? words[1] : NULL);
+	else if (strcmp(words[0], "describe") == 0) is = describe(words, n);
 	else if (strcmp(words[0], "flush") == 0) is = lectern_flush(l) == LECTERN_OK ? "ok" : "no closed";
 	else if (strcmp(words[0], "key") == 0) is = lectern_key(l, words[1]) == LECTERN_OK ? "ok" : "no invalid";
 	else if (strcmp(words[0], "close") == 0) lectern_end(l, (uint32_t)atol(words[1])), is = "ok";

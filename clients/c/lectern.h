@@ -147,6 +147,19 @@ int lectern_add_event(lectern *l, const lectern_event *e);
  * it is sent once a day, over UDP, where nobody answers, once an hour. */
 int lectern_name(lectern *l, const void *text, size_t size);
 
+/* What lectern_describe says of a content. */
+enum lectern_attribute {
+	LECTERN_TITLE = 1,
+	LECTERN_SECTION = 2,
+	LECTERN_AUTHOR = 3,
+	LECTERN_PUBLISHED = 4, /* Unix milliseconds, in decimal */
+	LECTERN_WORDS = 5      /* how many it has, in decimal */
+};
+
+/* lectern_describe says more of a content, by its id, in at most 512 bytes. The last text
+ * counts, and an empty one takes it back. It is sent when it changes, and as often as a name. */
+int lectern_describe(lectern *l, uint64_t content, enum lectern_attribute what, const void *text, size_t size);
+
 /* lectern_flush sends what waits for others. */
 int lectern_flush(lectern *l);
 
@@ -222,7 +235,7 @@ extern "C" {
 #define LECTERN_I_RENUMBER (1ull << 47) /* here a source ends long before its numbers do */
 #define LECTERN_I_NAME 11u            /* a name's bytes in front of its text */
 #define LECTERN_I_NAME_MAX 512u
-#define LECTERN_I_SAID 4096u          /* names that are remembered; a power of two */
+#define LECTERN_I_SAID 4096u          /* names and attributes that are remembered; a power of two */
 #define LECTERN_I_HOUR 3600000u
 #define LECTERN_I_BEATS 3
 #define LECTERN_I_GAP 20u             /* ms between last beats */
@@ -246,9 +259,9 @@ typedef struct lectern_i_slot {
 	uint32_t skipped_frames, skipped_events; /* dropped in front of it */
 } lectern_i_slot;
 
-/* A name that was said. */
+/* What was said last of a content. */
 typedef struct lectern_i_said {
-	uint64_t id, at; /* at: monotonic, and 1; 0: none */
+	uint64_t id, text, at; /* hashes of the content with its attribute, and of the text; monotonic, and 1; 0: none */
 } lectern_i_said;
 
 enum lectern_i_state { LECTERN_I_IDLE, LECTERN_I_CONNECTING, LECTERN_I_HELLO, LECTERN_I_LIVE };
@@ -1333,7 +1346,19 @@ static int lectern_i_text(const uint8_t *b, size_t size) {
 	return 1;
 }
 
-/* lectern_i_said_of is where it is remembered that a name was said, or is to be. */
+/* lectern_i_decimal says whether a text is a number below 2^48 without leading zeros, or nothing. */
+static int lectern_i_decimal(const uint8_t *b, size_t size) {
+	uint64_t n = 0;
+	size_t i;
+	if (size > 15 || (size > 1 && b[0] == '0')) return 0;
+	for (i = 0; i < size; i++) {
+		if (b[i] < '0' || b[i] > '9') return 0;
+		n = 10 * n + (uint64_t)(b[i] - '0');
+	}
+	return n < LECTERN_I_NUMBER_MAX;
+}
+
+/* lectern_i_said_of is where it is remembered that something was said, or is to be. */
 static lectern_i_said *lectern_i_said_of(lectern *l, uint64_t id) {
 	lectern_i_said *group = l->said + ((id >> 7) & (LECTERN_I_SAID / 4 - 1)) * 4, *oldest = group;
 	int i;
@@ -1344,27 +1369,48 @@ static lectern_i_said *lectern_i_said_of(lectern *l, uint64_t id) {
 	return oldest;
 }
 
-int lectern_name(lectern *l, const void *text, size_t size) {
-	uint64_t id, now = lectern_i_clock(l, 1), for_ = l->o.way == LECTERN_UDP ? LECTERN_I_HOUR : 24ull * LECTERN_I_HOUR;
+/* lectern_i_say has a text wait for a frame of names, unless it was said lately. Its content is the hash for a name. */
+static int lectern_i_say(lectern *l, uint64_t content, uint8_t what, const uint8_t *text, size_t size) {
+	uint64_t now = lectern_i_clock(l, 1), for_ = l->o.way == LECTERN_UDP ? LECTERN_I_HOUR : 24ull * LECTERN_I_HOUR;
+	uint64_t hash = what == 0 ? content : lectern_id(text, size), id = content;
 	lectern_i_said *said;
-	uint8_t *b;
-	lectern_i_here(l);
-	if (size < 1 || size > LECTERN_I_NAME_MAX || LECTERN_I_HEADER + LECTERN_I_NAME + size > l->limit) return LECTERN_INVALID;
-	id = lectern_id(text, size);
+	uint8_t *b, key[9];
+	if (what > 0) {
+		key[0] = what;
+		lectern_i_put(key + 1, content);
+		id = lectern_id(key, sizeof key);
+	}
 	said = lectern_i_said_of(l, id);
-	if (said->at > 0 && said->id == id && now + 1 - said->at < for_) return LECTERN_OK;
-	if (!lectern_i_text((const uint8_t *)text, size)) return LECTERN_INVALID;
+	if (said->at > 0 && said->id == id && said->text == hash && now + 1 - said->at < for_) return LECTERN_OK;
+	if (what < LECTERN_PUBLISHED ? !lectern_i_text(text, size) : !lectern_i_decimal(text, size)) return LECTERN_INVALID;
 	if (l->closing) return LECTERN_CLOSED;
 	if (l->nameless) return LECTERN_OK;
 	if (l->names_size + LECTERN_I_NAME + size > l->limit) lectern_i_finish(l);
 	if (l->names_size == 0) l->names_size = LECTERN_I_HEADER, l->names_began = now;
 	b = l->names + l->names_size;
-	b[0] = 0, b[1] = (uint8_t)size, b[2] = (uint8_t)(size >> 8);
-	lectern_i_put(b + 3, id);
+	b[0] = what, b[1] = (uint8_t)size, b[2] = (uint8_t)(size >> 8);
+	lectern_i_put(b + 3, content);
 	memcpy(b + LECTERN_I_NAME, text, size);
 	l->names_size += LECTERN_I_NAME + (uint32_t)size;
-	said->id = id, said->at = now + 1;
+	said->id = id, said->text = hash, said->at = now + 1;
 	return LECTERN_OK;
+}
+
+/* lectern_i_fits says whether a frame holds a text. */
+static int lectern_i_fits(const lectern *l, size_t size) {
+	return size <= LECTERN_I_NAME_MAX && LECTERN_I_HEADER + LECTERN_I_NAME + size <= l->limit;
+}
+
+int lectern_name(lectern *l, const void *text, size_t size) {
+	lectern_i_here(l);
+	if (size < 1 || !lectern_i_fits(l, size)) return LECTERN_INVALID;
+	return lectern_i_say(l, lectern_id(text, size), 0, (const uint8_t *)text, size);
+}
+
+int lectern_describe(lectern *l, uint64_t content, enum lectern_attribute what, const void *text, size_t size) {
+	lectern_i_here(l);
+	if (what < LECTERN_TITLE || what > LECTERN_WORDS || !lectern_i_fits(l, size)) return LECTERN_INVALID;
+	return lectern_i_say(l, content, (uint8_t)what, (const uint8_t *)(size > 0 ? text : ""), size);
 }
 
 int lectern_key(lectern *l, const char *key) {

@@ -63,6 +63,17 @@ static void wait_(lectern *l) {
 	} while (p[0].revents == 0);
 }
 
+/* named says what a content is called, and what "test log" has every client say of it. */
+static int named(lectern *l, const char *content) {
+	char title[1024];
+	size_t size = strlen(content);
+	uint64_t id = lectern_id(content, size);
+	int length = snprintf(title, sizeof title, "Title of %s", content);
+	return lectern_name(l, content, size) == LECTERN_OK && lectern_describe(l, id, LECTERN_TITLE, title, (size_t)length) == LECTERN_OK &&
+		lectern_describe(l, id, LECTERN_SECTION, "Log", 3) == LECTERN_OK && lectern_describe(l, id, LECTERN_AUTHOR, "A. Writer", 9) == LECTERN_OK &&
+		lectern_describe(l, id, LECTERN_PUBLISHED, "1767225600000", 13) == LECTERN_OK && lectern_describe(l, id, LECTERN_WORDS, "1200", 4) == LECTERN_OK;
+}
+
 static int log_(char **args) {
 	static char text[1 << 16];
 	lectern *l = dial(args);
@@ -80,7 +91,7 @@ static int log_(char **args) {
 		text[had] = 0;
 		for (; (end = strchr(line, '\n')); line = end + 1) {
 			*end = 0;
-			if (!(content = event(line, &e)) || lectern_add_event(l, &e) != LECTERN_OK || lectern_name(l, content, strlen(content)) != LECTERN_OK) {
+			if (!(content = event(line, &e)) || lectern_add_event(l, &e) != LECTERN_OK || !named(l, content)) {
 				fprintf(stderr, "tool: line %u is no event\n", n + 1);
 				return 1;
 			}

@@ -312,6 +312,68 @@ static void strangers(void) {
 	close(c.listener);
 }
 
+/* said says what an emitter sends of the names that wait: attribute, content and text of each, and a space. */
+static const char *said(lectern *l) {
+	static char list[65536];
+	size_t at = 40;
+	char *end = list;
+	sent_size = 0, *end = 0;
+	lectern_flush(l);
+	if (sent_size > 40 && sent[2] != 0x15) return "no frame of names";
+	for (; at < sent_size; at += 11 + (size_t)(sent[at + 1] | sent[at + 2] << 8))
+		end += sprintf(end, "%d %u %.*s ", sent[at], sent[at + 3], sent[at + 1] | sent[at + 2] << 8, (char *)sent + at + 11);
+	return list;
+}
+
+/* Of a content the last of each attribute is remembered, for as long as a name. */
+static void attributes(void) {
+	lectern_options o;
+	lectern *l;
+	uint64_t i;
+	const char *got;
+	memset(&o, 0, sizeof o);
+	o.hooks.now = now, o.hooks.resolve = resolve, o.hooks.send = keep;
+	l = lectern_dial(&o);
+	for (i = 0; i < 3; i++) {
+		CHECK(lectern_describe(l, 42, LECTERN_TITLE, "A", 1) == LECTERN_OK, "a title");
+		CHECK(lectern_describe(l, 42, LECTERN_WORDS, "1200", 4) == LECTERN_OK, "words");
+	}
+	got = said(l);
+	CHECK(strcmp(got, "1 42 A 5 42 1200 ") == 0, "said \"%s\"", got);
+	lectern_describe(l, 42, LECTERN_TITLE, "B", 1), lectern_describe(l, 42, LECTERN_TITLE, "A", 1);
+	lectern_describe(l, 43, LECTERN_TITLE, "A", 1), lectern_describe(l, 42, LECTERN_SECTION, "A", 1), lectern_describe(l, 42, LECTERN_WORDS, NULL, 0);
+	got = said(l);
+	CHECK(strcmp(got, "1 42 B 1 42 A 1 43 A 2 42 A 5 42  ") == 0, "then \"%s\"", got);
+	clock_ms += 3599999;
+	lectern_describe(l, 42, LECTERN_TITLE, "A", 1), lectern_describe(l, 42, LECTERN_WORDS, "", 0);
+	got = said(l);
+	CHECK(strcmp(got, "") == 0, "within the hour \"%s\"", got);
+	clock_ms++;
+	lectern_describe(l, 42, LECTERN_TITLE, "A", 1);
+	got = said(l);
+	CHECK(strcmp(got, "1 42 A ") == 0, "behind it \"%s\"", got);
+	{
+		static const struct { int what; const char *text; } wrong[] = {{0, "A"}, {6, "A"}, {LECTERN_TITLE, "\xff"}, {LECTERN_WORDS, "many"}, {LECTERN_WORDS, "01"}, {LECTERN_PUBLISHED, "-1"}, {LECTERN_PUBLISHED, "281474976710656"}};
+		static const char long_[514] = {0};
+		for (i = 0; i < sizeof wrong / sizeof *wrong; i++)
+			CHECK(lectern_describe(l, 42, (enum lectern_attribute)wrong[i].what, wrong[i].text, strlen(wrong[i].text)) == LECTERN_INVALID, "attribute %d %s", wrong[i].what, wrong[i].text);
+		CHECK(lectern_describe(l, 42, LECTERN_TITLE, long_, 513) == LECTERN_INVALID && lectern_describe(l, 42, LECTERN_TITLE, long_, 512) == LECTERN_OK, "512 bytes");
+		CHECK(lectern_describe(l, 42, LECTERN_PUBLISHED, "281474976710655", 15) == LECTERN_OK, "the largest number");
+	}
+	said(l);
+	for (i = 0; i < 100000; i++) CHECK(lectern_describe(l, i, LECTERN_TITLE, "A", 1) == LECTERN_OK, "content %u", (unsigned)i);
+	said(l);
+	lectern_describe(l, 99999, LECTERN_TITLE, "A", 1);
+	got = said(l);
+	CHECK(strcmp(got, "") == 0, "the newest of many is said again: \"%s\"", got);
+	lectern_describe(l, 0, LECTERN_TITLE, "A", 1);
+	got = said(l);
+	CHECK(strcmp(got, "1 0 A ") == 0, "the oldest of many is not: \"%s\"", got);
+	lectern_end(l, 0);
+	CHECK(lectern_describe(l, 42, LECTERN_TITLE, "late", 4) == LECTERN_CLOSED, "late");
+	lectern_free(l);
+}
+
 static void invalid(void) {
 	lectern_options o;
 	lectern_event e;
@@ -344,6 +406,7 @@ int main(int n, char **args) {
 	CHECK(lectern_id("abc", 3) == 0x44bc2cf5ad770999ull, "the id of abc");
 	vectors(args[1]);
 	invalid();
+	attributes();
 	seed = n > 2 ? (uint32_t)strtoul(args[2], NULL, 10) : (uint32_t)time(NULL);
 	printf("seed %u\n", seed);
 	for (i = 0; i < 8; i++) ring();
