@@ -793,6 +793,7 @@ static void lectern_i_keep(lectern *l, uint8_t *b, unsigned type, uint32_t size,
 		l->skipped_frames++;
 		l->skipped_events += count;
 		l->stats.queue += count;
+		if (type == 5) memset(l->said, 0, LECTERN_I_SAID * sizeof *l->said); /* it is said again, with all others */
 		return;
 	}
 	{

@@ -374,6 +374,25 @@ static void attributes(void) {
 	lectern_free(l);
 }
 
+/* What found no room in a full ring is said again by the next call. */
+static void attributes_in_ring(void) {
+	lectern_options o;
+	lectern *l;
+	uint64_t i;
+	memset(&o, 0, sizeof o);
+	o.hooks.now = now, o.hooks.resolve = resolve;
+	o.way = LECTERN_TCP, o.frame_size = 200, o.buffer_size = 4096;
+	l = lectern_dial(&o);
+	for (i = 0; l->skipped_frames == 0; i++) {
+		lectern_describe(l, i, LECTERN_TITLE, "A", 1);
+		lectern_flush(l);
+	}
+	CHECK(i > 10 && l->names_size == 0, "%u fit into the ring", (unsigned)i);
+	lectern_describe(l, i - 1, LECTERN_TITLE, "A", 1);
+	CHECK(l->names_size > 0, "it is not said again");
+	lectern_free(l);
+}
+
 static void invalid(void) {
 	lectern_options o;
 	lectern_event e;
@@ -407,6 +426,7 @@ int main(int n, char **args) {
 	vectors(args[1]);
 	invalid();
 	attributes();
+	attributes_in_ring();
 	seed = n > 2 ? (uint32_t)strtoul(args[2], NULL, 10) : (uint32_t)time(NULL);
 	printf("seed %u\n", seed);
 	for (i = 0; i < 8; i++) ring();
