@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lectern_emit::engine::{Clock, Datagrams, Dial, Engine, Tcp, Udp};
-use lectern_emit::{AddError, Event, Kind, TcpOptions, UdpOptions};
+use lectern_emit::{AddError, Attribute, Event, Kind, TcpOptions, UdpOptions};
 
 /// What the commands change and the emitter asks for.
 struct World {
@@ -107,6 +107,15 @@ fn number(words: &HashMap<&str, &str>, key: &str) -> Result<Option<u64>, String>
     words.get(key).map(parse).transpose()
 }
 
+/// The answer to a name or an attribute.
+fn said(result: Result<(), AddError>) -> Result<String, String> {
+    match result {
+        Ok(()) => Ok("ok".into()),
+        Err(AddError::Closed) => Err("no closed".into()),
+        Err(AddError::Invalid(_)) => Err("no invalid".into()),
+    }
+}
+
 fn unhex(hex: &str) -> Result<Vec<u8>, String> {
     (0..hex.len() / 2)
         .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16))
@@ -142,7 +151,7 @@ impl Driver {
         let integer = |i: usize| word(i)?.parse::<u64>().map_err(|_| format!("error {line}"));
         match words[0] {
             "hello" => Ok(format!(
-                "ok client=rust/{} has=udp,tcp,resolve,jam,names{}",
+                "ok client=rust/{} has=udp,tcp,resolve,jam,names,attributes{}",
                 env!("CARGO_PKG_VERSION"),
                 if cfg!(feature = "seal") {
                     ",sealed"
@@ -164,11 +173,24 @@ impl Driver {
             "name" => {
                 let text = unhex(words.get(1).copied().unwrap_or(""))?;
                 let text = String::from_utf8(text).map_err(|_| "no invalid")?;
-                match self.engine.as_mut().ok_or("no closed")?.name(&text) {
-                    Ok(()) => Ok("ok".into()),
-                    Err(AddError::Closed) => Err("no closed".into()),
-                    Err(AddError::Invalid(_)) => Err("no invalid".into()),
-                }
+                said(self.engine.as_mut().ok_or("no closed")?.name(&text))
+            }
+            "describe" => {
+                let text = unhex(words.get(3).copied().unwrap_or(""))?;
+                let text = String::from_utf8(text).map_err(|_| "no invalid")?;
+                let number = match text.as_str() {
+                    "" => Ok(None),
+                    text => text.parse().map(Some).map_err(|_| "no invalid"),
+                };
+                let attribute = match word(2)? {
+                    "title" => Attribute::Title(&text),
+                    "section" => Attribute::Section(&text),
+                    "author" => Attribute::Author(&text),
+                    "published" => Attribute::Published(number?),
+                    _ => Attribute::Words(number?),
+                };
+                let engine = self.engine.as_mut().ok_or("no closed")?;
+                said(engine.describe(integer(1)?.into(), attribute))
             }
             "flush" => {
                 self.open()?.flush();

@@ -6,7 +6,7 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
-use lectern_emit::{Emitter, Event, Kind, TcpOptions, UdpOptions};
+use lectern_emit::{AddError, Attribute, Emitter, Event, Kind, TcpOptions, UdpOptions};
 
 /// The event of a line, and the text of its content.
 fn parse(line: &str) -> Option<(Event, &str)> {
@@ -26,6 +26,22 @@ fn parse(line: &str) -> Option<(Event, &str)> {
     Some((Event::new(kind, content, user).at(time), content))
 }
 
+/// Says what a content is called, and what every client's log says of it.
+fn named(emitter: &Emitter, content: &str) -> Result<(), AddError> {
+    emitter.name(content)?;
+    let title = format!("Title of {content}");
+    for attribute in [
+        Attribute::Title(&title),
+        Attribute::Section("Log"),
+        Attribute::Author("A. Writer"),
+        Attribute::Published(Some(1_767_225_600_000)),
+        Attribute::Words(Some(1200)),
+    ] {
+        emitter.describe(content, attribute)?;
+    }
+    Ok(())
+}
+
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [way, address, stream] = args.as_slice() else {
@@ -42,7 +58,7 @@ fn main() -> io::Result<()> {
         let (event, content) =
             parse(&line).ok_or_else(|| io::Error::other(format!("line {}: {line}", i + 1)))?;
         emitter.add(&event).map_err(io::Error::other)?;
-        emitter.name(content).map_err(io::Error::other)?;
+        named(&emitter, content).map_err(io::Error::other)?;
         if way == "udp" && (i + 1) % 200 == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::dial::{self, Background};
 use crate::engine::{self, AddError, Engine, SystemClock, TcpOptions, UdpOptions};
-use crate::{Event, Id, Stats};
+use crate::{Attribute, Event, Id, Stats};
 
 /// How long an emitter that is dropped without `close` may take.
 const DROP_PATIENCE: Duration = Duration::from_secs(1);
@@ -190,6 +190,21 @@ impl Emitter {
     /// The text is not 1 to 512 bytes long, or the emitter is closed.
     pub fn name(&self, text: &str) -> Result<(), AddError> {
         self.shared.with(|engine| engine.name(text))
+    }
+
+    /// Says more of a content. It is sent when it changes, and as often as a name; of each
+    /// attribute the last counts.
+    ///
+    /// # Errors
+    /// A text is longer than 512 bytes, a number 2^48 or more, or the emitter is closed.
+    pub fn describe(
+        &self,
+        content: impl Into<Id>,
+        attribute: Attribute<'_>,
+    ) -> Result<(), AddError> {
+        let content = content.into();
+        self.shared
+            .with(|engine| engine.describe(content, attribute))
     }
 
     /// Has the events sent that wait for others. It waits for nothing.

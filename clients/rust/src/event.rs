@@ -173,7 +173,24 @@ impl Event {
 /// below was meant as seconds.
 const SECONDS_MAX: u64 = 100_000_000_000;
 
-/// What is wrong with an event, or a name, that no collector would take.
+/// What `describe` says of a content. An empty text, or no number, takes back what was
+/// said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Attribute<'a> {
+    /// What people call it.
+    Title(&'a str),
+    /// The part of the site that it stands in.
+    Section(&'a str),
+    /// Who wrote it.
+    Author(&'a str),
+    /// When, in Unix milliseconds.
+    Published(Option<u64>),
+    /// How many it has.
+    Words(Option<u64>),
+}
+
+/// What is wrong with an event, a name, or an attribute, that no collector would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -181,8 +198,10 @@ pub enum Invalid {
     Progress,
     /// It is of a headline, and has progress, or a variant above 255.
     Headline,
-    /// A name that is empty, or longer than [`wire::NAME_TEXT_MAX`] or than a frame holds.
+    /// A name that is empty, or a text longer than [`wire::NAME_TEXT_MAX`] or than a frame holds.
     Name,
+    /// A number of an attribute that is 2^48 or more.
+    Number,
     /// Its time is 2^48 ms or later.
     Time,
     /// Its time is before March 1973 in Unix milliseconds: these may be seconds.
@@ -194,7 +213,8 @@ impl core::fmt::Display for Invalid {
         f.write_str(match self {
             Invalid::Progress => "event not taken: its progress is above 100 percent",
             Invalid::Headline => "event not taken: a headline has a variant of 1 to 255, and no progress",
-            Invalid::Name => "name not taken: it has 1 to 512 bytes, and fits a frame",
+            Invalid::Name => "name not taken: it has 1 to 512 bytes (of another attribute, 0 to 512), and fits a frame",
+            Invalid::Number => "attribute not taken: its number is not 0 to 2^48-1",
             Invalid::Time => "event not taken: its time is not in Unix milliseconds, 0 to 2^48-1",
             Invalid::Seconds => "event not taken: its time is before March 1973 in Unix milliseconds, so these may be seconds; use milliseconds, or zero for now",
         })

@@ -24,7 +24,7 @@ mod seal;
 #[cfg(feature = "std")]
 mod stats;
 
-pub use event::{Event, Id, Invalid, Kind};
+pub use event::{Attribute, Event, Id, Invalid, Kind};
 pub use id::{id, id_bytes};
 pub use packer::{Numbers, Packer, Refused};
 

@@ -280,7 +280,7 @@ impl World {
         }
         let source = self.spools[spool].now.get_mut(&f.source).unwrap();
         source.taken.extend(f.events.iter().map(|e| e.user));
-        self.names.extend(f.names.iter().map(|n| n.1.clone()));
+        self.names.extend(f.names.iter().map(|n| n.2.clone()));
     }
 
     fn refuse(&mut self, i: usize, f: &Frame, word: &str) {

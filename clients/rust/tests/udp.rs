@@ -4,7 +4,7 @@ mod common;
 
 use common::{FakeClock, FakeNet, Frame, START};
 use lectern_emit::engine::{Engine, Udp};
-use lectern_emit::{AddError, Event, Invalid, UdpOptions};
+use lectern_emit::{AddError, Attribute, Event, Invalid, UdpOptions};
 
 struct Bench {
     engine: Udp<FakeNet, FakeClock>,
@@ -19,6 +19,10 @@ fn bench() -> Bench {
 }
 
 impl Bench {
+    fn describe(&mut self, content: u64, attribute: Attribute<'_>) {
+        self.engine.describe(content.into(), attribute).unwrap();
+    }
+
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 10 {
             self.clock.pass(10);
@@ -216,7 +220,7 @@ fn a_name_is_said_once_an_hour_in_a_datagram_of_its_own() {
         frames
             .into_iter()
             .flat_map(|f| f.names)
-            .map(|n| n.1)
+            .map(|n| n.2)
             .collect()
     };
     for _ in 0..3 {
@@ -229,7 +233,7 @@ fn a_name_is_said_once_an_hour_in_a_datagram_of_its_own() {
     assert_eq!(names(&b), ["/a", "/\u{e9}"]);
     let said = &b.net.frames(0)[3];
     assert_eq!(
-        (said.kind, said.position, said.names[0].0),
+        (said.kind, said.position, said.names[0].1),
         (5, 0, lectern_emit::id("/a"))
     );
     b.pass(59 * 60_000);
@@ -257,6 +261,89 @@ fn a_name_is_said_once_an_hour_in_a_datagram_of_its_own() {
     assert_eq!(names(&b).len(), 2 + 1 + 101);
     assert!(b.net.frames(0).iter().all(|f| f.size <= 1400));
     assert_eq!(b.engine.name("/b"), Err(AddError::Closed));
+}
+
+/// Each attribute goes out when it changes, once an hour, and the last one counts.
+#[test]
+fn says_an_attribute_when_it_changes() {
+    let mut b = bench();
+    b.pass(1);
+    let mut seen = 0;
+    let mut said = |b: &mut Bench| {
+        b.engine.flush();
+        let all: Vec<_> = b.net.frames(0).into_iter().flat_map(|f| f.names).collect();
+        let new = all[seen..].to_vec();
+        seen = all.len();
+        new.into_iter()
+            .map(|(attribute, content, text)| format!("{attribute} {content} {text}"))
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        b.describe(42, Attribute::Title("L\u{2019}\u{e9}toile"));
+        b.describe(42, Attribute::Published(Some(1_767_225_600_000)));
+        b.describe(42, Attribute::Words(Some(1200)));
+    }
+    assert_eq!(
+        said(&mut b),
+        [
+            "1 42 L\u{2019}\u{e9}toile",
+            "4 42 1767225600000",
+            "5 42 1200"
+        ]
+    );
+    b.describe(42, Attribute::Title("B"));
+    b.describe(42, Attribute::Title("L\u{2019}\u{e9}toile"));
+    b.describe(43, Attribute::Words(Some(1200)));
+    b.describe(42, Attribute::Section("B"));
+    b.describe(42, Attribute::Author(""));
+    b.describe(42, Attribute::Words(None));
+    assert_eq!(
+        said(&mut b),
+        [
+            "1 42 B",
+            "1 42 L\u{2019}\u{e9}toile",
+            "5 43 1200",
+            "2 42 B",
+            "3 42 ",
+            "5 42 "
+        ]
+    );
+    b.pass(59 * 60_000);
+    b.describe(42, Attribute::Section("B"));
+    b.describe(42, Attribute::Words(None));
+    assert!(said(&mut b).is_empty(), "within the hour");
+    b.pass(60_000);
+    b.describe(42, Attribute::Section("B"));
+    assert_eq!(said(&mut b), ["2 42 B"]);
+    b.engine.close(1_000);
+    b.pass(40);
+    assert_eq!(
+        b.engine.describe(42.into(), Attribute::Title("late")),
+        Err(AddError::Closed)
+    );
+}
+
+#[test]
+fn takes_no_attribute_that_a_collector_would_refuse() {
+    let mut b = bench();
+    let (long, longest) = ("x".repeat(513), "\u{e9}".repeat(256));
+    for (attribute, why) in [
+        (Attribute::Title(&long), Invalid::Name),
+        (Attribute::Section(&long), Invalid::Name),
+        (Attribute::Author(&long), Invalid::Name),
+        (Attribute::Published(Some(1 << 48)), Invalid::Number),
+        (Attribute::Words(Some(u64::MAX)), Invalid::Number),
+    ] {
+        assert_eq!(
+            b.engine.describe(42.into(), attribute),
+            Err(AddError::Invalid(why)),
+            "{attribute:?}"
+        );
+    }
+    b.describe(42, Attribute::Title(&longest));
+    b.describe(42, Attribute::Words(Some((1 << 48) - 1)));
+    b.engine.flush();
+    assert_eq!(b.net.frames(0).last().unwrap().names.len(), 2);
 }
 
 #[test]

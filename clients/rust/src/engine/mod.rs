@@ -14,7 +14,8 @@ pub use crate::dial::{Datagrams, Dial, Stream};
 pub use tcp::{Tcp, TcpOptions};
 pub use udp::{Udp, UdpOptions};
 
-use crate::{Event, Invalid, Stats};
+use crate::wire::NUMBER_MAX;
+use crate::{Attribute, Event, Id, Invalid, Stats};
 
 /// Why `add` did not take an event, or `name` a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +61,36 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// The text is not one that a collector would take, or the engine is closed.
-    fn name(&mut self, text: &str) -> Result<(), AddError>;
+    fn name(&mut self, text: &str) -> Result<(), AddError> {
+        self.say(crate::id(text), 0, text)
+    }
+
+    /// Says more of a content. It is sent when it changes, and as often as a name; of each
+    /// attribute the last counts.
+    ///
+    /// # Errors
+    /// It is not one that a collector would take, or the engine is closed.
+    fn describe(&mut self, content: Id, attribute: Attribute<'_>) -> Result<(), AddError> {
+        let decimal = |number| match number {
+            Some(NUMBER_MAX..) => Err(AddError::Invalid(Invalid::Number)),
+            Some(n) => Ok(n.to_string()),
+            None => Ok(String::new()),
+        };
+        match attribute {
+            Attribute::Title(text) => self.say(content.0, 1, text),
+            Attribute::Section(text) => self.say(content.0, 2, text),
+            Attribute::Author(text) => self.say(content.0, 3, text),
+            Attribute::Published(number) => self.say(content.0, 4, &decimal(number)?),
+            Attribute::Words(number) => self.say(content.0, 5, &decimal(number)?),
+        }
+    }
+
+    /// Says what an attribute of a content is, by its number on the wire, 0 being the name:
+    /// see `name` and `describe`, which call it.
+    ///
+    /// # Errors
+    /// The text is not one that a collector would take, or the engine is closed.
+    fn say(&mut self, content: u64, attribute: u8, text: &str) -> Result<(), AddError>;
 
     /// Sends what waits for others, with the next step.
     fn flush(&mut self);

@@ -23,10 +23,12 @@ pub(super) struct Names {
     pub began: u64,
 }
 
-/// A name that was said, and when; at 0 none was, so 1 is added.
+/// What was said last of a content, by hashes of the content with its attribute and of
+/// the text, and when; at 0 nothing was, so 1 is added.
 #[derive(Clone, Copy, Default)]
 struct Said {
-    id: u64,
+    key: u64,
+    text: u64,
     at: u64,
 }
 
@@ -47,29 +49,46 @@ impl Names {
         self.frame.is_empty()
     }
 
-    /// Takes a name, unless it was said lately. False where the frame has no room for
-    /// it: take that, and add the name again.
-    pub fn add(&mut self, text: &str, now: u64) -> Result<bool, Invalid> {
+    /// Takes a name or an attribute, unless it was said lately. False where the frame has
+    /// no room for it: take that, and add it again.
+    pub fn add(
+        &mut self,
+        content: u64,
+        attribute: u8,
+        text: &str,
+        now: u64,
+    ) -> Result<bool, Invalid> {
         let size = NAME_HEAD + text.len();
-        if !(1..=NAME_TEXT_MAX).contains(&text.len()) || HEADER_SIZE + size > self.size_max {
+        let empty_name = attribute == 0 && text.is_empty();
+        if empty_name || text.len() > NAME_TEXT_MAX || HEADER_SIZE + size > self.size_max {
             return Err(Invalid::Name);
         }
-        let id = crate::id(text);
+        let (key, hash) = match attribute {
+            0 => (content, content), // the hash of the text
+            _ => (
+                crate::id_bytes(&wire::name_head(attribute, content, 0)),
+                crate::id(text),
+            ),
+        };
         let said_for = self.said_for;
-        let said = self.said(id);
-        if said.at > 0 && said.id == id && now + 1 - said.at < said_for {
+        let said = self.said(key);
+        if said.at > 0 && (said.key, said.text) == (key, hash) && now + 1 - said.at < said_for {
             return Ok(true);
         }
         if self.frame.len() + size > self.size_max {
             return Ok(false);
         }
-        *self.said(id) = Said { id, at: now + 1 };
+        *self.said(key) = Said {
+            key,
+            text: hash,
+            at: now + 1,
+        };
         if self.frame.is_empty() {
             self.frame.resize(HEADER_SIZE, 0);
             self.began = now;
         }
         self.frame
-            .extend_from_slice(&wire::name_head(0, id, text.len()));
+            .extend_from_slice(&wire::name_head(attribute, content, text.len()));
         self.frame.extend_from_slice(text.as_bytes());
         Ok(true)
     }
@@ -79,15 +98,15 @@ impl Names {
         self.frame.clear();
     }
 
-    /// Where it is remembered that a name was said, or is to be: in place of the one
-    /// that was said longest ago.
-    fn said(&mut self, id: u64) -> &mut Said {
+    /// Where it is remembered what was said, or is to be: in place of what was said
+    /// longest ago.
+    fn said(&mut self, key: u64) -> &mut Said {
         if self.said.is_empty() {
             self.said = vec![Default::default(); SAID_MAX / GROUP];
         }
-        let place = id as usize % self.said.len();
+        let place = key as usize % self.said.len();
         let group = &mut self.said[place];
-        let known = group.iter().position(|s| s.at > 0 && s.id == id);
+        let known = group.iter().position(|s| s.at > 0 && s.key == key);
         let oldest = || (0..GROUP).min_by_key(|&i| group[i].at).unwrap_or(0);
         let i = known.unwrap_or_else(oldest);
         &mut group[i]

@@ -838,12 +838,17 @@ where
         Ok(())
     }
 
-    fn name(&mut self, text: &str) -> Result<(), AddError> {
+    fn say(&mut self, content: u64, attribute: u8, text: &str) -> Result<(), AddError> {
         if self.closing.is_some() {
             return Err(AddError::Closed);
         }
         let now = self.clock.now();
-        while !self.nameless && !self.names.add(text, now).map_err(AddError::Invalid)? {
+        while !self.nameless
+            && !self
+                .names
+                .add(content, attribute, text, now)
+                .map_err(AddError::Invalid)?
+        {
             if !self.finish_names() {
                 break;
             }

@@ -427,12 +427,16 @@ where
         Ok(())
     }
 
-    fn name(&mut self, text: &str) -> Result<(), AddError> {
+    fn say(&mut self, content: u64, attribute: u8, text: &str) -> Result<(), AddError> {
         if self.last.is_some() {
             return Err(AddError::Closed);
         }
         let now = self.clock.now();
-        while !self.names.add(text, now).map_err(AddError::Invalid)? {
+        while !self
+            .names
+            .add(content, attribute, text, now)
+            .map_err(AddError::Invalid)?
+        {
             self.send_names();
         }
         if !self.names.is_empty() {

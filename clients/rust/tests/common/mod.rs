@@ -16,8 +16,8 @@ pub struct Frame {
     pub sequence: u64,
     pub position: u64,
     pub events: Vec<Event>,
-    /// What contents are called, by their ids.
-    pub names: Vec<(u64, String)>,
+    /// What is said of contents: attribute, id and text.
+    pub names: Vec<(u8, u64, String)>,
 }
 
 fn number(b: &mut &[u8], n: usize) -> u64 {
@@ -48,13 +48,13 @@ pub fn decode(b: &mut &[u8]) -> Frame {
         names: vec![],
     };
     while f.kind == 5 && whole - b.len() < size {
-        assert_eq!(number(b, 1), 0, "it says more than a name");
+        let attribute = number(b, 1) as u8;
         let length = number(b, 2) as usize;
         let content = number(b, 8);
         let (text, rest) = b.split_at(length);
         *b = rest;
         f.names
-            .push((content, String::from_utf8(text.into()).unwrap()));
+            .push((attribute, content, String::from_utf8(text.into()).unwrap()));
     }
     let (mut content, mut user) = (0, 0);
     for i in 0..count {
