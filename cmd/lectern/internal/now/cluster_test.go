@@ -235,7 +235,7 @@ func TestBadPeers(t *testing.T) {
 			t.Cleanup(func() { bad.CloseClientConnections(); bad.Close() })
 			d := newDaemons(t, 2, bad.Listener.Addr().String())
 			if name == "never" {
-				d.boards[0].peers.wait = time.Second
+				d.boards[0].peers.wait = 3 * time.Second // the good one has no longer
 			}
 			d.boards[0].cut(1, open(7, 1, 1), open(7, 1, 2))
 			d.boards[1].cut(1, open(7, 1, 2), open(7, 1, 3))
@@ -245,7 +245,7 @@ func TestBadPeers(t *testing.T) {
 				t.Errorf("%+v", p.Nodes)
 			}
 			if s := p.Streams[0]; s.Minute != 3 || s.Contents[0].Minute != 3 {
-				t.Errorf("the others have %d readers, want 3", s.Minute)
+				t.Errorf("the others have %d readers, want 3: %+v", s.Minute, p.Nodes)
 			}
 			// It is left alone for a while, and named all the same.
 			before := asked.Load()

@@ -65,7 +65,10 @@ func newPeers(list string, clock func() time.Time, failed interface{ Inc() }) *p
 	}
 	p.client = &http.Client{
 		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: peerWait}).DialContext,
+			// A dial may outlive its question.
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				return (&net.Dialer{Timeout: p.wait}).DialContext(ctx, network, address)
+			},
 			MaxIdleConnsPerHost: 1, MaxConnsPerHost: 2, IdleConnTimeout: time.Minute,
 			DisableCompression: true, MaxResponseHeaderBytes: 8 << 10,
 		},
