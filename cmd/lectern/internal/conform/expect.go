@@ -293,7 +293,7 @@ func (p *play) act(l *line) error {
 			return fmt.Errorf("%q is neither here nor there", l.word(1))
 		}
 		if l.word(0) == "appear" {
-			return p.sockets.open(at)
+			return p.sockets.reopen(at)
 		}
 		p.away = true
 		at.vanish()

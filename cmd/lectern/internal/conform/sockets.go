@@ -5,6 +5,7 @@ package conform
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,6 +98,18 @@ func (s *sockets) open(p *place) error {
 		p.udp = fd
 	}
 	return nil
+}
+
+// reopen listens again. Meanwhile another process may have come to have the port, for a
+// while.
+func (s *sockets) reopen(p *place) (err error) {
+	for waited := 0; waited <= patience; waited += 20 {
+		if err = s.open(p); !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 func (s *sockets) bind(p *place, kind int) (int, error) {
