@@ -408,7 +408,7 @@ func TestForgetAtOnce(t *testing.T) {
 	for _, b := range blocks[:4] {
 		stored(t, store, b)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	ended := make(chan error, 3)
 	for _, user := range []uint64{1, 1, 2} {

@@ -156,7 +156,7 @@ func TestLater(t *testing.T) {
 	s := Start(t, Options{})
 	s.ours("makes faults")
 	plain(t, s)
-	s.Fault(Fault{Kind: CutLater, Delay: 400 * time.Millisecond, Times: 1})
+	s.Fault(Fault{Kind: CutLater, Delay: 2 * time.Second, Times: 1})
 	err := dial(t, s, nil).Do(bounded(t), numbers("", 1, 2, 3))
 	if err == nil || stored(s) != "0" {
 		t.Errorf("%v, %s rows, should be an error and none", err, stored(s))
@@ -193,7 +193,7 @@ func TestRefuse(t *testing.T) {
 	if err := try(); err != nil {
 		t.Errorf("cleared: %v", err)
 	}
-	s.Fault(Fault{Kind: Refuse, Delay: 200 * time.Millisecond})
+	s.Fault(Fault{Kind: Refuse, Delay: 2 * time.Second})
 	if err := try(); err == nil {
 		t.Error("a connection was taken")
 	}
