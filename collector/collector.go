@@ -130,8 +130,9 @@ func (c *Collector) Failed() <-chan error { return c.failed }
 // SinceCut is how long ago a cut was last made or tried.
 func (c *Collector) SinceCut() time.Duration { return c.clocks.since(c.cuts.last.Load()) }
 
-// Full says that the last cut that was due could not be made, or is not durable:
-// until one is, sessions have no credit and what the tables cannot hold is shed.
+// Full says that the last cut that was due could not be made, or not in time, or is not
+// durable: until one is, sessions have no credit, of their frames none is taken for which
+// the tables have no room, and of datagrams what has none is counted coarsely or shed.
 func (c *Collector) Full() bool { return c.cuts.full.Load() }
 
 // SinceHeartbeat is how long ago each loop last released its shard when it was

@@ -237,7 +237,7 @@ func (s *shard) streamFrame(k *connection, h *wire.Header, frame []byte) wire.Re
 			return s.refuseUnplaced(h, wire.RefusedForgotten)
 		case session && !s.inFlight(k, h.Sequence, h.Size):
 			return s.refuseUnplaced(h, wire.RefusedCredit)
-		case session && !s.makeRoom(h.Stream, h.Count, k.via) && (s.cuts.full.Load() || !s.shelters(h.Stream)):
+		case session && s.holdBack(h.Stream, h.Count, k.via):
 			// Nothing of it is acknowledged: the client sends it again, later.
 			s.tally[closedNoRoom]++
 			k.ending.reach(endingLost)

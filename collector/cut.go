@@ -73,7 +73,7 @@ type cutter struct {
 	names      *nameCache
 	nameLimits *nameLimits
 
-	full atomic.Bool // the sink has no room: sessions get no credit
+	full atomic.Bool // the sink has no room, or a cut does not come in time: sessions get no credit
 
 	made        [causes]atomic.Uint64
 	denied      atomic.Uint64 // cuts that the sink had no room for

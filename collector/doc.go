@@ -142,10 +142,17 @@
 //  1. A table is three quarters full, or a stream may hold no more of it: an early cut.
 //     One frame since the last cut waits for it, a datagram 5 ms, a TCP frame a second. It
 //     costs time: lectern_cuts_total{reason="full"}.
-//  2. The sink takes no cut (the spool is full, or rows waiting are at their limit):
-//     sessions lose their credit, then their frames are not taken and come again. It costs
-//     the time of clients that keep what they send: lectern_cuts_denied_total,
-//     lectern_sessions_closed_no_room_total.
+//  2. The sink takes no cut (the spool is full, or rows waiting are at their limit), or
+//     the cut does not come within that second (the one before is still being sealed, on
+//     a disk that is slow or full): sessions lose their credit, then their frames are not
+//     taken and come again. It costs the time of clients that keep what they send:
+//     lectern_cuts_denied_total, lectern_sessions_closed_no_room_total. The next cut that
+//     is durable gives credit again, to all.
+//
+// Steps 3 to 5 are for what nobody keeps: datagrams, and streams without acks. A session's
+// event is coarse only where no cut helps: its stream has a limit of its own or a rate
+// that it exceeds, or not even a table that a cut has just emptied may hold its frame.
+//
 //  3. A stream wants more keys than it may hold: its events go to (stream, minute,
 //     content, other users). Who read is lost, contents stay exact:
 //     lectern_events_coarse_users_total.

@@ -20,8 +20,9 @@ type shard struct {
 	sync.Mutex // held by the loop while it works, by cuts and scrapes for a moment; protects what follows
 
 	table  *table // counts now
-	waited uint64 // generation of the last window in which a frame waited for a cut in vain
+	waited uint64 // generation of the last window in which makeRoom waited for a cut in vain
 	spare  *table // empty, or being emptied by the cutter
+	after  shares // what a cut would share out, when somebody last wanted to know
 	books  books
 	moved  []uint64 // sources that moved since the last cut
 
@@ -132,11 +133,8 @@ func (s *shard) tick() {
 	}
 }
 
-// makeRoom says whether the table may hold count more keys of a stream, and lets a
-// cut empty it where not. The shard's mutex is released while it waits, which no
-// frame does where one has waited in vain since the last cut: what comes behind it,
-// of others, waits meanwhile.
-func (s *shard) makeRoom(stream uint16, count int, via transport) bool {
+// hasRoom says whether the table may hold count more keys of a stream.
+func (s *shard) hasRoom(stream uint16, count int) bool {
 	if count == 0 {
 		return true
 	}
@@ -144,32 +142,88 @@ func (s *shard) makeRoom(stream uint16, count int, via transport) bool {
 		t := s.table
 		return t.free() >= count+s.waiting && t.shares.may(t.shares.of(stream), count+s.waiting)
 	}
-	if room() {
+	if !room() {
+		s.flush() // several of those that wait may be of one key
+	}
+	return room()
+}
+
+// ownLimit says that it is the stream's own limit which count more keys exceed: a cut
+// is no cure.
+func (s *shard) ownLimit(stream uint16, count int) bool {
+	a := s.table.shares.of(stream)
+	return a.used+count > a.most && a.most < s.table.shares.detail
+}
+
+// cutHelps says whether a table that a cut has just emptied may hold count keys of a
+// stream.
+func (s *shard) cutHelps(stream uint16, count int) bool {
+	t, after := s.table, &s.after
+	after.begin(t.limit, s.streams, s.limits.Loops, &t.shares)
+	return count <= t.limit && after.may(after.of(stream), count)
+}
+
+// makeRoom says whether the table may hold count more keys of a stream, and lets a
+// cut empty it where not: for what nobody sends again if it is not taken. No frame waits
+// where one has waited in vain since the last cut: what comes behind it, of others,
+// waits meanwhile.
+func (s *shard) makeRoom(stream uint16, count int, via transport) bool {
+	switch {
+	case s.hasRoom(stream, count):
 		return true
-	}
-	if s.flush(); room() {
-		return true
-	}
-	if a := s.table.shares.of(stream); a.used+count > a.most && a.most < s.table.shares.detail {
-		return false // its own limit: a cut is no cure
-	}
-	if s.cuts.full.Load() || s.waited == s.generation {
+	case s.ownLimit(stream, count):
+		return false
+	case s.cuts.full.Load() || s.waited == s.generation:
 		s.cuts.request(causeFull)
 		return false
+	case !s.cutHelps(stream, count):
+		return false
+	case s.awaitCut(stream, count, via):
+		return true
 	}
+	s.waited = s.generation
+	return false
+}
+
+// holdBack says that a session's frame is not to be taken now, and comes again: a cut
+// would make room for it, and is not made; or no cut would, and not even a row of its
+// whole stream has room.
+func (s *shard) holdBack(stream uint16, count int, via transport) bool {
+	began := s.generation
+	switch {
+	case s.hasRoom(stream, count):
+		return false
+	case s.ownLimit(stream, count), !s.cutHelps(stream, count):
+		return !s.shelters(stream)
+	case s.cuts.full.Load():
+		s.cuts.request(causeFull)
+		return true
+	case s.awaitCut(stream, count, via):
+		return false
+	}
+	if s.generation == began { // until a cut is durable there is no credit, and nobody waits here again
+		s.cuts.full.Store(true)
+	}
+	return true
+}
+
+// awaitCut waits until a cut has made room, for as long as a frame may hold its loop,
+// and says whether it has. The shard's mutex is released meanwhile.
+func (s *shard) awaitCut(stream uint16, count int, via transport) bool {
 	deadline := time.NewTimer(roomWaitMax[via])
 	defer deadline.Stop()
-	for !room() {
+	for over := false; !s.hasRoom(stream, count); {
+		if over {
+			return false
+		}
 		done := s.cuts.request(causeFull)
 		s.Unlock()
 		select {
 		case <-done:
-			s.Lock()
 		case <-deadline.C:
-			s.Lock()
-			s.waited = s.generation
-			return room()
+			over = true
 		}
+		s.Lock()
 	}
 	return true
 }

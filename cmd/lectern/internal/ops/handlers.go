@@ -163,7 +163,7 @@ func (s *Server) Ready() error {
 		return fmt.Errorf("gone: %w", gone)
 	}
 	if s.daemon.Full() {
-		return errors.New("full: the spool takes no more, the store has been slower than the sources for too long")
+		return errors.New("full: the spool takes no more: the store has been slower than the sources for too long, or the spool's disk is full or slow")
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ type Daemon interface {
 	SinceHeartbeat() time.Duration
 	// Gone says that the spool's directory is not there any more, and what to do.
 	Gone() error
-	// Full says that the spool takes no more.
+	// Full says that the spool takes no more, or not in time.
 	Full() bool
 	// Unpark gives parked blocks another try, and says how many they are.
 	Unpark() int
