@@ -34,14 +34,17 @@ test('of three collectors one is killed: the page says which, and what the other
   await v.says('aside', '3 collectors');
   await v.says('table.top bdi', /^\/<script>window.taken=1<\/script>$/);
   await v.says('table.top bdi', /^\/أخبار$/);
-  assert.deepEqual(await v.page.locator('table.top tbody td.strong').allTextContents(), ['400', '150']);
+  // One that answers late on a busy machine is left out, and asked again.
+  await v.comes(async () => [await v.page.locator('table.top tbody td.strong').allTextContents(), await v.page.locator('.alarm').isVisible()], [['400', '150'], false]);
   assert.equal(await v.page.evaluate(() => window.taken), undefined);
-  assert.equal(await v.page.locator('.alarm').isVisible(), false);
   await daemons[1].kill();
   await v.says('.alarm', '1 of 3 collectors is not in these figures: ' + daemons[1].ops);
-  const alarm = await v.text('.alarm');
-  assert.ok(!alarm.includes(daemons[0].ops) && !alarm.includes(daemons[2].ops), alarm);
-  assert.deepEqual(await v.page.locator('.nodes .out .address').allTextContents(), [daemons[1].ops]);
+  await read(daemons[0], '/<script>window.taken=1</script>', 0, 300); // the same again: those from before are gone a minute later
+  await read(daemons[2], '/أخبار', 350, 150);
+  await v.comes(async () => {
+    const alarm = await v.text('.alarm');
+    return [daemons.map(d => alarm.includes(d.ops)), await v.page.locator('.nodes .out .address').allTextContents()];
+  }, [[false, true, false], [daemons[1].ops]]);
   await v.says(readers, /^450$/); // 0 to 299, and 350 to 499
   await daemons[1].run();
   await v.page.locator('.alarm').waitFor({ state: 'hidden' });
