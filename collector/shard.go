@@ -142,9 +142,10 @@ func (s *shard) hasRoom(stream uint16, count int) bool {
 		t := s.table
 		return t.free() >= count+s.waiting && t.shares.may(t.shares.of(stream), count+s.waiting)
 	}
-	if !room() {
-		s.flush() // several of those that wait may be of one key
+	if room() {
+		return true
 	}
+	s.flush() // several of those that wait may be of one key
 	return room()
 }
 
