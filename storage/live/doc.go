@@ -22,13 +22,17 @@
 // was there within the minute. The tables of minutes and this one are in the order of the
 // same hashes: telling goes through both as they lie.
 //
-// Each slot is due at one moment, when its reader will have been silent for a minute, or
-// for five; a wheel has a list of the slots that are due for each second. A slot that is
-// looked at and had an event since is put off, so each is looked at about once a minute,
-// however many events it gets. When a reader comes or goes, the counters of his content
-// change, and a node of his own in the stream says with how many contents he is: so who
-// reads two of them is counted once in the stream. What only comers and goers need is in
-// nodes, beside the slots.
+// A reader who is silent leaves the last minute at one moment, and the last five at
+// another. When a minute begins, each slot of which one of these may come before its end
+// is put on a wheel, which has a list for each second. Most of those readers are seen
+// again before: each slot is looked at about once a minute, however many events it gets.
+//
+// When a reader comes or goes, the counters of his content change, and his entry among
+// the readers of the stream says with how many contents he is: so who reads two of them
+// is counted once in the stream.
+//
+// Both tables begin small, and grow where they lie: memory for as many readers as there
+// may ever be is mapped at once, and what was never touched of it takes none.
 //
 // Readers are told apart by 64 bits of a hash with a seed of the process, without
 // comparing the ids: of three million readers two are taken for one with a probability
@@ -41,8 +45,9 @@
 // Slots and contents have a limit. Streams that the configuration names, and all others
 // together, may each take up to eight times what is free: so nobody takes all of it.
 // Events of readers for whom there is no room are counted as coarse, and those of rows
-// that are coarse already. As long as there are such readers, each row is wanted. A content that nobody reads leaves when another needs its
-// room, and an hour after its last open otherwise.
+// that are coarse already. As long as there are such readers, each row is wanted. A
+// content that nobody reads leaves when another needs its room, and an hour after its
+// last open otherwise.
 //
 // # Several daemons
 //

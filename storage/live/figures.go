@@ -217,5 +217,5 @@ type Size struct {
 func (r *Readers) Size() Size {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Size{Readers: r.table.used, Contents: r.contents.used(), Streams: len(r.streams.of), Unplaced: r.unplaced, Took: r.took}
+	return Size{Readers: r.readers(), Contents: r.contents.used(), Streams: len(r.streams.of), Unplaced: r.unplaced, Took: r.took}
 }

@@ -26,11 +26,10 @@ type Options struct {
 
 // Bytes is how much memory these options may take.
 func (o *Options) Bytes() int64 {
-	readers := int64(o.ReadersMax)
-	slots := int64(slotsFor(o.ReadersMax)) * int64(unsafe.Sizeof(slot{})) * 5 / 4 // growing, they are there twice, once a quarter as many
-	nodes := readers * int64(unsafe.Sizeof(node{})) * 9 / 8                       // and once more an eighth of them, when these are moved together
-	wheel := readers * 8                                                          // a place for each, in lists that grow by doubling
-	return slots + nodes + wheel + int64(o.ContentsMax)*int64(contentBytes)*3/2
+	slots := int64(slotsFor(o.ReadersMax)) * slotBytes
+	wholes := int64(slotsFor(o.ReadersMax/2)) * int64(unsafe.Sizeof(whole{}))
+	wheel := int64(o.ReadersMax) * 5 // a place for each, in lists that grow by a quarter
+	return slots + wholes + wheel + int64(o.ContentsMax)*int64(contentBytes)*3/2
 }
 
 // Readers knows who reads what now. It is a storage.Watcher, of the Minutes that are
@@ -40,11 +39,12 @@ type Readers struct {
 
 	mu       sync.Mutex // protects what follows
 	table    *table
-	nodes    nodes
+	wholes   wholes
 	wheel    wheel
 	contents *contents
 	streams  streams
 	now      uint32        // the second up to which slots that were due have been looked at; 0: nothing has come yet
+	minute   uint32        // the second with which its minute began
 	to       uint32        // and up to which they will be after the cut that comes
 	time     int64         // Unix milliseconds: the end of the last cut,
 	since    int64         // and the beginning of the first
@@ -55,7 +55,8 @@ type Readers struct {
 	visits [ahead]visit // that wait to be looked for together
 	wait   int          // so many of them
 	fresh  [ahead]uint8 // those of them that are of nobody who is known
-	lines  [2 * ahead]uintptr
+	lines  [3 * ahead]uintptr
+	silent [ahead]uint32 // slots of those who leave or go
 
 	ended     atomic.Int64 // time, as soon as there are figures of it
 	cuts      atomic.Uint64
@@ -76,7 +77,8 @@ type visit struct {
 
 // New returns Readers that know of nobody.
 func New(o Options) *Readers {
-	r := &Readers{o: o, table: newTable(o.ReadersMax), nodes: nodes{most: o.ReadersMax}}
+	r := &Readers{o: o, table: newTable(o.ReadersMax)}
+	r.wholes.seed, r.wholes.most = [2]uint64{r.table.seed[0], r.table.seed[2]}, o.ReadersMax/2
 	r.clear()
 	return r
 }
@@ -87,10 +89,8 @@ func (r *Readers) clear() {
 		r.contents.memory.Free()
 		r.contents.seriesMemory.Free()
 	}
-	r.table.clear()
-	r.nodes.clear()
 	r.contents = newContents(r.o.ContentsMax, r.table.seed)
-	r.wheel = wheel{}
+	r.forgetAll()
 	r.streams = streams{named: r.o.Named, of: make(map[uint16]uint16)}
 }
 
@@ -114,13 +114,14 @@ func (r *Readers) Begin(w storage.Window) (before, end uint32, each bool) {
 		if r.now != 0 {
 			r.clear()
 		}
-		r.now, r.since = to, w.Start
+		r.setNow(to)
+		r.since = w.Start
 	case to > r.now+allSeconds: // the machine slept
 		r.forgetReaders()
-		r.now = to
+		r.setNow(to)
 	}
 	r.to = max(to, r.now)
-	return r.now / 60 * 60, r.to / 60 * 60, r.to < r.crowded
+	return r.minute, minuteOf(r.to), r.to < r.crowded
 }
 
 // Row is part of storage.Watcher.
@@ -153,7 +154,7 @@ func (r *Readers) Seen(stream uint16, all iter.Seq[storage.Sight]) {
 			print: r.table.print(stream, s.Content, s.User), content: s.Content, user: s.User, stream: stream, last: r.second(s.Last),
 		}
 		if !r.meets(&v) {
-			r.table.reserve(2)
+			r.reserve(1)
 			r.arrives(&v)
 		}
 	}
@@ -192,7 +193,7 @@ func (r *Readers) meet() {
 	began := time.Now()
 	all := r.visits[:r.wait]
 	r.wait = 0
-	r.table.reserve(2 * len(all))
+	r.reserve(len(all))
 	for i := range all {
 		r.lines[i] = r.table.line(all[i].print)
 	}
@@ -209,15 +210,23 @@ func (r *Readers) meet() {
 	r.took += time.Since(began)
 }
 
+// reserve sees to it that n more readers fit.
+func (r *Readers) reserve(n int) {
+	if r.table.reserve(n) {
+		r.fill()
+	}
+	r.wholes.reserve(n)
+}
+
 // meets deals with a visit of somebody who is known.
 func (r *Readers) meets(v *visit) bool {
-	at, found := r.table.find(v.print)
-	if !found {
+	at, known := r.table.known(v.print)
+	if !known {
 		return false
 	}
 	r.sees(at, v.last)
 	if v.opens != 0 {
-		r.addOpens(v, r.nodes.list[r.table.slots[at].node&nodeIndex].index())
+		r.addOpens(v, r.table.slots[at].what)
 	}
 	return true
 }
@@ -227,9 +236,9 @@ func (r *Readers) welcome(fresh []uint8) {
 	for i, at := range fresh {
 		v := &r.visits[at]
 		stream, _ := r.streams.find(v.stream)
-		r.lines[2*i], r.lines[2*i+1] = r.table.line(r.table.wholePrint(v.stream, v.user)), r.contents.homeLine(stream, v.content)
+		r.lines[3*i], r.lines[3*i+1], r.lines[3*i+2] = r.table.userLine(v.print), r.wholes.line(stream, v.user), r.contents.homeLine(stream, v.content)
 	}
-	pages.Prefetch(&r.lines[0], 2*len(fresh))
+	pages.Prefetch(&r.lines[0], 3*len(fresh))
 	for i, at := range fresh {
 		v := &r.visits[at]
 		stream, _ := r.streams.find(v.stream)
@@ -250,9 +259,9 @@ func (r *Readers) sees(at int, last uint32) {
 		return
 	}
 	s.last = uint16(last)
-	if s.node&recent == 0 && last+minuteSeconds > r.now {
+	if !s.is(recent) && last+minuteSeconds > r.now {
 		r.comes(at)
-		r.putOff(at, last+minuteSeconds)
+		r.due(at, last+minuteSeconds)
 	}
 }
 
@@ -268,16 +277,20 @@ func (r *Readers) arrives(v *visit) {
 		return
 	}
 	st := r.streams.list[i]
-	left := r.table.most - r.table.used
+	left := r.table.most - r.readers()
 	room := left >= 2 && st.account.readers+2 <= lendsTo*left
+	wholeAt, isWhole := r.wholes.find(i, v.user)
+	if isWhole && r.wholes.list[wholeAt].all == contentsOfOne {
+		room = false
+	}
 	c, named := r.contents.find(i, v.content)
 	if !named && room {
 		c, named = r.content(v.content, i)
 	}
-	x, print := node{what: c}, v.print
+	x := slot{print: v.print, what: c, last: uint16(v.last)}
 	if !named {
-		x.what, print = uint32(i)|nameless, r.table.namelessPrint(v.stream, v.user)
-		if at, found := r.table.find(print); found {
+		x.print, x.what, x.flags = r.table.namelessPrint(v.stream, v.user), uint32(i), nameless
+		if at, known := r.table.known(x.print); known {
 			r.sees(at, v.last)
 			r.finds(v)
 			return
@@ -293,31 +306,31 @@ func (r *Readers) arrives(v *visit) {
 	} else {
 		r.finds(v)
 	}
-	r.joins(st, i, x, print, v)
-}
-
-// joins adds a reader of a content, who may be with others of the stream already.
-func (r *Readers) joins(st *stream, i uint16, x node, print uint64, v *visit) {
-	ofWholePrint := r.table.wholePrint(v.stream, v.user)
-	at, found := r.table.find(ofWholePrint)
-	if found {
-		x.whole = r.table.slots[at].node & nodeIndex
-	} else {
-		x.whole = r.nodes.add(node{user: v.user, what: uint32(i) | ofWhole})
-		r.table.put(at, slot{print: ofWholePrint, node: x.whole | ofStream})
+	if !isWhole {
+		r.wholes.put(wholeAt, whole{user: v.user, stream: i + 1})
 		st.account.readers++
 		st.all++
 	}
-	r.nodes.list[x.whole].all++
+	r.wholes.list[wholeAt].all++
 	st.account.readers++
-	at, _ = r.table.find(print)
-	r.table.put(at, slot{print: print, node: r.nodes.add(x), last: uint16(v.last)})
-	due := v.last + allSeconds
-	if v.last+minuteSeconds > r.now {
-		r.comes(at)
-		due = v.last + minuteSeconds
+	r.joins(x, v, wholeAt, i)
+}
+
+// joins gives a reader of a content his slot.
+func (r *Readers) joins(x slot, v *visit, whole int, stream uint16) {
+	at, found := r.table.find(x.print)
+	if found { // he was gone
+		r.table.slots[at] = x
+		r.table.gone--
+	} else {
+		r.table.put(at, x, v.user)
 	}
-	r.putOff(at, due)
+	if v.last+minuteSeconds > r.now {
+		r.comesTo(at, whole, stream)
+		r.due(at, v.last+minuteSeconds)
+	} else {
+		r.due(at, v.last+allSeconds)
+	}
 }
 
 // finds is a visit for which there was no room: all of its events are to be known.
@@ -391,113 +404,184 @@ func (r *Readers) addCoarse(v *visit) {
 	st.series.add(v.first, r.to, v.opens)
 }
 
+// streamOf is the place of a reader's stream.
+func (r *Readers) streamOf(s *slot) uint16 {
+	if s.is(nameless) {
+		return uint16(s.what)
+	}
+	return r.contents.list[s.what].stream
+}
+
+// wholeOf is where the reader of a slot is as one of the stream, and the place of that.
+func (r *Readers) wholeOf(at int) (whole int, stream uint16) {
+	stream = r.streamOf(&r.table.slots[at])
+	whole, _ = r.wholes.find(stream, r.table.users[at])
+	return whole, stream
+}
+
 // comes counts a reader as of the last minute, in his content and in his stream.
 func (r *Readers) comes(at int) {
+	i, stream := r.wholeOf(at)
+	r.comesTo(at, i, stream)
+}
+
+func (r *Readers) comesTo(at, whole int, stream uint16) {
 	s := &r.table.slots[at]
-	s.node |= recent
-	n := &r.nodes.list[s.node&nodeIndex]
-	n.what |= within
-	if !n.is(nameless) {
-		r.contents.list[n.index()].minute++
+	s.flags |= recent
+	if !s.is(nameless) {
+		r.contents.list[s.what].minute++
 	}
-	w := &r.nodes.list[n.whole]
+	w := &r.wholes.list[whole]
 	if w.minute++; w.minute == 1 {
-		r.streams.list[w.index()].minute++
+		r.streams.list[stream].minute++
 	}
 }
 
 // leaves is the opposite of comes.
 func (r *Readers) leaves(at int) {
 	s := &r.table.slots[at]
-	s.node &^= recent
-	n := &r.nodes.list[s.node&nodeIndex]
-	n.what &^= within
-	if !n.is(nameless) {
-		r.contents.list[n.index()].minute--
+	s.flags &^= recent
+	if !s.is(nameless) {
+		r.contents.list[s.what].minute--
 	}
-	w := &r.nodes.list[n.whole]
+	i, stream := r.wholeOf(at)
+	w := &r.wholes.list[i]
 	if w.minute--; w.minute == 0 {
-		r.streams.list[w.index()].minute--
+		r.streams.list[stream].minute--
 	}
 }
 
 // goes forgets a reader of a content, who was silent for five minutes.
 func (r *Readers) goes(at int) {
-	id := r.table.slots[at].node & nodeIndex
-	n := r.nodes.list[id]
-	if !n.is(nameless) {
-		r.contents.list[n.index()].all--
+	i, stream := r.wholeOf(at)
+	s := &r.table.slots[at]
+	if !s.is(nameless) {
+		r.contents.list[s.what].all--
 	}
-	r.table.remove(at)
-	r.nodes.remove(id)
-	w := &r.nodes.list[n.whole]
-	st := r.streams.list[w.index()]
+	s.flags |= gone
+	r.table.gone++
+	w, st := &r.wholes.list[i], r.streams.list[stream]
 	st.account.readers--
 	if w.all--; w.all > 0 {
 		return
 	}
 	st.all--
 	st.account.readers--
-	at, _ = r.table.find(r.table.wholePrint(st.number, w.user))
-	r.table.remove(at)
-	r.nodes.remove(n.whole)
+	r.wholes.remove(i)
 }
 
-// putOff has a slot looked at in this second, and in no other.
-func (r *Readers) putOff(at int, due uint32) {
-	s := &r.table.slots[at]
-	s.due = uint16(due)
-	r.wheel.put(due, s.print)
+// readers is how many there are, of contents and of streams.
+func (r *Readers) readers() int { return r.table.readers() + r.wholes.used }
+
+// secondOf is the second of a reader's last event.
+func (r *Readers) secondOf(s *slot) uint32 { return r.now - uint32(int16(uint16(r.now)-s.last)) }
+
+// due has a slot looked at in a second of the minute that is running. One that is due
+// later is found when its minute begins.
+func (r *Readers) due(at int, second uint32) {
+	if second < r.minute+minuteSeconds {
+		r.wheel.put(second, at)
+	}
 }
+
+// fill fills the wheel.
+func (r *Readers) fill() {
+	r.wheel.clear()
+	for at := range r.table.slots {
+		s := &r.table.slots[at]
+		if s.print == 0 || s.is(gone) {
+			continue
+		}
+		if s.is(recent) {
+			r.due(at, r.secondOf(s)+minuteSeconds)
+		} else {
+			r.due(at, r.secondOf(s)+allSeconds)
+		}
+	}
+}
+
+// setNow goes on to a second.
+func (r *Readers) setNow(second uint32) { r.now, r.minute = second, minuteOf(second) }
+
+// minuteOf is the second with which a minute begins.
+func minuteOf(second uint32) uint32 { return second / minuteSeconds * minuteSeconds }
 
 // advance looks at all slots that are due up to a second.
 func (r *Readers) advance(to uint32) {
 	for r.now < to {
-		r.now++
-		due := r.wheel.take(r.now)
-		for rest := due; len(rest) > 0; {
-			n := min(len(rest), ahead)
-			for i, begin := range rest[:n] {
-				r.lines[i] = r.table.line(uint64(begin) << 32)
-			}
-			pages.Prefetch(&r.lines[0], n)
-			for _, begin := range rest[:n] {
-				r.look(begin)
-			}
-			rest = rest[n:]
-		}
-		r.wheel.give(due)
-		if r.now%60 == 0 {
+		r.setNow(r.now + 1)
+		if r.now == r.minute {
+			r.table.sweep()
 			r.tidy()
+			r.fill()
 		}
+		due := &r.wheel[r.now%minuteSeconds]
+		r.lookAtAll(*due)
+		*due = (*due)[:0]
 	}
 }
 
-// look looks at a slot that may be due now.
-func (r *Readers) look(begin uint32) {
-	now := r.now
-	at, found := r.table.findDue(begin, uint16(now))
-	if !found {
-		return // he is gone, or was put off otherwise
+// lookAtAll looks at slots that are due.
+func (r *Readers) lookAtAll(due []uint32) {
+	for len(due) > 0 {
+		n := min(len(due), ahead)
+		for i, at := range due[:n] {
+			r.lines[i] = uintptr(unsafe.Pointer(&r.table.slots[at]))
+		}
+		pages.Prefetch(&r.lines[0], n)
+		silent := r.silent[:0]
+		for _, at := range due[:n] {
+			if !r.stays(int(at)) {
+				silent = append(silent, at)
+			}
+		}
+		if len(silent) > 0 {
+			r.part(silent)
+		}
+		due = due[n:]
 	}
+}
+
+// stays says that nothing changes with a slot that may be due now.
+func (r *Readers) stays(at int) bool {
 	s := &r.table.slots[at]
-	silent := int(int16(uint16(now) - s.last))
-	if s.node&recent != 0 {
-		if silent < minuteSeconds {
-			r.putOff(at, now+uint32(minuteSeconds-silent))
-			return
-		}
-		r.leaves(at)
+	if s.is(gone) {
+		return true
 	}
-	if silent < allSeconds {
-		r.putOff(at, now+uint32(allSeconds-silent))
-		return
+	due := r.secondOf(s) + allSeconds
+	if s.is(recent) {
+		due = r.secondOf(s) + minuteSeconds
 	}
-	r.goes(at)
+	if due <= r.now {
+		return false
+	}
+	r.due(at, due)
+	return true
 }
 
-// compactFrom is from how many nodes on memory is given back.
-const compactFrom = 1 << 16
+// part has readers leave who have been silent for a minute, and go after five.
+func (r *Readers) part(silent []uint32) {
+	for i, at := range silent {
+		r.lines[i] = uintptr(unsafe.Pointer(&r.table.users[at]))
+	}
+	pages.Prefetch(&r.lines[0], len(silent))
+	for i, at := range silent {
+		r.lines[i] = r.wholes.line(r.streamOf(&r.table.slots[at]), r.table.users[at])
+	}
+	pages.Prefetch(&r.lines[0], len(silent))
+	for _, at := range silent {
+		at := int(at)
+		s := &r.table.slots[at]
+		if s.is(recent) {
+			r.leaves(at)
+		}
+		if due := r.secondOf(s) + allSeconds; due > r.now {
+			r.due(at, due)
+		} else {
+			r.goes(at)
+		}
+	}
+}
 
 // tidy gives back what has not been needed for some time.
 func (r *Readers) tidy() {
@@ -505,18 +589,16 @@ func (r *Readers) tidy() {
 	r.contents.sweep(func(s *series) bool { return s.idle(now) }, r.contentLeaves)
 	r.streams.sweep(now)
 	if n := len(r.table.slots); n > slotsFirst && r.table.used < n/16 {
-		r.table.resize(max(slotsFirst, n/4))
+		r.table.shrink(max(slotsFirst, n/4))
 	}
-	if n := int(r.nodes.top); n > compactFrom && r.table.used < n/8 {
-		r.compact()
+	if n := len(r.wholes.list); n > slotsFirst && r.wholes.used < n/16 {
+		r.wholes.shrink(max(slotsFirst, n/4))
 	}
 }
 
 // forgetReaders forgets who reads, and not what was opened.
 func (r *Readers) forgetReaders() {
-	r.table.clear()
-	r.nodes.clear()
-	r.wheel = wheel{}
+	r.forgetAll()
 	for i := range r.contents.list {
 		r.contents.list[i].minute, r.contents.list[i].all = 0, 0
 	}
@@ -525,4 +607,10 @@ func (r *Readers) forgetReaders() {
 			s.minute, s.all, s.account.readers = 0, 0, 0
 		}
 	}
+}
+
+func (r *Readers) forgetAll() {
+	r.table.clear()
+	r.wholes.clear()
+	r.wheel = wheel{}
 }

@@ -141,7 +141,7 @@ func TestWheelIsBounded(t *testing.T) {
 	for i := range int64(2000) {
 		add(r, i*61, storage.Row{Stream: 1, Content: 1, User: 1, Reads: 1})
 		n := 0
-		for _, l := range r.wheel.lists {
+		for _, l := range r.wheel {
 			n += len(l)
 		}
 		if n > 5 {
@@ -175,13 +175,13 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	for i := range uint64(100_000) {
 		add(r, 0, storage.Row{Stream: 1, Content: i % 10, User: i, Reads: 1})
 	}
-	large, slots := r.nodes.top, len(r.table.slots)
+	slots, wholes := len(r.table.slots), len(r.wholes.list)
 	add(r, 250, storage.Row{Stream: 1, Content: 3, User: 99, Reads: 1}, storage.Row{Stream: 1, Content: 4, User: 99, Reads: 1})
 	for i := range int64(18) {
 		add(r, 300+14*i)
 	}
-	if n := len(r.table.slots); r.nodes.top != 4 || n > 1<<15 || large < 100_000 || slots < 200_000 {
-		t.Errorf("%d nodes and %d slots for a crowd, %d and %d when it is gone", large, slots, r.nodes.top, n)
+	if left, wholesLeft := len(r.table.slots), len(r.wholes.list); left > 1<<15 || wholesLeft > 1<<15 || slots < 100_000 || wholes < 100_000 {
+		t.Errorf("%d and %d slots for a crowd, %d and %d when it is gone", slots, wholes, left, wholesLeft)
 	}
 	// Who is left leaves in his time, and is found until then.
 	if s := streamOf(t, r, 1); s.Five != 1 || len(s.Contents) < 2 || s.Contents[0].Five+s.Contents[1].Five != 2 {
@@ -243,11 +243,11 @@ func TestReadersOfTheNextMinute(t *testing.T) {
 // What lectern check says is what the slices may have.
 func TestBytes(t *testing.T) {
 	o := Options{ReadersMax: 3_000_000, ContentsMax: 100_000}
-	if got := o.Bytes() >> 20; got < 200 || got > 300 {
+	if got := o.Bytes() >> 20; got < 150 || got > 230 {
 		t.Errorf("%d MiB", got)
 	}
-	if unsafe.Sizeof(node{}) != 24 || unsafe.Sizeof(slot{}) != 16 || slotsFor(3_000_000) != 1<<22 {
-		t.Errorf("a node has %d bytes, a slot %d, three million readers %d slots", unsafe.Sizeof(node{}), unsafe.Sizeof(slot{}), slotsFor(3_000_000))
+	if unsafe.Sizeof(slot{}) != 16 || unsafe.Sizeof(whole{}) != 16 || slotsFor(3_000_000) != 1<<22 {
+		t.Errorf("a slot has %d bytes, a reader of a stream %d, three million readers %d slots", unsafe.Sizeof(slot{}), unsafe.Sizeof(whole{}), slotsFor(3_000_000))
 	}
 }
 

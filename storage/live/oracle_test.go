@@ -223,14 +223,14 @@ func TestAgainstAMap(t *testing.T) {
 			end += 1000
 		}
 		r.mu.Lock()
-		left := fmt.Sprint(r.table.used, r.contents.used(), len(r.streams.of), r.streams.others)
-		for _, l := range r.wheel.lists {
+		left := fmt.Sprint(r.readers(), r.table.used, r.contents.used(), len(r.streams.of), r.streams.others)
+		for _, l := range r.wheel {
 			if len(l) > 0 {
 				left += " and a wheel that is not empty"
 			}
 		}
 		r.mu.Unlock()
-		if left != "0 0 0 {0 0}" {
+		if left != "0 0 0 0 {0 0}" {
 			t.Fatalf("an hour after the last event there is %s", left)
 		}
 	}

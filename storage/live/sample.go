@@ -63,23 +63,14 @@ func (r *Readers) Sample(keys []Key, streams []uint16, contentMax, streamMax int
 
 // gather puts every reader into the set that his content or his stream has, if any.
 func (r *Readers) gather(sets []gathered, ofContent, inStreams []uint16) {
-	for id := uint32(1); id < r.nodes.top; id++ {
-		n := &r.nodes.list[id]
-		set, inMinute, user := uint16(0), n.is(within), n.user
-		switch {
-		case n.is(free | nameless):
-		case n.is(ofWhole):
-			set, inMinute = inStreams[n.index()], n.minute > 0
-		default:
-			set, user = ofContent[n.index()], r.nodes.list[n.whole].user
+	for at := range r.table.slots {
+		if s := &r.table.slots[at]; s.print != 0 && !s.is(gone|nameless) && ofContent[s.what] != 0 {
+			sets[ofContent[s.what]].add(r.table.users[at], s.is(recent))
 		}
-		if set == 0 {
-			continue
-		}
-		h := readerHash(user)
-		sets[set].five.add(h)
-		if inMinute {
-			sets[set].minute.add(h)
+	}
+	for at := range r.wholes.list {
+		if w := &r.wholes.list[at]; w.stream != 0 && inStreams[w.stream-1] != 0 {
+			sets[inStreams[w.stream-1]].add(w.user, w.minute > 0)
 		}
 	}
 }
@@ -96,6 +87,14 @@ func readerHash(user uint64) uint64 {
 
 // gathered is a set that is being gathered.
 type gathered struct{ minute, five smallest }
+
+func (g *gathered) add(user uint64, inMinute bool) {
+	h := readerHash(user)
+	g.five.add(h)
+	if inMinute {
+		g.minute.add(h)
+	}
+}
 
 func (g *gathered) samples() Samples {
 	return Samples{Minute: g.minute.sample(), Five: g.five.sample()}

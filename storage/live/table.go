@@ -9,21 +9,26 @@ import (
 	"github.com/lectern/lectern/storage/pages"
 )
 
-// slot is a reader of a content, or, with ofStream set, a reader of a stream. It is what
-// is looked at of somebody who is there and stays.
+// slot is a reader of a content. It is what is looked at of somebody who is there and
+// stays; his id, in the same place of table.users, is wanted when he comes or goes.
 type slot struct {
 	print uint64 // the hash of what it is; 0 is an empty slot's
-	node  uint32 // and the flags below
+	what  uint32 // the place of the content; of a nameless one, of the stream
 	last  uint16 // the lower bits of the second of the last event
-	due   uint16 // and of the one in which it is looked at
+	flags uint16
 }
 
-// The flags of slot.node.
+// The flags of a slot.
 const (
-	ofStream  = 1 << 31 // a reader of a stream; he has no time
-	recent    = 1 << 30 // he had an event in the last minute
-	nodeIndex = recent - 1
+	recent   = 1 << iota // he had an event in the last minute
+	gone                 // he is counted nowhere any more, and the slot is emptied when the minute is over
+	nameless             // a reader of contents for which there was no room
 )
+
+func (s *slot) is(flag uint16) bool { return s.flags&flag != 0 }
+
+// slotBytes is what a slot takes, with its user.
+const slotBytes = int64(unsafe.Sizeof(slot{})) + 8
 
 // slotsFirst is how many slots a table begins with.
 const slotsFirst = 1 << 12
@@ -34,16 +39,19 @@ const ahead = 64
 
 // table is open addressing without pointers, in the order of hashes, so that a table
 // which is gone through in that order goes through this one as it lies. It grows, up to a
-// limit.
+// limit. A slot stays where it is until the table is resized or swept.
 type table struct {
 	order storage.KeySeed // of hashes
 	seed  [3]uint64
 	slots []slot
+	users []uint64
 	shift int // of a print, which leaves its home
-	used  int
-	most  int // slots that may be used
+	used  int // slots that are not empty,
+	gone  int // and those of them whose readers are gone
+	most  int // readers there may be
 
-	memory *pages.Memory[slot]
+	memory      *pages.Memory[slot]
+	usersMemory *pages.Memory[uint64]
 }
 
 // slotsFor is how many slots n used ones want: at the most three of four are used.
@@ -57,26 +65,36 @@ func newTable(most int) *table {
 func (t *table) clear() {
 	if t.memory != nil {
 		t.memory.Free()
+		t.usersMemory.Free()
 	}
 	t.allocate(slotsFirst)
 }
 
+// allocate maps memory for as many slots as there may ever be: what was never touched of
+// it takes none.
 func (t *table) allocate(slots int) {
-	t.memory = pages.Make[slot](slots)
-	t.slots, t.used = t.memory.Slice, 0
-	t.shift = 64 - bits.Len(uint(slots-1))
+	t.memory, t.usersMemory = pages.Make[slot](slotsFor(t.most)), pages.Make[uint64](slotsFor(t.most))
+	t.used, t.gone = 0, 0
+	t.take(slots)
 }
 
-// print is the hash of a reader of a content, wholePrint that of a reader of a stream, and
-// namelessPrint that of one who is with contents for which there was no room. Those of a
-// stream's contents are in the order of storage.KeySeed, from a place on that is the
-// stream's. Nobody can choose ids that collide.
+// take uses so many slots.
+func (t *table) take(slots int) {
+	t.slots, t.users, t.shift = t.memory.Slice[:slots], t.usersMemory.Slice[:slots], shiftOf(slots)
+}
+
+// shiftOf is what a hash is shifted by to be a place of n, a power of two.
+func shiftOf(n int) int { return 64 - bits.Len(uint(n-1)) }
+
+// readers is how many there are.
+func (t *table) readers() int { return t.used - t.gone }
+
+// print is the hash of a reader of a content, and namelessPrint that of one who is with
+// contents for which there was no room. Those of a stream's contents are in the order of
+// storage.KeySeed, from a place on that is the stream's. Nobody can choose ids that
+// collide.
 func (t *table) print(stream uint16, content, user uint64) uint64 {
 	return max(1, t.order.Hash(content, user)+uint64(stream)*t.seed[2])
-}
-
-func (t *table) wholePrint(stream uint16, user uint64) uint64 {
-	return max(1, mix(uint64(stream)^t.seed[2], user^t.seed[0]))
 }
 
 func (t *table) namelessPrint(stream uint16, user uint64) uint64 {
@@ -89,9 +107,14 @@ func mix(a, b uint64) uint64 {
 	return (hi ^ lo) * 0xD6E8FEB86659FD93
 }
 
-// line is the memory in which a print is looked for first.
+// line is the memory in which a print is looked for first, and userLine that of the
+// user who would be there.
 func (t *table) line(print uint64) uintptr {
 	return uintptr(unsafe.Pointer(&t.slots[print>>t.shift]))
+}
+
+func (t *table) userLine(print uint64) uintptr {
+	return uintptr(unsafe.Pointer(&t.users[print>>t.shift]))
 }
 
 // find returns where a print is, or the empty slot where it would be.
@@ -107,42 +130,86 @@ func (t *table) find(print uint64) (at int, found bool) {
 	}
 }
 
-// findDue returns the slot of a print with this beginning that is due now.
-func (t *table) findDue(begin uint32, now uint16) (at int, found bool) {
-	mask := len(t.slots) - 1
-	for at = int(uint64(begin) << 32 >> t.shift); t.slots[at].print != 0; at = (at + 1) & mask {
-		if s := &t.slots[at]; s.due == now && uint32(s.print>>32) == begin && s.node&ofStream == 0 {
-			return at, true
+// known returns where the reader of a print is, if he is there.
+func (t *table) known(print uint64) (at int, ok bool) {
+	at, found := t.find(print)
+	return at, found && !t.slots[at].is(gone)
+}
+
+// reserve sees to it that n more fit without long searches, as far as the limit, and says
+// whether slots have moved.
+func (t *table) reserve(n int) (moved bool) {
+	switch {
+	case t.used+n > len(t.slots)/4*3 && len(t.slots) < len(t.memory.Slice):
+		t.grow()
+	case t.used+n > len(t.slots)/8*7 && t.gone > 0:
+		t.sweep()
+	default:
+		return false
+	}
+	return true
+}
+
+// grow doubles the table where it lies. Homes are in the order of hashes, and so twice as
+// far away then: whoever goes from the last slot to the first finds them cleared. Those
+// at the beginning, of which that is not so, and those who would have to go round from
+// the end to it, are put when all are out.
+func (t *table) grow() {
+	n := len(t.slots)
+	t.take(2 * n)
+	type reader struct {
+		slot
+		user uint64
+	}
+	var later []reader
+	for i := n - 1; i >= 0; i-- {
+		s, user := t.slots[i], t.users[i]
+		if s.print == 0 {
+			continue
 		}
+		t.slots[i], t.users[i] = slot{}, 0
+		home := int(s.print >> t.shift)
+		at, _ := t.find(s.print)
+		if home < i || at < home {
+			later = append(later, reader{s, user})
+			continue
+		}
+		t.slots[at], t.users[at] = s, user
 	}
-	return 0, false
+	for _, r := range later {
+		at, _ := t.find(r.print)
+		t.slots[at], t.users[at] = r.slot, r.user
+	}
 }
 
-// reserve sees to it that n more fit without long searches, as far as the limit.
-func (t *table) reserve(n int) {
-	if all := slotsFor(t.most); t.used+n > len(t.slots)/4*3 && len(t.slots) < all {
-		t.resize(min(4*len(t.slots), all))
-	}
-}
-
-// resize moves everything to another number of slots.
-func (t *table) resize(slots int) {
+// shrink moves all readers to fewer slots, and gives memory back.
+func (t *table) shrink(slots int) {
 	old := *t
 	t.allocate(slots)
-	t.used = old.used
 	for i := range old.slots {
-		if s := &old.slots[i]; s.print != 0 {
+		if s := &old.slots[i]; s.print != 0 && !s.is(gone) {
 			at, _ := t.find(s.print)
-			t.slots[at] = *s
+			t.put(at, *s, old.users[i])
 		}
 	}
 	old.memory.Free()
+	old.usersMemory.Free()
 }
 
 // put fills the empty slot that find has returned.
-func (t *table) put(at int, s slot) {
-	t.slots[at] = s
+func (t *table) put(at int, s slot, user uint64) {
+	t.slots[at], t.users[at] = s, user
 	t.used++
+}
+
+// sweep empties the slots of readers who are gone.
+func (t *table) sweep() {
+	for at := 0; t.gone > 0 && at < len(t.slots); at++ {
+		for t.slots[at].is(gone) {
+			t.remove(at)
+			t.gone--
+		}
+	}
 }
 
 // remove empties a slot, and moves those behind it that would not be found then.
@@ -155,10 +222,10 @@ func (t *table) remove(at int) {
 			break
 		}
 		if home := int(s.print >> t.shift); (next-home)&mask >= (next-at)&mask {
-			t.slots[at] = *s
+			t.slots[at], t.users[at] = *s, t.users[next]
 			at = next
 		}
 	}
-	t.slots[at] = slot{}
+	t.slots[at], t.users[at] = slot{}, 0
 	t.used--
 }

@@ -1,37 +1,19 @@
 package live
 
-// wheel has the beginnings of the prints of slots that are due, by second. One stays in
-// the list that it was put into, also when its slot is due at another moment meanwhile, or
-// is gone: who looks for it sees that.
-type wheel struct {
-	lists [wheelSeconds][]uint32
-	spare [][]uint32 // to be filled again
+// wheel has the places of slots that are due in the minute that is running, by second. It
+// is filled when that begins, and when slots have moved. A slot may stand there though it
+// is due later, or twice: whoever looks at it sees that.
+type wheel [minuteSeconds][]uint32
+
+// put notes a slot for a second of the minute that is running.
+func (w *wheel) put(second uint32, at int) {
+	l := &w[second%minuteSeconds]
+	*l = append(*l, uint32(at))
 }
 
-// wheelSeconds is more than what a slot may be put off.
-const wheelSeconds = 1 << 10
-
-// spareMax is how many lists are kept to be filled again.
-const spareMax = 64
-
-func (w *wheel) put(second uint32, print uint64) {
-	l := &w.lists[second%wheelSeconds]
-	if *l == nil && len(w.spare) > 0 {
-		*l = w.spare[len(w.spare)-1]
-		w.spare = w.spare[:len(w.spare)-1]
-	}
-	*l = append(*l, uint32(print>>32))
-}
-
-// take takes the list of a second out; give brings it back.
-func (w *wheel) take(second uint32) []uint32 {
-	l := w.lists[second%wheelSeconds]
-	w.lists[second%wheelSeconds] = nil
-	return l
-}
-
-func (w *wheel) give(l []uint32) {
-	if cap(l) > 0 && len(w.spare) < spareMax {
-		w.spare = append(w.spare, l[:0])
+// clear empties all lists.
+func (w *wheel) clear() {
+	for i := range w {
+		w[i] = w[i][:0]
 	}
 }

@@ -83,7 +83,7 @@ func (c *Config) Memory() []Memory {
 	}
 	if c.Now.ReadersMax > 0 {
 		o := live.Options{ReadersMax: c.Now.ReadersMax, ContentsMax: c.Now.ContentsMax}
-		all = append(all, Memory{"readers now", o.Bytes() + nowAnswers, "now.readers_max and now.contents_max, while a table grows"})
+		all = append(all, Memory{"readers now", o.Bytes() + nowAnswers, "now.readers_max and now.contents_max"})
 	}
 	if c.Now.ReadersMax > 0 && c.Ops.Peers != "" {
 		all = append(all, Memory{"peers", now.MemoryBytes, "what other daemons say of their readers: ops.peers"})
