@@ -15,7 +15,7 @@ local BEATS, BEAT_GAP = 3, 20 -- ms
 local BEAT_MIN, BEAT_MAX = 1000, 16000
 local RENEW_WAIT = 1000
 local SAID_FOR = 3600000 -- ms, over which a name is not said again: nobody answers, so that one may have been lost
-local SAID_MAX = 4096 -- names of a generation, of which two are remembered
+local SAID_MAX = 4096 -- names and attributes of a generation, of which two are remembered
 local min = math.min
 
 local Emitter = {}
@@ -211,27 +211,67 @@ function Emitter:share(content, user) return self:take("share", content, user) e
 function Emitter:impression(content, user, variant) return self:take("impression", content, user, nil, variant) end
 function Emitter:click(content, user, variant) return self:take("click", content, user, nil, variant) end
 
+-- Whether a text was said lately, and is what was said last.
+local function wassaid(self, key, text)
+	local last = self.said[key] or self.saidbefore[key]
+	return last and last.text == text and self.now() - last.at < SAID_FOR
+end
+
+-- Has a good text wait for a frame of names, and remembers that it was said.
+local function say(self, key, attribute, content, text)
+	if self.closing then return nil, "closed" end
+	if not self.packer:addname(attribute, content, text) then
+		if not finishnames(self) then return nil, "full" end
+		self.packer:addname(attribute, content, text)
+	end
+	local now = self.now()
+	if #self.packer.names == 1 then self.namesbegan = now end
+	if not self.said[key] then self.saidcount = self.saidcount + 1 end
+	self.said[key] = { text = text, at = now }
+	if self.saidcount >= SAID_MAX then
+		self.said, self.saidbefore, self.saidcount = {}, self.said, 0
+	end
+	return true
+end
+
 -- Says what a content is called: the text of which its id is the hash, so that people
 -- read that where the id would stand. Call it with every event of the content, or once:
 -- it is sent once an hour. It never waits. It returns true, or nil and "closed", "full"
 -- (the next call says it) or why no collector would take the name.
 function Emitter:name(text)
 	forked(self)
-	local now = self.now()
-	local at = self.said[text] or self.saidbefore[text]
-	if at and now - at < SAID_FOR then return true end
-	local fault = self.packer:namefault(text)
-	if fault then return nil, "name not taken: " .. fault end
-	if self.closing then return nil, "closed" end
-	if not self.packer:addname(text) then
-		if not finishnames(self) then return nil, "full" end
-		self.packer:addname(text)
+	if wassaid(self, text, text) then return true end
+	local good, fault = self.packer:textof(0, text)
+	if not good then return nil, "name not taken: " .. fault end
+	return say(self, text, 0, packer.id(text), text)
+end
+
+-- Says more of a content, a number, uint64_t or text as of an event: about has some of
+-- title, section, author (texts), published (Unix milliseconds) and words (how many).
+-- Each is sent when it changes, and as often as a name; the last one counts, and ""
+-- takes it back. It returns what name does; "full" says that not all were taken.
+function Emitter:describe(content, about)
+	forked(self)
+	local id, texts, known = packer.id(content), {}, {}
+	if not id then return nil, "attributes not taken: the content is neither a number nor a text" end
+	for attribute, word in ipairs(packer.ATTRIBUTES) do
+		known[word] = true
+		if about[word] ~= nil then
+			local fault
+			texts[attribute], fault = self.packer:textof(attribute, about[word])
+			if fault then return nil, word .. " not taken: " .. fault end
+		end
 	end
-	if #self.packer.names == 1 then self.namesbegan = now end
-	if not self.said[text] then self.saidcount = self.saidcount + 1 end
-	self.said[text] = now
-	if self.saidcount >= SAID_MAX then
-		self.said, self.saidbefore, self.saidcount = {}, self.said, 0
+	for word in pairs(about) do
+		if not known[word] then return nil, tostring(word) .. " not taken: there is no such attribute" end
+	end
+	for attribute = 1, #packer.ATTRIBUTES do
+		local text = texts[attribute]
+		local key = ("\255%d %s"):format(attribute, tostring(id)) -- which is no name: that is UTF-8
+		if text and not wassaid(self, key, text) then
+			local ok, why = say(self, key, attribute, id, text)
+			if not ok then return nil, why end
+		end
 	end
 	return true
 end
@@ -331,7 +371,7 @@ function M.new(o)
 		packer = packer.new(v.stream, v.datagram), ring = { first = 1, last = 0 },
 		counts = { added = 0, sent = 0, queue = 0, socket = 0, closed = 0, frames = 0, unreachable = 0, renewals = 0 },
 		wanted = false, lastsent = o.now(), beatwait = BEAT_MIN,
-		said = {}, saidbefore = {}, saidcount = 0, -- names, and when they were said
+		said = {}, saidbefore = {}, saidcount = 0, -- what was said last, and when
 	}, Emitter)
 	begin(self, socket)
 	return self

@@ -22,6 +22,7 @@ local NAME_HEAD, NAME_MAX = 11, 512
 local EVENTS, NAMES = 0x11, 0x15 -- version and type
 local AT_MAX, DWELL_MAX, TIME_MAX = 2 ^ 24 - 1, 2 ^ 24 - 1, 2 ^ 48 - 1
 local SECONDS_MAX = 1e11 -- as seconds in the year 5138, as milliseconds in 1973
+local ATTRIBUTES = { "title", "section", "author", "published", "words" }
 local KINDS = { open = 0, read = 1, finish = 2, save = 3, share = 4, impression = 5, click = 6 }
 
 local bytes = ffi.typeof "uint8_t[?]"
@@ -179,11 +180,19 @@ function Packer:clear()
 	self.names, self.namesbody = {}, 0
 end
 
--- What no collector would take as a name, or nil.
-function Packer:namefault(text)
-	local most = min(NAME_MAX, self.max - HEADER - NAME_HEAD)
-	if type(text) ~= "string" or #text < 1 or #text > most then return ("it is not a text of 1 to %d bytes"):format(most) end
-	if not utf8(text) then return "it is not UTF-8" end
+-- The text of a name or another attribute as it is sent. Of what no collector would take, nil
+-- and why.
+function Packer:textof(attribute, value)
+	if attribute > 3 and value ~= "" then
+		if type(value) == "number" and value >= 0 and value <= TIME_MAX and value == floor(value) then return ("%d"):format(value) end
+		return nil, "it is not a number of 0 to 2^48-1"
+	end
+	local least, most = attribute == 0 and 1 or 0, min(NAME_MAX, self.max - HEADER - NAME_HEAD)
+	if type(value) ~= "string" or #value < least or #value > most then
+		return nil, ("it is not a text of %d to %d bytes"):format(least, most)
+	end
+	if not utf8(value) then return nil, "it is not UTF-8" end
+	return value
 end
 
 -- What stands in a frame of names: what an attribute, 0 being the name, of a content is.
@@ -195,10 +204,10 @@ local function name(attribute, content, text)
 	return ffi.string(b, NAME_HEAD) .. text
 end
 
--- Has a good name wait, or says false where their frame has no room for it.
-function Packer:addname(text)
+-- Has a good text wait, or says false where their frame has no room for it.
+function Packer:addname(attribute, content, text)
 	if HEADER + self.namesbody + NAME_HEAD + #text > self.max then return false end
-	self.names[#self.names + 1] = name(0, idof(text), text)
+	self.names[#self.names + 1] = name(attribute, content, text)
 	self.namesbody = self.namesbody + NAME_HEAD + #text
 	return true
 end
@@ -224,4 +233,6 @@ function Packer:numbering()
 	return p
 end
 
-return { new = new, id = id, fault = fault, put = put, name = name, utf8 = utf8, SIZE_MIN = HEADER + EVENT_MAX }
+return {
+	new = new, id = id, fault = fault, put = put, name = name, utf8 = utf8, SIZE_MIN = HEADER + EVENT_MAX, ATTRIBUTES = ATTRIBUTES,
+}

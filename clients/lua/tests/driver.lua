@@ -63,7 +63,7 @@ end
 
 local commands = {}
 
-function commands.hello() return "ok client=lua/0.1.0 has=udp,resolve,jam,fork,names" end
+function commands.hello() return "ok client=lua/0.1.0 has=udp,resolve,jam,fork,names,attributes" end
 
 function commands.resolve(w)
 	names[w[2]] = w[3]
@@ -95,6 +95,14 @@ local function unhex(s) return (s:gsub("%x%x", function(h) return string.char(to
 function commands.name(w)
 	if not emitter then return "no closed" end
 	local ok, why = emitter:name(unhex(w[2] or ""))
+	return ok and "ok" or why == "closed" and "no closed" or "no invalid"
+end
+
+function commands.describe(w)
+	if not emitter then return "no closed" end
+	local value = unhex(w[4] or "")
+	if w[3] == "published" or w[3] == "words" then value = tonumber(value) or value end
+	local ok, why = emitter:describe(uint64(w[2]), { [w[3]] = value })
 	return ok and "ok" or why == "closed" and "no closed" or "no invalid"
 end
 

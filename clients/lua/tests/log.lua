@@ -14,7 +14,8 @@ local n = 0
 for line in io.lines() do
 	local time, kind, content, user = line:match "^(%d+)\t(%a+)\t([^\t]*)\t([^\t]*)$"
 	assert(emitter:take(kind, content, user, tonumber(time)))
-	while not emitter:name(content) do emitter:step() end
+	local about = { title = "Title of " .. content, section = "Log", author = "A. Writer", published = 1767225600000, words = 1200 }
+	while not (emitter:name(content) and emitter:describe(content, about)) do emitter:step() end
 	n = n + 1
 	if n % 200 == 0 then socket.sleep(0.001) end
 	emitter:step()

@@ -63,7 +63,9 @@ local function decode(s)
 		while names and i < f.start + f.size do
 			local length, content = s:byte(i + 1) + 256 * s:byte(i + 2), number(s, i + 3, 8)
 			local text = s:sub(i + 11, i + 10 + length)
-			check(s:byte(i) == 0 and content == lectern.id(text), "no name of its content")
+			local attribute = s:byte(i)
+			check(attribute > 0 or content == lectern.id(text), "no name of its content")
+			if attribute > 0 then text = ("<%d %s %s>"):format(attribute, tostring(content):match "%d+", text) end
 			f.names[#f.names + 1], i = text, i + 11 + length
 		end
 		check(i - f.start == f.size, "count or size are wrong")
@@ -287,6 +289,60 @@ local function names()
 	check(select(2, emitter:name "/late") == "closed")
 end
 
+-- An attribute goes out when it changes, once an hour, and the last one counts.
+local function attributes()
+	local time, sent = 1767225600000, {}
+	local emitter = assert(lectern.new {
+		stream = 7, age = 2 ^ 40,
+		now = function() return time end, wall = function() return time end,
+		dial = function() return { send = function(_, s) sent[#sent + 1] = s; return true end, close = function() end } end,
+	})
+	local function said()
+		emitter:flush()
+		local all = {}
+		for _, f in ipairs(decode(table.concat(sent))) do
+			for _, text in ipairs(f.names) do all[#all + 1] = text end
+		end
+		sent = {}
+		return table.concat(all)
+	end
+	local a = tostring(lectern.id "/a"):match "%d+"
+	for _ = 1, 3 do check(emitter:describe("/a", { title = "\195\137", published = 1767225600000, words = 1200 })) end
+	local got = said()
+	check(got == ("<1 %s \195\137><4 %s 1767225600000><5 %s 1200>"):format(a, a, a), got)
+	check(emitter:describe(lectern.id "/a", { title = "B" }) and emitter:describe("/a", { title = "\195\137" }))
+	check(emitter:describe(42, { words = 1200, section = "B", author = "" }) and emitter:describe("/a", { words = "" }))
+	got = said()
+	check(got == ("<1 %s B><1 %s \195\137><2 42 B><3 42 ><5 42 1200><5 %s >"):format(a, a, a), got)
+	time = time + 3599999
+	check(emitter:describe("/a", { title = "\195\137", words = "" }))
+	check(said() == "", "within the hour")
+	time = time + 1
+	check(emitter:describe("/a", { title = "\195\137" }))
+	got = said()
+	check(got == ("<1 %s \195\137>"):format(a), got)
+	for _, wrong in ipairs {
+		{ title = ("x"):rep(513) }, { title = "\255" }, { section = 5 }, { words = -1 }, { words = 1.5 }, { words = "many" },
+		{ published = 2 ^ 48 }, { published = 0 / 0 }, { name = "/a" }, { titel = "A" }, { title = "never", words = -1 },
+	} do
+		local ok, why = emitter:describe(42, wrong)
+		check(ok == nil and why:match "not taken", tostring(why))
+	end
+	check(select(2, emitter:describe({}, { title = "A" })):match "not taken")
+	check(said() == "", "what is wrong is not said")
+	check(emitter:describe(42, { title = ("x"):rep(512), published = 2 ^ 48 - 1, words = 0 }))
+	got = said()
+	check(got == ("<1 42 %s><4 42 281474976710655><5 42 0>"):format(("x"):rep(512)), got)
+	for n = 1, 100000 do check(emitter:describe(n, { title = "A" })) end
+	local remembered = 0
+	for _, generation in ipairs { emitter.said, emitter.saidbefore } do
+		for _ in pairs(generation) do remembered = remembered + 1 end
+	end
+	check(remembered >= 4096 and remembered <= 8192, remembered, "attributes are remembered")
+	emitter:close()
+	check(select(2, emitter:describe(42, { title = "late" })) == "closed")
+end
+
 -- While the ring is full, names wait, and those for which there is no room are said with the next call.
 local function namesinring()
 	local time, sent, down = 1767225600000, {}, true
@@ -350,6 +406,7 @@ hashes()
 properties(40)
 ring()
 names()
+attributes()
 namesinring()
 faults()
 print(passed .. " passed, 0 failed")
