@@ -23,7 +23,7 @@ final class Relay
     private const DROPPED_MAX = 65535;
     private const DATAGRAM_MAX = 2048;
     private const TEXT_MAX = 512;
-    /** Names that are remembered to have been said, and for how many seconds. */
+    /** Names and attributes that are remembered to have been said, and for how many seconds. */
     private const SAID_MAX = 1024;
     private const SAID_FOR = 86400;
 
@@ -34,7 +34,7 @@ final class Relay
     private int $untold = 0; // of these
     private int $late = 0; // that came after close
     private bool $closed = false;
-    /** @var array<string, int> what was said of contents, and when, the oldest first */
+    /** @var array<string, array{string|int, int}> what was said last of contents, and when, the oldest first */
     private array $said = [];
 
     /**
@@ -153,32 +153,42 @@ final class Relay
         ?int $published = null,
         ?int $words = null,
     ): bool {
-        $lines = $this->sayings($text, \array_filter(\compact('title', 'section', 'author', 'published', 'words'), static fn ($v) => $v !== null));
+        $about = ['name' => $text] + \array_filter(\compact('title', 'section', 'author', 'published', 'words'), static fn ($v) => $v !== null);
+        $now = \hrtime()[0];
+        $unsaid = \array_filter($about, function (string|int $value, string $key) use ($text, $now): bool {
+            [$last, $at] = $this->said["$key $text"] ?? [null, 0];
+            return $last !== $value || $now - $at >= self::SAID_FOR;
+        }, \ARRAY_FILTER_USE_BOTH);
+        $lines = $unsaid === [] ? [] : $this->sayings($text, $unsaid);
         if ($this->closed) {
             return false;
         }
-        $now = \hrtime()[0];
-        foreach ($lines as $line) {
-            if ($now - ($this->said[$line] ?? $now - self::SAID_FOR) < self::SAID_FOR) {
-                continue;
-            }
+        foreach ($lines as [$line, $keys]) {
             if (!$this->write($line)) {
                 return false;
             }
-            unset($this->said[$line]);
-            if (\count($this->said) >= self::SAID_MAX) {
-                unset($this->said[\array_key_first($this->said)]);
+            foreach ($keys as $key) {
+                $this->remember("$key $text", [$about[$key], $now]);
             }
-            $this->said[$line] = $now;
         }
         return true;
     }
 
+    /** @param array{string|int, int} $said */
+    private function remember(string $what, array $said): void
+    {
+        unset($this->said[$what]);
+        if (\count($this->said) >= self::SAID_MAX) {
+            unset($this->said[\array_key_first($this->said)]);
+        }
+        $this->said[$what] = $said;
+    }
+
     /**
-     * What is said of a content, in as few datagrams as hold it.
+     * What is said of a content, in as few datagrams as hold it, and the keys of what is in each.
      *
      * @param array<string, string|int> $about
-     * @return list<string>
+     * @return list<array{string, list<string>}>
      */
     private function sayings(string $text, array $about): array
     {
@@ -188,15 +198,19 @@ final class Relay
         $lines = [];
         $head = 'name stream=' . $this->stream . ' content';
         $line = $head . '=' . self::escape('name', $text);
+        $keys = ['name'];
+        unset($about['name']);
         foreach ($about as $key => $value) {
             $word = " $key=" . self::escape($key, $value);
             if (\strlen($line . $word) > self::DATAGRAM_MAX) {
-                $lines[] = $line;
+                $lines[] = [$line, $keys];
                 $line = $head . \sprintf('_id=%u', self::id($text));
+                $keys = [];
             }
             $line .= $word;
+            $keys[] = $key;
         }
-        $lines[] = $line;
+        $lines[] = [$line, $keys];
         return $lines;
     }
 

@@ -126,6 +126,11 @@ $tests = [
         same(['name stream=7 content=/%C3%A9%20b title=A%20%25%2C%20%3Cb%3E%20%26%20%C3%9C section= published=1767225600000 words=1200'], $come(), 'more of it');
         $out->name('/é b', title: 'Another');
         same(['name stream=7 content=/%C3%A9%20b title=Another'], $come(), 'what changes is said');
+        $out->name('/é b', title: 'Another', section: '', words: 1200);
+        same([], $come(), 'each is remembered, whatever it was said with');
+        $out->name('/é b', title: 'A');
+        $out->name('/é b', title: 'Another', words: 1201);
+        same(['name stream=7 content=/%C3%A9%20b title=A', 'name stream=7 content=/%C3%A9%20b title=Another words=1201'], $come(), 'the last one counts');
         $long = str_repeat('é', 256);
         $out->name($long, title: $long, section: 'S', author: $long, words: 5);
         $id = sprintf('%u', Relay::id($long));
@@ -169,10 +174,10 @@ $tests = [
         same([], come($relay), 'the newest is remembered');
         $out->name('/3000');
         same(1, count(come($relay)), 'what is forgotten is said again');
-        $said->setValue($out, array_map(static fn ($at) => $at - 86399, $said->getValue($out)));
+        $said->setValue($out, array_map(static fn ($s) => [$s[0], $s[1] - 86399], $said->getValue($out)));
         $out->name('/4999');
         same([], come($relay), 'within the day');
-        $said->setValue($out, array_map(static fn ($at) => $at - 1, $said->getValue($out)));
+        $said->setValue($out, array_map(static fn ($s) => [$s[0], $s[1] - 1], $said->getValue($out)));
         $out->name('/4999');
         same(1, count(come($relay)), 'a day later');
         $out->close();
