@@ -218,7 +218,7 @@ test-page: ## the daemon's page in a browser: light and dark, a telephone and a 
 	@cd cmd/lectern/internal/page/browser && { ./test setup && ./test unit; } || { [ $$? = 77 ] && [ "$$CI" != true ]; }
 
 .PHONY: test-conform
-test-conform: ## each of 32 ways to break a client is noticed by lectern conform; make test has six of them (2 min)
+test-conform: ## each of 33 ways to break a client is noticed by lectern conform; make test has six of them (2 min)
 	LECTERN_TEST_MISTAKES=all $(GO) test -count=1 -v -timeout 30m -run '^TestConformNoticesMistakes' ./cmd/lectern
 
 .PHONY: test-caddy

@@ -124,6 +124,7 @@ var mistakes = []mistake{
 	{"two connections have the same random bytes", "session_keys.go", "\t_, _ = rand.Read(k.session.Emitter[:])", "\t_, _ = rand.Read(nil)", "sealed-tcp-resume", "were in a hello before"},
 	{"the id of text is another", "id.go", "return wire.ID(text)", "return wire.ID(text) ^ 1", "hash", "id is"},
 	{"what a content was called before is not said again", "name.go", "o.text == fresh.text && ", "", "udp-attributes", "not 4 new names"},
+	{"an author is said to be a section", "name.go", "Attribute: what, Text:", "Attribute: what &^ (what >> 1 & 1), Text:", "udp-attributes", "a section of content 13353046256577510050 that nobody said"},
 }
 
 // A client that is broken on purpose is noticed, by the dialogue that is about it

@@ -298,6 +298,30 @@ public final class Emitter implements AutoCloseable {
         }
     }
 
+    /**
+     * Says more of a content. It is sent when it changes, and as often as a name; of each attribute the last text counts.
+     *
+     * @param content the content's number, or {@link #id} of its text
+     * @param text up to 512 bytes in UTF-8, of PUBLISHED and WORDS a decimal number; an empty one takes back what was said
+     * @return false if the emitter is closed
+     * @throws IllegalArgumentException if it is longer, or no number of 0 to 2^48 - 1
+     */
+    public boolean describe(long content, Attribute attribute, String text) {
+        byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+        lock.lock();
+        try {
+            return engine.say(content, attribute.ordinal() + 1, bytes);
+        } finally {
+            woken();
+            lock.unlock();
+        }
+    }
+
+    /** Says of a content a number, such as when it was published: see the other describe. */
+    public boolean describe(long content, Attribute attribute, long number) {
+        return describe(content, attribute, Long.toString(number));
+    }
+
     /** Has the events sent that wait for others. It waits for nothing. */
     public void flush() {
         lock.lock();

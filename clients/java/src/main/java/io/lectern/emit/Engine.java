@@ -21,7 +21,18 @@ interface Engine {
      * @return false if the engine is closed
      * @throws IllegalArgumentException if no collector would take it
      */
-    boolean name(byte[] text);
+    default boolean name(byte[] text) {
+        return say(XxHash64.hash(text), 0, text);
+    }
+
+    /**
+     * Says what an attribute of a content is, by its number and in UTF-8, unless that was said lately: the last text counts.
+     * Number 0 is the name.
+     *
+     * @return false if the engine is closed
+     * @throws IllegalArgumentException if no collector would take it
+     */
+    boolean say(long content, int attribute, byte[] text);
 
     /** Finishes the frame that waits for more, so that it is sent. */
     void flush();

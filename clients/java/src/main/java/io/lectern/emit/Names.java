@@ -1,5 +1,6 @@
 package io.lectern.emit;
 
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /** The names that wait for their frame, and those that were said lately. */
@@ -9,7 +10,7 @@ final class Names {
 
     static final long SAID_FOR_TCP = 24 * SAID_FOR_UDP;
 
-    /** How many names are remembered at the most, in groups: what is forgotten is said again, which does no harm. */
+    /** How much is remembered at the most, in groups: what is forgotten is said again, which does no harm. */
     private static final int SAID_MAX = 1 << 16;
 
     private static final int GROUP = 4;
@@ -20,9 +21,10 @@ final class Names {
     private byte[] frame;
 
     private int size = Wire.HEADER_SIZE;
-    /** The ids of the names that were said, and when, and 1: at 0 there is none. */
-    private long[] ids;
+    /** What was said last of a content: hashes of it with its attribute and of the text, and when, and 1: at 0 nothing was. */
+    private long[] keys;
 
+    private long[] texts;
     private long[] times;
     /** When the first of those that wait came. */
     long began;
@@ -38,11 +40,27 @@ final class Names {
      *
      * @throws IllegalArgumentException if not
      */
-    void check(byte[] text) {
+    void check(int attribute, byte[] text) {
+        int least = attribute == 0 ? 1 : 0;
         int most = Math.min(Wire.NAME_TEXT_MAX, sizeMax - Wire.HEADER_SIZE - Wire.NAME_HEAD);
-        if (text.length < 1 || text.length > most) {
-            throw new IllegalArgumentException("a name of " + text.length + " bytes: use 1 to " + most);
+        if (text.length < least || text.length > most) {
+            throw new IllegalArgumentException("a text of " + text.length + " bytes: use " + least + " to " + most);
         }
+        if (attribute > Attribute.AUTHOR.ordinal() + 1 && !isNumber(text)) {
+            throw new IllegalArgumentException("no decimal number of 0 to 2^48 - 1: " + new String(text, StandardCharsets.UTF_8));
+        }
+    }
+
+    /** Whether a text is a decimal number without leading zeros, or empty. */
+    private static boolean isNumber(byte[] text) {
+        long number = 0;
+        for (byte c : text) {
+            if (c < '0' || c > '9') {
+                return false;
+            }
+            number = 10 * number + c - '0';
+        }
+        return text.length <= 15 && (text.length < 2 || text[0] != '0') && number < Wire.NUMBER_MAX;
     }
 
     /** Whether none waits. */
@@ -55,27 +73,31 @@ final class Names {
         return size;
     }
 
-    /** Takes a good name, unless it was said lately. False where the frame has no room for it: finish that, and add it again. */
-    boolean add(byte[] text, long now) {
+    /** Takes what is good, unless it was said lately. False where the frame has no room for it: finish that, and add it again. */
+    boolean add(long content, int attribute, byte[] text, long now) {
         if (frame == null) {
             frame = new byte[sizeMax];
-            ids = new long[SAID_MAX];
+            keys = new long[SAID_MAX];
+            texts = new long[SAID_MAX];
             times = new long[SAID_MAX];
         }
-        long id = XxHash64.hash(text);
-        int place = place(id);
-        if (times[place] > 0 && ids[place] == id && now + 1 - times[place] < saidFor) {
+        // A name's content is the hash of its text.
+        long key = attribute == 0 ? content : key(content, attribute);
+        long hash = attribute == 0 ? content : XxHash64.hash(text);
+        int place = place(key);
+        if (times[place] > 0 && keys[place] == key && texts[place] == hash && now + 1 - times[place] < saidFor) {
             return true;
         }
         if (size + Wire.NAME_HEAD + text.length > sizeMax) {
             return false;
         }
-        ids[place] = id;
+        keys[place] = key;
+        texts[place] = hash;
         times[place] = now + 1;
         if (isEmpty()) {
             began = now;
         }
-        size += Wire.putName(frame, size, 0, id, text);
+        size += Wire.putName(frame, size, attribute, content, text);
         return true;
     }
 
@@ -84,12 +106,19 @@ final class Names {
         size = Wire.HEADER_SIZE;
     }
 
-    /** Where it is remembered that a name was said, or is to be: in place of the one of its group that was said longest ago. */
-    private int place(long id) {
-        int first = ((int) id & SAID_MAX / GROUP - 1) * GROUP;
+    private static long key(long content, int attribute) {
+        byte[] b = new byte[9];
+        b[0] = (byte) attribute;
+        Wire.putLong(b, 1, content);
+        return XxHash64.hash(b);
+    }
+
+    /** Where it is remembered what was said, or is to be: in place of what was said longest ago in its group. */
+    private int place(long key) {
+        int first = ((int) key & SAID_MAX / GROUP - 1) * GROUP;
         int oldest = first;
         for (int i = first; i < first + GROUP; i++) {
-            if (times[i] > 0 && ids[i] == id) {
+            if (times[i] > 0 && keys[i] == key) {
                 return i;
             }
             if (times[i] < times[oldest]) {

@@ -670,13 +670,13 @@ final class TcpEngine implements Engine {
     }
 
     @Override
-    public boolean name(byte[] text) {
-        names.check(text);
+    public boolean say(long content, int attribute, byte[] text) {
+        names.check(attribute, text);
         if (closing) {
             return false;
         }
         long now = clock.now();
-        while (!nameless && !names.add(text, now)) {
+        while (!nameless && !names.add(content, attribute, text, now)) {
             if (!finishNames()) {
                 break;
             }

@@ -304,12 +304,12 @@ final class UdpEngine implements Engine {
     }
 
     @Override
-    public boolean name(byte[] text) {
-        names.check(text);
+    public boolean say(long content, int attribute, byte[] text) {
+        names.check(attribute, text);
         if (closing) {
             return false;
         }
-        while (!names.add(text, clock.now())) {
+        while (!names.add(content, attribute, text, clock.now())) {
             sendNames();
         }
         if (!names.isEmpty()) {

@@ -78,11 +78,12 @@ final class Decoder {
         int tag = flags % 2 * 16;
         List<String> names = new ArrayList<>();
         while (type % 16 == 5 && at - start < size - tag) {
-            assertEquals(0, number(1), "it says more than a name");
+            long attribute = number(1);
             int length = (int) number(2);
             long id = number(8);
-            names.add(new String(b, at, length, StandardCharsets.UTF_8));
-            assertEquals(Emitter.id(names.get(names.size() - 1)), id);
+            String text = new String(b, at, length, StandardCharsets.UTF_8);
+            assertTrue(attribute > 0 || Emitter.id(text) == id);
+            names.add(attribute == 0 ? text : attribute + " " + id + " " + text);
             at += length;
         }
         at += tag;

@@ -12,6 +12,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.HexFormat;
+import java.util.Locale;
 import java.util.Map;
 
 /** The driver for {@code lectern conform}: wire/SPEC.md, section 14. */
@@ -180,11 +181,11 @@ final class Driver implements Clock {
         return "ok";
     }
 
-    private String name(byte[] text) {
+    private String say(long content, int attribute, byte[] text) {
         try {
-            // Of what is no UTF-8 there is no String that Emitter.name could be given.
+            // Of what is no UTF-8 there is no String that an Emitter could be given.
             StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(text));
-            return engine != null && engine.name(text) ? "ok" : "no closed";
+            return engine != null && engine.say(content, attribute, text) ? "ok" : "no closed";
         } catch (CharacterCodingException | IllegalArgumentException e) {
             return "no invalid";
         }
@@ -199,7 +200,7 @@ final class Driver implements Clock {
         boolean closed = engine == null || engine.closed();
         switch (words[0]) {
             case "hello" -> {
-                return "ok client=java/0.1.0 has=udp,tcp,sealed,resolve,jam,names";
+                return "ok client=java/0.1.0 has=udp,tcp,sealed,resolve,jam,names,attributes";
             }
             case "resolve" -> names.put(words[1], words[2]);
             case "dial" -> {
@@ -209,7 +210,13 @@ final class Driver implements Clock {
                 return add(words);
             }
             case "name" -> {
-                return name(HexFormat.of().parseHex(words.length > 1 ? words[1] : ""));
+                byte[] text = HexFormat.of().parseHex(words.length > 1 ? words[1] : "");
+                return say(XxHash64.hash(text), 0, text);
+            }
+            case "describe" -> {
+                int attribute = Attribute.valueOf(words[2].toUpperCase(Locale.ROOT)).ordinal() + 1;
+                byte[] text = HexFormat.of().parseHex(words.length > 3 ? words[3] : "");
+                return say(Long.parseUnsignedLong(words[1]), attribute, text);
             }
             case "flush" -> {
                 if (closed) {

@@ -242,6 +242,58 @@ class UdpEngineTest {
         assertFalse(name("/b"));
     }
 
+    private boolean describe(long content, Attribute attribute, String text) {
+        return engine.say(content, attribute.ordinal() + 1, text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** Each attribute goes out when it changes, once an hour, and the last text counts. */
+    @Test
+    void saysAnAttributeWhenItChanges() {
+        for (int i = 0; i < 3; i++) {
+            assertTrue(describe(42, Attribute.TITLE, "L\u2019\u00e9toile"));
+            assertTrue(describe(42, Attribute.WORDS, "1200"));
+        }
+        engine.flush();
+        List<String> want = new ArrayList<>(List.of("1 42 L\u2019\u00e9toile", "5 42 1200"));
+        assertEquals(want, names());
+        describe(42, Attribute.TITLE, "B");
+        describe(42, Attribute.TITLE, "L\u2019\u00e9toile");
+        describe(43, Attribute.WORDS, "1200");
+        describe(42, Attribute.SECTION, "B");
+        describe(42, Attribute.AUTHOR, "");
+        describe(42, Attribute.PUBLISHED, "281474976710655");
+        describe(42, Attribute.WORDS, "");
+        engine.flush();
+        want.addAll(List.of("1 42 B", "1 42 L\u2019\u00e9toile", "5 43 1200", "2 42 B", "3 42 ", "4 42 281474976710655", "5 42 "));
+        assertEquals(want, names());
+        pass(59 * 60_000);
+        describe(42, Attribute.SECTION, "B");
+        describe(42, Attribute.WORDS, "");
+        engine.flush();
+        assertEquals(want, names(), "within the hour");
+        pass(60_000);
+        describe(42, Attribute.SECTION, "B");
+        engine.flush();
+        want.add("2 42 B");
+        assertEquals(want, names());
+        engine.close(1_000);
+        pass(40);
+        assertFalse(describe(42, Attribute.TITLE, "late"));
+    }
+
+    @Test
+    void takesNoAttributeThatACollectorWouldRefuse() {
+        assertThrows(IllegalArgumentException.class, () -> describe(42, Attribute.TITLE, "x".repeat(513)));
+        for (String wrong : List.of("many", "-1", "01", "1.5", "281474976710656", "1000000000000000")) {
+            assertThrows(IllegalArgumentException.class, () -> describe(42, Attribute.WORDS, wrong), wrong);
+            assertThrows(IllegalArgumentException.class, () -> describe(42, Attribute.PUBLISHED, wrong), wrong);
+        }
+        assertTrue(describe(42, Attribute.TITLE, "\u00e9".repeat(256)));
+        assertTrue(describe(42, Attribute.WORDS, "0"));
+        engine.flush();
+        assertEquals(2, names().size());
+    }
+
     @Test
     void takesNoNameThatACollectorWouldRefuse() {
         assertThrows(IllegalArgumentException.class, () -> name(""));
