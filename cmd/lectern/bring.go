@@ -38,7 +38,7 @@ func (p *process) bring(ctx context.Context, o *forgetOptions, f storage.Forgett
 		}
 		ask.token = list[0]
 	}
-	peers, err := peerAddresses(ctx, o.loaded.Ops.Peers)
+	peers, err := peerAddresses(ctx, o.loaded.Ops.PeerNames())
 	if err != nil {
 		return fmt.Errorf("ops.peers: %w", err)
 	}
@@ -54,14 +54,11 @@ func (p *process) bring(ctx context.Context, o *forgetOptions, f storage.Forgett
 	return p.unasked(ctx, o, f, ask.collectors)
 }
 
-// peerAddresses are the operations addresses behind ops.peers: those of all daemons of a
-// cluster.
-func peerAddresses(ctx context.Context, list string) (all []string, err error) {
-	if list == "" {
-		return nil, nil
-	}
-	for name := range strings.SplitSeq(list, ",") {
-		host, port, err := net.SplitHostPort(strings.TrimPrefix(name, "dns:"))
+// peerAddresses are the operations addresses behind the names of ops.peers: those of all
+// daemons of a cluster.
+func peerAddresses(ctx context.Context, names []string) (all []string, err error) {
+	for _, name := range names {
+		host, port, err := net.SplitHostPort(name)
 		if err != nil {
 			return nil, err
 		}

@@ -48,7 +48,7 @@ func (d *daemon) showReaders() {
 		Readers: d.readers, Collector: d.spool.Collector(), Address: d.ops.Address,
 		StreamNames: func() map[uint16]string { return d.reloader.streams() },
 		TextsOf:     func(stream uint16, content uint64) collector.Texts { return d.collector.TextsOf(stream, content) },
-		Peers:       d.config.Ops.Peers, Failed: d.set.NewCounter("lectern_now_peer_failures_total"), Clock: time.Now,
+		Peers:       d.config.Ops.PeerNames(), Failed: d.set.NewCounter("lectern_now_peer_failures_total"), Clock: time.Now,
 	})
 	d.ops.Handle(map[string]http.Handler{"GET " + nowPath: board})
 	if d.config.Ops.Peers != "" {

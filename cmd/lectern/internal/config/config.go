@@ -70,6 +70,19 @@ func (o *Ops) Hosts() []string {
 	return strings.Split(o.AllowedHosts, ",")
 }
 
+// PeerNames are the names of Peers, host:port, one by one. Each may lead to several
+// daemons.
+func (o *Ops) PeerNames() []string {
+	if o.Peers == "" {
+		return nil
+	}
+	names := strings.Split(o.Peers, ",")
+	for i, name := range names {
+		names[i] = strings.TrimPrefix(name, "dns:")
+	}
+	return names
+}
+
 // OpsConnectionsMax is how many connections the operations server holds at once.
 // It is no setting: nobody who may ask needs more, and each takes from the
 // descriptors that the event port leaves.

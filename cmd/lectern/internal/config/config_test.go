@@ -679,3 +679,25 @@ func TestCheckOpensFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestPeerNames(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                     nil,
+		"dns:lectern-ops:8421": {"lectern-ops:8421"},
+		"a:8421, dns:b:1":      {"a:8421", "b:1"},
+		"[fd00::1]:8421":       {"[fd00::1]:8421"},
+	} {
+		c, problems := Load(write(t, "ops.peers = \""+text+"\"\n"), true, nil)
+		if problems != nil {
+			t.Fatalf("%q: %v", text, problems)
+		}
+		if got := c.Ops.PeerNames(); !slices.Equal(got, want) {
+			t.Errorf("%q leads to %q, want %q", text, got, want)
+		}
+	}
+	for _, text := range []string{"a", "a:", ":8421", "a:0", "a:65536", "a:8421,", "dns:", "http://a:8421"} {
+		if _, problems := Load(write(t, "ops.peers = \""+text+"\"\n"), true, nil); problems == nil {
+			t.Errorf("%q leads to daemons", text)
+		}
+	}
+}

@@ -46,7 +46,7 @@ func (c *Config) settings() []setting {
 		address("ops.address", &c.Ops.Address),
 		list(hosts("ops.allowed_hosts", &c.Ops.AllowedHosts)),
 		opened("ops.token_file", &c.Ops.TokenFile),
-		list(optional(peers("ops.peers", &c.Ops.Peers), &c.Ops.Peers)),
+		list(peers("ops.peers", &c.Ops.Peers)),
 
 		duration("stop.drain_time", &c.Stop.DrainTime, 0, time.Hour),
 		duration("stop.unready_time", &c.Stop.UnreadyTime, 0, time.Hour),

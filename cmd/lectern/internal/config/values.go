@@ -239,15 +239,15 @@ func addresses(key string, to *string) setting {
 }
 
 // peers are where other daemons' operations servers are: addresses, or one name that
-// leads to all of them.
+// leads to all of them; or none.
 func peers(key string, to *string) setting {
 	return setting{
 		key: key, wants: `a string, such as "dns:lectern-ops:8421" or "a:8421,b:8421"`, takes: asString,
 		set: func(text string) error {
-			for _, part := range strings.Split(text, ",") {
-				host, port, err := net.SplitHostPort(strings.TrimPrefix(part, "dns:"))
+			for _, name := range (&Ops{Peers: text}).PeerNames() {
+				host, port, err := net.SplitHostPort(name)
 				if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
-					return fmt.Errorf(`%s is not where daemons are: wants "dns:NAME:PORT", or host:port with commas between them`, quote(part))
+					return fmt.Errorf(`%s is not where daemons are: wants "dns:NAME:PORT", or host:port with commas between them`, quote(name))
 				}
 			}
 			*to = text

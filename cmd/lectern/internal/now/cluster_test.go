@@ -46,7 +46,7 @@ func newDaemons(t *testing.T, n int, others ...string) *daemons {
 	for i, s := range d.servers {
 		b := newBoard(uint64(i) + 1)
 		o := b.o
-		o.Peers, o.Failed, o.Address = strings.Join(list, ","), new(counter), s.Listener.Addr().String
+		o.Peers, o.Failed, o.Address = list, new(counter), s.Listener.Addr().String
 		o.Clock = func() time.Time { return time.UnixMilli(b.end).Add(time.Duration(d.ahead.Load())) }
 		b.Board = New(o)
 		b.peers.wait = time.Minute // however busy the machine is

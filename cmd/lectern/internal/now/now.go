@@ -29,7 +29,7 @@ type Options struct {
 	Address     func() string            // of its operations server
 	StreamNames func() map[uint16]string // those that have a name
 	TextsOf     func(stream uint16, content uint64) collector.Texts
-	Peers       string             // where the other daemons are, as ops.peers says; empty: there is none
+	Peers       []string           // host:port of the other daemons' operations servers, or of names that lead to several; empty: there is none
 	Failed      interface{ Inc() } // counts questions that a peer did not answer; nil without Peers
 	Clock       func() time.Time
 }
@@ -63,7 +63,7 @@ const answersMax = 8
 // New returns a Board.
 func New(o Options) *Board {
 	b := &Board{o: o, answers: make(map[string]*answer)}
-	if o.Peers != "" {
+	if len(o.Peers) > 0 {
 		b.peers = newPeers(o.Peers, o.Clock, o.Failed)
 		b.cluster = cluster{
 			streams: wanted[uint16]{most: streamsAskedMax}, keys: wanted[live.Key]{most: 2 * contentsMax}, limits: wanted[int]{most: answersMax},

@@ -57,12 +57,8 @@ type peer struct {
 	why       string    // and how
 }
 
-// newPeers reads ops.peers: "dns:NAME:PORT", or host:port with commas between them.
-func newPeers(list string, clock func() time.Time, failed interface{ Inc() }) *peers {
-	p := &peers{resolve: net.DefaultResolver.LookupNetIP, wait: peerWait, clock: clock, failed: failed}
-	for name := range strings.SplitSeq(list, ",") {
-		p.names = append(p.names, strings.TrimPrefix(name, "dns:"))
-	}
+func newPeers(names []string, clock func() time.Time, failed interface{ Inc() }) *peers {
+	p := &peers{names: names, resolve: net.DefaultResolver.LookupNetIP, wait: peerWait, clock: clock, failed: failed}
 	p.client = &http.Client{
 		Transport: &http.Transport{
 			// A dial may outlive its question.
