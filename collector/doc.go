@@ -62,8 +62,9 @@
 // came lately (four batches at the most) and on the receive buffer: what 1 Gbit/s brings
 // meanwhile must fit in, so with the default of 8 MiB it is 67 ms, and with the 208 KiB
 // that a kernel gives by itself 2 ms. A loop with connections rests 20 ms at the most:
-// their clients wait for acks. All loops end their rests at the same moments. In silence,
-// and where a connection brings much, there is no rest.
+// their clients wait for acks. All loops end their rests at the same moments, and at once
+// when acks wait to be written. In silence, and where a connection brings much, there is
+// no rest.
 //
 // A flow of datagrams stays on its loop. Spreading the datagrams of one source over loops
 // would make those of the slower loop stale, and a flow is mostly one source. So a few

@@ -19,6 +19,16 @@ type rest struct {
 	busy   bool          // this round left something to read
 	taken  uint64        // as weigh was told last
 	at     int64         // running time of that, in milliseconds
+	over   chan struct{} // gets a token from end
+}
+
+// end ends the rest that the loop is in, or its next one: there is something to do that is
+// not read from a socket. Any goroutine may call it.
+func (r *rest) end() {
+	select {
+	case r.over <- struct{}{}:
+	default: // it has been told
+	}
 }
 
 const (
@@ -91,6 +101,11 @@ func (s sleeper) Run(context.Context) error {
 	if length > 0 { // until a moment that is the same for all loops, so that the machine wakes up once
 		length -= time.Duration(time.Now().UnixNano()) % length
 	}
-	time.Sleep(length)
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.rest.over:
+	}
 	return nil
 }

@@ -6,7 +6,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/panjf2000/gnet/v2"
+
+	"github.com/lectern/lectern/storage"
 )
 
 // A rest is as long as the traffic makes it worth while, and its receive buffer allows.
@@ -127,5 +130,68 @@ func TestLoopWithClientsRestsBriefly(t *testing.T) {
 		if s.pace(onIdleLoop{loop: new(idleLoop)}, true); s.rest.length != want {
 			t.Errorf("with %d clients it rests %v, want %v", clients, s.rest.length, want)
 		}
+	}
+}
+
+// A rest ends when there is something to do, and one that would begin behind that is none.
+func TestRestEndsWhenSomethingWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shard{rest: rest{length: restMax, over: make(chan struct{}, 1)}}
+		rests := func() time.Duration {
+			t.Helper()
+			began := time.Now()
+			if err := (sleeper{s}).Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(began)
+		}
+		const after = 7 * time.Millisecond
+		time.AfterFunc(after, s.rest.end)
+		if got := rests(); got != after {
+			t.Errorf("it rests %v, and was to do something after %v", got, after)
+		}
+		s.rest.end()
+		s.rest.end()
+		if got := rests(); got != 0 {
+			t.Errorf("it rests %v, with something to do", got)
+		}
+		want := restMax - after // until the moment that is the same for all loops
+		if got := rests(); got != want {
+			t.Errorf("it rests %v, with nothing to do, want %v", got, want)
+		}
+	})
+}
+
+// listener is a client that says when it is told something.
+type listener struct {
+	peer
+	told func()
+}
+
+func (l listener) send([]byte) { l.told() }
+
+// Acks do not wait for the end of a rest, and a loop rests on where there are none.
+func TestAcksEndRests(t *testing.T) {
+	o := Options{Loops: 2, KeysMax: 4096, SourcesMax: 10}
+	clocks := newClocks(&o, 0)
+	c := newCutter(nil, newSources(&o), clocks, metrics.NewSet())
+	for range o.Loops {
+		c.shards = append(c.shards, shardOf(4096, nil, &o, newRules(&o), c.sources, c, clocks))
+	}
+	queued := 0
+	for id := range uint64(3) {
+		c.sessions.join(&connection{source: id, shard: c.shards[id%2], phase: phaseGreeted, peer: listener{told: func() {
+			if queued++; len(c.shards[0].rest.over)+len(c.shards[1].rest.over) > 0 {
+				t.Errorf("a rest ends before ack %d waits", queued)
+			}
+		}}})
+	}
+	c.sealed([]storage.Source{{ID: 0}, {ID: 1}}, 1) // which came as datagrams
+	if queued > 0 || len(c.shards[0].rest.over)+len(c.shards[1].rest.over) > 0 {
+		t.Errorf("%d acks, and a rest ends without any", queued)
+	}
+	c.sealed([]storage.Source{{ID: 0, Session: true}, {ID: 1, Session: true}, {ID: 2, Session: true}}, 1)
+	if queued != 3 || len(c.shards[0].rest.over) != 1 || len(c.shards[1].rest.over) != 1 {
+		t.Errorf("%d acks wait, want 3, and a loop rests on", queued)
 	}
 }

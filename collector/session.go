@@ -251,6 +251,7 @@ func (k *connection) tell(durable, generation uint64) {
 // sealed makes known that what moved in the window of this generation is
 // durable.
 func (c *cutter) sealed(moved []storage.Source, generation uint64) {
+	told := false
 	for i := range moved {
 		m := &moved[i]
 		st := c.sources.of(m.ID)
@@ -264,9 +265,15 @@ func (c *cutter) sealed(moved []storage.Source, generation uint64) {
 		}
 		if k := c.sessions.find(m.ID); k != nil {
 			k.tell(m.Next, generation)
+			told = true
 		}
 	}
 	c.sources.sealed.Store(generation)
+	for _, s := range c.shards {
+		if told {
+			s.rest.end() // it is the loop that writes acks
+		}
+	}
 }
 
 // tellAll sends every session its credit, when there is room again or no more.
