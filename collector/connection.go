@@ -54,7 +54,7 @@ func (s *shard) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	if n, ok := c.Context().(*newcomer); ok {
 		n.opened, full = true, n.full
 	}
-	k := &connection{peer: loopPeer{c}, via: overTCP, from: addressAt(c.RemoteAddr())}
+	k := &connection{peer: loopPeer{c, s.direct}, via: overTCP, from: addressAt(c.RemoteAddr())}
 	c.SetContext(k)
 	return nil, stays(s.open(k, full))
 }

@@ -1,19 +1,15 @@
 package collector
 
-import (
-	"syscall"
+import "github.com/panjf2000/gnet/v2"
 
-	"github.com/panjf2000/gnet/v2"
-)
+// writeDouble is for connections without a socket: what they are told goes through their
+// Write.
+func writeDouble(c gnet.Conn, b []byte) (int, error) { return c.Write(b) }
 
-// Doubles have no socket: what they are told goes through their Write.
-func init() {
-	writeSocket = func(c gnet.Conn, b []byte) (int, error) {
-		if fd := c.Fd(); fd >= 0 {
-			return syscall.Write(fd, b)
-		}
-		return c.Write(b)
-	}
+// doubled has a shard whose TCP clients are such connections.
+func doubled(s *shard) *shard {
+	s.direct = writeDouble
+	return s
 }
 
 // way is how a source sends: datagrams, a connection without acks, or sessions.

@@ -136,7 +136,7 @@ func (s *street) be() {
 	set := metrics.NewSet()
 	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clocks, set)}
 	for range 1 + s.rand.IntN(2) {
-		k.shards = append(k.shards, shardOf(64, s.events, &k.options, newRules(&o), src, k.cuts, clocks))
+		k.shards = append(k.shards, doubled(shardOf(64, s.events, &k.options, newRules(&o), src, k.cuts, clocks)))
 	}
 	k.cuts.shards = k.shards
 	k.cuts.start, k.own.ear.end = s.now.UnixMilli(), 0

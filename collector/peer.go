@@ -26,7 +26,16 @@ type peer interface {
 var errUnread = errors.New("the client does not read what it is told")
 
 // loopPeer is one of gnet's loop.
-type loopPeer struct{ conn gnet.Conn }
+type loopPeer struct {
+	conn   gnet.Conn
+	direct directWrite
+}
+
+// directWrite writes to the socket of a connection, past gnet. It is writeSocket, but for
+// the connections of tests, which have none.
+type directWrite func(c gnet.Conn, b []byte) (int, error)
+
+func writeSocket(c gnet.Conn, b []byte) (int, error) { return syscall.Write(c.Fd(), b) }
 
 // write goes past gnet where nothing waits to be sent. gnet closes a connection that it
 // cannot write to before it returns, and OnClose wants the shard's mutex, which whoever
@@ -36,15 +45,12 @@ func (p loopPeer) write(b []byte) error {
 		_, err := p.conn.Write(b) // behind what waits, without a try
 		return err
 	}
-	n, err := writeSocket(p.conn, b)
+	n, err := p.direct(p.conn, b)
 	if err == nil && n < len(b) {
 		return errUnread
 	}
 	return err
 }
-
-// writeSocket writes to a connection's socket; those of tests have none.
-var writeSocket = func(c gnet.Conn, b []byte) (int, error) { return syscall.Write(c.Fd(), b) }
 
 func (p loopPeer) end() error {
 	if p.conn.OutboundBuffered() > 0 {

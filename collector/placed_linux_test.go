@@ -50,7 +50,7 @@ func (p *teller) number(n int) []byte {
 // connect makes a connection, where the source has any.
 func (p *teller) connect() {
 	s := p.shards[0]
-	p.conn = &connection{peer: loopPeer{deaf{}}, via: overTCP, shard: s}
+	p.conn = &connection{peer: loopPeer{deaf{}, writeDouble}, via: overTCP, shard: s}
 	s.Lock()
 	defer s.Unlock()
 	if p.conn.at = len(s.conns.list); p.way == acknowledged {

@@ -86,7 +86,7 @@ func TestSealByStream(t *testing.T) {
 						why = storage.ReasonNamed(word)
 					}
 				} else {
-					why = b.stream(0, &connection{peer: loopPeer{deaf{}}, via: overTCP, shard: b.shards[0]}, frame)
+					why = b.stream(0, &connection{peer: loopPeer{deaf{}, writeDouble}, via: overTCP, shard: b.shards[0]}, frame)
 				}
 				if why != c.why {
 					t.Errorf("refused as %v, want %v", why, c.why)
@@ -156,7 +156,7 @@ func TestSealedFramesAreTakenOnce(t *testing.T) {
 			t.Helper()
 			for _, frame := range all {
 				to.receive(0, frame)
-				k := &connection{peer: loopPeer{deaf{}}, via: overTCP, shard: to.shards[0]}
+				k := &connection{peer: loopPeer{deaf{}, writeDouble}, via: overTCP, shard: to.shards[0]}
 				to.stream(0, k, frame)
 			}
 			if n := accepted(to); n != 0 {
@@ -249,7 +249,7 @@ func TestSealedSourceIsNobodyElses(t *testing.T) {
 			b.receive(0, sealed(key, frameOf(1, source, i, 10*i, b.now, opens(10)...)))
 			b.receive(0, frameOf(1, source, 1<<47, 10*i+10, b.now)) // far ahead
 			b.receive(0, frameOf(3, source, i+1, 10*i+10, b.now, opens(3)...))
-			if why := b.stream(0, &connection{peer: loopPeer{deaf{}}, via: overTCP, shard: b.shards[0]}, wire.AppendHello(nil, 1, source, 0)); why != wire.RefusedUnsealed {
+			if why := b.stream(0, &connection{peer: loopPeer{deaf{}, writeDouble}, via: overTCP, shard: b.shards[0]}, wire.AppendHello(nil, 1, source, 0)); why != wire.RefusedUnsealed {
 				t.Fatalf("a hello without a tag: %v", why)
 			}
 		}

@@ -70,6 +70,7 @@ type shard struct {
 
 	udp     receiver
 	rest    rest
+	direct  directWrite // to TCP clients
 	engine  gnet.Engine
 	onBoot  func(gnet.Engine) error
 	booted  chan error    // gets nil from OnBoot, or why the engine could not start
@@ -95,7 +96,7 @@ func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources,
 		books: make(books), losses: lossesOf(o.Loops), events: events,
 		sources: src, cuts: cuts, clocks: clocks, limits: o,
 		rules: r, streams: r.streams.Load(), unknownStream: nameless, badSeal: nameless, fresh: o.fresh(),
-		udp: receiver{socket: -1}, rest: rest{over: make(chan struct{}, 1)},
+		udp: receiver{socket: -1}, rest: rest{over: make(chan struct{}, 1)}, direct: writeSocket,
 		names:   names{known: newKnownNames(o.NamesMemory / 4 / max(1, o.Loops)), limits: cuts.nameLimits},
 		turning: make(chan struct{}), booted: make(chan error, 1), halting: make(chan struct{}), stopped: make(chan struct{}),
 	}

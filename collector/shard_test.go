@@ -157,8 +157,7 @@ func newBench(loops int, change func(*Options)) *bench {
 	b.cuts.boundNames(&o)
 	b.cuts.start = epoch.UnixMilli()
 	for range loops {
-		s := newShard(&o, rules, src, b.cuts, clocks)
-		b.shards = append(b.shards, s)
+		b.shards = append(b.shards, doubled(newShard(&o, rules, src, b.cuts, clocks)))
 	}
 	b.cuts.shards = b.shards
 	return b

@@ -50,7 +50,7 @@ func (s *system) start() {
 	slots := 16 << s.rand.IntN(5)
 	for range 1 + s.rand.IntN(2) {
 		// With small tables, since thousands are made.
-		s.shards = append(s.shards, shardOf(slots, s.events, &s.limits, newRules(&s.limits), src, s.cuts, clocks))
+		s.shards = append(s.shards, doubled(shardOf(slots, s.events, &s.limits, newRules(&s.limits), src, s.cuts, clocks)))
 	}
 	s.cuts.shards = s.shards
 	s.cuts.start = s.now.UnixMilli()
