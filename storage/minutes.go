@@ -9,8 +9,8 @@ import (
 )
 
 // Minutes adds up rows by their key until they are taken out in the order of
-// CompareKeys: a table for each minute of a stream, and for the variants of its headlines and what is coarse or sampled of it. It belongs to one goroutine at
-// a time.
+// CompareKeys: a table for each minute of a stream, and for the variants of its headlines
+// and what is coarse or sampled of it. It belongs to one goroutine at a time.
 type Minutes struct {
 	seed   KeySeed
 	tables map[period]*minuteTable
@@ -83,16 +83,27 @@ func (m *Minutes) table(p period) *minuteTable {
 	}
 	t := m.tables[p]
 	if t == nil {
-		rows := 0
-		if u, ok := m.usual[p.stream]; ok && p.minute > u.minute && p.plain() {
-			rows = u.rows
-			delete(m.usual, p.stream)
-		}
-		t = newMinuteTable(p, m.seed, rows)
+		t = newMinuteTable(p, m.seed, m.expected(p))
 		m.tables[p] = t
 	}
 	m.recent, m.last = t, p
 	return t
+}
+
+// expected is how many rows a period will have: as many as the stream's minute that was
+// taken out last, or the one before it that is still here.
+func (m *Minutes) expected(p period) int {
+	if !p.plain() {
+		return 0
+	}
+	if u, ok := m.usual[p.stream]; ok && p.minute > u.minute {
+		delete(m.usual, p.stream)
+		return u.rows
+	}
+	if before := m.tables[period{minute: p.minute - 60, stream: p.stream}]; before != nil {
+		return before.len()
+	}
+	return 0
 }
 
 // Take takes out the rows of all minutes that begin before the one given, in Unix
