@@ -15,10 +15,12 @@ type room struct {
 	max     int64
 	reserve vfs.File
 
-	mu      sync.Mutex // protects the fields below
+	resizing sync.Mutex // held while the disk works; before mu
+	taken    int64      // length of the reserve file
+
+	mu      sync.Mutex // protects the fields below, and waits for no disk
 	used    int64      // bytes of the files that hold something
 	writing int64      // bytes of files that are being written
-	taken   int64      // length of the reserve file
 }
 
 // Reserve allocates what is left beside files of so many bytes.
@@ -81,9 +83,11 @@ func (r *room) removed(size int64) {
 }
 
 func (r *room) settle() error {
+	r.resizing.Lock()
+	defer r.resizing.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	want := max(0, r.max-r.used-r.writing)
+	r.mu.Unlock()
 	if want == r.taken {
 		return nil
 	}
