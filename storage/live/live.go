@@ -28,7 +28,7 @@ type Options struct {
 func (o *Options) Bytes() int64 {
 	slots := int64(slotsFor(o.ReadersMax)) * slotBytes
 	wholes := int64(slotsFor(o.ReadersMax/2)) * int64(unsafe.Sizeof(whole{}))
-	wheel := int64(o.ReadersMax) * 5 // a place for each, in lists that grow by a quarter
+	wheel := int64(o.ReadersMax)*13 + minuteSeconds*wheelSpare*4 // lists that grow by a quarter, beside those of another minute: wheel.clear
 	return slots + wholes + wheel + int64(o.ContentsMax)*int64(contentBytes)*3/2
 }
 
@@ -43,20 +43,20 @@ type Readers struct {
 	wheel    wheel
 	contents *contents
 	streams  streams
-	now      uint32        // the second up to which slots that were due have been looked at; 0: nothing has come yet
-	minute   uint32        // the second with which its minute began
-	to       uint32        // and up to which they will be after the cut that comes
+	now      uint32        // the second up to which due slots have been looked at; 0: nothing has come yet
+	minute   uint32        // the second with which the minute of now began
+	to       uint32        // what now will be at the end of the cut that is being added
 	time     int64         // Unix milliseconds: the end of the last cut,
 	since    int64         // and the beginning of the first
-	unplaced uint64        // events that are in no figure of readers, since ever
-	crowded  uint32        // up to this second all events of those without room are counted
+	unplaced uint64        // events that are in no figure of readers, since the start
+	crowded  uint32        // up to this second every row is wanted, since somebody found no room
 	took     time.Duration // what all of this has taken
 
-	visits [ahead]visit // that wait to be looked for together
-	wait   int          // so many of them
-	fresh  [ahead]uint8 // those of them that are of nobody who is known
-	lines  [3 * ahead]uintptr
-	silent [ahead]uint32 // slots of those who leave or go
+	visits [ahead]visit       // the first wait of them are still to be looked for, together
+	wait   int                // how many those are
+	fresh  [ahead]uint8       // places in visits of readers who are not known
+	lines  [3 * ahead]uintptr // memory to be prefetched
+	silent [ahead]uint32      // slots of those who leave or go
 
 	ended     atomic.Int64 // time, as soon as there are figures of it
 	cuts      atomic.Uint64
@@ -94,19 +94,20 @@ func (r *Readers) clear() {
 	r.streams = streams{named: r.o.Named, of: make(map[uint16]uint16)}
 }
 
-// Seed is part of storage.Watcher.
+// Seed takes the hash in whose order readers are told (storage.Watcher).
 func (r *Readers) Seed(s storage.KeySeed) { r.table.order = s }
 
-// Lock is part of storage.Watcher.
+// Lock keeps others out until Unlock (storage.Watcher).
 func (r *Readers) Lock() { r.mu.Lock() }
 
-// Unlock is part of storage.Watcher.
+// Unlock looks for the visits that wait, and lets others in (storage.Watcher).
 func (r *Readers) Unlock() {
 	r.meet()
 	r.mu.Unlock()
 }
 
-// Begin is part of storage.Watcher.
+// Begin begins a cut (storage.Watcher). A clock that was set back by more than is known,
+// and a machine that slept, begin with nobody.
 func (r *Readers) Begin(w storage.Window) (before, end uint32, each bool) {
 	to := uint32(max(0, min(w.End/1000, math.MaxUint32-allSeconds)))
 	switch {
@@ -124,7 +125,8 @@ func (r *Readers) Begin(w storage.Window) (before, end uint32, each bool) {
 	return r.minute, minuteOf(r.to), r.to < r.crowded
 }
 
-// Row is part of storage.Watcher.
+// Row adds a row of the cut (storage.Watcher). Its reader waits until there are some to be
+// looked for together.
 func (r *Readers) Row(x *storage.Row) {
 	v := r.next()
 	*v = visit{
@@ -138,14 +140,14 @@ func (r *Readers) Row(x *storage.Row) {
 	case x.Coarse != storage.CoarseNot:
 		r.addCoarse(v)
 	case x.Minute > r.to: // its reader is seen when that begins
-		r.addGone(v)
+		r.addOpensOnly(v)
 	default:
 		r.wait++
 	}
 }
 
-// Seen is part of storage.Watcher. It goes through the table as it lies: nothing has to
-// be asked for before it is looked at.
+// Seen notes when readers had their last events (storage.Watcher). They come in the order
+// of the table, so nothing has to be prefetched.
 func (r *Readers) Seen(stream uint16, all iter.Seq[storage.Sight]) {
 	r.meet()
 	began := time.Now()
@@ -169,7 +171,7 @@ func (r *Readers) next() *visit {
 	return &r.visits[r.wait]
 }
 
-// End is part of storage.Watcher.
+// End ends the cut: who has been silent for too long leaves (storage.Watcher).
 func (r *Readers) End(w storage.Window) {
 	r.meet()
 	began := time.Now()
@@ -184,8 +186,7 @@ func (r *Readers) End(w storage.Window) {
 // second is when something happened, not after the cut that brings it.
 func (r *Readers) second(ms int64) uint32 { return uint32(max(0, min(ms/1000, int64(r.to)))) }
 
-// meet looks for those who wait. What is looked at for one of them after the other has
-// been asked for before, of all of them.
+// meet looks for the visits that wait. The memory of all of them is prefetched first.
 func (r *Readers) meet() {
 	if r.wait == 0 {
 		return
@@ -268,12 +269,12 @@ func (r *Readers) sees(at int, last uint32) {
 // arrives adds a visit of somebody who is not known to be with the content.
 func (r *Readers) arrives(v *visit) {
 	if v.last+allSeconds <= r.now { // he is gone already
-		r.addGone(v)
+		r.addOpensOnly(v)
 		return
 	}
 	i, ok := r.streams.place(v.stream)
 	if !ok {
-		r.finds(v)
+		r.hasNoRoom(v)
 		return
 	}
 	st := r.streams.list[i]
@@ -292,19 +293,19 @@ func (r *Readers) arrives(v *visit) {
 		x.print, x.what, x.flags = r.table.namelessPrint(v.stream, v.user), uint32(i), nameless
 		if at, known := r.table.known(x.print); known {
 			r.sees(at, v.last)
-			r.finds(v)
+			r.hasNoRoom(v)
 			return
 		}
 	}
 	if !room {
-		r.finds(v)
+		r.hasNoRoom(v)
 		return
 	}
 	if named {
 		r.contents.list[c].all++
 		r.addOpens(v, c)
 	} else {
-		r.finds(v)
+		r.hasNoRoom(v)
 	}
 	if !isWhole {
 		r.wholes.put(wholeAt, whole{user: v.user, stream: i + 1})
@@ -333,8 +334,9 @@ func (r *Readers) joins(x slot, v *visit, whole int, stream uint16) {
 	}
 }
 
-// finds is a visit for which there was no room: all of its events are to be known.
-func (r *Readers) finds(v *visit) {
+// hasNoRoom counts a visit for which there was no room. All events of its reader are to be
+// counted from now on, so each row is wanted for some time.
+func (r *Readers) hasNoRoom(v *visit) {
 	r.crowded = r.to + 2*minuteSeconds
 	if v.events > 0 {
 		r.addCoarse(v)
@@ -369,8 +371,9 @@ func (r *Readers) addOpens(v *visit, content uint32) {
 	r.streams.list[r.contents.list[content].stream].series.add(v.first, r.to, v.opens)
 }
 
-// addGone adds the opens of a visit whose reader is not there now.
-func (r *Readers) addGone(v *visit) {
+// addOpensOnly adds the opens of a visit whose reader is not there: he has gone already, or
+// his minute has not begun.
+func (r *Readers) addOpensOnly(v *visit) {
 	if v.opens == 0 || v.first/60+MinutesKept <= r.to/60 {
 		return
 	}
@@ -486,7 +489,7 @@ func (r *Readers) due(at int, second uint32) {
 
 // fill fills the wheel.
 func (r *Readers) fill() {
-	r.wheel.clear()
+	r.wheel.clear(r.table.used)
 	for at := range r.table.slots {
 		s := &r.table.slots[at]
 		if s.print == 0 || s.is(gone) {
@@ -536,7 +539,7 @@ func (r *Readers) lookAtAll(due []uint32) {
 			}
 		}
 		if len(silent) > 0 {
-			r.part(silent)
+			r.depart(silent)
 		}
 		due = due[n:]
 	}
@@ -559,8 +562,9 @@ func (r *Readers) stays(at int) bool {
 	return true
 }
 
-// part has readers leave who have been silent for a minute, and go after five.
-func (r *Readers) part(silent []uint32) {
+// depart takes readers out of the last minute who have been silent for one, and out of the
+// last five after five.
+func (r *Readers) depart(silent []uint32) {
 	for i, at := range silent {
 		r.lines[i] = uintptr(unsafe.Pointer(&r.table.users[at]))
 	}

@@ -150,6 +150,28 @@ func TestWheelIsBounded(t *testing.T) {
 	}
 }
 
+// A crowd that comes in another second each minute leaves no memory behind in all of them.
+func TestWheelGivesMemoryBack(t *testing.T) {
+	const readers = 20_000
+	r := follow(Options{ReadersMax: 1 << 17, ContentsMax: 100})
+	rows := make([]storage.Row, readers)
+	begin := start/60_000*60 - start/1000 // of a minute, from start on
+	for minute := range int64(60) {
+		for i := range rows {
+			rows[i] = storage.Row{Stream: 1, Content: 1, User: uint64(i), Reads: 1}
+		}
+		add(r, begin+minute*60+60)
+		add(r, begin+minute*60+60+minute, rows...)
+		places := 0
+		for _, l := range r.wheel {
+			places += cap(l)
+		}
+		if most := (2*r.table.used + minuteSeconds*wheelSpare) + r.table.used*5/4; places > most {
+			t.Fatalf("minute %d: lists for %d slots, of which %d are in use; %d at the most", minute, places, r.table.used, most)
+		}
+	}
+}
+
 // A clock that is set back by more than what is known begins anew; by less, nobody is
 // counted twice or lost.
 func TestClockSetBack(t *testing.T) {

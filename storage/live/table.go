@@ -33,7 +33,7 @@ const slotBytes = int64(unsafe.Sizeof(slot{})) + 8
 // slotsFirst is how many slots a table begins with.
 const slotsFirst = 1 << 12
 
-// ahead is how many slots are looked for at a time: the memory of all is asked for
+// ahead is how many slots are looked for at a time: the memory of all is prefetched
 // before the first is looked at.
 const ahead = 64
 
@@ -42,7 +42,7 @@ const ahead = 64
 // limit. A slot stays where it is until the table is resized or swept.
 type table struct {
 	order storage.KeySeed // of hashes
-	seed  [3]uint64
+	seed  [3]uint64       // of prints: 0 and 1 of namelessPrint, 2 of the streams in print
 	slots []slot
 	users []uint64
 	shift int // of a print, which leaves its home

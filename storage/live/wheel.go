@@ -11,9 +11,16 @@ func (w *wheel) put(second uint32, at int) {
 	*l = append(*l, uint32(at))
 }
 
-// clear empties all lists.
-func (w *wheel) clear() {
+// clear empties all lists, where used slots are in use. A list that was long keeps memory
+// for twice its share of them at most: a crowd may come in another second each minute.
+func (w *wheel) clear(used int) {
 	for i := range w {
+		if cap(w[i]) > 2*used/minuteSeconds+wheelSpare {
+			w[i] = nil
+		}
 		w[i] = w[i][:0]
 	}
 }
+
+// wheelSpare is for how many slots each list may keep memory, however few are in use.
+const wheelSpare = 1 << 10
