@@ -222,7 +222,7 @@ func (p *play) farewells() error {
 	}
 	for _, s := range p.judge.order {
 		goesOn := newest[s.emitter] == s && !(s.emitter == p.judge.emitter && p.closed)
-		if !s.udp || goesOn || p.away || p.gone[s.process] || s.emitter != p.judge.emitter && newest[s.emitter] == s {
+		if !s.udp || goesOn || p.away || p.judge.gone[s.process] || s.emitter != p.judge.emitter && newest[s.emitter] == s {
 			continue
 		}
 		if !s.farewell() {

@@ -60,7 +60,7 @@ func (r *Runner) Play(d Dialogue) (Result, error) {
 		return result, err
 	}
 	defer s.close()
-	p := &play{environ: r.Environ, args: r.Command, sockets: s, judge: newJudge(), names: map[string]uint64{}, gone: map[int]bool{}, trace: trace}
+	p := &play{environ: r.Environ, args: r.Command, sockets: s, judge: newJudge(), names: map[string]uint64{}, trace: trace}
 	err = p.begin()
 	if p.driver != nil {
 		defer func() { p.driver.stop() }()

@@ -439,7 +439,7 @@ func (p *play) refuse(l *line) error {
 func (p *play) restart() error {
 	p.driver.kill()
 	p.drain()
-	p.gone[p.judge.process] = true
+	p.judge.gone[p.judge.process] = true
 	p.children++
 	p.judge.process = 1 + p.children
 	p.judge.emitter = p.judge.process << 16

@@ -97,6 +97,7 @@ type judge struct {
 	datagram   int
 	udp        bool
 	process    int
+	gone       map[int]bool // processes that have ended: their ports are anybody's
 	emitter    int
 	sources    map[uint64]*source
 	order      []*source
@@ -116,7 +117,7 @@ type violation struct {
 }
 
 func newJudge() *judge {
-	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, said: map[saying]bool{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1}
+	return &judge{sources: map[uint64]*source{}, events: map[event]*added{}, said: map[saying]bool{}, randoms: map[[wire.RandomSize]byte]bool{}, process: 1, gone: map[int]bool{}}
 }
 
 // seal has frames judged by this key from now on.
@@ -166,7 +167,7 @@ func (j *judge) took(d datagram) (frames []*frame) {
 				j.violate(f.bytes, "the first frame of source %d has position %d: a source opens with beats at position 0", s.id, f.header.Position)
 			}
 			for _, other := range j.order {
-				if other != s && other.from == d.from && other.by == d.by && other.process != s.process {
+				if other != s && other.from == d.from && other.by == d.by && other.process != s.process && !j.gone[other.process] {
 					j.violate(f.bytes, "the child sends over its parent's socket")
 				}
 			}

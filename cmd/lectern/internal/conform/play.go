@@ -39,7 +39,6 @@ type play struct {
 	last     answer   // of the driver
 	closed   bool
 	away     bool // somewhere nobody listened, so that datagrams are gone
-	gone     map[int]bool
 	children int
 	late     uint64 // events that were added when the emitter was closed
 	dialled  bool
@@ -113,7 +112,7 @@ func (p *play) tell(l, next *line) error {
 		}
 		last := p.parents[len(p.parents)-1]
 		p.parents = p.parents[:len(p.parents)-1]
-		p.gone[p.judge.process] = true
+		p.judge.gone[p.judge.process] = true
 		p.judge.process, p.judge.emitter, p.now = last.process, last.emitter, last.now
 		p.judge.now = p.now
 		p.closed, p.dialled = last.closed, last.dialled
