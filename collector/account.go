@@ -18,9 +18,9 @@ func (b books) of(a storage.Account) *storage.Book {
 	return k
 }
 
-// sent books by how many events a source's span grew, of which a frame brings so
-// many: the others are lost or, where it brings more, as many of those that were lost
-// are found. These are two counters, so that what Prometheus adds up over a restart of
+// sent books that a source's positions grew by grown events, and that the frame
+// brought some of them: the others are lost. A frame that brought more than grown has
+// found as many of those that were lost. These are two counters, so that what Prometheus adds up over a restart of
 // the daemon is right. What forged numbers say is lost beyond all reason stays out of
 // the sum.
 func (s *shard) sent(k *storage.Book, grown, brought uint64) {
@@ -37,7 +37,7 @@ func (s *shard) sent(k *storage.Book, grown, brought uint64) {
 	k.Counts[storage.Sent] += grown
 }
 
-// lossesOf is how much each of so many loops may count as lost.
+// lossesOf is how much each of the loops may count as lost.
 func lossesOf(loops int) (all [storage.Classes]uint64) {
 	for class := range all {
 		all[class] = storage.LostMax / uint64(max(1, loops))

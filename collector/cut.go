@@ -13,8 +13,9 @@ import (
 // Sink takes what cuts bring. One goroutine calls it.
 type Sink interface {
 	// Room is how many rows it would take now. A cut that may bring more is
-	// not made: the tables fill, and what finds no room there is shed, or, on
-	// a session, not taken.
+	// not made, and the tables fill. Frames of sessions that find no room there
+	// are not taken; the events of others are counted coarsely, and shed only
+	// when that finds no room either (package comment, Overload).
 	Room() int
 	// MakeRoom says that Room was too little for a cut. The next is asked for
 	// after some time.

@@ -73,17 +73,17 @@
 // million events a second of full datagrams, more than a 10 Gbit/s link brings; of single
 // events it holds 1.4 million.
 //
-// Cuts wait for loops, loops for cuts. A cut raises a flag, loops release their mutex when
-// they see it between two frames and come back after it. Without the flag a loaded loop
-// keeps its mutex for a whole wake-up of 1,024 datagrams.
+// Cuts and loops wait for each other. A cut raises a flag. A loop that sees the flag
+// between two frames releases its mutex, and takes it again after the cut. Without the flag
+// a loaded loop would keep its mutex for a whole wake-up of 1,024 datagrams.
 //
 // # Sockets
 //
 // Refusals over TCP arrive. Closing a socket with unread bytes resets the connection, and
 // the client would never see the reason. So the refusal is written, our half is closed,
 // and what still comes is read and discarded for up to two seconds. A client that is done
-// closes its half and waits for ours: that is its proof that everything was read. That it
-// was read does not mean that it was stored.
+// closes its half and waits for ours: that proves to it that everything was read, which
+// does not mean that it was stored.
 //
 // A client that stops inside a frame pays for it. A loop keeps at most 32 MiB for
 // half-received frames: memory, not bytes, taken for what has come and not for what a
@@ -117,23 +117,24 @@
 // never changes (a reload makes another), and checks the tag. There is one key for all
 // sources of a stream, and its nonce is in the header, so nothing is derived, allocated or
 // remembered for an invented source, and a million sources cost as much as one. A session
-// has keys of its own, made with its hello. What is sealed is proved (storage.Standing),
-// in the spool, too, so that after a restart a frame without a tag cannot continue a
-// sealed source.
+// has keys of its own, made with its hello. A source whose frames are sealed is proved
+// (storage.Standing), in the spool, too, so that after a restart a frame without a tag
+// cannot continue it.
 //
 // Sessions. A TCP connection that begins with hello is acknowledged. An ack says which of
-// the source's frames are sealed; after a reconnect or a restart the client sends again
-// from there, and the collector knows each source's next sequence from the spool, so that
-// nothing counts twice. The state of a source at the end of a window is kept beside its
-// running state (before), so a cut copies nothing while the loops wait. An unknown source
-// that does not begin at 0 is refused as forgotten, since it cannot be known whether its
-// unacknowledged frames were counted. For the same reason every ack names its spool, one
-// name for all places below a directory. A client that is answered by a different spool
-// than before begins a new source, so that frames which the first spool sealed, and whose
-// ack was lost, are not counted again by the second. A session is remembered for
-// session_idle_max, far longer than a source of datagrams. After a restart a datagram is
-// taken only if it is beyond the recovered sequence. What the dead process had read and
-// not sealed shows as lost, and it is.
+// the source's frames are durable, that is, in a seal of the log (storage.Seal) that is
+// synced. After a reconnect or a restart the client sends again from there, and the
+// collector knows each source's next sequence from the spool, so that nothing counts twice.
+// The state of a source at the end of a window is kept beside its running state (before),
+// so a cut copies nothing while the loops wait. An unknown source that does not begin at 0
+// is refused as forgotten, since it cannot be known whether its unacknowledged frames were
+// counted. For the same reason every ack names its spool, one name for all places below a
+// directory. A client that is answered by a different spool than before begins a new
+// source, so that frames which the first spool made durable, and whose ack was lost, are
+// not counted again by the second. A session is remembered for session_idle_max, far longer
+// than a source of datagrams. After a restart a datagram is taken only if it is beyond the
+// recovered sequence. What the dead process had read and not made durable is lost, and
+// shows as lost.
 //
 // # Overload
 //
@@ -144,7 +145,7 @@
 //     One frame since the last cut waits for it, a datagram 5 ms, a TCP frame a second. It
 //     costs time: lectern_cuts_total{reason="full"}.
 //  2. The sink takes no cut (the spool is full, or rows waiting are at their limit), or
-//     the cut does not come within that second (the one before is still being sealed, on
+//     the cut does not come within that second (the log still writes the one before, on
 //     a disk that is slow or full): sessions lose their credit, then their frames are not
 //     taken and come again. It costs the time of clients that keep what they send:
 //     lectern_cuts_denied_total, lectern_sessions_closed_no_room_total. The next cut that
@@ -159,17 +160,17 @@
 //     lectern_events_coarse_users_total.
 //  4. It invents contents, too: (stream, minute, other contents, other users). What was
 //     read is lost, the stream stays exact: lectern_events_coarse_contents_total.
-//  5. And minutes, too: those of step 4, in the minute of arrival. When it was read is
-//     lost: lectern_events_clamped_total{reason="room"}. Where a sender samples, and no
-//     row is of as many left out, for how many others it stands is lost as well:
-//     lectern_events_unweighted_total has those.
+//  5. It needs too many minutes, too: its events go to a row of step 4, in the minute of
+//     arrival. When they were read is lost: lectern_events_clamped_total{reason="room"}.
+//     Where a sender samples, and no row has the same number of events left out, it is
+//     lost as well for how many others an event stands: lectern_events_unweighted_total.
 //  6. There is no room for a row of the whole stream. That takes more streams in one
 //     window than a 128th of a table has rows, or no cut for as many minutes. A 256th of
 //     the table is kept for the datagrams of such streams, whose events have rows of their
-//     own there. A source may hold of it no more than a quarter of what its stream could
-//     still hold, which shares it out as step 3 does among streams. So those that
-//     send little find room when those that send much find none.
-//  7. A source has had its part of that: its datagrams are shed, and only its:
+//     own there. A source may hold no more of this part than a quarter of what its stream
+//     could still hold, which shares it out as step 3 does among streams. So sources that
+//     send little find room when sources that send much find none.
+//  7. A source has had its share of that part: its datagrams are shed, and only its:
 //     lectern_events_shed_total.
 //
 // An event whose key is in the table is counted there at every step: a reader that has a
@@ -186,11 +187,11 @@
 // steps 3 and 4, so that these are never taken by detail. Its shortcoming: a stream that
 // wants more than four times what it had before, in a window in which others have taken
 // everything, may be coarse until the next cut. Among the sources of a stream, too,
-// nothing that was given is taken back before the cut: of those that send much in step 6
-// who comes first gets up to twice as much as who comes last. Rows of whole streams are
-// shared out by the same rule, so streams that nobody named cannot take those of one that
-// has a name. On a normal day none of this happens: it
-// begins when a window brings more keys than a table holds.
+// nothing that was given is taken back before the cut: in step 6, of the sources that send
+// much, the first to come gets up to twice as much as the last. Rows of whole streams are
+// shared out by the same rule, so unnamed streams cannot take those of a named one. On a
+// normal day none of this happens: it begins when a window brings more keys than a table
+// holds.
 //
 // Why coarse and not sampled. A sample keeps readers and gives up the sums, for everybody;
 // here the sums of contents, which editors look at, stay exact, and only the stream that
@@ -200,27 +201,27 @@
 // # Strangers
 //
 // Anyone who reaches the port can invent numbers, so a new source is on probation: it is
-// charged to its address, and it is the first to be displaced. It is so until its frames
-// are sealed (proved), or it has been heard for a minute (lived) and, in a session,
-// something of it is durable. That is kept with the source in the seals, so it holds over
-// a restart.
+// charged to its address, and it is the first to be displaced. Probation ends when its
+// frames are sealed (proved), or when it has been heard for a minute (lived) and, in a
+// session, something of it is durable. Seals keep this standing with the source, so it
+// holds over a restart.
 //
 // Where room is short:
 //
 //   - An address (IPv4, or an IPv6 network of 64 bits) has limits.address_sources_max
-//     sources that are not proved: one of its own goes that is on probation or at its end
-//     (displaced).
-//   - It brought as many within a minute: nothing goes, and the frame is refused as
-//     sources (turned away, pace).
+//     sources that are not proved: one of the address's own sources that is on probation
+//     or at its end goes (displaced).
+//   - An address brought that many within a minute: no source goes, and the frame is
+//     refused as sources (turned away, pace).
 //   - limits.sources_max sources are known: of those looked at, the one on probation or at
 //     its end with the fewest frames goes, silent ones first; at most sources_max a minute
 //     (displaced).
-//   - Nothing can go: the frame is refused as sources (turned away, address or full).
+//   - No source can go: the frame is refused as sources (turned away, address or full).
 //
-// A source that is displaced is in a seal, has no client connected, and was acknowledged
-// to the end. Its losses are booked, it leaves its span, and if it sends again it is met
-// in the middle. So a flood costs a new source of datagrams only that, and established
-// sources and sessions lose nothing. For each place that is wanted, 64 candidates (one
+// A source can be displaced only if it is in a seal, has no client connected, and was
+// acknowledged to the end. Its losses are booked, it leaves its span, and if it sends
+// again it is met in the middle. This is all that a flood costs a new source of datagrams;
+// established sources and sessions lose nothing. For each place that is wanted, 64 candidates (one
 // slab) are looked at: no lists, and a fixed cost. A session that was on probation stays
 // for source_idle_max and not for session_idle_max, which a session has to earn: 5,000
 // momentary sessions once kept every emitter out for a week. While forged addresses flood
@@ -250,9 +251,9 @@
 //
 // # Names
 //
-// A frame of names costs a lookup for each that was kept within a day, which is nearly
-// all: in groups of four slots, one line of the cache, of the loop's own. What the table
-// forgets is kept once more, and replaces itself in the store. A new name is text, so it
+// A frame of names costs a lookup for each name that was kept within a day, as nearly all
+// are, in a table of the loop's own: groups of four slots, a cache line each. A name that
+// the table forgot is kept once more, and replaces itself in the store. A new name is text, so it
 // is allocated, and bounded three ways: a source that proved nothing may bring a quarter
 // of limits.names_a_minute, a stream's sealed frames and its others all of it each, so
 // that strangers take nothing from whoever has the key; and between two cuts a loop keeps a

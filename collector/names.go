@@ -335,5 +335,5 @@ func (c *Collector) TextsOf(stream uint16, content uint64) (texts Texts) {
 // nothing has come of them since.
 func (c *Collector) Learn(books []storage.Book) { c.cuts.names.learn(books, true) }
 
-// NamesMost is how many names Learn has room for in so many bytes of NamesMemory.
+// NamesMost is how many names Learn has room for where NamesMemory is memory bytes.
 func NamesMost(memory int) int { return memory / 4 * 3 / 2 / (calledCost + 64) }

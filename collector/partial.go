@@ -11,7 +11,7 @@ import (
 const partialMax = 32 << 20
 
 // The memory of a half-received frame is a power of two from partialMin to
-// wire.FrameSizeMax + 1 bytes, in so many classes.
+// wire.FrameSizeMax + 1 bytes: partialClasses different sizes.
 const (
 	partialMin     = 1 << partialShift
 	partialShift   = 6

@@ -49,7 +49,7 @@ type budget struct {
 // time.
 type pace struct{ due atomic.Int64 }
 
-// allow says whether one more may come, of so many a minute.
+// allow says whether one more may come, where aMinute may come in a minute.
 func (p *pace) allow(now int64, aMinute int64) bool {
 	const minute = int64(time.Minute / time.Microsecond)
 	now *= 1000

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// rate holds a stream to so many events a second, of all loops together, by the
+// rate limits the events a second of a stream, of all loops together, by the
 // generic cell rate algorithm (ITU-T I.371): due is when the events that it was
 // given would have come at that rate.
 type rate struct {

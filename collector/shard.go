@@ -89,7 +89,8 @@ func newShard(o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) 
 	return shardOf(slots, make([]wire.Event, eventsPerFrameMax), o, r, src, cuts, clocks)
 }
 
-// shardOf is newShard with tables of so many slots, and room for decoded events.
+// shardOf is newShard with tables of that number of slots, and with events as room for
+// decoded ones.
 func shardOf(slots int, events []wire.Event, o *Options, r *rules, src *sources, cuts *cutter, clocks *clocks) *shard {
 	s := &shard{
 		table: newTable(slots), spare: newTable(slots), generation: 1,

@@ -12,13 +12,13 @@ import (
 // coarsely and not thrown away. The package comment has the order.
 
 const (
-	// Of the keys of a table, so many are kept for rows of one content and all other
-	// users, and for rows of a whole stream.
+	// These parts of a table's keys, a 32nd and a 128th, are kept for rows of one content
+	// and all other users, and for rows of a whole stream.
 	coarseUsersPart    = 32
 	coarseContentsPart = 128
 
-	// So many are kept for datagrams whose stream finds no room for a row of its own;
-	// no more than a source counts.
+	// A 256th, at most lastMax, is kept for datagrams whose stream finds no room for a row
+	// of its own; no more than a source counts.
 	lastPart = 256
 	lastMax  = math.MaxUint16
 
@@ -103,7 +103,7 @@ func (s *shares) mayCoarse(a *keyAccount, c storage.Coarse, n int) bool {
 }
 
 // mayLast says whether it may hold n more of the keys for the last, all of them of a
-// source that holds so many: streams by the rule by which detail is lent, and a source
+// source that already holds held: streams by the rule by which detail is lent, and a source
 // no more than a fourth of what its stream could then still hold. So whoever sends much
 // leaves four fifths to others, and who sends little finds room when those who send much
 // find none. Nothing that was given is taken back, so of those who send much who comes first

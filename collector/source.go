@@ -97,7 +97,7 @@ const (
 
 // believable says whether a fresh frame's numbers agree with the frames before it:
 // sequence and position grow together, a late frame fills a gap that is there, and
-// neither jumps by more than the source can have sent in so many milliseconds.
+// neither jumps by more than the source can have sent in silent milliseconds.
 // Without this a sender could make its stream's books lose less than nothing.
 func (s *source) believable(sequence, position, count uint64, silent int64) bool {
 	if !s.window.any {

@@ -71,8 +71,8 @@ func (c *Collector) WorstSources(n int, order string) []SourceState {
 	return worst
 }
 
-// report copies what others may know. The wall's time is so many milliseconds
-// ahead of the running time. The stripe is locked.
+// report copies what others may know. The wall clock is ahead milliseconds ahead of
+// the running time. The stripe is locked.
 func (s *source) report(ahead int64) SourceState {
 	return SourceState{
 		Source: s.id, Stream: s.stream, Sent: s.end - s.base, Lost: s.lost,

@@ -182,9 +182,8 @@ func (s *sources) quiet(n int, before int64) {
 	s.mu.Unlock()
 }
 
-// rest has every source leave its span, since the collector ends, as long as there
-// is room for so many rows, each as large as a span. It returns for how many there
-// was none.
+// rest has every source leave its span, since the collector ends, as far as room (in
+// rows, which are as large as a span) goes. It returns for how many there was none.
 func (s *sources) rest(generation uint64, now int64, room int) (untold int) {
 	for i := range s.stripe {
 		st := &s.stripe[i]

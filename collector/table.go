@@ -31,7 +31,7 @@ type slot struct {
 const readings = int(wire.KindImpression)
 
 // reached is a progress and when it was reached, in an order in which the latest is
-// the largest: milliseconds into the minute above eight bits of 1 and percent. It is
+// the largest: milliseconds into the minute above eight bits of percent plus 1. It is
 // 0 without a progress.
 type reached uint32
 
@@ -114,7 +114,7 @@ func newTable(most int) *table {
 	return t
 }
 
-// allocate gives the table so many empty slots.
+// allocate gives the table empty slots.
 func (t *table) allocate(slots int) {
 	t.memory = memory{pages.Make[uint64](slots / groupSlots), pages.Make[slot](slots)}
 	t.tags, t.slots = t.memory.tags.Slice, t.memory.slots.Slice

@@ -7,28 +7,28 @@
 //     every event is numbered before its datagram is sent.
 //   - TCP (DialTCP) keeps every event until the collector has acknowledged it,
 //     and sends it again, over new connections, until then. Acknowledged means
-//     sealed: on the collector's disk, and counted exactly once from there on,
+//     durable: on the collector's disk, and counted exactly once from there on,
 //     whatever is killed. Close returns nil only when everything is. DialTLS is
 //     the same over TLS.
 //
 // What TCP keeps is in this process's memory and dies with it, unless
-// Options.Queue names a directory: then what Add accepted outlives a kill -9 and
-// is sent by the next emitter with that directory, each event once. It does not
-// outlive the machine: nothing waits for the disk on this side.
+// Options.Queue names a directory: then the events that Add accepted outlive a
+// kill -9, and the next emitter with that directory sends them, each once. They
+// do not outlive the machine: nothing waits for the disk on this side.
 //
 // One emitter is one source at one collector. Frames belong to the collector
-// they were first sent to, which may have sealed them and lost only the
-// acknowledgement: an address behind which another collector answers each time
-// does not do.
+// they were first sent to, which may have made them durable when only the
+// acknowledgement was lost. So do not use an address behind which a different
+// collector may answer each time.
 //
-// Both pack many events into one frame and send it when it is full or
+// UDP and TCP pack many events into one frame, and send it when it is full or
 // Options.FlushAge old. All their methods may be called from any number of
 // goroutines at once, and adding an event allocates nothing.
 //
-// Name has the collector know what an id stands for, so that people see paths and not
+// Name tells the collector what an id stands for, so that people see paths and not
 // numbers.
 //
-// Whoever has a transport of their own packs frames with a Packer.
+// With a transport of your own, pack frames with a Packer.
 package emit
 
 import (

@@ -56,8 +56,8 @@ type Progress struct {
 	known   bool
 }
 
-// Percent returns the progress of so many percent, 0 to 100. An event with more
-// is not taken.
+// Percent returns the progress of percent, 0 to 100. An event with more is not
+// taken.
 func Percent(percent uint8) Progress { return Progress{percent, true} }
 
 // Percent returns how many percent that are, and whether it is known.

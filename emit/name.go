@@ -24,8 +24,8 @@ const (
 // say why wrap it.
 var ErrName = errors.New("emit: not a name that a collector takes")
 
-// checkName says what is wrong with a name, of which a frame holds at most so many
-// bytes; nil if nothing is.
+// checkName says what is wrong with a name, for which a frame has room bytes; nil if
+// nothing is.
 func checkName(n *wire.Name, room int) error {
 	switch {
 	case !n.Good():

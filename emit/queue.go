@@ -93,7 +93,7 @@ func queueSize(records, ring int) (size, ringAt int) {
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
 
-// newQueue returns an empty queue with a ring of so many bytes on the heap.
+// newQueue returns an empty queue on the heap; ring is the size of its ring in bytes.
 func newQueue(stream uint16, frameSize, ring int) *queue {
 	records := recordsFor(frameSize)
 	ring = roundUp(ring, slotHeader)
@@ -107,7 +107,7 @@ func newQueue(stream uint16, frameSize, ring int) *queue {
 	return q
 }
 
-// use takes mem, which is laid out for so many records.
+// use takes mem, which is laid out for that number of records.
 func (q *queue) use(mem []byte, records int) {
 	_, ringAt := queueSize(records, 0)
 	q.mem = mem
@@ -294,7 +294,7 @@ func slotSum(slot []byte) uint32 {
 	return crc32.Update(sum, castagnoli, frame[wire.HeaderSize:])
 }
 
-// place finds room for a slot of so many bytes behind the newest.
+// place finds room for a slot of need bytes behind the newest.
 func (q *queue) place(need int) (offset int, ok bool) {
 	at, head := q.next.offset, q.head.offset
 	if at < head || at == head && !q.empty() {

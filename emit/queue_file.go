@@ -46,7 +46,7 @@ type queueFile struct {
 	lock  *os.File
 }
 
-// openQueueFile opens the queue in dir, or makes one with a ring of so many
+// openQueueFile opens the queue in dir, or makes one; ring is the size of its ring in
 // bytes. A queue that holds nothing is made anew.
 func openQueueFile(dir, address string, stream uint16, frameSize, ring int) (*queueFile, error) {
 	if len(address) > addressMax {

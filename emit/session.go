@@ -170,7 +170,7 @@ func (t *TCP) run(c *connection) {
 	}
 }
 
-// backoff is how long to wait after so many failures: up to twice as long each
+// backoff is how long to wait after tries failures in a row: up to twice as long each
 // time, drawn so that many clients of one collector do not come back at once.
 func backoff(tries int) time.Duration {
 	most := min(backoffMin<<min(tries, 10), backoffMax)

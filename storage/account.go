@@ -9,7 +9,7 @@ import (
 // Counter is one number of a Book: one of a closed list. The first, below Plain,
 // stand alone; behind them each Family has one for every word of wire.Refusal. The
 // same word stands in the spool, in the ledger's columns, in the metric, in
-// `lectern books`, and in the docs: a counter more is a line here and in its docs.
+// `lectern books`, and in the docs. CONTRIBUTING.md says what another counter needs.
 type Counter uint16
 
 // The closed list of those that stand alone, in events.

@@ -44,7 +44,7 @@ type Columns struct {
 	Impressions []uint32
 	Clicks      []uint32
 	Variant     []uint8
-	Resume      []uint8 // percent; 255: none
+	Resume      []uint8 // percent, 255 for none: Row.Resume less 1, which wraps
 	ResumeLag   []uint16
 }
 

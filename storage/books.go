@@ -34,8 +34,8 @@ func (b *Book) Clone() Book {
 	return c
 }
 
-// Divide gives f what each of the books of a stream can leave out of so many events:
-// as many as it has as sent, and as accepted. The result is how many none can.
+// Divide divides events among the books of a stream: each leaves out at most as many as it
+// has as sent, and as accepted, which f is told. The result is how many none can leave out.
 func Divide(books []*Book, events uint64, f func(b *Book, events uint64)) uint64 {
 	for _, b := range books {
 		n := min(events, b.Counts[Sent], b.Counts[Accepted])

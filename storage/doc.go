@@ -1,26 +1,27 @@
-// Package storage has what the packages below it speak of: rows and how they are added
-// up, books, seals, blocks, and what a store is. Package pipeline leads from the cuts of
-// the collector to a store; the stores are packages of their own.
+// Package storage has what its sub-packages share: rows and how they are added up, books,
+// seals, blocks, and what a store is. Package pipeline leads from the cuts of the collector
+// to a store; the stores are packages of their own.
 //
-// Of the wire it knows the words of refusals and what a name is; of the collector
-// nothing.
+// Of package wire it uses the words of refusals and names; of the collector nothing.
 //
 // # Books
 //
 // There is one list of counters, Counter, with their words, and one Book, an array of
 // them. The loop writes each number once, into the book of the running window; the cut,
 // the log, the ledger, the metrics and lectern books add up and show that book by the
-// list. A new counter is one line there and one in its docs; tests walk the list. A book
-// is of one stream and one class, sealed or unsealed, so that what strangers invent is in
-// no account of those who hold a key.
+// list. A new counter is a constant and a word there, the line that counts it, a step of
+// ClickHouse's schema and its documentation (CONTRIBUTING.md has the list); tests walk
+// the list of counters and find what is missing. A book is of one stream and one class,
+// sealed or unsealed, so that what strangers invent is in no account of those who hold a
+// key.
 //
 // For each collector, account and window,
 //
 //	sent = accepted + refused + shed + lost + damaged
 //
 // Sent comes from the senders' positions, the rest from counting; nothing is derived to
-// make the sum fit. Damaged is what seals had brought and a start cannot find in the log,
-// which it learns from the totals in later seals and snapshots. It is 0 on a healthy disk,
+// make the sum fit. Damaged is what seals had brought and a start cannot find in the log;
+// the totals in later seals and snapshots tell how much that is. It is 0 on a healthy disk,
 // and otherwise makes lectern books exit with 1.
 //
 // A frame that reaches n events past the source's largest position makes sent grow by n;

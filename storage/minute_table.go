@@ -28,7 +28,7 @@ type minuteTable struct {
 type minuteSlot struct {
 	content, user uint64
 	dwell         uint32
-	first, last   uint16 // milliseconds into the minute, and 1: 0 is an empty slot's
+	first, last   uint16 // milliseconds into the minute, plus 1: 0 is an empty slot's
 	lag           uint16 // of resume
 	opens, reads  uint8  // of a headline, impressions and clicks
 	finishes      uint8

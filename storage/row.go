@@ -24,10 +24,10 @@ type Row struct {
 	Clicks      uint32
 	Skipped     uint32 // where a sender samples, how many events it left out for each that is counted, below 1<<24; 0: none
 	Stream      uint16
-	ResumeLag   uint16 // how long before Last that was, milliseconds
+	ResumeLag   uint16 // how long before Last the progress in Resume was seen, milliseconds
 	Variant     uint8  // of the headline, 1 to 255; 0: the row is of reading
 	Progress    uint8  // the furthest seen, percent
-	Resume      uint8  // the latest progress seen, where two are of one millisecond the further one, and 1; 0: there was none
+	Resume      uint8  // the latest progress seen, percent plus 1, the further of two in one millisecond; 0: none (Columns and stores have it without the 1, and 255 for none)
 	Coarse      Coarse
 }
 

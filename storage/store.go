@@ -60,8 +60,8 @@ type Reader interface {
 	// Called is what contents are called: of each its name, or where nobody said
 	// that, its title. Those of which neither is known are left out.
 	Called(ctx context.Context, wanted []ContentKey) (map[ContentKey]string, error)
-	// Names are the names, titles, sections and authors of the last two days, at most so many, as books
-	// of their accounts: of more, those that came last.
+	// Names are the names, titles, sections and authors of the last two days, as books of
+	// their accounts: the last ones to come, where there are more than most.
 	Names(ctx context.Context, most int) ([]Book, error)
 }
 
@@ -104,7 +104,7 @@ type TopQuery struct {
 	By      By
 	Sort    Sort
 	Since   uint32   // only minutes from this one on, Unix seconds; 0 for all
-	Limit   int      // so many of each stream
+	Limit   int      // rows of each stream, at most
 	Streams []uint16 // only these; empty for all
 }
 

@@ -6,8 +6,8 @@ import (
 )
 
 // Watcher follows who reads what, by the rows that come to Minutes. To look at each row
-// would cost as much as adding it up. It is shown those that bring something new, and
-// told at the end of a minute when each of its readers was seen last.
+// would cost as much as adding it up. So it is shown only the rows that bring something
+// new (see Row), and is told at the end of a minute when each of its readers was seen last.
 type Watcher interface {
 	// Lock and Unlock stand around all other calls but Seed's.
 	sync.Locker

@@ -291,7 +291,7 @@ func (r *benchResult) count(before, after map[string]float64) error {
 // benchStep is how many events are sent between two looks at the clock.
 const benchStep = 4096
 
-// each calls send for so many frames at a time, until the load is sent.
+// each calls send with a number of frames, again and again, until the load is sent.
 func (o *benchOptions) each(ctx context.Context, m *load.Maker, send func(frames int) error) error {
 	began := time.Now()
 	step := max(1, benchStep/m.PerFrame())

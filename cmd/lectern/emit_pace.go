@@ -13,7 +13,7 @@ const paceStep = time.Millisecond
 // made up for. More would be a burst that a socket buffer may not hold.
 const paceBehindMax = 20 * time.Millisecond
 
-// emitPace is a token bucket: it lets so many events through a second.
+// emitPace is a token bucket: it lets rate events through a second.
 type emitPace struct {
 	rate  float64 // events a second; 0 is without limit
 	step  float64 // events that become due in one step, at least 1

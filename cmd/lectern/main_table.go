@@ -10,7 +10,7 @@ import (
 
 // table is text in columns: the first row is the header.
 type table struct {
-	left int // so many columns are aligned to the left, the others to the right
+	left int // columns that are aligned to the left; the others are to the right
 	rows [][]string
 }
 

@@ -48,7 +48,7 @@ What:
   --all            of all time
   --stream N       only this stream, by its number or by the name that the
                    configuration has for it; may be given more than once
-  -n N             so many of each stream, 1 to 100000 (default 10)
+  -n N             at most N of each stream, 1 to 100000 (default 10)
 
 How:
 

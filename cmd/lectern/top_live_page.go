@@ -21,7 +21,8 @@ const (
 	liveOthersWide = 44 // the figures between the two, and the gaps
 )
 
-// livePage is the lines of what is read now, in so many columns; 0 is no terminal.
+// livePage is the lines of what is read now, for a terminal of that number of columns; 0
+// is no terminal.
 func livePage(p *now.Page, columns int) []string {
 	if columns == 0 {
 		columns = liveColumns
@@ -115,7 +116,7 @@ func velocityWord(v *float64) string {
 
 var sparks = []rune("▁▂▃▄▅▆▇█")
 
-// spark draws numbers as so many bars, the last numbers on the right; each bar is the
+// spark draws numbers as bars, at most that many, the last numbers on the right; each bar is the
 // most of those that it stands for. The minute that is running is not over and left out.
 func spark(numbers []uint64, bars int) string {
 	if len(numbers) == 0 || bars <= 0 {
@@ -139,7 +140,7 @@ func spark(numbers []uint64, bars int) string {
 	return b.String() + strings.Repeat(" ", bars-len(heights))
 }
 
-// cutColumns is the beginning of a text that takes at most so many columns.
+// cutColumns is as much of the beginning of a text as fits into a number of columns.
 func cutColumns(text string, most int) string {
 	if columns(text) <= most {
 		return text

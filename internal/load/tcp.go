@@ -49,7 +49,7 @@ type frame struct {
 	bytes    []byte
 }
 
-// DialTCP connects so many times. With acks the collector acknowledges what is
+// DialTCP makes that number of connections. With acks the collector acknowledges what is
 // on its disk, and no more than its credit is on the way. The maker has as many
 // sources as there are connections, and is used by TCP until Close.
 func DialTCP(ctx context.Context, to string, connections int, acks bool, m *Maker) (*TCP, error) {

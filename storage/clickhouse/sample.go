@@ -18,7 +18,7 @@ import (
 // Sample makes the same rows, in blocks that have receipts and books as those of a
 // collector do.
 type Sample struct {
-	Rows     uint64 // about so many
+	Rows     uint64 // that it has, about
 	Contents uint64 // read by a Zipf law
 	Readers  uint64 // people there are; some come often, some never
 	Streams  int    // three quarters of the reading are the first one's
@@ -51,8 +51,8 @@ func cappedMean(mean float64, more int) float64 {
 	return sum
 }
 
-// blocks is how the sample is cut: blocks of so many minutes, and of each such span
-// so many.
+// blocks is how the sample is cut: into spans of this many minutes, with this many
+// blocks (slices) for each.
 func (s *Sample) blocks() (minutes, slices uint64) {
 	most := float64(s.Rows) / float64(s.Days*minutesPerDay) / sampleEven
 	for minutes = minutesPerDay; minutes > 1 && (minutesPerDay%minutes != 0 || most*float64(minutes) > float64(s.Block)); {
@@ -181,7 +181,7 @@ func (s *Sample) book(o *Options) string {
 		o.name("ledger"), s.Collector(), slices, number, o.name("reads"), streamReserved)
 }
 
-// Fill makes the rows of a sample that are not there yet, so many blocks at a time,
+// Fill makes the rows of a sample that are not there yet, jobs blocks at a time,
 // in tables that are there, and tells of each block. A Fill that was ended at any
 // moment is taken up by the next one with the same sample: a block is there as a
 // whole, or not at all.

@@ -27,7 +27,10 @@ type Schema struct {
 	Streams   map[uint16]string // what streams are called
 }
 
-// The steps of the schema. A step never changes; what comes after is another one.
+// The steps of the schema. Once it is released, the text of a step never changes; what comes
+// after is another step. What a step makes may still change: the columns of ledger follow
+// storage.LedgerCounters and storage.Families. So tables that are there need a step of their
+// own for a new counter.
 //
 //go:embed schema/*.sql
 var steps embed.FS

@@ -24,7 +24,7 @@ type contents struct {
 	list   []content
 	series []series
 	free   []uint32 // places of the list that are empty
-	index  []uint32 // 0, or a place of the list and 1
+	index  []uint32 // 0, or a place of the list plus 1
 	swept  uint32   // the second in which it was looked for idle ones for want of room
 
 	memory       *pages.Memory[content]
@@ -42,7 +42,7 @@ func newContents(most int, seed [3]uint64) *contents {
 	return c
 }
 
-// resize gives room for so many, and moves those that there are.
+// resize makes room for n contents in all, and moves those that there are.
 func (c *contents) resize(n int) {
 	memory, more := pages.Make[content](n), pages.Make[series](n)
 	copy(memory.Slice, c.list)
@@ -108,7 +108,7 @@ func (c *contents) lines(stream uint16, id uint64) (content, opens uintptr) {
 // used is how many contents there are.
 func (c *contents) used() int { return len(c.list) - len(c.free) }
 
-// add returns the place of a content that there was not. There is room.
+// add adds a new content and returns its place. The caller has made sure of room.
 func (c *contents) add(stream uint16, id uint64) uint32 {
 	if len(c.free) == 0 {
 		c.resize(min(c.most, 2*len(c.list)))

@@ -1,59 +1,62 @@
 // Package live keeps in memory who reads what now: how many different readers each
-// content, and each stream, had in the last minute and in the last five, and what was
-// opened in the last hour. It is fed with the rows of each cut, off the event loops,
-// and asks no store.
+// content, and each stream, had in the last minute and in the last five, and how often
+// contents were opened in each of the last 66 minutes (of which /now.json shows 61). It is
+// fed with the rows of each cut, off the event loops, and asks no store.
 //
 // # What is counted
 //
 // Time is that of the cuts, in whole seconds. A reader is with a content at the second s
 // if he had an event there in one of the sixty seconds that end with s, or of the three
-// hundred. An event counts at its own time. One that is dated ahead is seen when its
-// minute runs, or its rows leave before that. What comes late counts where it belongs, as
-// far as that is still shown. The numbers are exact: TestAgainstAMap compares them with a
-// map of all events.
+// hundred. An event counts at its own time. An event that is dated ahead is seen when its
+// minute begins, or when its rows leave before that. A late event counts at its own time,
+// too, as far as that is still shown. The numbers are exact: TestAgainstAMap compares them
+// with a map of all events.
 //
 // # How
 //
 // A table has a slot for each reader of a content, found by a hash of both, with the
-// second of his last event. To look there for each event would be a second miss of the
-// cache, beside that of the table of the minute (package storage). So Readers are a
-// storage.Watcher: they are shown the first row of a reader in a minute alone, and told
-// when the minute is over when each was seen last. In between he cannot leave, since he
-// was there within the minute. The tables of minutes and this one are in the order of the
-// same hashes: telling goes through both as they lie.
+// second of his last event. Looking there for each event would cost a second cache miss,
+// beside that of the table of the minute (package storage). So Readers are a
+// storage.Watcher. They are shown only the first row of a reader and content in a minute,
+// rows with opens, coarse rows, and rows of minutes that are over; for about two minutes
+// after somebody found no room, they are shown every row. When a minute is over, they are
+// told when each of its readers was seen last. Until then no reader of the minute can
+// leave. The tables of minutes and this one are in the order of the same hashes, so one
+// sequential pass over both does it.
 //
 // A reader who is silent leaves the last minute at one moment, and the last five at
-// another. When a minute begins, each slot of which one of these may come before its end
-// is put on a wheel, which has a list for each second. Most of those readers are seen
-// again before: each slot is looked at about once a minute, however many events it gets.
+// another. When a minute begins, each slot whose reader may leave either before the minute
+// ends is put on a wheel, which has a list for each second. Most of these readers are seen
+// again before that: each slot is looked at about once a minute, however many events it
+// gets.
 //
-// When a reader comes or goes, the counters of his content change, and his entry among
-// the readers of the stream says with how many contents he is: so who reads two of them
-// is counted once in the stream.
+// When a reader comes or goes, the counters of his content change. His entry among the
+// readers of the stream counts the contents that he is with, so that he counts once in the
+// stream however many he reads.
 //
-// Both tables begin small, and grow where they lie: memory for as many readers as there
-// may ever be is mapped at once, and what was never touched of it takes none.
+// Both tables begin small, and grow in place: address space for as many readers as there
+// may ever be is mapped at once, and pages that were never touched take no memory.
 //
 // Readers are told apart by 64 bits of a hash with a seed of the process, without
-// comparing the ids: of three million readers two are taken for one with a probability
-// of less than one in a million.
+// comparing the ids. The probability that of three million readers any two are taken for
+// one is less than one in a million.
 //
-// Figures are made behind a cut while somebody asks (Latest), and read by a pointer.
+// Figures are made at the end of a cut while somebody asks (Latest), and read through a
+// pointer.
 //
 // # Bounds
 //
-// Slots and contents have a limit. Streams that the configuration names, and all others
-// together, may each take up to eight times what is free: so nobody takes all of it.
-// Events of readers for whom there is no room are counted as coarse, and those of rows
-// that are coarse already. As long as there are such readers, each row is wanted. A
-// content that nobody reads leaves when another needs its room, and an hour after its
-// last open otherwise.
+// Readers (slots, and readers of streams) and contents are limited. Each stream that the
+// configuration names, and all others together, may hold at most eight times what is still
+// free, which is eight ninths of the whole: so nobody takes all of it. Events of readers
+// for whom there is no room count as coarse, as do events of coarse rows. After such a
+// reader came, each row is wanted for about two minutes. A content that nobody reads
+// leaves when another needs its room, or else when its last open is 66 minutes old.
 //
 // # Several daemons
 //
-// Readers who are with several daemons are to count once, so numbers cannot be added
-// up. A Sample has hashes of readers: of all where they are few, which makes the union
-// exact, otherwise those with the smallest hashes. The same readers are in the samples
-// of every daemon then, which shows how many of them come twice; Union has the rest, and
-// its error.
+// A reader who is with several daemons counts once, so their numbers cannot be added up. A
+// Sample has hashes of readers: all of them where there are few, which makes the union
+// exact, otherwise the smallest hashes. Every daemon then samples the same readers, which
+// shows how many readers come twice. Union computes the number from that, and its error.
 package live

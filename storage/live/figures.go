@@ -51,19 +51,20 @@ func rateSeconds(time, since int64, now uint32) float64 {
 // StreamsMax is how many streams Top returns.
 const StreamsMax = 32
 
-// Top returns these streams, those of them that are known, or, without any, those with
-// the most readers; and of each the contents with the most readers, at most so many.
-// The first stream is that with the most. What it costs does not hang on how many
-// readers there are.
+// Top returns those of the given streams that are known, or, if none is given, the
+// StreamsMax with the most readers, and at most limit contents of each, those with the
+// most readers. The stream with the most readers is first. What it costs does not depend
+// on how many readers there are.
 func (r *Readers) Top(limit int, only ...uint16) Figures {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.top(limit, only)
 }
 
-// Latest are the figures of a second ago at most, with as many contents of each stream as
-// are ever shown: Top(ContentsMost). Whoever asks for them within so many cuts of the one
-// before does not wait for anything: they are made at the end of a cut then.
+// Latest returns figures that are a second old at most, with as many contents of each
+// stream as are ever shown: Top(ContentsMost). While somebody has called it within the last
+// ten cuts, figures are made at the end of each cut, and Latest returns them without
+// waiting.
 func (r *Readers) Latest() *Figures {
 	r.asked.Store(r.cuts.Load())
 	if f := r.published.Load(); f != nil && r.ended.Load()-f.Time < publishRest {
@@ -81,7 +82,7 @@ const (
 	ContentsMost = 100
 
 	publishRest  = 900 // milliseconds between two figures that are made for Latest
-	publishAsked = 10  // they are made for so many cuts after somebody has asked
+	publishAsked = 10  // cuts at whose end they are made, after somebody has asked
 )
 
 // publish makes figures for Latest. The caller has mu.
@@ -185,7 +186,7 @@ func (c *Content) Compare(o *Content) int {
 	return cmp.Or(cmp.Compare(o.Minute, c.Minute), cmp.Compare(o.Five, c.Five), cmp.Compare(o.Opens, c.Opens), cmp.Compare(c.ID, o.ID))
 }
 
-// top keeps the contents that stand first, so many of them.
+// top keeps the contents that stand first.
 type top struct {
 	list  []uint32
 	least uint32 // readers of the last minute that one has to have to be among them
@@ -200,7 +201,7 @@ func (t *top) offer(i uint32, limit int) {
 	}
 }
 
-// first are the first so many, in order.
+// first are the first ones, in order, at most limit.
 func (t *top) first(limit int) []uint32 {
 	slices.SortFunc(t.list, func(a, b uint32) int { return t.of.compare(a, b, t.now) })
 	return t.list[:min(limit, len(t.list))]

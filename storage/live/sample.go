@@ -24,8 +24,8 @@ const (
 	StreamSampleMax  = 16384
 )
 
-// Sample returns samples of the readers of some contents and of some streams, each of
-// at most so many hashes. It looks at everybody once.
+// Sample returns samples of the readers of some contents and of some streams, of at most
+// contentMax and streamMax hashes each. It looks at everybody once.
 func (r *Readers) Sample(keys []Key, streams []uint16, contentMax, streamMax int) (contents, whole []Samples) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +100,7 @@ func (g *gathered) samples() Samples {
 	return Samples{Minute: g.minute.sample(), Five: g.five.sample()}
 }
 
-// smallest keeps the smallest hashes of a set, so many of them.
+// smallest keeps the smallest hashes of a set, up to a number.
 type smallest struct {
 	count uint32
 	most  int

@@ -1,6 +1,6 @@
 package live
 
-// lendsTo is how many times what is free somebody may have.
+// lendsTo is how many times what is still free an account may hold.
 const lendsTo = 8
 
 // streamsMax is how many streams without a name are known at once.

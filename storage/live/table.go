@@ -78,7 +78,7 @@ func (t *table) allocate(slots int) {
 	t.take(slots)
 }
 
-// take uses so many slots.
+// take uses the first slots of the memory.
 func (t *table) take(slots int) {
 	t.slots, t.users, t.shift = t.memory.Slice[:slots], t.usersMemory.Slice[:slots], shiftOf(slots)
 }

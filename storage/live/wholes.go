@@ -10,7 +10,7 @@ import (
 // whole is a reader of a stream, however many of its contents he is with.
 type whole struct {
 	user        uint64
-	stream      uint16 // its place and 1; 0: nobody
+	stream      uint16 // its place plus 1; 0: nobody
 	minute, all uint16 // contents that he was with in the last minute, and in five
 }
 
@@ -42,7 +42,7 @@ func (w *wholes) allocate(n int) {
 	w.take(n)
 }
 
-// take uses so many places.
+// take uses the first n places.
 func (w *wholes) take(n int) { w.list, w.shift = w.memory.Slice[:n], shiftOf(n) }
 
 // home is where a reader is looked for first.

@@ -9,7 +9,7 @@ import (
 // hugePage is the size of a large page on the processors that have one of 2 MiB.
 const hugePage = 2 << 20
 
-// mapped returns so many bytes of the kernel's, nil where it has none.
+// mapped returns size bytes from the kernel, nil where it has none.
 func mapped(size int) []byte {
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -37,7 +37,7 @@ func PreferHuge[T any](s []T) []T {
 	return s
 }
 
-// HugeBytes returns so many bytes that begin where a large page does.
+// HugeBytes returns size bytes that begin where a large page does.
 func HugeBytes(size int) []byte {
 	b := make([]byte, size+2*hugePage)
 	skip := int((hugePage - uintptr(unsafe.Pointer(&b[0]))%hugePage) % hugePage)

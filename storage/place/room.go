@@ -23,7 +23,7 @@ type room struct {
 	writing int64      // bytes of files that are being written
 }
 
-// Reserve allocates what is left beside files of so many bytes.
+// Reserve allocates what is left beside files that have used bytes.
 func (p *Place) Reserve(used int64) error {
 	r := &p.room
 	r.used = used

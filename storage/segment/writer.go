@@ -26,8 +26,8 @@ type Writer struct {
 	blocks    []Block
 }
 
-// NewWriter begins a segment of about that many bytes in an empty file, with these
-// books and blocks of at most so many rows.
+// NewWriter begins a segment of about size bytes in an empty file, with these books and
+// blocks of at most blockRows rows.
 func NewWriter(f vfs.File, books []storage.Book, blockRows int, size int64) *Writer {
 	w := &Writer{f: f, blockRows: blockRows, at: HeaderSize, books: books}
 	w.rows.Buf = make([]byte, 0, min(writeSize, size)+codec.RowSizeMax)

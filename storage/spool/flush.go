@@ -38,7 +38,7 @@ func (s *Spool) Flush(rows *storage.Minutes, books []storage.Book, w storage.Win
 	return nil
 }
 
-// segmentSize is about what so many rows take in a segment: no more than in their seals,
+// segmentSize is about what rows take in a segment: no more than in their seals,
 // but that the period and the content may be in front of each, and the counters and
 // the last moment of those that were added up.
 func (s *Spool) segmentSize(rows int) int64 {

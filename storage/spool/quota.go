@@ -50,11 +50,11 @@ const (
 	roomMost = (wal.BodyMax >> 1) / codec.RowSizeMax
 )
 
-// roomIn is how many rows so many bytes hold, once in a log and once in a segment.
+// roomIn is how many rows fit into bytes, once in a log and once in a segment.
 func roomIn(bytes int64) int64 { return bytes / (2 * rowOfCut) }
 
-// RoomMost is how many rows a seal may bring to an empty spool of that many bytes
-// that knows so many sources, with logs of the usual size. A cut that may bring
+// RoomMost is how many rows a seal may bring to an empty spool of sizeMax bytes that
+// knows that number of sources, with logs of the usual size. A cut that may bring
 // more may never find room.
 func RoomMost(sizeMax int64, sources int) int {
 	return int(min(max(0, roomIn(sizeMax-2*logSizeDefault-int64(sources)*sourceSize)), roomMost))

@@ -31,7 +31,7 @@ type Options struct {
 
 	Stamp    func() Stamp                  // what the next record says
 	Snapshot func(b []byte) []byte         // appends the state behind the last entry
-	Durable  func(stamp Stamp, left int64) // a record with it is durable, and so many bytes are left for entries in its file
+	Durable  func(stamp Stamp, left int64) // a record with it is durable, and left bytes remain for entries in its file
 }
 
 // Log is an open log. One goroutine at a time appends; what needs the lock of the place

@@ -76,7 +76,8 @@ func AppendBook(b []byte, k *storage.Book) []byte {
 	return b
 }
 
-// GetBooks reads n books that fill b exactly.
+// GetBooks reads n books that fill b exactly. A counter that is not known here makes them
+// unreadable, so another counter is another version of the format.
 func GetBooks(b []byte, n uint32) ([]storage.Book, bool) {
 	if uint64(len(b)) < uint64(n)*BookSize {
 		return nil, false

@@ -361,5 +361,5 @@ func (d *RowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
 	return n
 }
 
-// mask keeps so many bytes of a number.
+// mask keeps that number of bytes of a number, the lowest.
 func mask(bytes int) uint64 { return 1<<(8*bytes) - 1 }

@@ -61,7 +61,7 @@ type powers [powersMax + blocksAtOnce - 1]element
 // blocksAtOnce is how many multiply takes.
 const blocksAtOnce = 4
 
-// four is memory for so many blocks, at first of zeros.
+// four is memory for four blocks, at first of zeros.
 type four [blocksAtOnce * blockSize]byte
 
 // powersOf are the powers of a hash key.

@@ -27,8 +27,8 @@ func cpuid(leaf uint32) (a, b, c uint32)
 // xgetbv is the lower half of XCR0.
 func xgetbv() uint32
 
-// multiply adds the products of so many times four blocks, at least one, and of as many
-// powers to a sum.
+// multiply adds the products of fours times four blocks, fours being at least 1, and of
+// as many powers to a sum.
 //
 //go:noescape
 func multiply(sum *product, powers *element, blocks *byte, fours int)

@@ -125,7 +125,7 @@ func (p *Parser) parseJSON(l *Line, line []byte) Reason {
 	return Read
 }
 
-// ParseSampled reads how a log is sampled: one line of so many ("10"), or the part of
+// ParseSampled reads how a log is sampled: one line of oneOf ("10"), or the part of
 // all lines that it has ("0.1"). No text is all of them.
 func ParseSampled(text []byte) (oneOf float64, ok bool) {
 	if text == nil {

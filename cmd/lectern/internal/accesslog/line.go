@@ -26,7 +26,7 @@ type Line struct {
 	Escaped   bool   // Target is escaped as text logs do: \x22, \"
 	Status    int
 	Agent     []byte  // the user agent; nil where the line has none
-	OneOf     float64 // the log has one of so many lines, at least 1
+	OneOf     float64 // the log has one line of this many, at least 1
 }
 
 // Skipped is how many lines that the log does not have stand behind this one. Where

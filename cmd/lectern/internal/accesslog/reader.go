@@ -200,8 +200,8 @@ func (g *gunzip) padding() error {
 	}
 }
 
-// Head returns so many bytes of the beginning of the log in r, unpacked, or all
-// that there are. Of a compressed log that is damaged it is what can be unpacked.
+// Head returns the first size bytes of the log in r, unpacked, or all that there
+// are. Of a compressed log that is damaged it is what can be unpacked.
 func Head(r io.Reader, size int) ([]byte, error) {
 	log, err := NewReader(r)
 	if err != nil {

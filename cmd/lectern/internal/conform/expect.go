@@ -137,7 +137,7 @@ func count(l *line) (n int, err error) {
 	return n, err
 }
 
-// beats are so many beats, and nothing between them.
+// beats are the line's number of beats, and nothing between them.
 func (p *play) beats(l *line) (bool, error) {
 	n, err := count(l)
 	if err != nil || len(p.waiting) < n {
@@ -155,7 +155,7 @@ func (p *play) beats(l *line) (bool, error) {
 	return true, nil
 }
 
-// eventsCame are so many events in frames that had not come before.
+// eventsCame are the line's number of events, in frames that had not come before.
 func (p *play) eventsCame(l *line) (bool, error) {
 	p.skipBeats()
 	n, err := count(l)
@@ -187,7 +187,7 @@ func (p *play) eventsCame(l *line) (bool, error) {
 	return false, nil
 }
 
-// namesCame is a frame of so many names that had not come before.
+// namesCame is a frame with the line's number of names that had not come before.
 func (p *play) namesCame(l *line) (bool, error) {
 	p.skipBeats()
 	n, err := count(l)
@@ -205,7 +205,7 @@ func (p *play) namesCame(l *line) (bool, error) {
 	return true, p.takes(l, f)
 }
 
-// againCame are so many frames with events that had come before.
+// againCame are the line's number of frames with events that had come before.
 func (p *play) againCame(l *line) (bool, error) {
 	p.skipBeats()
 	n, err := count(l)

@@ -42,7 +42,7 @@ func newBudgets(rate, burst int) *budgets {
 	return b
 }
 
-// spend says whether a network may send so many events now.
+// spend says whether a network may send that number of events now.
 func (b *budgets) spend(a netip.Addr, events int, now time.Time) bool {
 	network := networkOf(a)
 	p := &b.parts[maphash.Comparable(b.seed, network)%budgetParts]

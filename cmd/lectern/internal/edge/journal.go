@@ -90,7 +90,8 @@ func (r *record) decode(b []byte) bool {
 }
 
 // openJournal reads the journal in dir into pages. queue is where the queue was
-// left, with known false where there is none. The file has at least so many bytes.
+// left, with known false where there is none. least is
+// the smallest size of the file, in bytes.
 func openJournal(dir string, least int, into *pages, queue emit.Position, known bool) (*journal, error) {
 	j := &journal{path: filepath.Join(dir, journalName), least: least}
 	b, err := os.ReadFile(j.path)

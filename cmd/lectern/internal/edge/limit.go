@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// limited is a listener of at most so many connections at once. One more is told to
+// limited is a listener with a limit on its connections. One more is told to
 // come again, and closed.
 type limited struct {
 	net.Listener
@@ -34,7 +34,7 @@ const (
 const tooMany = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 15\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n" +
 	"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 12\r\n\r\nconnections\n"
 
-// limitListener has l take at most so many; refused is called for each other, and
+// limitListener limits l to a number of connections at once, most; refused is called for each other, and
 // unfinished for a request of which the header does not come.
 func limitListener(l net.Listener, most int, refused, unfinished func()) *limited {
 	all := &limited{

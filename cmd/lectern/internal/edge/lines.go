@@ -33,8 +33,8 @@ func (e *Edge) newLines(d *door, s *stream, parser *accesslog.Parser, paths acce
 	}
 }
 
-// take brings what a line stands for to its queue, and counts it. One of so many
-// lines is there, unless the line itself says otherwise.
+// take brings what a line stands for to its queue, and counts it. The log has one of
+// oneOf lines, unless the line itself says otherwise.
 func (l *lines) take(line []byte, oneOf float64, now time.Time) (Reason, error) {
 	event, content, why, err := l.event(line, oneOf, now)
 	events := 0

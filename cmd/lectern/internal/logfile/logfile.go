@@ -39,7 +39,7 @@ type File struct {
 	looks int          // since it is silent and another has its name
 }
 
-// Open opens the file, and reads so many bytes of its beginning, unpacked. From is
+// Open opens the file, and reads its first head bytes, unpacked. From is
 // to be called before anything else.
 func Open(path string, head int) (*File, error) {
 	file, err := os.Open(path)

@@ -70,7 +70,7 @@ func (m *merged) add(r *reply) error {
 	return nil
 }
 
-// add adds counts whose last minute is so many before ours.
+// add adds counts whose last minute is shift minutes before ours.
 func (c *mergedCounts) add(o *peerCounts, p *period, shift int64) {
 	known := o.counts()
 	x := p.counts(&known)

@@ -157,7 +157,7 @@ func lineOf(c *counts) Counts {
 	return line
 }
 
-// rounded keeps so many decimals.
+// rounded keeps that number of decimals.
 func rounded(x float64, decimals int) float64 {
 	scale := math.Pow10(decimals)
 	return math.Round(x*scale) / scale

@@ -147,8 +147,7 @@ func split(text []byte) (body []byte, sum uint32, err error) {
 // Mark is the mark that was saved last.
 func (m *Memory) Mark() Mark { return m.state.Mark }
 
-// Owe notes that so many events more of the log that was sent from last have been
-// taken, and where the library is now.
+// Owe notes that further events of the log that was sent from last have been taken, and where the library is now.
 func (m *Memory) Owe(events uint64, at Mark) error {
 	if n := len(m.state.Logs); n > 0 {
 		m.state.Logs[n-1].Events += events

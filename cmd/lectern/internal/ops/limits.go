@@ -9,7 +9,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// limits keep the connections to so many. Where there is one more, the one that has
+// limits allow max connections. Where there is one more, the one that has
 // been idle for longest goes: strangers that hold connections keep nobody out, and
 // Prometheus, whose scrape is answered as it comes, opens another.
 type limits struct {

@@ -62,7 +62,7 @@ func Start(w io.Writer, state func() State) (stop func()) {
 	}
 }
 
-// line is the state after so long, in fewer than so many columns: a line that
+// line is the state after elapsed, in fewer than that number of columns: a line that
 // wraps could not be drawn over. The bar gives way first, then the end.
 func line(s State, elapsed time.Duration, columns int) string {
 	rate := float64(s.Events) / max(elapsed.Seconds(), 0.001)
@@ -84,7 +84,7 @@ func line(s State, elapsed time.Duration, columns int) string {
 	return strings.Repeat("█", full) + strings.Repeat("░", size-full) + " " + text
 }
 
-// cut is the beginning of text, which is ASCII, of so many columns at the most.
+// cut is the beginning of text, which is ASCII, in at most that number of columns.
 func cut(text string, columns int) string { return text[:min(len(text), max(0, columns))] }
 
 // short writes a number with three digits or so and its thousands' letter.

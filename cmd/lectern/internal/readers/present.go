@@ -31,7 +31,7 @@ type presence struct {
 	here bool
 }
 
-// NewPresent returns so many readers, at least 1, of so many pieces of content,
+// NewPresent returns that number of readers, at least 1, of that number of contents,
 // whose ids and popularity are those of New. The same arguments make the same
 // events.
 func NewPresent(readers, contents, seed uint64) *Present {
