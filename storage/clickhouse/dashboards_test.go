@@ -1,8 +1,10 @@
 package clickhouse
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -184,6 +186,48 @@ func TestMostRead(t *testing.T) {
 	largeGranules(t, server)
 	projected(t, server)
 	ask("projections", "")
+}
+
+// Read now has the contents with the most readers of five minutes, as a plain count has
+// them, where these began in the hour before.
+func TestReadNow(t *testing.T) {
+	r := rand.New(rand.NewPCG(seed(t), 24))
+	server, o := started(t, clickhousetest.Options{})
+	s := opened(t, o)
+	now := uint32(testDay*secondsPerDay + 12*3600 + 2*60)
+	with := map[uint64]map[uint64]bool{}
+	for number := range uint64(3) {
+		b := randomBlock(r, number+1, 3000)
+		for i := range b.Rows.Len() {
+			b.Rows.Minute[i] = now - uint32(r.IntN(20))*60
+			b.Rows.Content[i], b.Rows.User[i] = r.Uint64N(70), r.Uint64N(400)
+			if row := b.Rows.Row(i); row.Stream == 1 && row.Coarse == storage.CoarseNot && row.Variant == 0 && row.Minute >= now-5*60 {
+				if with[row.Content] == nil {
+					with[row.Content] = map[uint64]bool{}
+				}
+				with[row.Content][row.User] = true
+			}
+		}
+		stored(t, s, b)
+	}
+	var want []string
+	contents := slices.SortedFunc(maps.Keys(with), func(a, b uint64) int {
+		return cmp.Or(len(with[b])-len(with[a]), strings.Compare(strconv.FormatUint(a, 10), strconv.FormatUint(b, 10)))
+	})
+	for _, c := range contents[:20] {
+		want = append(want, fmt.Sprint(c, " ", len(with[c])))
+	}
+	statement := editorsPanels(t, "2024-10-04 00:00:00", "2024-10-04 12:02:00")["table Read now"]
+	for _, how := range []string{"as they came", "projections"} {
+		var got []string
+		for _, row := range server.Query(statement) {
+			got = append(got, strings.Join(row[:2], " "))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", how, got, want)
+		}
+		projected(t, server)
+	}
 }
 
 // checkMostRead compares the lines with those that are wanted. Where several have as many

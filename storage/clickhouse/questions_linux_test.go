@@ -304,10 +304,19 @@ func (a asked) took(limit time.Duration) string {
 const pageTitle = "QUERIES.md: "
 
 // questions are those of the dashboards, for the whole day, all streams and each minute,
-// with the busiest moment as now; and those of the page, of the sample's contents.
+// with the busiest moment as now, after which there is nothing; and those of the page,
+// of the sample's contents.
 func (b *questionBench) questions() []question {
 	b.t.Helper()
+	const now = "toDateTime('2024-10-04 12:00:00')"
 	all := questionsOf(b.t, view{from: "2024-10-04 00:00:00", to: "2024-10-05 00:00:00", now: "2024-10-04 12:00:00", streams: "1,2,3", step: "60"})
+	ends := strings.NewReplacer(
+		" minute >= "+now+" - INTERVAL 5 MINUTE", " minute >= "+now+" - INTERVAL 5 MINUTE AND minute <= "+now,
+		"toStartOfHour(minute) >= toStartOfHour("+now+" - INTERVAL 5 MINUTE)", "toStartOfHour(minute) >= toStartOfHour("+now+" - INTERVAL 5 MINUTE) AND toStartOfHour(minute) <= "+now,
+	)
+	for i := range all {
+		all[i].statement = ends.Replace(all[i].statement)
+	}
 	page, err := os.ReadFile("../../docs/QUERIES.md")
 	if err != nil {
 		b.t.Fatal(err)
