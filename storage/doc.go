@@ -67,11 +67,11 @@
 //
 // # Spans: sources that several collectors have
 //
-// A collector's books know nothing of another's. When a pod is replaced, a flow moves, or
-// a load balancer spreads the sockets of one source, each collector has part of a
-// numbering: what lies between two parts is in nobody's books, and what one misses inside
-// of its part another may have counted. Both show when the parts are laid side by side, so
-// sources leave spans in the store.
+// A collector's books know nothing of another collector's. When a pod is replaced, a flow
+// moves, or a load balancer spreads the sockets of one source, each collector has part of
+// the source's numbers. Events between two parts are in nobody's books, and events that
+// one collector misses inside its part may have been counted by another. Both show when
+// the parts are laid side by side, so sources leave spans in the store.
 //
 // A span is what one collector saw of one source up to a moment: its smallest and its
 // largest position, how many events between them its own books have as sent, and how many
@@ -95,28 +95,29 @@
 // have them; otherwise every ten minutes, so that what is known is recent if this
 // collector disappears; after a minute of silence, or when it is forgotten; and at the end
 // of the process, in a seal of its own, as far as the spool has room. A source that began
-// here at position 0, of which every frame came here, up to the third of its last beats,
-// leaves none: nobody else can have anything of it. (If another collector had got one of
-// its beats, that collector's span would say how many events there were, and without a
-// span from here all of them would look missing.) A source of a session leaves none
+// here at position 0, and of which every frame came here, up to the third of its last
+// beats, leaves none: nobody else can have anything of it. (If another collector had got
+// one of its beats, that collector's span would say how many events there were, and without
+// a span from here all of them would look missing.) A source of a session leaves none
 // either: what is acknowledged belongs to one collector alone.
 //
-// What a span costs: 65 bytes in the spool, some 20 in the store, where a span that is
-// replaced goes with the next merge. A short-lived source costs one at the most, and none
-// when it ends as wire/SPEC.md has it; a long-lived one six an hour, or sixty while
-// something is missing. There are never more names than limits.sources_max and those
-// forgotten in a window, and each stands in a block once.
+// What a span costs: 65 bytes in the spool, and some 20 in the store, where the next merge
+// removes a span that was replaced. A short-lived source costs one span at the most, and
+// none when it ends as wire/SPEC.md has it; a long-lived source costs six an hour, or sixty
+// while something is missing. A block has each span (by source, collector and time of
+// meeting) once. So it never has more than limits.sources_max and the sources that were
+// forgotten in its window.
 //
-// How a span travels: in the book of its stream: with the cut into the seal, with the
-// seals into the block, and from there to the store before the block's other books and its
-// rows. So it is of the same instant as the books that it speaks of, and writing it twice
-// is harmless: of several rows by one name, that of the last seal counts. (Not of the last
-// block: blocks that wait are merged under new numbers.)
+// A span travels in the book of its stream: with the cut into the seal, with the seals into
+// the block, and from there to the store, before the block's other books and its rows. So
+// it is of the same instant as the books that it speaks of. Writing it twice is harmless:
+// of several rows of one span, that of the last seal counts. (Not that of the last block,
+// since blocks that wait are merged under new numbers.)
 //
-// Taking over a spool. The adopter joins what the other knew of a source to what it knows
-// itself, so that no frame counts twice; but the other's books are the other's. So a
-// source remembers how many events of its part are in other books (apart), its losses here
-// are only those found here, and the sources of the process that has ended leave their
+// Taking over a spool. The adopter joins what the other process knew of a source to what it
+// knows itself, so that no frame counts twice. But each process has its own books. So a
+// source remembers how many events of its part are in other books (apart), and its losses
+// here are only those found here. The sources of the process that has ended leave their
 // spans in that process's books before these go to the store.
 //
 // Settled, or open. A settlement is made when it is asked for: by the view settlements in
@@ -128,20 +129,21 @@
 //     collector that had it tells when it has been silent there;
 //   - it has left one collector and nobody goes on with it, for three minutes.
 //
-// After that what lies before the first span, and between two, is lost. What a source sent
-// behind the last position that anybody saw is known to nobody, unless it comes back.
+// After that the events before the first span, and between two spans, are lost. Events that
+// a source sent after the last position that anybody saw are known to nobody, unless the
+// source comes back.
 //
 // What this cannot do. Between two spans of a live source its losses may stand under lost
 // for up to a minute before they are open. A collector that disappears together with its
-// spool takes the spans with it that it has not stored: what it counted of a source in its
-// last ten minutes looks like a gap then; and stores that are apart settle nothing: each
-// calls lost what the other has. A source that was met before the ledger begins
-// (retention) is not settled.
+// spool takes with it the spans that it has not stored: what it counted of a source in its
+// last ten minutes then looks like a gap. Separate stores settle nothing: each calls lost
+// what the other has. A source that was met before the ledger begins (retention) is not
+// settled.
 //
 // # Names
 //
 // A name says what a content is called, or another attribute of it. It travels as a span
-// does, in the book of its account, so it is durable with the frame that brought it, and
-// writing it twice is harmless: stores replace it by stream, content, class and attribute,
-// and the last one stays. The book's sums know nothing of names, and no receipt does.
+// does, in the book of its account, so it is durable with the frame that brought it.
+// Writing it twice is harmless: a name replaces the one with the same stream, content,
+// class and attribute in the store. Neither a book's sums nor receipts depend on names.
 package storage

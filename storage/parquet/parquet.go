@@ -12,29 +12,29 @@
 // Where the process has a collector id of its own, it stands behind the hour, as
 // -c and 16 hex digits, so that several processes may write to one directory.
 //
-// The hour, YYYYMMDDTHH in UTC, is that in which the block's window ended. Rows
-// lie under the day of their minutes, books, spans and names under the day of their
-// window's end. Emitters say each name once a day, so a day has those of what was read
-// in it.
+// The hour, YYYYMMDDTHH in UTC, is the hour in which the block's window ended. Rows
+// are under the day of their minutes; books, spans and names are under the day of their
+// window's end. Emitters say each name once a day, so each day has the names of the
+// contents that were read in it.
 //
-// Checksums cover every byte of a file: metaSum's its pages, and a footnote, between
-// what other programs read and what they read first, the indexes and the footer.
-// The latter is looked at before the library for Parquet sees anything of a file.
+// Checksums cover every byte of a file: metaSum covers the pages, and a footnote before
+// the footer covers the indexes and the footer. The footer is checked before the
+// library for Parquet sees anything of a file.
 //
-// A file's metadata says which blocks it holds, and that alone counts: where
-// all blocks of a file are in other files too, as after a crash in the middle
-// of a merge, it is not read. Files with other names, and those of other
-// collectors, are read but never merged nor removed.
+// A file's metadata alone says which blocks the file holds. A file whose blocks are all
+// in other files too, as after a crash in the middle of a merge, is not read. Files with
+// other names, and those of other collectors, are read but never merged nor removed.
 //
 // No byte of a Parquet file is trusted unchecked. A footer says where everything is, how
-// long, and how compressed, and a library for Parquet takes its word: with one codec's
-// number changed to another's, ours allocated until the process was killed, which no
-// recover can catch. So a file has a footnote of 32 bytes before its footer, with
+// long it is, and how it is compressed, and Parquet libraries believe it. When one codec's
+// number was changed to another's, ours allocated memory until the process was killed,
+// which no recover can catch. So a file has a footnote of 32 bytes before its footer, with
 // checksums of the footer and of the indexes before it; the pages have theirs in the
-// metadata. DuckDB, ClickHouse and the others find the footer from the file's end and
-// never look there. The footer is compared and handed to the library from memory; then the
-// codec and the place of each column are looked at. What is left is a library that panics,
-// which becomes an error. A file without a footnote is not one of ours and is not read.
+// metadata. DuckDB, ClickHouse and others find the footer from the file's end and never
+// look at the footnote. The footer is compared with its checksum and handed to the library
+// from memory; then the codec and the place of each column are checked. If the library
+// panics all the same, that becomes an error. A file without a footnote is not one of ours
+// and is not read.
 package parquet
 
 import (

@@ -1,11 +1,11 @@
-// Package place has the directory that a daemon keeps its spool in: what its files may
-// take together, and in which order what happens to their names becomes durable. It
-// knows nothing of what is in them.
+// Package place has the directory that a daemon keeps its spool in: how many bytes its
+// files may take together, and in which order changes of their names become durable. It
+// knows nothing of what is in the files.
 //
-// Names change by rename alone, from a temporary one, when all of the file is durable,
-// and each change is durable before the next one is made. What is not taken yet of the
-// bytes that the place may have is allocated in a reserve file, so that a full disk
-// shows at the start and not in the night.
+// A file gets its name only by a rename from a temporary one, when all of the file is
+// durable, and each change of a name is durable before the next one is made. Bytes that
+// the place may have and has not used yet are allocated in a reserve file, so that a full
+// disk shows at the start and not in the night.
 package place
 
 import (

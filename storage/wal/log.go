@@ -3,9 +3,9 @@
 // rows nor segments: what the bodies and stamps of records mean is their owner's.
 //
 // Entries are numbered by their owner, one after the other. Each file begins with a
-// snapshot, all that the owner knows behind the entry before it, so that older files
-// can go. A write or a sync that failed is final for its file: the record is written
-// again to a new one. FORMAT.md, beside package spool, draws the files.
+// snapshot of all that the owner knew after the entry before it, so that older files
+// can be removed. After a write or a sync has failed, its file is not written to again:
+// the record is written to a new file. FORMAT.md, beside package spool, draws the files.
 package wal
 
 import (

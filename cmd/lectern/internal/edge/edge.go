@@ -2,9 +2,9 @@
 // collectors (browsers, php-fpm, proxies), and brings them there: each once, over
 // acknowledged TCP, out of a queue on disk.
 //
-// A door reads what comes, in the way of those who use it, and says for each thing
-// whether it was taken, or a Reason. What was taken is in the queue of its stream,
-// and outlives a kill of this process.
+// A door reads events in the form in which its users send them, and says of each
+// whether it was taken, or the Reason why not. What was taken is in the queue of its
+// stream, and outlives a kill of this process.
 package edge
 
 import (

@@ -1,9 +1,10 @@
 // Package now answers GET /now.json: who reads what at this moment. docs/NOW.md is
 // its contract.
 //
-// What it costs does not hang on how many ask. The figures of a cut are put together
-// when somebody asks for the first time after it, and an answer is written once for all
-// who ask the same; one is made at a time. Nobody asks, nothing is made.
+// What it costs does not depend on how many ask. The figures of a cut are put together
+// when somebody asks for the first time after it. An answer is written once for all who
+// ask the same question, and one answer is made at a time. While nobody asks, nothing is
+// made.
 package now
 
 import (

@@ -5,32 +5,34 @@
 //
 // Places (spool.share). Each daemon locks a place: spool.dir itself, or a directory
 // below it, 1, 2, …, each an ordinary spool with a collector id and spool.size_max of its
-// own. A start looks at all locks behind a door that one process at a time passes. If none
-// is held, it takes spool.dir, whatever is in it. Otherwise it is a newcomer, the holders
-// are its elders, and it takes a place that is vacant, or makes one. When all elders'
-// locks are free it adopts their places and every other free one that is not vacant; from
-// then on it adopts whatever becomes free. There is always exactly one eldest: of several
-// newcomers, the later waits for the earlier.
+// own. A start looks at all locks behind a door (an empty file with a lock) that one
+// process at a time passes. If none is held, the daemon takes spool.dir, whatever is in it.
+// Otherwise it is a newcomer, the holders are its elders, and it takes a place that is
+// vacant, or makes one. When all elders' locks are free, it adopts their places and every
+// other free place that is not vacant; from then on it adopts every place that becomes
+// free. There is always exactly one eldest: of several newcomers, the later waits for the
+// earlier.
 //
-// To adopt is, in this order: lock and recover the place; merge its sources into those
-// that live here; bring its seals and blocks to the store under its own collector id and
-// numbers, since some may be stored already; wait until a cut with the merged sources is
-// sealed here; have the place forget its sources, give back its reserve, mark it vacant.
-// The process may end after any step, and the next start adopts the place again. A source
-// that is found in several places is taken from the one that knows more.
+// To adopt a place takes these steps, in this order: lock and recover the place; merge its
+// sources into those that live here; bring its seals and blocks to the store under the
+// place's collector id and numbers, since some may be stored already; wait until a cut with
+// the merged sources is durable here; have the place forget its sources, give back its
+// reserve, mark it vacant. The process may end after any step, and the next start adopts
+// the place again. A source that is found in several places is taken from the place that
+// knows more.
 //
 // Exactly once, meanwhile. What must not happen: a client sends frames to the elder, which
-// seals them and dies before the ack; the client comes to the newcomer, which does not
-// know the source and counts them again. It cannot be seen whether a source is new or the
-// elder's, not even by its first sequence: the frames of a source that starts at 0 may
-// just have been sealed by the elder. So while an elder runs, a newcomer does not answer
-// the hello of a source that it does not know. The client waits, sends nothing, and keeps
-// its events; the ack follows within a tenth of a second of the adoption, and says what
-// the elder had sealed. After 8 s the connection is closed without a word, before the
-// client's own patience ends, and it comes again. The elder answers everybody: no newcomer
-// has a source that it does not know, since a newcomer begins with a vacant place. An
-// elder that sees a newcomer does not wait for the store at its end, since the newcomer
-// can do that, and clients wait.
+// makes them durable and dies before the ack; the client comes to the newcomer, which does
+// not know the source and counts them again. Nothing shows whether a source is new or the
+// elder's, not even its first sequence: the elder may just have made the frames of a source
+// that starts at 0 durable. So while an elder runs, a newcomer does not answer the hello of
+// a source that it does not know. The client waits, sends nothing, and keeps its events;
+// the ack follows within a tenth of a second of the adoption, and says what the elder had
+// made durable. After 8 s, before the client's own patience ends, the connection is closed
+// without a word, and the client comes again. The elder answers everybody: no newcomer
+// has a source that the elder does not know, since a newcomer begins with a vacant place.
+// An elder that sees a newcomer does not wait for the store at its end, since the newcomer
+// can bring the blocks there, and clients wait.
 //
 // Disk: each place has spool.size_max, so during a hand-over there may be twice as much. A
 // vacant place keeps its last log file (64 MiB) and its collector id, so that ids do not
@@ -41,18 +43,18 @@
 // good; after a minute the newcomer says so. A daemon with spool.share = false does not
 // start where another is.
 //
-// Datagrams are counted by both without asking. When a source is merged, what lies between
-// the two parts is booked as sent and lost: a datagram that neither has seen; where they
-// overlap, the spans settle it. If a place is adopted a second time (the first adopter
-// died before it was done), its sources' parts lie within those known here, and nothing is
-// booked again.
+// Both count datagrams without asking. When a source is merged, events between the two
+// parts, which neither daemon has seen, are booked as sent and lost; where the parts
+// overlap, the spans settle which events are missing. If a place is adopted a second time
+// (the first adopter died before it was done), its sources' parts lie within those known
+// here, and nothing is booked again.
 //
 // A restart goes the same way as far as it can: the same recovery reads what is left, and
-// the same steps of package pipeline make blocks of it and bring them to the store. It
-// differs in two points, which is why it does not adopt its own place. Its sources are
-// alone in the new process and go on as they were, where sources that are adopted are
-// joined to those known here. And its place goes on under its number, where one that is
-// adopted is emptied and left vacant.
+// the same steps of package pipeline make blocks of it and bring them to the store. A
+// restart does not adopt its own place, since it differs in two points. Its sources are
+// alone in the new process and go on as they were, while adopted sources are joined to
+// those known here. And its place goes on under its number, while an adopted place is
+// emptied and left vacant.
 package takeover
 
 import (
