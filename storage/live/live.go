@@ -279,7 +279,7 @@ func (r *Readers) arrives(v *visit) {
 	}
 	st := r.streams.list[i]
 	left := r.table.most - r.readers()
-	room := left >= 2 && st.account.readers+2 <= lendsTo*left
+	room := left >= 2 && st.account.readers+2 <= lendsTo*left && r.table.near(v.print)
 	wholeAt, isWhole := r.wholes.find(i, v.user)
 	if isWhole && r.wholes.list[wholeAt].all == contentsOfOne {
 		room = false

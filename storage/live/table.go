@@ -49,6 +49,7 @@ type table struct {
 	used  int // slots that are not empty,
 	gone  int // and those of them whose readers are gone
 	most  int // readers there may be
+	far   int // no slot is filled further from its home
 
 	memory      *pages.Memory[slot]
 	usersMemory *pages.Memory[uint64]
@@ -74,7 +75,7 @@ func (t *table) clear() {
 // it takes none.
 func (t *table) allocate(slots int) {
 	t.memory, t.usersMemory = pages.Make[slot](slotsFor(t.most)), pages.Make[uint64](slotsFor(t.most))
-	t.used, t.gone = 0, 0
+	t.used, t.gone, t.far = 0, 0, 0
 	t.take(slots)
 }
 
@@ -130,6 +131,27 @@ func (t *table) find(print uint64) (at int, found bool) {
 	}
 }
 
+// farMax is how far from its home a slot may be filled.
+const farMax = 1 << 8
+
+// near says that the slot where a print is, or would be, is not too far from its home, in
+// a table that does not grow any more. Where there is room for a part of those who come
+// in the order of hashes, it is always the first: without this they would fill one end of
+// the table without a gap, and whoever is looked for there would be looked for among tens
+// of thousands.
+func (t *table) near(print uint64) bool {
+	if len(t.slots) < len(t.memory.Slice) {
+		return true
+	}
+	at, _ := t.find(print)
+	return t.fromHome(at, print) <= farMax
+}
+
+// fromHome is how far a place is from the home of a print.
+func (t *table) fromHome(at int, print uint64) int {
+	return (at - int(print>>t.shift)) & (len(t.slots) - 1)
+}
+
 // known returns where the reader of a print is, if he is there.
 func (t *table) known(print uint64) (at int, ok bool) {
 	at, found := t.find(print)
@@ -157,6 +179,7 @@ func (t *table) reserve(n int) (moved bool) {
 func (t *table) grow() {
 	n := len(t.slots)
 	t.take(2 * n)
+	t.far = 0
 	type reader struct {
 		slot
 		user uint64
@@ -174,11 +197,11 @@ func (t *table) grow() {
 			later = append(later, reader{s, user})
 			continue
 		}
-		t.slots[at], t.users[at] = s, user
+		t.fill(at, s, user)
 	}
 	for _, r := range later {
 		at, _ := t.find(r.print)
-		t.slots[at], t.users[at] = r.slot, r.user
+		t.fill(at, r.slot, r.user)
 	}
 }
 
@@ -198,8 +221,14 @@ func (t *table) shrink(slots int) {
 
 // put fills the empty slot that find has returned.
 func (t *table) put(at int, s slot, user uint64) {
-	t.slots[at], t.users[at] = s, user
+	t.fill(at, s, user)
 	t.used++
+}
+
+// fill fills an empty slot.
+func (t *table) fill(at int, s slot, user uint64) {
+	t.slots[at], t.users[at] = s, user
+	t.far = max(t.far, t.fromHome(at, s.print))
 }
 
 // sweep empties the slots of readers who are gone.
@@ -218,7 +247,7 @@ func (t *table) remove(at int) {
 	for next := at; ; {
 		next = (next + 1) & mask
 		s := &t.slots[next]
-		if s.print == 0 {
+		if s.print == 0 || (next-at)&mask > t.far { // nobody behind it belongs here
 			break
 		}
 		if home := int(s.print >> t.shift); (next-home)&mask >= (next-at)&mask {
