@@ -319,7 +319,7 @@ func (r *Readers) arrives(v *visit) {
 
 // joins gives a reader of a content his slot.
 func (r *Readers) joins(x slot, v *visit, whole int, stream uint16) {
-	at, found := r.table.find(x.print)
+	at, found := r.table.place(x.print)
 	if found { // he was gone
 		r.table.slots[at] = x
 		r.table.gone--

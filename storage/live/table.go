@@ -118,17 +118,26 @@ func (t *table) userLine(print uint64) uintptr {
 	return uintptr(unsafe.Pointer(&t.users[print>>t.shift]))
 }
 
-// find returns where a print is, or the empty slot where it would be.
+// find returns where a print is.
 func (t *table) find(print uint64) (at int, found bool) {
-	mask := len(t.slots) - 1
-	for at = int(print >> t.shift); ; at = (at + 1) & mask {
-		switch t.slots[at].print {
-		case print:
+	mask, home := len(t.slots)-1, int(print>>t.shift)
+	for at = home; ; at = (at + 1) & mask {
+		switch p := t.slots[at].print; {
+		case p == print:
 			return at, true
-		case 0:
+		case p == 0, (at-home)&mask >= t.far:
 			return at, false
 		}
 	}
+}
+
+// place returns where a print is, or the empty slot where it would be.
+func (t *table) place(print uint64) (at int, found bool) {
+	at, found = t.find(print)
+	for !found && t.slots[at].print != 0 {
+		at = (at + 1) & (len(t.slots) - 1)
+	}
+	return at, found
 }
 
 // farMax is how far from its home a slot may be filled.
@@ -143,7 +152,10 @@ func (t *table) near(print uint64) bool {
 	if len(t.slots) < len(t.memory.Slice) {
 		return true
 	}
-	at, _ := t.find(print)
+	at, found := t.find(print)
+	for !found && t.slots[at].print != 0 && t.fromHome(at, print) <= farMax {
+		at = (at + 1) & (len(t.slots) - 1)
+	}
 	return t.fromHome(at, print) <= farMax
 }
 
@@ -192,7 +204,7 @@ func (t *table) grow() {
 		}
 		t.slots[i], t.users[i] = slot{}, 0
 		home := int(s.print >> t.shift)
-		at, _ := t.find(s.print)
+		at, _ := t.place(s.print)
 		if home < i || at < home {
 			later = append(later, reader{s, user})
 			continue
@@ -200,7 +212,7 @@ func (t *table) grow() {
 		t.fill(at, s, user)
 	}
 	for _, r := range later {
-		at, _ := t.find(r.print)
+		at, _ := t.place(r.print)
 		t.fill(at, r.slot, r.user)
 	}
 }
@@ -211,7 +223,7 @@ func (t *table) shrink(slots int) {
 	t.allocate(slots)
 	for i := range old.slots {
 		if s := &old.slots[i]; s.print != 0 && !s.is(gone) {
-			at, _ := t.find(s.print)
+			at, _ := t.place(s.print)
 			t.put(at, *s, old.users[i])
 		}
 	}
@@ -219,7 +231,7 @@ func (t *table) shrink(slots int) {
 	old.usersMemory.Free()
 }
 
-// put fills the empty slot that find has returned.
+// put fills the empty slot that place has returned.
 func (t *table) put(at int, s slot, user uint64) {
 	t.fill(at, s, user)
 	t.used++

@@ -35,7 +35,7 @@ func TestTableAgainstAMap(t *testing.T) {
 		}
 		for len(all) < most*2/3 {
 			p := print()
-			at, found := table.find(p)
+			at, found := table.place(p)
 			if found {
 				continue
 			}
