@@ -83,27 +83,16 @@ func (m *Minutes) table(p period) *minuteTable {
 	}
 	t := m.tables[p]
 	if t == nil {
-		t = newMinuteTable(p, m.seed, m.expected(p))
+		rows := 0
+		if u, ok := m.usual[p.stream]; ok && p.minute > u.minute && p.plain() {
+			rows = u.rows
+			delete(m.usual, p.stream)
+		}
+		t = newMinuteTable(p, m.seed, rows)
 		m.tables[p] = t
 	}
 	m.recent, m.last = t, p
 	return t
-}
-
-// expected is how many rows a period will have: as many as the stream's minute that was
-// taken out last, or the one before it that is still here.
-func (m *Minutes) expected(p period) int {
-	if !p.plain() {
-		return 0
-	}
-	if u, ok := m.usual[p.stream]; ok && p.minute > u.minute {
-		delete(m.usual, p.stream)
-		return u.rows
-	}
-	if before := m.tables[period{minute: p.minute - 60, stream: p.stream}]; before != nil {
-		return before.len()
-	}
-	return 0
 }
 
 // Take takes out the rows of all minutes that begin before the one given, in Unix

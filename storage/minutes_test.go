@@ -275,9 +275,8 @@ func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 	}
 }
 
-// A new table is as large as the stream's last whole minute was, however often nothing
-// was there to be taken since, or as the minute before it that is still there: growing
-// costs more than adding. A minute behind one that has hardly begun is not.
+// A new table is as large as the stream's last whole minute was, however often
+// nothing was there to be taken since: growing costs more than adding.
 func TestMinutesRememberTheirSize(t *testing.T) {
 	m := NewMinutes()
 	rows := make([]Row, 5000)
@@ -289,14 +288,5 @@ func TestMinutesRememberTheirSize(t *testing.T) {
 	m.Take(All).Free()
 	if got := m.usual[1].rows; got != len(rows) {
 		t.Errorf("a minute has %d rows as a rule, want %d", got, len(rows))
-	}
-	m = NewMinutes()
-	m.Add(rows)
-	for minute, want := range map[uint32]int{120: len(rows), 180: minuteSlotsMin, 0: minuteSlotsMin} {
-		at := int64(minute) * 1000
-		m.Add([]Row{{Stream: 1, Minute: minute, First: at, Last: at, Reads: 1}})
-		if got := len(m.tables[period{minute: minute, stream: 1}].slots); got > 2*want || got < want {
-			t.Errorf("the minute %d begins with %d slots, want some %d", minute, got, want)
-		}
 	}
 }
