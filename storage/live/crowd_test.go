@@ -11,13 +11,9 @@ import (
 // that those who are not known are met in the order of their hashes: nobody is far from
 // his place for that, and nobody has to be looked for among all.
 func TestCrowdThatComesInOrder(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	r := New(Options{ReadersMax: 100_000, ContentsMax: 10_000})
-	m := storage.NewMinutes()
-	end := int64(1_700_000_000_000)
-	m.Watch(r, storage.Window{Start: end, End: end})
+	random := rand.New(rand.NewPCG(seedOf(t), 0))
+	r := follow(Options{ReadersMax: 100_000, ContentsMax: 10_000})
+	end := start
 	rows := make([]storage.Row, 3000)
 	for range 900 {
 		w := storage.Window{Start: end, End: end + 1000}
@@ -29,8 +25,8 @@ func TestCrowdThatComesInOrder(t *testing.T) {
 				First: at, Last: at, Minute: uint32(at / 60_000 * 60),
 			}
 		}
-		m.AddCut(w, rows)
-		m.Take(storage.All).Free()
+		r.minutes.AddCut(w, rows)
+		r.minutes.Take(storage.All).Free()
 	}
 	run, longest, far := 0, 0, 0
 	for i := range r.table.slots {
@@ -38,7 +34,7 @@ func TestCrowdThatComesInOrder(t *testing.T) {
 		if run++; s.print == 0 {
 			run = 0
 		} else {
-			far = max(far, (i-int(s.print>>r.table.shift))&(len(r.table.slots)-1))
+			far = max(far, r.table.fromHome(i, s.print))
 		}
 		longest = max(longest, run)
 	}
