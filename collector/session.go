@@ -269,8 +269,8 @@ func (c *cutter) sealed(moved []storage.Source, generation uint64) {
 		}
 	}
 	c.sources.sealed.Store(generation)
-	for _, s := range c.shards {
-		if told {
+	if told {
+		for _, s := range c.shards {
 			s.rest.end() // it is the loop that writes acks
 		}
 	}
