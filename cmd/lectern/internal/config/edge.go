@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -109,21 +108,16 @@ func (e *Edge) LogsNamed() map[string]string {
 
 // logsFields is a list of names of fields.
 func logsFields(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "client=ip" or "client=ip,time=at"`, takes: asString,
-		set: func(text string) error {
-			named, err := parseFields(text)
-			if err == nil {
-				_, err = accesslog.NewParser(accesslog.JSON, named)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", quote(text), err)
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return text(key, to, `a string, such as "client=ip" or "client=ip,time=at"`, func(text string) error {
+		named, err := parseFields(text)
+		if err == nil {
+			_, err = accesslog.NewParser(accesslog.JSON, named)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", quote(text), err)
+		}
+		return nil
+	})
 }
 
 func parseFields(text string) (map[string]string, error) {
@@ -143,56 +137,37 @@ func parseFields(text string) (map[string]string, error) {
 
 // syslog is a list of places where datagrams and connections come in.
 func syslog(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "udp://127.0.0.1:5140" or "tcp://127.0.0.1:5140,unix:///run/log"`, takes: asString,
-		set: func(text string) error {
-			for _, part := range strings.Split(text, ",") {
-				network, at, _ := strings.Cut(part, "://")
-				_, _, err := net.SplitHostPort(at)
-				if text != "" && !(network == "unix" && at != "" || (network == "udp" || network == "tcp") && err == nil) {
-					return fmt.Errorf(`%s is none of "udp://host:port", "tcp://host:port" and "unix:///path"`, quote(part))
-				}
-			}
-			*to = text
+	return texts(key, to, `a string, such as "udp://127.0.0.1:5140" or "tcp://127.0.0.1:5140,unix:///run/log"`, func(place string) error {
+		network, at, _ := strings.Cut(place, "://")
+		_, _, err := net.SplitHostPort(at)
+		if network == "unix" && at != "" || (network == "udp" || network == "tcp") && err == nil {
 			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+		}
+		return fmt.Errorf(`%s is none of "udp://host:port", "tcp://host:port" and "unix:///path"`, quote(place))
+	})
 }
 
 // hostAddress is host:port to connect to, with "tls://" in front where that is to be
 // over TLS.
 func hostAddress(key string, to *string) setting {
-	s := address(key, to)
-	set := s.set
-	s.set = func(text string) error {
-		before, at := *to, strings.TrimPrefix(text, "tls://")
-		if err := set(at); err != nil {
+	return text(key, to, `a string, such as "127.0.0.1:8420"`, func(text string) error {
+		at := strings.TrimPrefix(text, "tls://")
+		if err := checkAddress(at); err != nil {
 			return err
 		}
 		if strings.HasPrefix(at, ":") || strings.HasSuffix(at, ":0") {
-			*to = before
 			return fmt.Errorf("%s leads nowhere: a host and its port are wanted", quote(text))
 		}
-		*to = text
 		return nil
-	}
-	return s
+	})
 }
 
 // networks is a list of networks.
 func networks(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "10.0.0.0/8" or "10.0.0.0/8,fd00::/8"`, takes: asString,
-		set: func(text string) error {
-			if _, err := parseNetworks(strings.Split(text, ",")); err != nil {
-				return err
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return text(key, to, `a string, such as "10.0.0.0/8" or "10.0.0.0/8,fd00::/8"`, func(text string) error {
+		_, err := parseNetworks(strings.Split(text, ","))
+		return err
+	})
 }
 
 // ParseNetworks reads networks, one in each line: "10.0.0.0/8", or an address
@@ -226,21 +201,14 @@ func parseNetworks(parts []string) ([]netip.Prefix, error) {
 
 // origins is a list of origins of pages, as browsers write them.
 func origins(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "https://news.example" or "https://news.example,https://m.news.example"`, takes: asString,
-		set: func(text string) error {
-			for _, part := range strings.Split(text, ",") {
-				rest, ok := strings.CutPrefix(part, "https://")
-				if !ok {
-					rest, ok = strings.CutPrefix(part, "http://")
-				}
-				if text != "" && (!ok || rest == "" || strings.ContainsAny(rest, "/?#@ ")) {
-					return fmt.Errorf(`%s is not an origin, such as "https://news.example": a scheme and a host, without a path`, quote(part))
-				}
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return texts(key, to, `a string, such as "https://news.example" or "https://news.example,https://m.news.example"`, func(origin string) error {
+		rest, ok := strings.CutPrefix(origin, "https://")
+		if !ok {
+			rest, ok = strings.CutPrefix(origin, "http://")
+		}
+		if !ok || rest == "" || strings.ContainsAny(rest, "/?#@ ") {
+			return fmt.Errorf(`%s is not an origin, such as "https://news.example": a scheme and a host, without a path`, quote(origin))
+		}
+		return nil
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -82,19 +81,12 @@ func (s *Stream) settings() []setting {
 
 // names are those that a certificate has, or none.
 func names(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "edge.example.org" or "edge.example.org,spiffe://example.org/edge"`, takes: asString,
-		set: func(text string) error {
-			for _, name := range strings.Split(text, ",") {
-				if text != "" && (name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' })) {
-					return fmt.Errorf(`%s is not a list of names, such as "edge.example.org,spiffe://example.org/edge"`, quote(text))
-				}
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return texts(key, to, `a string, such as "edge.example.org" or "edge.example.org,spiffe://example.org/edge"`, func(name string) error {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return fmt.Errorf(`%s is not a name, such as "edge.example.org" or "spiffe://example.org/edge"`, quote(name))
+		}
+		return nil
+	})
 }
 
 // ClientNames are those of Clients, one by one; nil where anybody may send.

@@ -72,7 +72,7 @@ func TestStreamProblems(t *testing.T) {
 		{"[stream.a]\nnumber = 7\nkeys_max = -1\n", `:3: stream.a.keys_max: -1 is out of range: 0 to 268435456`},
 		{"[stream.a]\nnumber = 7\nrate_max = 1000000001\n", `:3: stream.a.rate_max: 1000000001 is out of range: 0 to 1000000000`},
 		{"[stream.a]\nnumber = 7\nusers = \"hashed\"\n", `:3: stream.a.users: "hashed" is not one of "stored", "daily", "none"`},
-		{"[stream.a]\nnumber = 7\nclients = \"a b\"\n", `:3: stream.a.clients: "a b" is not a list of names, such as "edge.example.org,spiffe://example.org/edge"`},
+		{"[stream.a]\nnumber = 7\nclients = \"a b\"\n", `:3: stream.a.clients: "a b" is not a name, such as "edge.example.org" or "spiffe://example.org/edge"`},
 		{"[stream.a]\nnumber = 7\nclients = \"a\"\n", `:3: stream.a.clients: clients names certificates, and without tls.client_ca no client shows one: nobody could send this stream`},
 		{"[stream.a]\nnumber = 7\nseal = \"on\"\n", `:3: stream.a.seal: "on" is not one of "off", "allow", "require"`},
 		{"[stream.a]\nnumber = 7\nseal = \"allow\"\n", `:3: stream.a.seal: seal "allow" needs the stream's secret, a directory of keys`},

@@ -152,23 +152,51 @@ func span(key string, to *time.Duration, within func(time.Duration) bool, bounds
 	}
 }
 
-// address is a place to listen on.
-func address(key string, to *string) setting {
+// text is a string of which check says what is wrong.
+func text(key string, to *string, wants string, check func(string) error) setting {
 	return setting{
-		key: key, wants: `a string, such as "127.0.0.1:8420"`, takes: asString,
+		key: key, wants: wants, takes: asString,
 		set: func(text string) error {
-			host, port, err := net.SplitHostPort(text)
-			if err != nil || strings.ContainsFunc(host, notInHost) {
-				return fmt.Errorf(`%s is not an address, such as "127.0.0.1:8420" or "[::]:8420"`, quote(text))
-			}
-			if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-				return fmt.Errorf("%s has no port from 0 to 65535", quote(text))
+			if err := check(text); err != nil {
+				return err
 			}
 			*to = text
 			return nil
 		},
 		show: func() string { return strconv.Quote(*to) },
 	}
+}
+
+// texts are strings with commas between them, of each of which check says what is
+// wrong; or none.
+func texts(key string, to *string, wants string, check func(string) error) setting {
+	return text(key, to, wants, func(text string) error {
+		if text == "" {
+			return nil
+		}
+		for _, part := range strings.Split(text, ",") {
+			if err := check(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// address is a place to listen on.
+func address(key string, to *string) setting {
+	return text(key, to, `a string, such as "127.0.0.1:8420"`, checkAddress)
+}
+
+func checkAddress(text string) error {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsFunc(host, notInHost) {
+		return fmt.Errorf(`%s is not an address, such as "127.0.0.1:8420" or "[::]:8420"`, quote(text))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%s has no port from 0 to 65535", quote(text))
+	}
+	return nil
 }
 
 // notInHost says that a character is in no host name, nor in an IP address with
@@ -179,17 +207,12 @@ func notInHost(r rune) bool {
 
 // path is a place in the file system.
 func path(key string, to *string) setting {
-	return setting{
-		key: key, wants: "a string", takes: asString,
-		set: func(text string) error {
-			if text == "" || strings.ContainsRune(text, 0) {
-				return fmt.Errorf("%s is not a path", quote(text))
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return text(key, to, "a string", func(text string) error {
+		if text == "" || strings.ContainsRune(text, 0) {
+			return fmt.Errorf("%s is not a path", quote(text))
+		}
+		return nil
+	})
 }
 
 // word is one of a few words.
@@ -199,105 +222,75 @@ func word(key string, to *string, words ...string) setting {
 		quoted = append(quoted, strconv.Quote(w))
 	}
 	one := strings.Join(quoted, ", ")
-	return setting{
-		key: key, wants: "one of " + one, takes: asString,
-		set: func(text string) error {
-			if !slices.Contains(words, text) {
-				return fmt.Errorf("%s is not one of %s", quote(text), one)
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return text(key, to, "one of "+one, func(text string) error {
+		if !slices.Contains(words, text) {
+			return fmt.Errorf("%s is not one of %s", quote(text), one)
+		}
+		return nil
+	})
 }
 
 // addresses are one or more places to connect to.
 func addresses(key string, to *string) setting {
-	one := ""
-	s := address(key, &one)
-	s.wants = `a string, such as "127.0.0.1:9000" or "a:9000,b:9000"`
-	check := s.set
-	s.set = func(text string) error {
+	return text(key, to, `a string, such as "127.0.0.1:9000" or "a:9000,b:9000"`, func(text string) error {
 		if clickhouse.MoreThanAddress(text) {
 			return errors.New(`wants host:port alone, such as "127.0.0.1:9000" or "a:9000,b:9000"; a user and a password go to ` +
 				`clickhouse.user and clickhouse.password_file (or clickhouse.password). What it has is not shown`)
 		}
 		for _, part := range strings.Split(text, ",") {
-			if err := check(part); err != nil {
+			if err := checkAddress(part); err != nil {
 				return err
 			}
 			if host, _, _ := net.SplitHostPort(part); host == "" {
 				return fmt.Errorf("%s has no host", quote(part))
 			}
 		}
-		*to = text
 		return nil
-	}
-	s.show = func() string { return strconv.Quote(*to) }
-	return s
+	})
 }
 
 // peers are where other daemons' operations servers are: addresses, or one name that
 // leads to all of them; or none.
 func peers(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "dns:lectern-ops:8421" or "a:8421,b:8421"`, takes: asString,
-		set: func(text string) error {
-			for _, name := range (&Ops{Peers: text}).PeerNames() {
-				host, port, err := net.SplitHostPort(name)
-				if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
-					return fmt.Errorf(`%s is not where daemons are: wants "dns:NAME:PORT", or host:port with commas between them`, quote(name))
-				}
+	return text(key, to, `a string, such as "dns:lectern-ops:8421" or "a:8421,b:8421"`, func(text string) error {
+		for _, name := range (&Ops{Peers: text}).PeerNames() {
+			host, port, err := net.SplitHostPort(name)
+			if n, bad := strconv.ParseUint(port, 10, 16); err != nil || host == "" || bad != nil || n == 0 {
+				return fmt.Errorf(`%s is not where daemons are: wants "dns:NAME:PORT", or host:port with commas between them`, quote(name))
 			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+		}
+		return nil
+	})
 }
 
 // hosts are names of hosts, or none.
 func hosts(key string, to *string) setting {
-	return setting{
-		key: key, wants: `a string, such as "lectern" or "lectern,lectern.example.org"`, takes: asString,
-		set: func(text string) error {
-			for _, part := range strings.Split(text, ",") {
-				if text != "" && (part == "" || strings.ContainsFunc(part, notInHost) || strings.ContainsRune(part, ':')) {
-					return fmt.Errorf(`%s is not a list of host names without ports, such as "lectern,lectern.example.org"`, quote(text))
-				}
-			}
-			*to = text
-			return nil
-		},
-		show: func() string { return strconv.Quote(*to) },
-	}
+	return texts(key, to, `a string, such as "lectern" or "lectern,lectern.example.org"`, func(host string) error {
+		if host == "" || strings.ContainsFunc(host, notInHost) || strings.ContainsRune(host, ':') {
+			return fmt.Errorf(`%s is not the name of a host without a port, such as "lectern.example.org"`, quote(host))
+		}
+		return nil
+	})
 }
 
 // audience is what emitters call a collector where they seal; it may be empty.
 func audience(key string, to *string) setting {
-	s := name(key, to)
-	s.set = func(text string) error {
+	return text(key, to, "a string", func(text string) error {
 		if err := wire.CheckAudience(text); text != "" && err != nil {
 			return fmt.Errorf("%s is no audience: %w", quote(text), err)
 		}
-		*to = text
 		return nil
-	}
-	return s
+	})
 }
 
 // name is what something is called elsewhere.
 func name(key string, to *string) setting {
-	s := path(key, to)
-	s.set = func(text string) error {
+	return text(key, to, "a string", func(text string) error {
 		if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
 			return fmt.Errorf("%s is not a name", quote(text))
 		}
-		*to = text
 		return nil
-	}
-	return s
+	})
 }
 
 // secret is a text that is never shown.
