@@ -1,12 +1,8 @@
 package collector
 
-import (
-	"sync"
+import "github.com/lectern/lectern/storage"
 
-	"github.com/lectern/lectern/storage"
-)
-
-// books are the accounts of one loop since the last cut.
+// books are those of several accounts: all of one loop since the last cut, say.
 type books map[storage.Account]*storage.Book
 
 func (b books) of(a storage.Account) *storage.Book {
@@ -16,6 +12,25 @@ func (b books) of(a storage.Account) *storage.Book {
 		b[a] = k
 	}
 	return k
+}
+
+// add adds others, which are not theirs any more who had them.
+func (b books) add(o books) {
+	for a, k := range o {
+		if sum, ok := b[a]; ok {
+			sum.Add(k)
+		} else {
+			b[a] = k
+		}
+	}
+}
+
+func (b books) list() []storage.Book {
+	list := make([]storage.Book, 0, len(b))
+	for _, k := range b {
+		list = append(list, *k)
+	}
+	return list
 }
 
 // sent books that a source's positions grew by grown events, and that the frame
@@ -55,55 +70,4 @@ func (c *Collector) tellSaturated() {
 		c.options.Logger.Warn("sources say that they lost more events than can be counted, which forged numbers do: lectern_events_saturated_total has them, and no more are booked as lost in this run. "+
 			"Let only who should reach the port, or have streams sealed", "events", sum.Counts[storage.Saturated])
 	}
-}
-
-// closed is the sum of the books of all windows that have ended, so that the loops
-// write each number once, into the book of the running one.
-type closed struct {
-	mu sync.Mutex                    // protects of; held from before a cut takes the books until they are in it
-	of [storage.Classes]storage.Book // all streams
-}
-
-// addAll adds up the accounts of all loops, a book an account.
-func addAll(parts []part) []storage.Book {
-	total := make(books)
-	for _, p := range parts {
-		for a, b := range p.books {
-			if t, ok := total[a]; ok {
-				t.Add(b)
-			} else {
-				total[a] = b
-			}
-		}
-	}
-	list := make([]storage.Book, 0, len(total))
-	for _, b := range total {
-		list = append(list, *b)
-	}
-	return list
-}
-
-// totals are what all loops have counted since they started, by class. Of each loop
-// it is of one instant, so that in the sum, too, every event sent is accounted for.
-func (c *cutter) totals() [storage.Classes]storage.Book {
-	c.closed.mu.Lock()
-	defer c.closed.mu.Unlock()
-	of := c.closed.of
-	for _, s := range c.shards {
-		s.Lock()
-		for a, b := range s.books {
-			of[a.Class].Add(b)
-		}
-		s.Unlock()
-	}
-	return of
-}
-
-// total is the sum of totals.
-func (c *cutter) total() (sum storage.Book) {
-	of := c.totals()
-	for class := range of {
-		sum.Add(&of[class])
-	}
-	return sum
 }

@@ -66,11 +66,10 @@ type cutter struct {
 	mu     sync.Mutex    // protects done
 	done   chan struct{} // closed when the next cut is done
 
-	start  int64 // the running window's, Unix milliseconds
-	rows   []storage.Row
-	closed closed
+	start int64 // the running window's, Unix milliseconds
+	rows  []storage.Row
+	ended ended
 
-	byStream   streamSums
 	names      *nameCache
 	nameLimits *nameLimits
 
@@ -87,7 +86,7 @@ func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutte
 	c := &cutter{
 		sink: sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection), proving: make(map[*connection]bool)},
-		wanted:   make(chan cause, 1), done: make(chan struct{}),
+		wanted:   make(chan cause, 1), done: make(chan struct{}), ended: ended{books: make(books)},
 		holdSeconds: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
 		readSeconds: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
@@ -160,29 +159,26 @@ func (c *cutter) cut(why cause) bool {
 		c.setFull(true)
 		return false
 	}
-	parts, books, end, begin := c.swap()
+	parts, window, end, begin := c.swap()
 	c.made[why].Add(1)
-	c.byStream.add(books, c.shards[0].rules.streams.Load())
 
 	seal := storage.Seal{Window: storage.Window{Start: min(c.start, end), End: end, Config: c.config.Load()}} // a clock may be set back
 	c.start = end
 	c.rows = c.rows[:0]
 	var moved []uint64
-	var named []freshName
 	for _, p := range parts {
 		c.rows = p.table.appendRows(c.rows)
 		moved = append(moved, p.moved...)
-		named = append(named, p.names...)
 	}
 	generation := c.shards[0].generation - 1 // only this goroutine changes it
+	c.sources.heard.Store(end)
 	if c.final {
-		c.untold = c.sources.rest(generation, end, c.sink.Room())
+		c.untold = c.sources.rest(generation, c.sink.Room())
 	}
-	// Before the spans: that of who is forgotten is sealed no later.
-	seal.Forgotten = c.sources.takeForgotten()
-	sources, left := c.sources.collect(moved, generation, end)
-	c.sources.spans.Add(left.count())
-	seal.Rows, seal.Books, seal.Sources = c.rows, enterNames(left.enter(books), named), sources
+	seal.Sources = c.sources.collect(moved, generation, end)
+	forgotten, left := c.sources.takeLeft()
+	window.add(left)
+	seal.Rows, seal.Books, seal.Forgotten = c.rows, window.list(), forgotten
 	c.names.learn(seal.Books, false)
 	c.readSeconds.Update(time.Since(begin).Seconds())
 
@@ -204,9 +200,9 @@ func (c *cutter) setFull(full bool) {
 }
 
 // swap takes what all shards have counted, at one moment, which is end.
-func (c *cutter) swap() (parts []part, books []storage.Book, end int64, begin time.Time) {
-	c.closed.mu.Lock()
-	defer c.closed.mu.Unlock()
+func (c *cutter) swap() (parts []part, window books, end int64, begin time.Time) {
+	c.ended.mu.Lock()
+	defer c.ended.mu.Unlock()
 	c.gate.Lock()
 	c.waiting.Store(true)
 	c.shards[0].Lock()
@@ -230,11 +226,12 @@ func (c *cutter) swap() (parts []part, books []storage.Book, end int64, begin ti
 	c.done = make(chan struct{})
 	c.mu.Unlock()
 
-	books = addAll(parts)
-	for i := range books {
-		c.closed.of[books[i].Class].Add(&books[i])
+	window = make(books)
+	for _, p := range parts {
+		window.add(p.books)
 	}
-	return parts, books, end, begin
+	c.ended.add(window, c.shards[0].rules.streams.Load())
+	return parts, window, end, begin
 }
 
 // pass waits until the cut that wants the shards has had them.

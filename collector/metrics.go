@@ -30,7 +30,7 @@ func (c *Collector) writeMetrics(w io.Writer) {
 	writeAccount(w, c.cuts.totals())
 	writeMeters(w, &t)
 
-	c.cuts.byStream.writeMetrics(w, c.rules.streams.Load())
+	c.cuts.ended.writeMetrics(w, c.rules.streams.Load())
 
 	gauge(w, "lectern_connections", c.cuts.connected.Load())
 	clients := c.secure

@@ -19,15 +19,8 @@ import (
 // names are what one loop has to do with names. Its shard's mutex protects it.
 type names struct {
 	known  knownNames
-	fresh  []freshName // since the last cut
-	cost   int         // of these, in bytes
+	cost   int // of those in the loop's books, in bytes
 	limits *nameLimits
-}
-
-// freshName is a name on its way into the book of its account.
-type freshName struct {
-	account storage.Account
-	storage.Name
 }
 
 // namesWindowMax is how many bytes of new names a loop takes between two cuts, by
@@ -64,35 +57,9 @@ func (s *shard) name(account storage.Account, source uint64, n *wire.Name) meter
 	}
 	k.known.add(key, text, hour)
 	k.cost += cost
-	k.fresh = append(k.fresh, freshName{account, storage.Name{Content: n.Content, Attribute: n.Attribute, Text: string(n.Text), At: s.now}})
+	book := s.book(account)
+	book.Names = append(book.Names, storage.Name{Content: n.Content, Attribute: n.Attribute, Text: string(n.Text), At: s.now})
 	return namesTaken
-}
-
-// take returns what is new since the last cut.
-func (k *names) take() []freshName {
-	all := k.fresh
-	k.fresh, k.cost = make([]freshName, 0, len(all)), 0
-	return all
-}
-
-// enterNames puts names into the books of their accounts.
-func enterNames(books []storage.Book, all []freshName) []storage.Book {
-	if len(all) == 0 {
-		return books
-	}
-	of := make(map[storage.Account][]storage.Name)
-	for i := range all {
-		of[all[i].account] = append(of[all[i].account], all[i].Name)
-	}
-	for i := range books {
-		a := books[i].Account()
-		books[i].Names = of[a]
-		delete(of, a)
-	}
-	for a, names := range of {
-		books = append(books, storage.Book{Stream: a.Stream, Class: a.Class, Names: names})
-	}
-	return books
 }
 
 // knownNames remembers which names were kept: in groups of four, a line of the cache

@@ -139,9 +139,7 @@ func standingOf(h *wire.Header) storage.Standing {
 // without a tag. The stripe is locked.
 func (s *sources) displace(src *source, position uint64, stream uint16, from address, now int64) {
 	if src.generation <= s.sealed.Load() && src.leavesSpan() {
-		s.mu.Lock()
-		s.rested.add(src, src.generation, s.heard.Load(), src.closing.end())
-		s.mu.Unlock()
+		s.leave(src, src.generation, src.closing.end())
 	}
 	s.release(src)
 	*src = source{

@@ -246,7 +246,6 @@ type part struct {
 	table *table
 	books books
 	moved []uint64
-	names []freshName
 }
 
 // book is the running window's book of an account.
@@ -260,11 +259,11 @@ func (s *shard) book(a storage.Account) *storage.Book {
 // swap takes what the loop has counted since the last cut and leaves it an
 // empty table. The mutex is held; the spare is empty.
 func (s *shard) swap() part {
-	p := part{s.table, s.books, s.moved, s.names.take()}
+	p := part{s.table, s.books, s.moved}
 	s.table, s.spare = s.spare, s.table
 	s.table.shares.begin(s.table.limit, s.streams, s.limits.Loops, &p.table.shares)
 	s.books = make(books, len(p.books))
-	s.recent = nil
+	s.recent, s.names.cost = nil, 0
 	s.moved = make([]uint64, 0, len(p.moved))
 	s.generation++
 	return p

@@ -183,7 +183,7 @@ type sources struct {
 
 	mu        sync.Mutex // protects what follows
 	forgotten []uint64   // ids forgotten since the last cut
-	rested    spans      // of sources that have fallen silent since the last cut
+	left      books      // with the spans that sources have left since then
 }
 
 type stripe struct {
@@ -195,7 +195,7 @@ type stripe struct {
 func newSources(o *Options) *sources {
 	s := &sources{
 		max: int64(o.SourcesMax), perAddress: int64(o.AddressSourcesMax), budgets: &budgets{seed: rand.Uint64()},
-		seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1},
+		seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1}, left: make(books),
 	}
 	slabs := new(arena)
 	for i := range s.stripe {
@@ -270,12 +270,10 @@ func stateOf(o *storage.Source) state {
 }
 
 // collect returns the states of sources as they were at the end of the window
-// of this generation, in which they moved, and the spans that some of them leave
-// now, in Unix milliseconds.
-func (s *sources) collect(moved []uint64, generation uint64, now int64) ([]storage.Source, spans) {
+// of this generation, in which they moved, now, in Unix milliseconds. Some of them
+// leave a span.
+func (s *sources) collect(moved []uint64, generation uint64, now int64) []storage.Source {
 	out := make([]storage.Source, 0, len(moved))
-	s.heard.Store(now)
-	all := s.takeRested()
 	for _, id := range moved {
 		st := s.of(id)
 		st.Lock()
@@ -287,21 +285,22 @@ func (s *sources) collect(moved []uint64, generation uint64, now int64) ([]stora
 				LastSeen: src.lastSeen, Stream: src.stream, Session: src.session, Standing: src.standing,
 			})
 			if src.spanDue(x, now) {
-				all.add(src, generation, now, storage.SpanLive)
+				s.leave(src, generation, storage.SpanLive)
 			}
 		}
 		st.Unlock()
 	}
-	return out, all
+	return out
 }
 
-// takeForgotten returns the ids that were forgotten since the last call.
-func (s *sources) takeForgotten() []uint64 {
+// takeLeft returns the ids that were forgotten since the last call, and the spans that
+// sources have left, those of the forgotten among them.
+func (s *sources) takeLeft() (forgotten []uint64, left books) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids := s.forgotten
-	s.forgotten = nil
-	return ids
+	forgotten, left = s.forgotten, s.left
+	s.forgotten, s.left = nil, make(books)
+	return forgotten, left
 }
 
 // forgetSilent forgets the sources of one stripe that have been silent for
@@ -332,12 +331,12 @@ func (s *sources) forget(n int, before, sessionBefore int64) {
 // letGo forgets a source, of which all is sealed. What it lost is booked already,
 // and it leaves its span. The stripe is locked.
 func (s *sources) letGo(st *stripe, src *source) {
+	if src.leavesSpan() {
+		s.leave(src, src.generation, src.closing.end())
+	}
 	// Before the stripe is released: whoever comes back now is in a seal with
 	// this or a later one, and not forgotten by one that follows.
 	s.mu.Lock()
-	if src.leavesSpan() {
-		s.rested.add(src, src.generation, s.heard.Load(), src.closing.end())
-	}
 	s.forgotten = append(s.forgotten, src.id)
 	s.mu.Unlock()
 	s.release(src)

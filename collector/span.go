@@ -61,56 +61,20 @@ func (s *source) hear(beat bool, time int64) {
 	s.beat = at
 }
 
-// spans are those that sources leave.
-type spans map[storage.Account][]storage.Span
-
-// add adds that of a source, as it was at the end of the window of this
-// generation. The source's stripe is locked.
-func (p *spans) add(src *source, generation uint64, now int64, end storage.SpanEnd) {
-	if *p == nil {
-		*p = make(spans)
-	}
-	x := src.at(generation)
-	a := src.account()
-	(*p)[a] = append((*p)[a], storage.Span{
+// leave has a source leave a span with the next cut, as it was at the end of the window
+// of this generation. The source's stripe is locked.
+func (s *sources) leave(src *source, generation uint64, end storage.SpanEnd) {
+	x, now := src.at(generation), s.heard.Load()
+	s.mu.Lock()
+	book := s.left.of(src.account())
+	book.Spans = append(book.Spans, storage.Span{
 		Source: src.id, Met: millis(src.met), Base: x.base, End: x.end,
 		Sent: x.end - x.base - src.apartAt(generation), Lost: x.lost, At: now, Ended: end,
 	})
+	s.mu.Unlock()
+	s.spans.Add(1)
 	src.noted = seconds(now)
 	src.told = src.generation <= generation && end != storage.SpanLive
-}
-
-// join adds others.
-func (p *spans) join(o spans) {
-	if *p == nil {
-		*p = o
-		return
-	}
-	for a, all := range o {
-		(*p)[a] = append((*p)[a], all...)
-	}
-}
-
-func (p spans) count() (n uint64) {
-	for _, all := range p {
-		n += uint64(len(all))
-	}
-	return n
-}
-
-// enter puts them into the books of their accounts.
-func (p spans) enter(books []storage.Book) []storage.Book {
-	for i := range books {
-		a := books[i].Account()
-		if all, ok := p[a]; ok {
-			books[i].Spans = all
-			delete(p, a)
-		}
-	}
-	for a, all := range p {
-		books = append(books, storage.Book{Stream: a.Stream, Class: a.Class, Spans: all})
-	}
-	return books
 }
 
 // spanDue says whether a source that moved, to this state, leaves a span now. The
@@ -154,55 +118,37 @@ func (s *source) apartAt(generation uint64) uint64 {
 	return s.apart
 }
 
-// takeRested returns the spans of sources that have fallen silent since the last
-// call.
-func (s *sources) takeRested() spans {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := s.rested
-	s.rested = nil
-	return all
-}
-
 // quiet has those sources of one stripe leave their spans that have been silent
 // since before, in Unix milliseconds.
 func (s *sources) quiet(n int, before int64) {
 	st := &s.stripe[n%stripes]
 	sealed := s.sealed.Load()
-	var rested spans
 	st.Lock()
 	defer st.Unlock()
 	for src := range st.all() {
 		if src.lastSeen < before && src.generation <= sealed && src.leavesSpan() {
-			rested.add(src, src.generation, s.heard.Load(), src.closing.end())
+			s.leave(src, src.generation, src.closing.end())
 		}
 	}
-	s.mu.Lock()
-	s.rested.join(rested)
-	s.mu.Unlock()
 }
 
 // rest has every source leave its span, since the collector ends, as far as room (in
 // rows, which are as large as a span) goes. It returns for how many there was none.
-func (s *sources) rest(generation uint64, now int64, room int) (untold int) {
+func (s *sources) rest(generation uint64, room int) (untold int) {
 	for i := range s.stripe {
 		st := &s.stripe[i]
-		var rested spans
 		st.Lock()
 		for src := range st.all() {
 			switch {
 			case !src.leavesSpan():
 			case room > 0:
-				rested.add(src, generation, now, src.closing.end())
+				s.leave(src, generation, src.closing.end())
 				room--
 			default:
 				untold++
 			}
 		}
 		st.Unlock()
-		s.mu.Lock()
-		s.rested.join(rested)
-		s.mu.Unlock()
 	}
 	return untold
 }

@@ -70,6 +70,13 @@ const sumMax = math.MaxInt64
 // Add adds to one counter.
 func (c *Counts) Add(to Counter, n uint64) { c[to] = add(c[to], n) }
 
+// AddAll adds to all counters.
+func (c *Counts) AddAll(o *Counts) {
+	for k := range c {
+		c[k] = add(c[k], o[k])
+	}
+}
+
 // add is a sum, or sumMax where that is less.
 func add(a, b uint64) uint64 {
 	sum, carry := bits.Add64(a, b, 0)
@@ -127,9 +134,7 @@ func (b *Book) IsZero() bool { return b.Counts == Counts{} && len(b.Spans)+len(b
 
 // Add adds another book of the same account.
 func (b *Book) Add(o *Book) {
-	for c := range b.Counts {
-		b.Counts[c] = add(b.Counts[c], o.Counts[c])
-	}
+	b.Counts.AddAll(&o.Counts)
 	b.addSpans(o.Spans)
 	b.addNames(o.Names)
 }
