@@ -64,8 +64,8 @@ func (p *Place) Create() (f vfs.File, temp string, err error) {
 	return f, temp, err
 }
 
-// WriteSmall writes a small file and gives it its name, in place of one that was
-// there. It is durable with the next Sync. The caller has the lock.
+// WriteSmall writes a small file, durable when no error is returned, in place of one
+// that was there. The caller has the lock.
 func (p *Place) WriteSmall(name string, text func(vfs.File) []byte) error {
 	f, temp, err := p.Create()
 	if err != nil {
@@ -80,8 +80,21 @@ func (p *Place) WriteSmall(name string, text func(vfs.File) []byte) error {
 	}
 	if err != nil {
 		p.Discard(temp)
+		return err
 	}
-	return err
+	return p.Sync()
+}
+
+// RemoveSmall removes a small file, for good when no error is returned. One that is not
+// there is none. The caller has the lock.
+func (p *Place) RemoveSmall(name string) error {
+	switch err := p.files.Remove(p.Path(name)); {
+	case err == nil:
+		p.dirty = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return p.Sync()
 }
 
 // Discard removes a temporary file; what is left over, the next start removes.
@@ -114,9 +127,6 @@ func (p *Place) Sync() error {
 	}
 	return nil
 }
-
-// Changed says that the caller, who has the lock, has changed names.
-func (p *Place) Changed() { p.dirty = true }
 
 // Remove removes a file of that size and says whether it is gone. The size is 0
 // afterwards, so that it is taken off once. The caller has the lock.

@@ -201,16 +201,14 @@ func (s *Spool) Retire() error {
 func (s *Spool) vacate() error {
 	s.place.Lock()
 	defer s.place.Unlock()
-	if err := s.files.Remove(s.place.Path(place.ReserveName)); err != nil {
-		return fmt.Errorf("spool: %w", err)
+	err := s.place.RemoveSmall(place.ReserveName)
+	if err == nil {
+		err = s.place.WriteSmall(vacantName, func(vfs.File) []byte { return nil })
 	}
-	f, err := s.files.Create(s.place.Path(vacantName))
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	_ = f.Close() // it is empty
-	s.place.Changed()
-	return s.place.Sync()
+	return nil
 }
 
 // occupy takes the mark off a place, for good, before anything is written there.
@@ -218,11 +216,10 @@ func (s *Spool) occupy(entries []vfs.Entry) error {
 	if !slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == vacantName }) {
 		return nil
 	}
-	if err := s.files.Remove(s.place.Path(vacantName)); err != nil {
+	s.place.Lock()
+	defer s.place.Unlock()
+	if err := s.place.RemoveSmall(vacantName); err != nil {
 		return fmt.Errorf("spool: %w", err)
-	}
-	if err := s.files.SyncDir(s.o.Dir); err != nil {
-		return fmt.Errorf("spool: sync the directory: %w", err)
 	}
 	return nil
 }

@@ -518,7 +518,7 @@ func (r *recovery) setAside() {
 // the file is lost, the others know the id.
 func (r *recovery) readCollector(entries []vfs.Entry) error {
 	s := r.s
-	text, born, err := r.readText(collectorName)
+	text, born, err := s.readSmall(collectorName)
 	if err == nil {
 		id, birth, ok := parseCollector(text)
 		switch {
@@ -553,20 +553,6 @@ func (r *recovery) readCollector(entries []vfs.Entry) error {
 func parseCollector(text []byte) (id uint64, birth int64, ok bool) {
 	id, n, ok := parseTwoNumbers(collectorName, text)
 	return id, int64(n), ok && id != 0
-}
-
-// readText reads a small file, with its birth, 0 where that is not known.
-func (r *recovery) readText(name string) (text []byte, born int64, err error) {
-	f, err := r.s.files.Open(r.s.place.Path(name))
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	if text, err = readSmall(f); err != nil {
-		return nil, 0, err
-	}
-	born, _ = f.Birth()
-	return text, born, nil
 }
 
 // collectorOfFiles returns the id that the headers say, and whether there are
@@ -609,9 +595,6 @@ func (s *Spool) writeCollector() error {
 		birth, _ := f.Birth()
 		return twoNumbers(collectorName, s.collector, uint64(birth))
 	})
-	if err == nil {
-		err = s.place.Sync()
-	}
 	if err != nil {
 		return fmt.Errorf("spool: write the collector id: %w", err)
 	}

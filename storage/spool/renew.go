@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -45,19 +46,19 @@ func Renew(place string) (moved string, files int, err error) {
 }
 
 // renew moves the files of a place whose lock this process has.
-func renew(place string) (moved string, files int, err error) {
-	if err := CheckVersions(place); err != nil {
+func renew(dir string) (moved string, files int, err error) {
+	if err := CheckVersions(dir); err != nil {
 		return "", 0, err
 	}
-	list, err := os.ReadDir(place)
+	list, err := os.ReadDir(dir)
 	if err != nil {
 		return "", 0, err
 	}
-	name, err := renewedName(place, list)
+	name, err := renewedName(dir, list)
 	if err != nil {
 		return "", 0, err
 	}
-	moved = filepath.Join(place, name)
+	moved = filepath.Join(dir, name)
 	if err := (vfs.OS{}).MakeDir(moved); err != nil {
 		return moved, 0, err
 	}
@@ -65,20 +66,17 @@ func renew(place string) (moved string, files int, err error) {
 		if !belongs(e) {
 			continue
 		}
-		if err := os.Rename(filepath.Join(place, e.Name()), filepath.Join(moved, e.Name())); err != nil {
+		if err := os.Rename(filepath.Join(dir, e.Name()), filepath.Join(moved, e.Name())); err != nil {
 			return moved, files, err
 		}
 		files++
 	}
-	for _, dir := range []string{moved, place} {
-		if err := (vfs.OS{}).SyncDir(dir); err != nil {
+	for _, changed := range []string{moved, dir} {
+		if err := (vfs.OS{}).SyncDir(changed); err != nil {
 			return moved, files, err
 		}
 	}
-	if err := os.Remove(filepath.Join(place, renewingName)); err != nil {
-		return moved, files, err
-	}
-	return moved, files, vfs.OS{}.SyncDir(place)
+	return moved, files, place.New(vfs.OS{}, dir, 0).RemoveSmall(renewingName)
 }
 
 // belongs says whether a file is of what a spool holds. Its reserve and what was
@@ -90,9 +88,8 @@ func belongs(e fs.DirEntry) bool {
 
 // renewedName is where the files go: where an earlier call was moving them, else
 // to a new directory, of which a note is durable before the first file moves.
-func renewedName(place string, list []fs.DirEntry) (string, error) {
-	path := filepath.Join(place, renewingName)
-	note, err := os.ReadFile(path)
+func renewedName(dir string, list []fs.DirEntry) (string, error) {
+	note, err := os.ReadFile(filepath.Join(dir, renewingName))
 	name := ""
 	if lines, bad := format.ParseText(textKind(renewingName), note); bad == nil && len(lines) == 1 {
 		name = lines[0]
@@ -111,19 +108,8 @@ func renewedName(place string, list []fs.DirEntry) (string, error) {
 			break
 		}
 	}
-	f, err := vfs.OS{}.Create(path)
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteAt(format.Text(textKind(renewingName), name), 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = vfs.OS{}.SyncDir(place)
-	}
-	return name, err
+	text := format.Text(textKind(renewingName), name)
+	return name, place.New(vfs.OS{}, dir, 0).WriteSmall(renewingName, func(vfs.File) []byte { return text })
 }
 
 // checkRenewed refuses a place of which Renew has moved only a part.

@@ -34,23 +34,14 @@ var errShardNewer = errors.New("it is of a newer version of Lectern: run that ve
 // nothing. Where it cannot be believed the error is storage.ErrShardDamaged; any
 // other says that this process cannot go on with the spool now.
 func (s *Spool) Shard() (string, error) {
-	f, err := s.files.Open(s.place.Path(shardName))
+	b, _, err := s.readSmall(shardName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	if err != nil {
-		return "", fmt.Errorf("spool: open %s: %w", s.place.Path(shardName), err)
+	text := ""
+	if err == nil {
+		text, err = decodeShard(b)
 	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return "", fmt.Errorf("spool: look at %s: %w", s.place.Path(shardName), err)
-	}
-	b := make([]byte, min(size, shardMax+64))
-	if n, err := f.ReadAt(b, 0); n < len(b) {
-		return "", fmt.Errorf("spool: read %s: %w", s.place.Path(shardName), err)
-	}
-	text, err := decodeShard(b)
 	if err != nil {
 		return "", fmt.Errorf("spool: %s: %w", s.place.Path(shardName), err)
 	}
@@ -65,11 +56,7 @@ func (s *Spool) SetShard(text string) error {
 	}
 	s.place.Lock()
 	defer s.place.Unlock()
-	err := s.place.WriteSmall(shardName, func(vfs.File) []byte { return encodeShard(text) })
-	if err == nil {
-		err = s.place.Sync()
-	}
-	if err != nil {
+	if err := s.place.WriteSmall(shardName, func(vfs.File) []byte { return encodeShard(text) }); err != nil {
 		return fmt.Errorf("spool: write to which shard the collector belongs: %w", err)
 	}
 	return nil
@@ -137,13 +124,7 @@ func (s *Spool) Resend(number uint64) (bool, error) {
 func (s *Spool) Resent(number uint64) error {
 	s.place.Lock()
 	defer s.place.Unlock()
-	if err := s.files.Remove(s.place.Path(resendName(number))); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	s.place.Changed()
-	if err := s.place.Sync(); err != nil {
+	if err := s.place.RemoveSmall(resendName(number)); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil

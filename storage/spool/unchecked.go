@@ -20,7 +20,7 @@ const uncheckedName = "unchecked"
 func (r *recovery) readUnchecked() error {
 	s := r.s
 	s.base = s.last
-	text, _, err := r.readText(uncheckedName)
+	text, _, err := s.readSmall(uncheckedName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -38,8 +38,8 @@ func (r *recovery) readUnchecked() error {
 	return nil
 }
 
-// noteUnchecked notes that the next number is given without a word of the store.
-// The rename that gives the number makes it durable before. The caller has the place.
+// noteUnchecked notes that the next number is given without a word of the store. The
+// caller has the place.
 func (s *Spool) noteUnchecked() error {
 	if s.checked || s.noted {
 		return nil
@@ -59,11 +59,7 @@ func (s *Spool) passed() error {
 	if s.checked {
 		return nil
 	}
-	if err := s.files.Remove(s.place.Path(uncheckedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("spool: %w", err)
-	}
-	s.place.Changed()
-	if err := s.place.Sync(); err != nil {
+	if err := s.place.RemoveSmall(uncheckedName); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.checked, s.noted = true, false

@@ -13,9 +13,12 @@ import (
 	"github.com/lectern/lectern/storage/wal"
 )
 
-// Names of files that are one of a kind. places.go has those of places.
+// collectorName is a file with the collector id.
+const collectorName = "collector"
+
 const (
-	collectorName = "collector"
+	headMax  = 128           // bytes of what tells the version of a file
+	smallMax = shardMax + 64 // bytes of a small file
 )
 
 // CheckVersions says whether a place has a file of another version of the format,
@@ -46,7 +49,7 @@ func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 		if err != nil {
 			continue // whoever needs it will say so
 		}
-		b, err := readSmall(f)
+		b, err := readHead(f, headMax)
 		_ = f.Close() // it was only read
 		if err != nil {
 			return unread(path, format.ReadError("the file", err))
@@ -78,13 +81,24 @@ func headOf(name string) func([]byte) error {
 // textKind is what the first line of a small file says.
 func textKind(name string) string { return "lectern-" + name }
 
-// smallMax bounds the small files, in bytes.
-const smallMax = 128
+// readSmall reads a small file, with its birth, 0 where that is not known.
+func (s *Spool) readSmall(name string) (b []byte, born int64, err error) {
+	f, err := s.files.Open(s.place.Path(name))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	if b, err = readHead(f, smallMax); err != nil {
+		return nil, 0, err
+	}
+	born, _ = f.Birth()
+	return b, born, nil
+}
 
-// readSmall reads one.
-func readSmall(f vfs.File) ([]byte, error) {
-	var b [smallMax]byte
-	n, err := f.ReadAt(b[:], 0)
+// readHead reads at most that many bytes that a file begins with.
+func readHead(f vfs.File, most int) ([]byte, error) {
+	b := make([]byte, most)
+	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

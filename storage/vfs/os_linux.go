@@ -17,10 +17,11 @@ func (f osFile) Sync() error {
 }
 
 func (f osFile) Resize(size int64) error {
-	now, err := f.Size()
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
+	now := info.Size()
 	if size <= now {
 		return f.Truncate(size)
 	}

@@ -132,11 +132,3 @@ func (f osFile) At(path string) (bool, error) {
 	}
 	return err == nil && there.Dev == mine.Dev && there.Ino == mine.Ino, err
 }
-
-func (f osFile) Size() (int64, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}

@@ -52,8 +52,6 @@ type File interface {
 	// At says whether a path leads to this very file, and not to another one or to
 	// none.
 	At(path string) (bool, error)
-	// Size is the length in bytes.
-	Size() (int64, error)
 	// Resize makes the file that long. What is added reads as zeros and has its
 	// room on the disk where the file system can promise that.
 	Resize(size int64) error

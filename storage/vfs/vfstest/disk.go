@@ -434,12 +434,6 @@ func (f *file) At(name string) (bool, error) {
 	return f.m.now[path.Base(name)] == f.n, nil
 }
 
-func (f *file) Size() (int64, error) {
-	f.m.mu.Lock()
-	defer f.m.mu.Unlock()
-	return int64(len(f.n.data)), nil
-}
-
 func (f *file) Birth() (int64, bool) { return f.n.born, true }
 
 func (f *file) Resize(size int64) error {
