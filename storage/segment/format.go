@@ -103,13 +103,13 @@ func (h *Header) encode(b []byte) {
 	le.PutUint32(b[108:], crc32.Checksum(b[:108], castagnoli))
 }
 
-// Decode reads the header that b, of HeaderSize bytes, begins with, or says what is
-// wrong with it: an error of package format.
-func (h *Header) Decode(b []byte) error {
+// decode reads the header that b begins with, or says what is wrong with it: an error of
+// package format.
+func (h *Header) decode(b []byte) error {
 	if err := format.CheckHead(b, Magic); err != nil {
 		return err
 	}
-	if le.Uint32(b[108:]) != crc32.Checksum(b[:108], castagnoli) {
+	if len(b) < HeaderSize || le.Uint32(b[108:]) != crc32.Checksum(b[:108], castagnoli) {
 		return format.ErrChecksum
 	}
 	*h = Header{
@@ -120,6 +120,14 @@ func (h *Header) Decode(b []byte) error {
 		blocks: le.Uint32(b[72:]), replaced: le.Uint32(b[76:]), indexCRC: le.Uint32(b[80:]),
 	}
 	return nil
+}
+
+// Collector is what the header of a segment says of whose it is, of which b has the
+// first HeaderSize bytes. The error is one of package format.
+func Collector(b []byte) (id uint64, err error) {
+	var h Header
+	err = h.decode(b)
+	return h.Collector, err
 }
 
 // Block is a block's line in the index of its segment.

@@ -36,7 +36,7 @@ func Read(f vfs.File, size int64, name Name) (*Segment, error) {
 		return nil, format.ReadError("the header", err)
 	}
 	s := &Segment{Size: size}
-	if err := s.Decode(b[:]); errors.Is(err, format.ErrVersion) {
+	if err := s.decode(b[:]); errors.Is(err, format.ErrVersion) {
 		return nil, err
 	} else if err != nil {
 		return nil, format.DamagedBy("the header", err)

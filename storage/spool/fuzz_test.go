@@ -102,15 +102,12 @@ func FuzzRecover(f *testing.F) {
 // foreign says whether a header is whole and another collector's, or of another
 // version.
 func foreign(log, run, collector []byte) bool {
-	var h segment.Header
 	id, _, _ := parseCollector(collector)
-	logs, ofLog := wal.Collector(pad(log, wal.FileHeaderSize))
-	ofRun := h.Decode(pad(run, segment.HeaderSize))
+	logs, ofLog := wal.Collector(log)
+	runs, ofRun := segment.Collector(run)
 	return errors.Is(ofLog, format.ErrVersion) || errors.Is(ofRun, format.ErrVersion) ||
-		ofLog == nil && logs != id || ofRun == nil && h.Collector != id
+		ofLog == nil && logs != id || ofRun == nil && runs != id
 }
-
-func pad(b []byte, n int) []byte { return append(slices.Clone(b), make([]byte, max(0, n-len(b)))...) }
 
 // mendLog makes the checksums of whatever may be headers right, so that the
 // fuzzer gets behind them.

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
@@ -39,7 +38,8 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: list the directory: %w", err)
 	}
-	if err := checkVersions(s.files, s.o.Dir, entries); err != nil {
+	heads, err := readHeads(s.files, s.o.Dir, entries)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.checkRenewed(entries); err != nil {
@@ -56,7 +56,7 @@ func (s *Spool) recover() (*Recovered, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	r := &recovery{s: s, out: &Recovered{Rows: storage.NewMinutes()}}
-	if err := r.readCollector(entries); err != nil {
+	if err := r.readCollector(heads); err != nil {
 		return nil, err
 	}
 	if err := r.find(entries); err != nil {
@@ -516,7 +516,7 @@ func (r *recovery) setAside() {
 
 // readCollector reads the collector id, or draws one for a new directory. Where
 // the file is lost, the others know the id.
-func (r *recovery) readCollector(entries []vfs.Entry) error {
+func (r *recovery) readCollector(h heads) error {
 	s := r.s
 	text, born, err := s.readSmall(collectorName)
 	if err == nil {
@@ -533,13 +533,11 @@ func (r *recovery) readCollector(entries []vfs.Entry) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("spool: read %s: %w", s.place.Path(collectorName), err)
 	}
-	id, files, err := r.collectorOfFiles(entries)
+	id := h.collector
 	switch {
-	case err != nil:
-		return err
 	case id != 0:
 		s.o.Logger.Warn("spool: the collector id was lost and is taken from the other files", "dir", s.o.Dir, "collector", strconv.FormatUint(id, 16))
-	case files:
+	case h.used:
 		return fmt.Errorf("spool: %s is missing or damaged, and no other file can be read: move %s away and start again", s.place.Path(collectorName), s.o.Dir)
 	default:
 		id = 1 + rand.Uint64N(1<<64-1)
@@ -553,39 +551,6 @@ func (r *recovery) readCollector(entries []vfs.Entry) error {
 func parseCollector(text []byte) (id uint64, birth int64, ok bool) {
 	id, n, ok := parseTwoNumbers(collectorName, text)
 	return id, int64(n), ok && id != 0
-}
-
-// collectorOfFiles returns the id that the headers say, and whether there are
-// files at all.
-func (r *recovery) collectorOfFiles(entries []vfs.Entry) (id uint64, files bool, err error) {
-	for _, e := range entries {
-		_, isLog := parseLog(e.Name)
-		_, isSegment := parseSegment(e.Name)
-		if !isLog && !isSegment {
-			continue
-		}
-		files = true
-		f, err := r.s.files.Open(r.s.place.Path(e.Name))
-		if err != nil {
-			return 0, true, r.unread(e.Name, err)
-		}
-		var b [segment.HeaderSize]byte // the longer one
-		_, err = f.ReadAt(b[:], 0)
-		_ = f.Close()
-		if err != nil && !errors.Is(err, io.EOF) { // a header that is not whole fails its checksum
-			return 0, true, r.unread(e.Name, format.ReadError("the header", err))
-		}
-		if isLog {
-			if id, err := wal.Collector(b[:]); err == nil {
-				return id, true, nil
-			}
-		}
-		var h segment.Header
-		if isSegment && h.Decode(b[:]) == nil {
-			return h.Collector, true, nil
-		}
-	}
-	return 0, files, nil
 }
 
 func (s *Spool) writeCollector() error {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,18 +33,27 @@ func CheckVersions(place string) error {
 	if err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	if err := checkVersions(vfs.OS{}, place, entries); errors.Is(err, format.ErrVersion) {
+	if _, err := readHeads(vfs.OS{}, place, entries); errors.Is(err, format.ErrVersion) {
 		return err
 	}
 	return nil
 }
 
-func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
+// heads is what the files of a place say in their first bytes.
+type heads struct {
+	used      bool   // there are logs or segments
+	collector uint64 // of the first one of which the header is good; 0: of none
+}
+
+// readHeads refuses files of another version, and those that the disk does not give.
+// Of what was set aside it only takes the collector.
+func readHeads(files vfs.FS, dir string, entries []vfs.Entry) (h heads, err error) {
 	for _, e := range entries {
-		check := headOf(e.Name)
-		if check == nil {
+		head := headOf(e.Name)
+		if head == nil {
 			continue
 		}
+		h.used = h.used || holds(e.Name) && e.Name != collectorName
 		path := filepath.Join(dir, e.Name)
 		f, err := files.Open(path)
 		if err != nil {
@@ -51,29 +61,31 @@ func checkVersions(files vfs.FS, dir string, entries []vfs.Entry) error {
 		}
 		b, err := readHead(f, headMax)
 		_ = f.Close() // it was only read
-		if err != nil {
-			return unread(path, format.ReadError("the file", err))
-		}
-		if err := check(b); errors.Is(err, format.ErrVersion) {
-			return fmt.Errorf("spool: %s: %w", path, err)
+		collector, bad := head(b)
+		h.collector = cmp.Or(h.collector, collector)
+		switch {
+		case filepath.Ext(e.Name) == badSuffix:
+		case err != nil:
+			return h, unread(path, format.ReadError("the file", err))
+		case errors.Is(bad, format.ErrVersion):
+			return h, fmt.Errorf("spool: %s: %w", path, bad)
 		}
 	}
-	return nil
+	return h, nil
 }
 
 // headOf returns what looks at the beginning of a file of that name, nil where
-// there is nothing to look at: it is set aside, or empty, or nobody's.
-func headOf(name string) func([]byte) error {
+// there is nothing to look at: it is empty, or nobody's.
+func headOf(name string) func([]byte) (collector uint64, err error) {
 	_, isLog := parseLog(name)
 	_, isSegment := parseSegment(name)
 	switch {
 	case name == collectorName || name == uncheckedName || name == renewingName:
-		return func(b []byte) error { return format.CheckText(textKind(name), b) }
-	case filepath.Ext(name) == badSuffix:
+		return func(b []byte) (uint64, error) { return 0, format.CheckText(textKind(name), b) }
 	case isLog:
-		return func(b []byte) error { return format.CheckHead(b, wal.Magic) }
+		return wal.Collector
 	case isSegment:
-		return func(b []byte) error { return format.CheckHead(b, segment.Magic) }
+		return segment.Collector
 	}
 	return nil
 }

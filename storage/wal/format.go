@@ -78,7 +78,7 @@ func (h *header) decode(b []byte) error {
 	if err := format.CheckHead(b, Magic); err != nil {
 		return err
 	}
-	if le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
+	if len(b) < FileHeaderSize || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
 		return format.ErrChecksum
 	}
 	*h = header{
@@ -89,7 +89,7 @@ func (h *header) decode(b []byte) error {
 }
 
 // Collector is what the header of a file says of whose it is, of which b has the
-// first FileHeaderSize bytes.
+// first FileHeaderSize bytes. The error is one of package format.
 func Collector(b []byte) (id uint64, err error) {
 	var h header
 	err = h.decode(b)
