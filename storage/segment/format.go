@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-	"strconv"
 	"strings"
 
 	"github.com/lectern/lectern/storage"
@@ -48,11 +47,9 @@ func ParseName(text string) (n Name, ok bool) {
 	}
 	var before uint64
 	for i, to := range []*uint64{&n.First, &n.Last, &n.Through, &n.Part, &before} {
-		number, err := strconv.ParseUint(parts[i], 16, 64)
-		if err != nil || len(parts[i]) != 16 {
+		if *to, ok = format.ParseHex(parts[i]); !ok {
 			return n, false
 		}
-		*to = number
 	}
 	n.Before = uint32(before)
 	return n, n.First > 0 && n.Last >= n.First && before <= math.MaxUint32
@@ -130,25 +127,9 @@ func Collector(b []byte) (id uint64, err error) {
 	return h.Collector, err
 }
 
-// Block is a block's line in the index of its segment.
+// Block is a block's line in the index of its segment: the fields as they stand there.
 type Block struct {
 	At, Length       int64 // of its body
 	Day, Rows, Books uint32
 	Checksum         uint32 // of its body
-}
-
-func (e *Block) encode(b []byte) {
-	le.PutUint64(b, uint64(e.At))
-	le.PutUint64(b[8:], uint64(e.Length))
-	le.PutUint32(b[16:], e.Day)
-	le.PutUint32(b[20:], e.Rows)
-	le.PutUint32(b[24:], e.Books)
-	le.PutUint32(b[28:], e.Checksum)
-}
-
-func (e *Block) decode(b []byte) {
-	*e = Block{
-		At: int64(le.Uint64(b)), Length: int64(le.Uint64(b[8:])),
-		Day: le.Uint32(b[16:]), Rows: le.Uint32(b[20:]), Books: le.Uint32(b[24:]), Checksum: le.Uint32(b[28:]),
-	}
 }

@@ -8,6 +8,7 @@
 package segment
 
 import (
+	"encoding/binary"
 	"errors"
 	"hash/crc32"
 
@@ -68,11 +69,12 @@ func (s *Segment) readIndex(f vfs.File) error {
 		index = index[replacedSize:]
 	}
 	s.Blocks = make([]Block, s.blocks)
+	if _, err := binary.Decode(index, le, s.Blocks); err != nil {
+		return format.DamagedBy("the index", err)
+	}
 	at := int64(HeaderSize)
 	for i := range s.Blocks {
 		e := &s.Blocks[i]
-		e.decode(index)
-		index = index[blockEntrySize:]
 		if e.At != at || e.Length < int64(e.Rows)*codec.RowSizeMin+int64(e.Books)*codec.BookSize || e.Length > int64(s.indexAt)-at {
 			return format.Damage("block %d is not where the index says", s.Name.First+uint64(i))
 		}

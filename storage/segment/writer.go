@@ -1,8 +1,8 @@
 package segment
 
 import (
+	"encoding/binary"
 	"hash/crc32"
-	"slices"
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/codec"
@@ -118,10 +118,9 @@ func (w *Writer) Name(h Header, replaced []Name) (*Segment, error) {
 	for _, name := range replaced {
 		index = appendName(index, name)
 	}
-	for i := range w.blocks {
-		n := len(index)
-		index = slices.Grow(index, blockEntrySize)[:n+blockEntrySize]
-		w.blocks[i].encode(index[n:])
+	index, err := binary.Append(index, le, w.blocks)
+	if err != nil {
+		return nil, err
 	}
 	h.indexAt, h.blocks, h.replaced, h.indexCRC = uint64(w.at), uint32(len(w.blocks)), uint32(len(replaced)), crc32.Checksum(index, castagnoli)
 	var b [HeaderSize]byte

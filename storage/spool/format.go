@@ -2,8 +2,6 @@ package spool
 
 import (
 	"encoding/binary"
-	"hash/crc32"
-	"strconv"
 	"strings"
 
 	"github.com/lectern/lectern/storage/segment"
@@ -12,10 +10,7 @@ import (
 
 // FORMAT.md is the authority for all of this.
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	le         = binary.LittleEndian
-)
+var le = binary.LittleEndian
 
 // stamp is what each record of the log says beside its body.
 func (m marks) stamp() (s wal.Stamp) {
@@ -41,12 +36,4 @@ func parseLog(name string) (id uint64, ok bool) {
 // parseSegment reads the name of a segment, with or without .bad.
 func parseSegment(name string) (segment.Name, bool) {
 	return segment.ParseName(strings.TrimSuffix(name, badSuffix))
-}
-
-func parseHex(s string) (uint64, bool) {
-	if len(s) != 16 {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 16, 64)
-	return n, err == nil
 }

@@ -3,7 +3,6 @@ package spool
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"slices"
 	"testing"
 
@@ -126,7 +125,7 @@ func mendLog(b []byte, collector uint64) {
 		copy(h[8:16], b[16:24])
 		length := int(binary.LittleEndian.Uint32(h[24:]))
 		if end := at + wal.HeaderSize + length; length >= 0 && end <= len(b) {
-			binary.LittleEndian.PutUint32(h[28:], crc32.Checksum(h[wal.HeaderSize:wal.HeaderSize+length], castagnoli))
+			binary.LittleEndian.PutUint32(h[28:], format.Sum(h[wal.HeaderSize:wal.HeaderSize+length]))
 		}
 		sum(h[:wal.HeaderSize], 68)
 		at += int(wal.RecordSize(length & 0xffff))
@@ -140,11 +139,11 @@ func mendRun(b []byte, collector uint64) {
 	format.AppendHead(b[:0], segment.Magic)
 	binary.LittleEndian.PutUint64(b[8:], collector)
 	if at := binary.LittleEndian.Uint64(b[56:]); at <= uint64(len(b)) {
-		binary.LittleEndian.PutUint32(b[80:], crc32.Checksum(b[at:], castagnoli))
+		binary.LittleEndian.PutUint32(b[80:], format.Sum(b[at:]))
 	}
 	sum(b[:segment.HeaderSize], 100)
 }
 
 func sum(b []byte, at int) {
-	binary.LittleEndian.PutUint32(b[at:], crc32.Checksum(b[:at], castagnoli))
+	binary.LittleEndian.PutUint32(b[at:], format.Sum(b[:at]))
 }

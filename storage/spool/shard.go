@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/vfs"
 )
 
@@ -67,7 +67,7 @@ func encodeShard(text string) []byte {
 	b = le.AppendUint32(b, shardVersion)
 	b = le.AppendUint32(b, uint32(len(text)))
 	b = append(b, text...)
-	return le.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return le.AppendUint32(b, format.Sum(b))
 }
 
 func decodeShard(b []byte) (string, error) {
@@ -79,7 +79,7 @@ func decodeShard(b []byte) (string, error) {
 		return "", errShardNewer
 	}
 	end := head + int(min(le.Uint32(b[12:]), shardMax+1))
-	if le.Uint32(b[8:]) != shardVersion || len(b) != end+4 || le.Uint32(b[end:]) != crc32.Checksum(b[:end], castagnoli) {
+	if le.Uint32(b[8:]) != shardVersion || len(b) != end+4 || le.Uint32(b[end:]) != format.Sum(b[:end]) {
 		return "", storage.ErrShardDamaged
 	}
 	return string(b[head:end]), nil

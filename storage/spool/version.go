@@ -127,7 +127,7 @@ func parseTwoNumbers(name string, text []byte) (a, b uint64, ok bool) {
 	if err != nil || len(lines) != 2 {
 		return 0, 0, false
 	}
-	a, one := parseHex(lines[0])
-	b, two := parseHex(lines[1])
+	a, one := format.ParseHex(lines[0])
+	b, two := format.ParseHex(lines[1])
 	return a, b, one && two
 }

@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/lectern/lectern/storage/internal/format"
@@ -15,7 +13,6 @@ import (
 )
 
 var (
-	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
 	le          = binary.LittleEndian
 	recordMagic = []byte("LREC")
 )
@@ -52,24 +49,19 @@ const (
 	Mark                     // what is known behind an entry that is not told by it
 )
 
-// header begins a file.
+// header begins a file, behind its magic: the fields as they stand there.
 type header struct {
-	id, nonce, collector uint64
-	previous             uint64 // id of the file before, 0 for none
-	previousEnd          uint64 // where its records ended
-	created              int64
+	ID, Nonce, Collector uint64
+	Previous             uint64 // id of the file before, 0 for none
+	PreviousEnd          uint64 // where its records ended
+	Created              int64  // Unix milliseconds
 }
 
 func (h *header) encode(b []byte) {
 	clear(b[:FileHeaderSize])
 	format.AppendHead(b[:0], Magic)
-	le.PutUint64(b[8:], h.id)
-	le.PutUint64(b[16:], h.nonce)
-	le.PutUint64(b[24:], h.collector)
-	le.PutUint64(b[32:], h.previous)
-	le.PutUint64(b[40:], h.previousEnd)
-	le.PutUint64(b[48:], uint64(h.created))
-	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	_, _ = binary.Encode(b[format.HeadSize:], le, h) // which has room
+	le.PutUint32(b[60:], format.Sum(b[:60]))
 }
 
 // decode reads the header that b begins with, or says what is wrong with it: an
@@ -78,14 +70,11 @@ func (h *header) decode(b []byte) error {
 	if err := format.CheckHead(b, Magic); err != nil {
 		return err
 	}
-	if len(b) < FileHeaderSize || le.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
+	if len(b) < FileHeaderSize || le.Uint32(b[60:]) != format.Sum(b[:60]) {
 		return format.ErrChecksum
 	}
-	*h = header{
-		id: le.Uint64(b[8:]), nonce: le.Uint64(b[16:]), collector: le.Uint64(b[24:]),
-		previous: le.Uint64(b[32:]), previousEnd: le.Uint64(b[40:]), created: int64(le.Uint64(b[48:])),
-	}
-	return nil
+	_, err := binary.Decode(b[format.HeadSize:], le, h)
+	return err
 }
 
 // Collector is what the header of a file says of whose it is, of which b has the
@@ -93,7 +82,7 @@ func (h *header) decode(b []byte) error {
 func Collector(b []byte) (id uint64, err error) {
 	var h header
 	err = h.decode(b)
-	return h.collector, err
+	return h.Collector, err
 }
 
 // ErrHeaderLost says that a file can be read all the same: the first record of each
@@ -113,8 +102,8 @@ func readHeader(f vfs.File, id uint64) (h header, err error) {
 	}
 	bad := h.decode(b[:])
 	switch {
-	case bad == nil && h.id != id:
-		return h, format.Damage("the header is that of %s", FileName(h.id))
+	case bad == nil && h.ID != id:
+		return h, format.Damage("the header is that of %s", FileName(h.ID))
 	case bad == nil:
 		return h, nil
 	case errors.Is(bad, format.ErrVersion):
@@ -122,33 +111,27 @@ func readHeader(f vfs.File, id uint64) (h header, err error) {
 	}
 	var first recordHeader
 	nonce := le.Uint64(b[FileHeaderSize+8:])
-	if n == len(b) && first.decode(b[FileHeaderSize:], nonce) && first.kind == Snapshot {
-		return header{id: id, nonce: nonce}, ErrHeaderLost
+	if n == len(b) && first.decode(b[FileHeaderSize:], nonce) && first.Kind == Snapshot {
+		return header{ID: id, Nonce: nonce}, ErrHeaderLost
 	}
 	return h, format.DamagedBy("the header", bad)
 }
 
-// recordHeader begins a record.
+// recordHeader begins a record, behind its magic: the fields as they stand there.
 type recordHeader struct {
-	kind   Kind
-	nonce  uint64
-	number uint64
-	length uint32
-	crc    uint32 // of the body
-	time   int64
-	stamp  Stamp
+	Kind   Kind
+	Nonce  uint64
+	Number uint64
+	Length uint32
+	Sum    uint32 // of the body
+	Time   int64
+	Stamp  Stamp
 }
 
 func (h *recordHeader) encode(b []byte) {
-	copy(b, recordMagic)
-	le.PutUint32(b[4:], uint32(h.kind))
-	le.PutUint64(b[8:], h.nonce)
-	le.PutUint64(b[16:], h.number)
-	le.PutUint32(b[24:], h.length)
-	le.PutUint32(b[28:], h.crc)
-	le.PutUint64(b[32:], uint64(h.time))
-	copy(b[40:], h.stamp[:])
-	le.PutUint32(b[68:], crc32.Checksum(b[:68], castagnoli))
+	n := copy(b, recordMagic)
+	_, _ = binary.Encode(b[n:], le, h) // which has room
+	le.PutUint32(b[68:], format.Sum(b[:68]))
 }
 
 // decode says whether b begins with the header of a record of the file with that
@@ -157,14 +140,11 @@ func (h *recordHeader) decode(b []byte, nonce uint64) bool {
 	if !bytes.Equal(b[:4], recordMagic) || le.Uint64(b[8:]) != nonce {
 		return false
 	}
-	if le.Uint32(b[68:]) != crc32.Checksum(b[:68], castagnoli) {
+	if le.Uint32(b[68:]) != format.Sum(b[:68]) {
 		return false
 	}
-	*h = recordHeader{
-		kind: Kind(le.Uint32(b[4:])), nonce: nonce, number: le.Uint64(b[16:]),
-		length: le.Uint32(b[24:]), crc: le.Uint32(b[28:]), time: int64(le.Uint64(b[32:])), stamp: Stamp(b[40:68]),
-	}
-	return h.kind >= Snapshot && h.kind <= Mark
+	_, err := binary.Decode(b[len(recordMagic):], le, h)
+	return err == nil && h.Kind >= Snapshot && h.Kind <= Mark
 }
 
 // padded is n rounded up to where a record may begin.
@@ -181,9 +161,8 @@ func FileName(id uint64) string { return fmt.Sprintf("%s%016x", prefix, id) }
 // ParseFileName reads the name of a file.
 func ParseFileName(name string) (id uint64, ok bool) {
 	digits, ok := strings.CutPrefix(name, prefix)
-	if !ok || len(digits) != 16 {
+	if !ok {
 		return 0, false
 	}
-	id, err := strconv.ParseUint(digits, 16, 64)
-	return id, err == nil
+	return format.ParseHex(digits)
 }

@@ -11,10 +11,10 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"sync"
 	"time"
 
+	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/vfs"
 )
@@ -165,8 +165,8 @@ func (l *Log) finish(rec []byte, kind Kind, number, nonce uint64, stamp Stamp) [
 	n := len(rec)
 	body := rec[HeaderSize:]
 	h := recordHeader{
-		kind: kind, nonce: nonce, number: number, stamp: stamp,
-		length: uint32(len(body)), crc: crc32.Checksum(body, castagnoli), time: l.o.Clock().UnixMilli(),
+		Kind: kind, Nonce: nonce, Number: number, Stamp: stamp,
+		Length: uint32(len(body)), Sum: format.Sum(body), Time: l.o.Clock().UnixMilli(),
 	}
 	h.encode(rec)
 	return append(rec, emptyHeader[:padded(int64(n))-int64(n)]...)[:n]
@@ -185,9 +185,9 @@ func (l *Log) rotate(before, number uint64, rec []byte) ([]byte, error) {
 	f := &File{ID: l.next, nonce: l.o.Nonce()}
 	l.next++
 	stamp := l.o.Stamp()
-	h := header{id: f.ID, nonce: f.nonce, collector: l.o.Collector, created: l.o.Clock().UnixMilli()}
+	h := header{ID: f.ID, Nonce: f.nonce, Collector: l.o.Collector, Created: l.o.Clock().UnixMilli()}
 	if l.file != nil {
-		h.previous, h.previousEnd = l.file.ID, uint64(l.file.end)
+		h.Previous, h.PreviousEnd = l.file.ID, uint64(l.file.end)
 	}
 	head := make([]byte, FileHeaderSize+HeaderSize)
 	h.encode(head)

@@ -26,11 +26,11 @@ func Find(f vfs.File, id uint64, size int64) (*File, error) {
 	if err != nil && !errors.Is(err, ErrHeaderLost) {
 		return nil, err
 	}
-	return &File{ID: id, Size: size, header: h, nonce: h.nonce, end: size, lost: err != nil, Damaged: err != nil}, err
+	return &File{ID: id, Size: size, header: h, nonce: h.Nonce, end: size, lost: err != nil, Damaged: err != nil}, err
 }
 
 // Collector says whose the file is, false where the header is lost.
-func (l *File) Collector() (id uint64, ok bool) { return l.header.collector, !l.lost }
+func (l *File) Collector() (id uint64, ok bool) { return l.header.Collector, !l.lost }
 
 // Link takes from each file's header where the records of the one before it ended. The
 // files are those of one log, ordered; nil is one that cannot be read.
@@ -40,8 +40,8 @@ func Link(files []*File) {
 		if l == nil {
 			continue
 		}
-		if before := byID[l.header.previous]; before != nil && l.header.previousEnd <= uint64(before.Size) {
-			before.end, before.exact = int64(l.header.previousEnd), true
+		if before := byID[l.header.Previous]; before != nil && l.header.PreviousEnd <= uint64(before.Size) {
+			before.end, before.exact = int64(l.header.PreviousEnd), true
 		}
 		byID[l.ID] = l
 	}
@@ -107,5 +107,5 @@ func (l *File) reader(f vfs.File) *reader {
 }
 
 func (r *reader) record(at int64) Record {
-	return Record{Kind: r.header.kind, Number: r.header.number, Time: r.header.time, Stamp: r.header.stamp, At: at}
+	return Record{Kind: r.header.Kind, Number: r.header.Number, Time: r.header.Time, Stamp: r.header.Stamp, At: at}
 }

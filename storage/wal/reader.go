@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/lectern/lectern/storage/internal/format"
 	"github.com/lectern/lectern/storage/vfs"
@@ -43,7 +42,7 @@ func (r *reader) next() (at int64, ok bool) {
 		r.damaged = true
 		r.bad = 0
 	}
-	r.at = at + RecordSize(int(r.header.length))
+	r.at = at + RecordSize(int(r.header.Length))
 	return at, true
 }
 
@@ -73,7 +72,7 @@ func (r *reader) read(b []byte, at int64) error {
 
 // accept says whether a record that fits the file begins with b.
 func (r *reader) accept(b []byte, at int64) bool {
-	return r.header.decode(b, r.nonce) && RecordSize(int(r.header.length)) <= r.limit-at
+	return r.header.decode(b, r.nonce) && RecordSize(int(r.header.Length)) <= r.limit-at
 }
 
 // search looks for a header behind from, where there is none, and counts what
@@ -111,7 +110,7 @@ func (r *reader) search(from int64) (int64, bool) {
 // header in buf. The record counts as bad where the checksum is wrong; err says
 // whether it is another matter.
 func (r *reader) body(at int64, buf []byte) ([]byte, bool) {
-	n := HeaderSize + int(r.header.length)
+	n := HeaderSize + int(r.header.Length)
 	if cap(buf) < n {
 		buf = make([]byte, n, n+8)
 	}
@@ -120,8 +119,8 @@ func (r *reader) body(at int64, buf []byte) ([]byte, bool) {
 	if r.err != nil {
 		return buf, false
 	}
-	if err != nil || crc32.Checksum(buf[HeaderSize:], castagnoli) != r.header.crc {
-		r.bad += RecordSize(int(r.header.length))
+	if err != nil || format.Sum(buf[HeaderSize:]) != r.header.Sum {
+		r.bad += RecordSize(int(r.header.Length))
 		return buf, false
 	}
 	return buf, true

@@ -53,6 +53,12 @@ func Sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// ParseHex reads a number that is written in 16 hexadecimal digits.
+func ParseHex(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil && len(s) == 16
+}
+
 // AppendHead appends magic, of four bytes, and the version.
 func AppendHead(b []byte, magic string) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, magic[:magicSize]...), Version)
