@@ -59,30 +59,31 @@ var tables = []table{contents, seen, ledger, reads}
 // streamReserved marks receipts in other stores; no reader has it.
 const streamReserved = 65535
 
-// readRow is a row of the reads table. Where values repeat, a dictionary pays;
-// where they lie close to each other, deltas do.
+// readRow is a row of the reads table. Where few values repeat, a dictionary pays;
+// where they lie close to each other, deltas do. What is the same in nearly all rows
+// has neither: compression leaves as little of it, and a dictionary takes more time.
 type readRow struct {
-	Stream   uint16 `parquet:"stream,uint(16),dict"`
+	Stream   uint16 `parquet:"stream,uint(16)"`
 	Minute   int64  `parquet:"minute,timestamp(millisecond:utc),dict"`
 	Content  uint64 `parquet:"content,dict"`
 	User     uint64 `parquet:"user"`
 	Opens    uint32 `parquet:"opens,dict"`
 	Reads    uint32 `parquet:"reads,dict"`
 	Finishes uint32 `parquet:"finishes,dict"`
-	Saves    uint32 `parquet:"saves,dict"`
-	Shares   uint32 `parquet:"shares,dict"`
+	Saves    uint32 `parquet:"saves"`
+	Shares   uint32 `parquet:"shares"`
 	Dwell    uint64 `parquet:"dwell_ms,delta"`
 	Progress uint8  `parquet:"progress,uint(8),dict"`
 	First    int64  `parquet:"first,timestamp(millisecond:utc),delta"`
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
-	Coarse   uint8  `parquet:"coarse,uint(8),dict"`
+	Coarse   uint8  `parquet:"coarse,uint(8)"`
 	Skipped  uint32 `parquet:"skipped,dict"`
 
-	Impressions uint32 `parquet:"impressions,dict"`
-	Clicks      uint32 `parquet:"clicks,dict"`
-	Variant     uint8  `parquet:"variant,uint(8),dict"`
+	Impressions uint32 `parquet:"impressions"`
+	Clicks      uint32 `parquet:"clicks"`
+	Variant     uint8  `parquet:"variant,uint(8)"`
 	Resume      uint8  `parquet:"resume,uint(8),dict"` // percent; 255: none
-	ResumeLag   uint16 `parquet:"resume_lag,uint(16),dict"`
+	ResumeLag   uint16 `parquet:"resume_lag,uint(16)"`
 }
 
 var (

@@ -56,6 +56,7 @@ func encodeFile[T any](w io.Writer, collector uint64, blocks spans, fill func(*p
 		parquet.WriteBufferSize(0), // so that Flush leaves nothing that is not summed up
 		parquet.Compression(codec),
 		parquet.PageBufferSize(pageBytes),
+		parquet.DataPageStatistics(false), // the column index has each page's bounds
 		parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.DictionaryMaxBytes(dictionaryBytes),
 		parquet.CreatedBy("lectern", "1", ""),
