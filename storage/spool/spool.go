@@ -102,7 +102,8 @@ type Spool struct {
 
 	// The lock of place protects the fields below.
 	base    uint64 // the last block number given before any that no store was asked about; CheckStore compares with it
-	noted   bool   // and there is a file that says so
+	noted   bool   // and there is a file that says so,
+	noting  bool   // or there may be one: it was tried
 	checked bool   // CheckStore had no objection
 
 	mu       sync.Mutex      // protects the fields below

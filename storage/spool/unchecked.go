@@ -33,7 +33,7 @@ func (r *recovery) readUnchecked() error {
 		return nil
 	}
 	if collector == s.collector {
-		s.base, s.noted = min(s.base, number), true
+		s.base, s.noted, s.noting = min(s.base, number), true, true
 	}
 	return nil
 }
@@ -44,6 +44,7 @@ func (s *Spool) noteUnchecked() error {
 	if s.checked || s.noted {
 		return nil
 	}
+	s.noting = true
 	err := s.place.WriteSmall(uncheckedName, func(vfs.File) []byte { return twoNumbers(uncheckedName, s.collector, s.base) })
 	if err != nil {
 		return fmt.Errorf("note that no store was asked: %w", err)
@@ -55,13 +56,13 @@ func (s *Spool) noteUnchecked() error {
 // passed removes the note, for good before anything is stored. The caller has
 // the place.
 func (s *Spool) passed() error {
-	s.checked = s.checked || !s.noted
+	s.checked = s.checked || !s.noting
 	if s.checked {
 		return nil
 	}
 	if err := s.place.RemoveSmall(uncheckedName); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.checked, s.noted = true, false
+	s.checked, s.noted, s.noting = true, false, false
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/vfs/vfstest"
 )
 
 // An older copy that makes blocks while the store is away is refused at the next
@@ -73,5 +74,43 @@ func TestBlocksOfAnOutagePass(t *testing.T) {
 	}
 	if inStore != 4 {
 		t.Errorf("the last block in the store is %d", inStore)
+	}
+}
+
+// A note that may be there, although its writing failed, is removed as well before
+// anything is stored: else the next start would be refused.
+func TestNoteThatFailedIsRemoved(t *testing.T) {
+	m := vfstest.New(1)
+	s, _, err := Open(testOptions(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := mustSeal(t, s, testSeal(1))
+	noted := false
+	m.Fault = func(o vfstest.Op) error {
+		if o.What == "rename" && o.Name == uncheckedName {
+			noted = true
+		} else if o.What == "syncdir" && noted {
+			return vfstest.ErrFault
+		}
+		return nil
+	}
+	if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{Start: 1, End: 2}, n); err == nil || !noted {
+		t.Fatalf("the note was durable: %v", err)
+	}
+	m.Fault = nil
+	if err := s.CheckStore(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := flushRows(s, []storage.Row{row(1)}, nil, storage.Window{Start: 1, End: 2}, n); err != nil {
+		t.Fatal(err)
+	}
+	last := storeAll(t, s)
+	m.Kill()
+	if s, _, err = Open(testOptions(m)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CheckStore(last); last == 0 || err != nil {
+		t.Errorf("block %d is stored: %v", last, err)
 	}
 }
