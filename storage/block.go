@@ -112,26 +112,26 @@ func (c *Columns) Events() (events uint64) {
 	return events
 }
 
-// Grow makes room for n more rows.
-func (c *Columns) Grow(n int) {
-	c.Stream = slices.Grow(c.Stream, n)
-	c.Minute = slices.Grow(c.Minute, n)
-	c.Content = slices.Grow(c.Content, n)
-	c.User = slices.Grow(c.User, n)
-	c.Opens = slices.Grow(c.Opens, n)
-	c.Reads = slices.Grow(c.Reads, n)
-	c.Finishes = slices.Grow(c.Finishes, n)
-	c.Saves = slices.Grow(c.Saves, n)
-	c.Shares = slices.Grow(c.Shares, n)
-	c.Dwell = slices.Grow(c.Dwell, n)
-	c.Progress = slices.Grow(c.Progress, n)
-	c.First = slices.Grow(c.First, n)
-	c.Last = slices.Grow(c.Last, n)
-	c.Coarse = slices.Grow(c.Coarse, n)
-	c.Skipped = slices.Grow(c.Skipped, n)
-	c.Impressions = slices.Grow(c.Impressions, n)
-	c.Clicks = slices.Grow(c.Clicks, n)
-	c.Variant = slices.Grow(c.Variant, n)
-	c.Resume = slices.Grow(c.Resume, n)
-	c.ResumeLag = slices.Grow(c.ResumeLag, n)
+// Reset takes all rows out and makes room for n, in the same memory where it is enough.
+func (c *Columns) Reset(n int) {
+	c.Stream = slices.Grow(c.Stream[:0], n)
+	c.Minute = slices.Grow(c.Minute[:0], n)
+	c.Content = slices.Grow(c.Content[:0], n)
+	c.User = slices.Grow(c.User[:0], n)
+	c.Opens = slices.Grow(c.Opens[:0], n)
+	c.Reads = slices.Grow(c.Reads[:0], n)
+	c.Finishes = slices.Grow(c.Finishes[:0], n)
+	c.Saves = slices.Grow(c.Saves[:0], n)
+	c.Shares = slices.Grow(c.Shares[:0], n)
+	c.Dwell = slices.Grow(c.Dwell[:0], n)
+	c.Progress = slices.Grow(c.Progress[:0], n)
+	c.First = slices.Grow(c.First[:0], n)
+	c.Last = slices.Grow(c.Last[:0], n)
+	c.Coarse = slices.Grow(c.Coarse[:0], n)
+	c.Skipped = slices.Grow(c.Skipped[:0], n)
+	c.Impressions = slices.Grow(c.Impressions[:0], n)
+	c.Clicks = slices.Grow(c.Clicks[:0], n)
+	c.Variant = slices.Grow(c.Variant[:0], n)
+	c.Resume = slices.Grow(c.Resume[:0], n)
+	c.ResumeLag = slices.Grow(c.ResumeLag[:0], n)
 }

@@ -42,7 +42,7 @@ func crowdBlock(r *rand.Rand, number uint64, rows int) *storage.Block {
 		all[i] = row
 	}
 	slices.SortFunc(all, func(a, b storage.Row) int { return storage.CompareKeys(&a, &b) })
-	b.Rows.Grow(rows)
+	b.Rows.Reset(rows)
 	for i := range all {
 		b.Rows.Append(&all[i])
 	}

@@ -74,7 +74,7 @@ func (n *node) freeze() {
 
 // ship tries a block once: any, since those in doubt are passed over.
 func (n *node) ship() (more bool) {
-	b, ok, err := n.spool.Next(func(uint64) bool { return n.f.r.IntN(4) == 0 })
+	b, ok, err := n.spool.Next(func(uint64) bool { return n.f.r.IntN(4) == 0 }, storage.Columns{})
 	if !ok && err == nil {
 		b, ok, err = n.spool.Oldest()
 	}

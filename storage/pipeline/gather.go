@@ -52,6 +52,7 @@ type Gatherer struct {
 	complaint  string    // why blocks wait, as it was last logged
 	complained time.Time // when that was
 	doubts     doubts
+	spare      storage.Columns // memory for the rows of the next block
 
 	unsealed bool // by the last cut, which the log says: the sealing goroutine's
 

@@ -43,7 +43,13 @@ func (s *shelf) Store(ctx context.Context, b *storage.Block) (storage.Answer, er
 			return a, err
 		}
 	}
-	s.blocks = append(s.blocks, b)
+	kept := *b // the memory of its rows will have others
+	kept.Rows = storage.Columns{}
+	for i := range b.Rows.Len() {
+		r := b.Rows.Row(i)
+		kept.Rows.Append(&r)
+	}
+	s.blocks = append(s.blocks, &kept)
 	return storage.Stored, nil
 }
 func (s *shelf) LastNumber(context.Context) (uint64, error) {

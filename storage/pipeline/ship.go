@@ -25,6 +25,9 @@ func (g *Gatherer) ship(ctx context.Context) {
 	wait := retryFirst
 	for {
 		done, err := g.shipNext(ctx)
+		if !done {
+			g.spare = storage.Columns{} // for as long as nothing is shipped
+		}
 		var again <-chan time.Time
 		switch {
 		case err != nil:
@@ -84,9 +87,9 @@ var errUnsure = errors.New("it is not sure whether the store has the block")
 // of those that are and that it is time to ask for. It says whether there was one
 // that is done with for now, and returns why it is not.
 func (g *Gatherer) shipNext(ctx context.Context) (done bool, err error) {
-	b, ok, err := g.o.Spool.Next(g.doubts.has)
+	b, ok, err := g.o.Spool.Next(g.doubts.has, g.spare)
 	if !ok && err == nil {
-		b, ok, err = g.o.Spool.Next(g.doubts.early)
+		b, ok, err = g.o.Spool.Next(g.doubts.early, g.spare)
 	}
 	if err != nil {
 		g.o.Logger.Error("the spool cannot give its oldest block; it will be tried again", "error", err)
@@ -95,6 +98,7 @@ func (g *Gatherer) shipNext(ctx context.Context) (done bool, err error) {
 	if !ok {
 		return false, nil
 	}
+	g.spare = b.Rows
 	if err := g.checkStore(ctx); err != nil {
 		return false, err
 	}

@@ -105,7 +105,7 @@ func (s *testSpool) left() int { return s.Blocks() - s.Parked() }
 func (s *testSpool) blocks() (all []*storage.Block) {
 	s.t.Helper()
 	for {
-		b, ok, err := s.Next(func(number uint64) bool { return len(all) > 0 && number <= all[len(all)-1].Number })
+		b, ok, err := s.Next(func(number uint64) bool { return len(all) > 0 && number <= all[len(all)-1].Number }, storage.Columns{})
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -86,13 +86,14 @@ func (s *Segment) readIndex(f vfs.File) error {
 	return nil
 }
 
-// Load reads block i. The error is format.ErrDamaged or format.ErrRead.
-func (s *Segment) Load(f vfs.File, i int) (*storage.Block, error) {
+// Load reads block i, its rows into memory that may have others. The error is
+// format.ErrDamaged or format.ErrRead.
+func (s *Segment) Load(f vfs.File, i int, memory storage.Columns) (*storage.Block, error) {
 	e := &s.Blocks[i]
-	b := &storage.Block{Collector: s.Collector, Number: s.Name.First + uint64(i), Day: e.Day, Window: s.Window, Checksum: e.Checksum}
+	b := &storage.Block{Collector: s.Collector, Number: s.Name.First + uint64(i), Day: e.Day, Rows: memory, Window: s.Window, Checksum: e.Checksum}
 	in := newBody(f, e.Length)
 	in.begin(e)
-	b.Rows.Grow(int(e.Rows))
+	b.Rows.Reset(int(e.Rows))
 	var row storage.Row
 	for range e.Rows {
 		if err := in.next(&row); err != nil {

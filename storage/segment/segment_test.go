@@ -72,7 +72,7 @@ func write(t *testing.T, disk *vfstest.Disk, name Name, books []storage.Book, ro
 func rowsOf(t *testing.T, s *Segment, f vfs.File) (rows []storage.Row, books []storage.Book) {
 	t.Helper()
 	for i := range s.Blocks {
-		b, err := s.Load(f, i)
+		b, err := s.Load(f, i, storage.Columns{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func TestEveryByte(t *testing.T) {
 		read, err := Read(f, s.Size, s.Name)
 		if err == nil {
 			for i := range read.Blocks {
-				if _, err := read.Load(f, i); errors.Is(err, format.ErrDamaged) {
+				if _, err := read.Load(f, i, storage.Columns{}); errors.Is(err, format.ErrDamaged) {
 					bad++
 				}
 			}

@@ -268,7 +268,7 @@ func (c *Contents) inspectSegment(f vfs.File, e vfs.Entry, name segment.Name) Se
 	for i := range r.Blocks {
 		b := &r.Blocks[i]
 		block := BlockContents{Number: name.First + uint64(i), Day: b.Day, Rows: int(b.Rows), Books: int(b.Books), Length: b.Length}
-		if _, err := r.Load(f, i); err != nil {
+		if _, err := r.Load(f, i, storage.Columns{}); err != nil {
 			block.Damage, block.Unread = verdict(err)
 		}
 		out.Blocks = append(out.Blocks, block)
@@ -309,7 +309,7 @@ func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) 
 		if err != nil {
 			return nil, fmt.Errorf("spool: %s: %w", e.Name, err)
 		}
-		b, err := r.Load(f, int(number-name.First))
+		b, err := r.Load(f, int(number-name.First), storage.Columns{})
 		if err != nil {
 			return nil, fmt.Errorf("spool: block %d in %s: %w", number, e.Name, err)
 		}

@@ -133,7 +133,7 @@ func TestResend(t *testing.T) {
 	if got, err := s.Resend(3); got || err != nil {
 		t.Errorf("block 3 afterwards: %v, %v", got, err)
 	}
-	if b, ok, err := s.Next(func(number uint64) bool { return number == 3 }); err != nil || !ok || b.Number != 4 {
+	if b, ok, err := s.Next(func(number uint64) bool { return number == 3 }, storage.Columns{}); err != nil || !ok || b.Number != 4 {
 		t.Errorf("past block 3 comes %v, %v, %v", b, ok, err)
 	}
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/lectern/lectern/storage/internal/format"
 )
 
-// Oldest is Next without a block that is passed over.
-func (s *Spool) Oldest() (*storage.Block, bool, error) { return s.Next(nil) }
+// Oldest is Next without a block that is passed over, and with memory of its own.
+func (s *Spool) Oldest() (*storage.Block, bool, error) { return s.Next(nil, storage.Columns{}) }
 
 // Next returns the oldest block that is neither stored nor parked nor passed over
-// by pass, which may be nil; false where there is none. The block is the
-// caller's. It is the same one again until Stored or Park, with the same bytes
-// for ever. One that is damaged is reported and passed over; its file stays. One
-// that the disk does not give now is passed over until the next call, and where
-// there is no other, that is the error.
-func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error) {
+// by pass, which may be nil; false where there is none. The block is the caller's,
+// with its rows in memory that may have others. It is the same one again until
+// Stored or Park, with the same bytes for ever. One that is damaged is reported and
+// passed over; its file stays. One that the disk does not give now is passed over
+// until the next call, and where there is no other, that is the error.
+func (s *Spool) Next(pass func(number uint64) bool, memory storage.Columns) (*storage.Block, bool, error) {
 	unread := s.skipped()
 	most := len(unread) + unreadMax
 	var failed error
@@ -37,7 +37,7 @@ func (s *Spool) Next(pass func(number uint64) bool) (*storage.Block, bool, error
 			return nil, false, failed
 		}
 		number := r.Name.First + uint64(i)
-		b, err := s.load(r, i)
+		b, err := s.load(r, i, memory)
 		if err == nil {
 			return b, true, nil
 		}
@@ -140,7 +140,7 @@ func (s *Spool) pick(unread []*queued, pass func(number uint64) bool) (*queued, 
 }
 
 // load reads block i of a segment.
-func (s *Spool) load(r *queued, i int) (*storage.Block, error) {
+func (s *Spool) load(r *queued, i int, memory storage.Columns) (*storage.Block, error) {
 	f, err := s.files.Open(s.place.Path(r.Name.String()))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, format.Damage("the file is gone")
@@ -149,7 +149,7 @@ func (s *Spool) load(r *queued, i int) (*storage.Block, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return r.Load(f, i)
+	return r.Load(f, i, memory)
 }
 
 // Stored says that the store has a block for good. The error says that there is

@@ -481,7 +481,7 @@ func (w *world) checkSums(when string) {
 	}
 	for _, r := range w.s.queue {
 		for i := range r.Blocks {
-			b, err := w.s.load(r, i)
+			b, err := w.s.load(r, i, storage.Columns{})
 			if err != nil {
 				w.fail("block %d: %v", r.Name.First+uint64(i), err)
 				return

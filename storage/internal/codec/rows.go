@@ -350,6 +350,11 @@ func (d *RowDecoder) counters(b []byte, n int, shape byte, r *storage.Row) int {
 		return 0
 	default:
 		for _, to := range all {
+			if b[n] < 0x80 { // as nearly all are
+				*to = uint32(b[n])
+				n++
+				continue
+			}
 			value, size := binary.Uvarint(b[n:])
 			if size <= 0 || size > binary.MaxVarintLen32 || value > math.MaxUint32 {
 				return 0
