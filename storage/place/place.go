@@ -53,66 +53,6 @@ func New(files vfs.FS, dir string, sizeMax int64) *Place {
 // Path is that of a file.
 func (p *Place) Path(name string) string { return filepath.Join(p.dir, name) }
 
-// Create makes a file with a temporary name. The caller has the lock.
-func (p *Place) Create() (f vfs.File, temp string, err error) {
-	if err := p.Present(); err != nil {
-		return nil, "", err
-	}
-	p.temps++
-	temp = fmt.Sprintf("%d%s", p.temps, TempSuffix)
-	f, err = p.files.Create(p.Path(temp))
-	return f, temp, err
-}
-
-// WriteSmall writes a small file, durable when no error is returned, in place of one
-// that was there. The caller has the lock.
-func (p *Place) WriteSmall(name string, text func(vfs.File) []byte) error {
-	f, temp, err := p.Create()
-	if err != nil {
-		return err
-	}
-	if _, err = f.WriteAt(text(f), 0); err == nil {
-		err = f.Sync()
-	}
-	_ = f.Close() // Sync said what there is to say
-	if err == nil {
-		err = p.Publish(temp, name)
-	}
-	if err != nil {
-		p.Discard(temp)
-		return err
-	}
-	return p.Sync()
-}
-
-// RemoveSmall removes a small file, for good when no error is returned. One that is not
-// there is none. The caller has the lock.
-func (p *Place) RemoveSmall(name string) error {
-	switch err := p.files.Remove(p.Path(name)); {
-	case err == nil:
-		p.dirty = true
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	return p.Sync()
-}
-
-// Discard removes a temporary file; what is left over, the next start removes.
-func (p *Place) Discard(temp string) { _ = p.files.Remove(p.Path(temp)) }
-
-// Publish gives a file its name. The changes before it are durable first, so that no
-// file can be there without those that were there before it. The caller has the lock.
-func (p *Place) Publish(temp, name string) error {
-	if err := p.Sync(); err != nil {
-		return err
-	}
-	if err := p.files.Rename(p.Path(temp), p.Path(name)); err != nil {
-		return err
-	}
-	p.dirty = true
-	return nil
-}
-
 // Sync makes changes of names durable, where there are any. The caller has the lock.
 func (p *Place) Sync() error {
 	if !p.dirty {
@@ -136,7 +76,7 @@ func (p *Place) Remove(name string, size *int64) bool {
 		return false
 	}
 	p.dirty = true
-	p.room.removed(*size)
+	p.room.count(0, -*size)
 	*size = 0
 	return true
 }
@@ -153,4 +93,4 @@ func (p *Place) SetAside(name string) bool {
 }
 
 // Close releases the reserve file, which keeps its bytes.
-func (p *Place) Close() error { return p.room.close() }
+func (p *Place) Close() error { return p.room.reserve.Close() }

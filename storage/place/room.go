@@ -42,25 +42,12 @@ func (p *Place) Reserve(used int64) error {
 	return nil
 }
 
-// Begin takes n bytes out of the reserve for a file that is about to be written.
-func (p *Place) Begin(n int64) error {
-	p.room.mu.Lock()
-	p.room.writing += n
-	p.room.mu.Unlock()
-	return p.room.settle()
+// Settle makes the reserve as long as what is free, and warns where it cannot.
+func (p *Place) Settle() {
+	if err := p.room.settle(); err != nil {
+		p.Warn("room on the disk is not reserved", err)
+	}
 }
-
-// Written says that a file for which Begin took n bytes is there, with size bytes, or
-// is not, with 0.
-func (p *Place) Written(n, size int64) {
-	p.room.mu.Lock()
-	defer p.room.mu.Unlock()
-	p.room.writing -= n
-	p.room.used += size
-}
-
-// Settle makes the reserve as long as what is free.
-func (p *Place) Settle() error { return p.room.settle() }
 
 // Free is how many bytes are free.
 func (p *Place) Free() int64 {
@@ -76,10 +63,12 @@ func (p *Place) Bytes() int64 {
 	return p.room.used + p.room.writing
 }
 
-func (r *room) removed(size int64) {
+// count adds to the bytes that are being written, and to those that are used.
+func (r *room) count(writing, used int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.used -= size
+	r.writing += writing
+	r.used += used
 }
 
 func (r *room) settle() error {
@@ -88,7 +77,7 @@ func (r *room) settle() error {
 	r.mu.Lock()
 	want := max(0, r.max-r.used-r.writing)
 	r.mu.Unlock()
-	if want == r.taken {
+	if want == r.taken || r.reserve == nil { // a start has only begun
 		return nil
 	}
 	if err := r.reserve.Resize(want); err != nil {
@@ -97,5 +86,3 @@ func (r *room) settle() error {
 	r.taken = want
 	return nil
 }
-
-func (r *room) close() error { return r.reserve.Close() }

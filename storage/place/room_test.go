@@ -50,13 +50,14 @@ func TestRoomIsKnownWhileTheDiskWorks(t *testing.T) {
 	if err := p.Reserve(1000); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Begin(500); err != nil {
+	d, err := p.Draft(500)
+	if err == nil {
+		err = d.Publish("file", 400)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	p.Written(500, 400)
-	if err := p.Settle(); err != nil {
-		t.Fatal(err)
-	}
+	p.Settle()
 	if asks != 3 || p.Bytes() != 1400 || p.room.taken != 1<<20-1400 {
 		t.Errorf("%d resizes, %d bytes are used, %d reserved", asks, p.Bytes(), p.room.taken)
 	}

@@ -41,9 +41,7 @@ func (s *Spool) tidy() {
 	s.removeReplaced()
 	s.removeStored()
 	s.removeLogs()
-	if err := s.place.Settle(); err != nil {
-		s.warn("room on the disk is not reserved", err)
-	}
+	s.place.Settle()
 }
 
 // mark writes a mark where a stored segment waits for one.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/codec"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
-	"github.com/lectern/lectern/storage/vfs"
 )
 
 // Flush writes rows as numbered blocks, of one day and at most
@@ -82,43 +82,31 @@ func (s *Spool) flushNothing(m storage.Mark) error {
 // segmentFile is a segment that is being written.
 type segmentFile struct {
 	*segment.Writer
-	s        *Spool
-	f        vfs.File
-	temp     string
-	reserved int64 // bytes of the place
+	s     *Spool
+	draft *place.Draft
 }
 
 // newSegment begins a segment of about that many bytes, with these books.
 func (s *Spool) newSegment(books []storage.Book, size int64) (*segmentFile, error) {
-	w := &segmentFile{s: s, reserved: size + segment.Overhead}
-	if err := s.place.Begin(w.reserved); err != nil {
-		s.warn("room for a segment", err)
-	}
 	s.place.Lock()
 	defer s.place.Unlock()
-	var err error
-	if w.f, w.temp, err = s.place.Create(); err != nil {
-		s.place.Written(w.reserved, 0)
+	draft, err := s.place.Draft(size + segment.Overhead)
+	if err != nil {
 		return nil, err
 	}
-	w.Writer = segment.NewWriter(w.f, books, s.o.blockRows, size)
-	return w, nil
+	return &segmentFile{segment.NewWriter(draft, books, s.o.blockRows, size), s, draft}, nil
 }
 
 // publish ends the segment, or gives it up where failed is not nil: it numbers the
 // blocks and gives the file its name. covers is asked, with mu held, what segments
 // cover with this one. The compacted segments are not in the list afterwards.
 func (w *segmentFile) publish(failed error, window storage.Window, covers func() segment.Applied, compacted []*queued) error {
-	err := w.finish(failed, window, covers, compacted)
-	_ = w.f.Close() // Sync said what there is to say
-	if err != nil {
-		w.s.place.Written(w.reserved, 0)
-		w.s.place.Discard(w.temp)
-		if err := w.s.place.Settle(); err != nil {
-			w.s.warn("room on the disk is not reserved", err)
-		}
+	if err := w.finish(failed, window, covers, compacted); err != nil {
+		w.draft.Discard()
+		return err
 	}
-	return err
+	_ = w.draft.Close() // Sync said what there is to say
+	return nil
 }
 
 func (w *segmentFile) finish(failed error, window storage.Window, covers func() segment.Applied, compacted []*queued) error {
@@ -153,11 +141,9 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 	for i, m := range compacted {
 		r.replaced[i].size = m.Size
 	}
-	if err := s.place.Publish(w.temp, r.Name.String()); err != nil {
+	if err := w.draft.Publish(r.Name.String(), r.Size); err != nil {
 		return err
 	}
-	// As long as nobody else knows the segment: it may be stored and gone at once.
-	s.place.Written(w.reserved, r.Size)
 	s.mu.Lock()
 	s.last = r.Name.Last
 	for _, m := range compacted {

@@ -141,7 +141,7 @@ func (s *Spool) snapshotSize() int64 {
 // given is last.
 func (s *Spool) newLog(files []*wal.File, last uint64) *wal.Log {
 	return wal.New(wal.Options{
-		Place: s.place, Collector: s.collector, FileSize: s.o.LogSize, Spare: s.marksSize(), Clock: s.o.Clock, Nonce: s.o.nonce, Warn: s.warn,
+		Place: s.place, Collector: s.collector, FileSize: s.o.LogSize, Spare: s.marksSize(), Clock: s.o.Clock, Nonce: s.o.nonce,
 		Stamp:    func() wal.Stamp { return s.marks().stamp() },
 		Snapshot: func(b []byte) []byte { return appendSnapshot(b, s.sources, &s.sent) },
 		Durable:  s.stamped,

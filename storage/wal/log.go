@@ -27,7 +27,6 @@ type Options struct {
 	Spare     int64 // bytes of a file that entries leave for marks
 	Clock     func() time.Time
 	Nonce     func() uint64
-	Warn      func(what string, err error) // hears of a failure that it goes on from
 
 	Stamp    func() Stamp                  // what the next record says
 	Snapshot func(b []byte) []byte         // appends the state behind the last entry
@@ -133,7 +132,7 @@ func (l *Log) Append(kind Kind, number uint64, rec []byte) ([]byte, error) {
 			return rec, nil
 		}
 		f.broken = true // whatever a later sync says: what it says is not about this write
-		l.o.Warn("a write to the log failed; it goes on in a new file", err)
+		l.o.Place.Warn("a write to the log failed; it goes on in a new file", err)
 	}
 	if kind != Entry {
 		_, err := l.rotate(number, number, nil)
@@ -233,10 +232,7 @@ func (l *Log) begin(f *File, end int64, write func(vfs.File) error) error {
 	p := l.o.Place
 	p.Lock()
 	defer p.Unlock()
-	if err := p.Begin(f.Size); err != nil {
-		l.o.Warn("a new log file", err)
-	}
-	to, temp, err := p.Create()
+	to, err := p.Draft(f.Size)
 	if err == nil {
 		if err = write(to); err == nil {
 			err = to.Sync()
@@ -247,18 +243,15 @@ func (l *Log) begin(f *File, end int64, write func(vfs.File) error) error {
 				// it: where it says that this one ends, nothing more is read.
 				l.file.broken = true
 			}
-			err = p.Publish(temp, FileName(f.ID))
+			err = to.Publish(FileName(f.ID), f.Size)
 		}
 		if err != nil {
-			_ = to.Close()
-			p.Discard(temp)
+			to.Discard()
 		}
 	}
 	if err != nil {
-		p.Written(f.Size, 0)
 		return fmt.Errorf("begin log file %s: %w", p.Path(FileName(f.ID)), err)
 	}
-	p.Written(f.Size, f.Size)
 	if err := p.Sync(); err != nil {
 		_ = to.Close()
 		if !p.Remove(FileName(f.ID), &f.Size) {
@@ -267,11 +260,11 @@ func (l *Log) begin(f *File, end int64, write func(vfs.File) error) error {
 		return err
 	}
 	l.files = append(l.files, f)
-	p.Anchor(FileName(f.ID), to)
+	p.Anchor(FileName(f.ID), to.File)
 	if l.file != nil && l.file.f != nil {
 		_ = l.file.f.Close() // it was only written by WriteAt and Sync, which said what there is to say
 	}
-	f.f, f.end = to, end
+	f.f, f.end = to.File, end
 	l.file = f
 	l.count()
 	return nil

@@ -55,7 +55,7 @@ func open(t *testing.T, disk *vfstest.Disk) (o *owner, missing bool, torn int64)
 	}
 	nonce := uint64(disk.Steps)
 	o.log = New(Options{
-		Place: p, Collector: 7, FileSize: fileSize, Spare: 128, Clock: time.Now, Warn: func(string, error) {},
+		Place: p, Collector: 7, FileSize: fileSize, Spare: 128, Clock: time.Now,
 		Nonce:    func() uint64 { nonce++; return nonce },
 		Stamp:    func() Stamp { o.stamp++; return Stamp{o.stamp} },
 		Snapshot: func(b []byte) []byte { return append(b, bytes.Join(o.entries, []byte{0})...) },
