@@ -41,16 +41,8 @@ type Log struct {
 	next uint64
 	mark []byte // the mark behind the last entry
 
-	files []*File // in order, the written one included; the lock of the place protects it
-
-	mu     sync.Mutex // protects filled
-	filled []filled
-}
-
-// filled is a file that is not written any more.
-type filled struct {
-	newest uint64
-	size   int64
+	files []*File    // in order, the written one included; the lock of the place protects it
+	mu    sync.Mutex // held as well to change file or files, and waits for no disk
 }
 
 // File is one file of a log. Only the last one is written and open.
@@ -84,12 +76,6 @@ func New(o Options, files []*File, last uint64) *Log {
 		}
 	}
 	return l
-}
-
-// Begin begins the first file of this process. Its snapshot is of behind the entry
-// before; rec is the entry of that number behind it, or nil.
-func (l *Log) Begin(before, number uint64, rec []byte) ([]byte, error) {
-	return l.rotate(before, number, rec)
 }
 
 // ID is that of the file that is written.
@@ -135,10 +121,10 @@ func (l *Log) Append(kind Kind, number uint64, rec []byte) ([]byte, error) {
 		l.o.Place.Warn("a write to the log failed; it goes on in a new file", err)
 	}
 	if kind != Entry {
-		_, err := l.rotate(number, number, nil)
+		_, err := l.Begin(number, number, nil)
 		return rec, err
 	}
-	return l.rotate(number-1, number, rec)
+	return l.Begin(number-1, number, rec)
 }
 
 // Confirm writes a mark behind the last entry, where the next record goes: that the
@@ -179,8 +165,9 @@ func (l *Log) durable(stamp Stamp) {
 // ErrFull says that there is no room for another file.
 var ErrFull = errors.New("the spool is full: the store must take blocks before more can be sealed, or the spool must be allowed more bytes")
 
-// rotate begins a new file: a snapshot, and rec where there is one.
-func (l *Log) rotate(before, number uint64, rec []byte) ([]byte, error) {
+// Begin begins a new file, as a start does. Its snapshot is of behind the entry before;
+// rec is the entry of that number behind it, or nil.
+func (l *Log) Begin(before, number uint64, rec []byte) ([]byte, error) {
 	f := &File{ID: l.next, nonce: l.o.Nonce()}
 	l.next++
 	stamp := l.o.Stamp()
@@ -255,18 +242,19 @@ func (l *Log) begin(f *File, end int64, write func(vfs.File) error) error {
 	if err := p.Sync(); err != nil {
 		_ = to.Close()
 		if !p.Remove(FileName(f.ID), &f.Size) {
-			l.files = append(l.files, f)
+			l.setFiles(append(l.files, f))
 		}
 		return err
 	}
-	l.files = append(l.files, f)
 	p.Anchor(FileName(f.ID), to.File)
 	if l.file != nil && l.file.f != nil {
 		_ = l.file.f.Close() // it was only written by WriteAt and Sync, which said what there is to say
 	}
 	f.f, f.end = to.File, end
+	l.mu.Lock()
 	l.file = f
-	l.count()
+	l.mu.Unlock()
+	l.setFiles(append(l.files, f))
 	return nil
 }
 
@@ -275,21 +263,23 @@ func (l *Log) begin(f *File, end int64, write func(vfs.File) error) error {
 // does: it says where the one before it ended, behind which may stand what was never
 // promised. The caller has the lock of the place.
 func (l *Log) Remove(through uint64) {
-	left := l.files[:0]
-	for _, f := range l.files {
-		if len(left) > 0 || f.ID >= l.file.ID || f.Newest > through || l.o.Place.Sync() != nil || !l.remove(f) {
-			left = append(left, f)
+	left := l.files
+	for len(left) > 0 {
+		f := left[0]
+		if f.ID >= l.file.ID || f.Newest > through || l.o.Place.Sync() != nil || !l.remove(f) {
+			break
 		}
+		left = left[1:]
 	}
-	l.files = left
-	l.count()
+	l.setFiles(left)
 }
 
 func (l *Log) remove(f *File) bool {
 	if f.Damaged {
 		return l.o.Place.SetAside(FileName(f.ID))
 	}
-	return l.o.Place.Remove(FileName(f.ID), &f.Size)
+	size := f.Size // which Filled may look at
+	return l.o.Place.Remove(FileName(f.ID), &size)
 }
 
 // Keep has all files stay until an entry, also one that is in none of them, is not
@@ -300,16 +290,11 @@ func (l *Log) Keep(number uint64) {
 	}
 }
 
-// count notes which files are there. The caller has the lock of the place.
-func (l *Log) count() {
+// setFiles says which files are there. The caller has the lock of the place.
+func (l *Log) setFiles(files []*File) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.filled = l.filled[:0]
-	for _, f := range l.files {
-		if f != l.file {
-			l.filled = append(l.filled, filled{f.Newest, f.Size})
-		}
-	}
+	l.files = files
 }
 
 // Filled is how many bytes the files take that are not written any more and have an
@@ -317,9 +302,9 @@ func (l *Log) count() {
 func (l *Log) Filled(through uint64) (bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, f := range l.filled {
-		if f.newest > through {
-			bytes += f.size
+	for _, f := range l.files {
+		if f != l.file && f.Newest > through {
+			bytes += f.Size
 		}
 	}
 	return bytes
