@@ -21,14 +21,6 @@ const minute = time.Minute
 // flushRest is between a flush that failed and the next one, however much waits.
 const flushRest = time.Second
 
-func (g *Gatherer) rest(ctx context.Context) {
-	select {
-	case <-time.After(flushRest):
-	case <-g.closed:
-	case <-ctx.Done():
-	}
-}
-
 // flushEach flushes every FlushInterval, or when too much waits.
 func (g *Gatherer) flushEach(ctx context.Context) {
 	timer := time.NewTimer(g.untilFlush(time.Now()))
@@ -42,15 +34,16 @@ func (g *Gatherer) flushEach(ctx context.Context) {
 		case <-g.due:
 			g.meters.early.Inc()
 			err = g.flush(storage.All)
-		case <-g.closed:
-			return
 		case <-ctx.Done():
 			return
 		}
 		if err != nil {
 			g.meters.flushFailures.Inc()
 			g.o.Logger.Error("the rows that wait could not be written as blocks; they stay in the log and in memory, and it will be tried again", "error", err)
-			g.rest(ctx)
+			select {
+			case <-time.After(flushRest):
+			case <-ctx.Done():
+			}
 		}
 	}
 }

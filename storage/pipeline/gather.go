@@ -56,9 +56,9 @@ type Gatherer struct {
 
 	unsealed bool // by the last cut, which the log says: the sealing goroutine's
 
-	due     chan struct{} // enough rows for a block
-	closed  chan struct{} // Close has been called
-	cancel  context.CancelFunc
+	due     chan struct{}      // enough rows for a block
+	stop    context.CancelFunc // begins nothing new: Close has been called
+	cancel  context.CancelFunc // and gives up what is under way
 	working sync.WaitGroup
 	meters  *meters
 }
@@ -66,15 +66,14 @@ type Gatherer struct {
 // NewGatherer returns a Gatherer that works until Close.
 func NewGatherer(o GathererOptions) *Gatherer {
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &Gatherer{
-		o: o, days: days{max: o.DaysMax}, due: make(chan struct{}, 1), closed: make(chan struct{}), cancel: cancel,
-	}
+	open, stop := context.WithCancel(ctx)
+	g := &Gatherer{o: o, days: days{max: o.DaysMax}, due: make(chan struct{}, 1), stop: stop, cancel: cancel}
 	g.register(o.Metrics)
 	g.show(o.Metrics)
 	g.recover()
-	g.working.Go(func() { g.flushEach(ctx) })
-	g.working.Go(func() { g.ship(ctx) })
-	g.working.Go(func() { g.compact(ctx) })
+	g.working.Go(func() { g.flushEach(open) })
+	g.working.Go(func() { g.ship(ctx, open) })
+	g.working.Go(func() { g.compact(open) })
 	return g
 }
 
@@ -230,7 +229,7 @@ func numberSpans(b *storage.Book, seal uint64) {
 // take, or not before ctx ends, stays in the spool for the next start. With an
 // error not even that is so: what was sealed is safe, and in the log alone.
 func (g *Gatherer) Close(ctx context.Context) error {
-	close(g.closed)
+	g.stop()
 	stop := context.AfterFunc(ctx, g.cancel)
 	defer stop()
 	g.working.Wait()
@@ -249,15 +248,6 @@ func (g *Gatherer) Close(ctx context.Context) error {
 func (g *Gatherer) compact(ctx context.Context) {
 	tick := time.NewTicker(g.o.FlushInterval)
 	defer tick.Stop()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-g.closed:
-		case <-ctx.Done():
-		}
-		cancel()
-	}()
 	for {
 		select {
 		case <-tick.C:

@@ -19,9 +19,9 @@ const (
 	retryLast  = 30 * time.Second
 )
 
-// ship brings blocks to the store, the oldest first, until Close or the end of
-// ctx.
-func (g *Gatherer) ship(ctx context.Context) {
+// ship brings blocks to the store, the oldest first, until open ends. The one that is on
+// its way then is given up when ctx ends.
+func (g *Gatherer) ship(ctx, open context.Context) {
 	wait := retryFirst
 	for {
 		done, err := g.shipNext(ctx)
@@ -35,21 +35,17 @@ func (g *Gatherer) ship(ctx context.Context) {
 			wait = min(2*wait, retryLast)
 		case done:
 			wait = retryFirst
-			select {
-			case <-g.closed:
+			if open.Err() != nil {
 				return
-			default:
-				continue
 			}
+			continue
 		default:
 			again = g.doubts.due()
 		}
 		select {
 		case <-again:
 		case <-g.wait(err):
-		case <-g.closed:
-			return
-		case <-ctx.Done():
+		case <-open.Done():
 			return
 		}
 	}
