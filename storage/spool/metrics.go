@@ -8,7 +8,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/lectern/lectern/storage/place"
-	"github.com/lectern/lectern/storage/segment"
 )
 
 // meters are what the spool counts.
@@ -17,7 +16,6 @@ type meters struct {
 	failures    *metrics.Counter             // lectern_seal_failures_total: seals that could not be written when they came
 	seconds     *metrics.PrometheusHistogram // lectern_seal_seconds: from the call to the record's being durable
 	compactions *metrics.Counter             // lectern_spool_compactions_total: compactions that replaced segments
-	set         *metrics.Set
 	damage      *Damage
 }
 
@@ -50,7 +48,6 @@ func (s *Spool) register(set *metrics.Set) {
 		failures:    set.NewCounter("lectern_seal_failures_total"),
 		seconds:     set.NewPrometheusHistogramExt("lectern_seal_seconds", sealBuckets),
 		compactions: set.NewCounter("lectern_spool_compactions_total"),
-		set:         set,
 		damage:      s.o.Damage,
 	}
 	if s.meters.damage == nil {
@@ -67,62 +64,42 @@ func (s *Spool) register(set *metrics.Set) {
 	set.NewGauge("lectern_spool_size_max_bytes", func() float64 { return float64(s.o.SizeMax) })
 }
 
-// unregister takes everything out of the set, so that the directory can be
-// opened again in the same process.
-func (s *Spool) unregister() {
-	for _, name := range []string{
-		"lectern_seals_total", "lectern_seal_failures_total", "lectern_seal_seconds", "lectern_spool_torn_bytes_total",
-		"lectern_spool_files_set_aside_total", "lectern_events_damaged_total", "lectern_spool_compactions_total", "lectern_spool_bytes", "lectern_spool_gone", "lectern_spool_size_max_bytes",
-	} {
-		s.meters.set.UnregisterMetric(name)
-	}
-}
-
 // Age is for how long the oldest block that is not stored has waited, parked and
 // unreadable ones included: now less the start of its window. It is 0 where
 // there is none.
 func (s *Spool) Age() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var oldest int64
-	for _, r := range s.queue {
-		if r.left > 0 && (oldest == 0 || r.Window.Start < oldest) {
-			oldest = r.Window.Start
+	s.eachLeft(func(q *queued, _ int) {
+		if oldest == 0 || q.Window.Start < oldest {
+			oldest = q.Window.Start
 		}
-	}
+	})
 	if oldest == 0 {
 		return 0
 	}
 	return max(0, s.o.Clock().Sub(time.UnixMilli(oldest)))
 }
 
+// Blocks is how many blocks are flushed and not stored, parked ones included.
+func (s *Spool) Blocks() (blocks int) {
+	s.eachLeft(func(*queued, int) { blocks++ })
+	return blocks
+}
+
 // Rows is how many rows stand in blocks that are not stored, parked ones included.
 func (s *Spool) Rows() (rows int) {
-	s.eachLeft(func(e *segment.Block, _ blockState) { rows += int(e.Rows) })
+	s.eachLeft(func(q *queued, i int) { rows += int(q.Blocks[i].Rows) })
 	return rows
 }
 
 // Parked is how many blocks are parked now.
 func (s *Spool) Parked() (blocks int) {
-	s.eachLeft(func(_ *segment.Block, state blockState) {
-		if state == blockParked {
+	s.eachLeft(func(q *queued, i int) {
+		if q.states[i] == blockParked {
 			blocks++
 		}
 	})
 	return blocks
-}
-
-// eachLeft calls see for each block that is not stored.
-func (s *Spool) eachLeft(see func(*segment.Block, blockState)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.queue {
-		for i, state := range r.states {
-			if state == blockWaits || state == blockParked {
-				see(&r.Blocks[i], state)
-			}
-		}
-	}
 }
 
 // quiet keeps a failure that goes on from filling the log.

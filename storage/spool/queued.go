@@ -69,6 +69,19 @@ func (q *queued) set(i int, state blockState) {
 	q.states[i] = state
 }
 
+// eachLeft calls see, with mu, for each block of a segment that is not stored.
+func (s *Spool) eachLeft(see func(q *queued, i int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.queue {
+		for i, state := range q.states {
+			if state == blockWaits || state == blockParked {
+				see(q, i)
+			}
+		}
+	}
+}
+
 // drop takes a segment out of the queue. The caller has mu.
 func (s *Spool) drop(gone *queued) {
 	for i, q := range s.queue {

@@ -86,7 +86,8 @@ func sealSize(s *Seal, rows *codec.RowGroups) int {
 // sealBody gives access to the parts of a seal's body without copying it.
 type sealBody struct {
 	window                         storage.Window
-	count                          int // of rows
+	count                          int    // of rows
+	newest                         uint32 // of their minutes, by eachRow
 	rows, sources, forgotten, sent []byte
 	rest                           []byte // the books
 	books                          uint32
@@ -114,8 +115,8 @@ func parseSeal(b []byte) (s sealBody, ok bool) {
 	return s, true
 }
 
-// eachRow calls f with all rows, and says whether they are what the counts say. f must
-// not keep the row.
+// eachRow calls f with all rows, notes the newest of their minutes, and says whether they
+// are what the counts say. f must not keep the row.
 func (s *sealBody) eachRow(f func(*storage.Row)) bool {
 	d := codec.RowDecoder{Rest: s.rows}
 	var row storage.Row
@@ -123,6 +124,7 @@ func (s *sealBody) eachRow(f func(*storage.Row)) bool {
 		if !d.Next(&row) {
 			return false
 		}
+		s.newest = max(s.newest, row.Minute)
 		f(&row)
 	}
 	return len(d.Rest) == 0
@@ -130,9 +132,8 @@ func (s *sealBody) eachRow(f func(*storage.Row)) bool {
 
 // good says that the rows and books are what the counts say.
 func (s *sealBody) good() bool {
-	_, rows := codec.RowsIn(s.rows, s.count)
 	_, books := codec.GetBooks(s.rest, s.books)
-	return rows && books
+	return books && s.eachRow(func(*storage.Row) {})
 }
 
 // apply brings sources to the state after the seal. One that is forgotten and

@@ -122,22 +122,23 @@ func (s *Spool) removeTemporary(entries []vfs.Entry) (left []vfs.Entry, err erro
 func (r *recovery) find(entries []vfs.Entry) error {
 	s := r.s
 	for _, e := range entries {
-		name, bad := strings.CutSuffix(e.Name, badSuffix)
-		if id, ok := parseLog(name); ok {
+		id, isLog := parseLog(e.Name)
+		name, isSegment := parseSegment(e.Name)
+		if isLog {
 			r.newest = max(r.newest, id)
 		}
+		if isSegment { // damaged or set aside as well: a store may have its rows, and its numbers
+			s.last, s.applied = max(s.last, name.Last), s.applied.With(name.Applied)
+		}
 		var err error
-		switch _, isLog := parseLog(e.Name); {
+		switch {
 		case e.Name == place.ReserveName, e.Name == uncheckedName:
 			e.Size = 0
-		case bad: // perhaps renamed by a person: its numbers are not given again
-			if n, ok := parseSegment(name); ok {
-				s.last, s.applied = max(s.last, n.Last), s.applied.With(n.Applied)
-			}
+		case filepath.Ext(e.Name) == badSuffix:
 		case isLog:
-			err = r.findLog(e)
-		case strings.HasPrefix(e.Name, "segment-"):
-			err = r.findSegment(e)
+			err = r.findLog(e, id)
+		case isSegment:
+			err = r.findSegment(e, name)
 		}
 		if err != nil {
 			return r.unread(e.Name, err)
@@ -160,8 +161,7 @@ func unread(path string, err error) error {
 		path, err, filepath.Base(path)+badSuffix)
 }
 
-func (r *recovery) findLog(e vfs.Entry) error {
-	id, _ := parseLog(e.Name)
+func (r *recovery) findLog(e vfs.Entry, id uint64) error {
 	f, err := r.s.files.Open(r.s.place.Path(e.Name))
 	if err != nil {
 		return err
@@ -184,31 +184,23 @@ func (r *recovery) findLog(e vfs.Entry) error {
 	return r.same(collector)
 }
 
-func (r *recovery) findSegment(e vfs.Entry) error {
-	s := r.s
-	name, ok := parseSegment(e.Name)
-	if !ok {
-		return nil
-	}
-	s.last = max(s.last, name.Last)
-	f, err := s.files.Open(s.place.Path(e.Name))
+func (r *recovery) findSegment(e vfs.Entry, name segment.Name) error {
+	f, err := r.s.files.Open(r.s.place.Path(e.Name))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	found, err := segment.Read(f, e.Size, name)
-	if err != nil && !errors.Is(err, format.ErrDamaged) {
-		return err
-	}
-	if err != nil {
-		s.applied = s.applied.With(name.Applied) // its seals are not counted again: a store may have them
+	if errors.Is(err, format.ErrDamaged) {
 		r.lost(e.Name, err.Error())
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	q := newQueued(found)
 	q.durable, q.tried = true, true
-	s.applied = s.applied.With(name.Applied)
-	s.queue = append(s.queue, q)
+	r.s.queue = append(r.s.queue, q)
 	return r.same(found.Collector)
 }
 
@@ -367,15 +359,14 @@ func (r *recovery) release() {
 		return
 	}
 	r.known(&body)
-	r.keep(number, body)
+	r.keep(number, &body)
 	body.apply(s.sources)
 	s.sealed, r.begun = number, true
-	newest, _ := codec.RowsIn(body.rows, body.count)
-	s.sealedRows(sealRows{number, body.count, len(body.rows) + len(body.rest), newest})
+	s.sealedRows(sealRows{number, body.count, len(body.rows) + len(body.rest), body.newest})
 }
 
 // keep keeps what a seal brought that is in no segment.
-func (r *recovery) keep(number uint64, body sealBody) {
+func (r *recovery) keep(number uint64, body *sealBody) {
 	if number <= r.s.applied.Through {
 		return
 	}
@@ -429,7 +420,7 @@ func openBooks(sealed []storage.Book, stream uint16, events uint64) (open []stor
 
 // keepRows adds up the rows of a seal that are in no segment, and returns how many
 // events they are.
-func (r *recovery) keepRows(number uint64, body sealBody) (events map[uint16]uint64) {
+func (r *recovery) keepRows(number uint64, body *sealBody) (events map[uint16]uint64) {
 	events = make(map[uint16]uint64)
 	rows := make([]storage.Row, 0, min(body.count, rowsAtOnce))
 	body.eachRow(func(row *storage.Row) { // they were good when they were replayed

@@ -85,21 +85,6 @@ func decodeShard(b []byte) (string, error) {
 	return string(b[head:end]), nil
 }
 
-// Waiting returns the numbers up to through of blocks that are not stored, parked
-// ones included.
-func (s *Spool) Waiting(through uint64) (numbers []uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.queue {
-		for i, state := range r.states {
-			if number := r.Name.First + uint64(i); number <= through && (state == blockWaits || state == blockParked) {
-				numbers = append(numbers, number)
-			}
-		}
-	}
-	return numbers
-}
-
 // resendPrefix begins the names of empty files that a person has made: the block
 // of that number is to be sent again, though the store may have it.
 const resendPrefix = "resend-"

@@ -181,22 +181,28 @@ func (s *Spool) Park(number uint64) {
 }
 
 // Unpark gives parked blocks another try and returns how many there are.
-func (s *Spool) Unpark() int {
-	s.mu.Lock()
-	n := 0
-	for _, r := range s.queue {
-		for i, state := range r.states {
-			if state == blockParked {
-				r.set(i, blockWaits)
-				n++
-			}
+func (s *Spool) Unpark() (n int) {
+	s.eachLeft(func(q *queued, i int) {
+		if q.states[i] == blockParked {
+			q.set(i, blockWaits)
+			n++
 		}
-	}
-	s.mu.Unlock()
+	})
 	if n > 0 {
 		s.token()
 	}
 	return n
+}
+
+// Waiting returns the numbers up to through of blocks that are not stored, parked
+// ones included.
+func (s *Spool) Waiting(through uint64) (numbers []uint64) {
+	s.eachLeft(func(q *queued, i int) {
+		if number := q.Name.First + uint64(i); number <= through {
+			numbers = append(numbers, number)
+		}
+	})
+	return numbers
 }
 
 // find returns the segment of a block. The caller has mu.

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -132,13 +133,10 @@ type marks struct {
 // recovers what is in it. It takes time in proportion to the log files, not to
 // the segments.
 func Open(o Options) (*Spool, *Recovered, error) {
-	if o.LogSize == 0 {
-		o.LogSize = logSizeDefault
-	}
+	o.fill()
 	if o.SizeMax < 4*o.LogSize {
 		return nil, nil, fmt.Errorf("spool: %d bytes for %s are too few: set at least %d", o.SizeMax, o.Dir, 4*o.LogSize)
 	}
-	o.fill()
 	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}, sent: newTotals()}
 	s.place = place.New(o.Files, o.Dir, o.SizeMax)
 	s.place.Synced, s.place.Warn = s.synced, s.warn
@@ -174,26 +172,17 @@ func Open(o Options) (*Spool, *Recovered, error) {
 }
 
 func (o *Options) fill() {
-	if o.Files == nil {
-		o.Files = vfs.OS{}
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if o.Metrics == nil {
-		o.Metrics = metrics.NewSet()
-	}
+	o.LogSize = cmp.Or(o.LogSize, logSizeDefault)
+	o.Files = cmp.Or[vfs.FS](o.Files, vfs.OS{})
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	o.Metrics = cmp.Or(o.Metrics, metrics.NewSet())
+	o.blockRows = cmp.Or(o.blockRows, storage.BlockRowsMax)
+	o.compactAt = cmp.Or(o.compactAt, 8)
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	if o.blockRows == 0 {
-		o.blockRows = storage.BlockRowsMax
-	}
 	if o.nonce == nil {
 		o.nonce = rand.Uint64
-	}
-	if o.compactAt == 0 {
-		o.compactAt = 8
 	}
 }
 
@@ -240,17 +229,6 @@ func (s *Spool) CheckStore(last uint64) error {
 // Dir is the directory, which Claim may have chosen.
 func (s *Spool) Dir() string { return s.o.Dir }
 
-// Blocks is how many blocks are flushed and not stored, parked ones included.
-func (s *Spool) Blocks() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, r := range s.queue {
-		n += r.left
-	}
-	return n
-}
-
 // Wait returns a channel that gets a token when Oldest may have something new.
 func (s *Spool) Wait() <-chan struct{} { return s.wake }
 
@@ -278,7 +256,6 @@ func (s *Spool) Close() error {
 		return nil
 	}
 	s.closed = true
-	s.unregister()
 	var err error
 	if s.pending.seal != nil {
 		err = fmt.Errorf("spool: seal %d is not written: its frames were not acknowledged and will come again over streams", s.sealed+1)

@@ -263,20 +263,6 @@ func (d *RowDecoder) Next(r *storage.Row) bool {
 	return true
 }
 
-// RowsIn says whether b holds that many rows and nothing else, and which is the
-// newest of their minutes.
-func RowsIn(b []byte, rows int) (newest uint32, ok bool) {
-	d := RowDecoder{Rest: b}
-	var r storage.Row
-	for range rows {
-		if !d.Next(&r) {
-			return 0, false
-		}
-		newest = max(newest, r.Minute)
-	}
-	return newest, len(d.Rest) == 0
-}
-
 // decode reads a row, with its period where that is in front, and returns its
 // length, 0 where it is not good. b has RowSizeMax bytes at least.
 func (d *RowDecoder) decode(b []byte, r *storage.Row) int {
