@@ -65,7 +65,7 @@ func BenchmarkSeal(b *testing.B) {
 					if err := flushRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 						b.Fatal(err)
 					}
-					s.tidy()
+					s.Tidy()
 					b.StartTimer()
 				}
 				b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")

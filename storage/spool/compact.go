@@ -24,7 +24,7 @@ var errManyNames = errors.New("a segment has many names")
 
 // Compact adds up waiting segments that no store has seen, as long as there are eight
 // of about the same size, so that an outage costs disk by distinct keys. It may
-// run beside everything else, and meanwhile Oldest passes over the runs in
+// run beside everything else, and meanwhile Next passes over the segments in
 // question. It reads a piece of each at a time, so that its memory does not depend on
 // their size. When ctx ends it gives up what it has not finished and returns nil.
 func (s *Spool) Compact(ctx context.Context) error {
@@ -38,7 +38,7 @@ func (s *Spool) Compact(ctx context.Context) error {
 		s.mu.Lock()
 		for _, r := range runs {
 			r.compacting = false
-			r.tried = r.tried || unread // not again: Oldest will find it out and report it
+			r.tried = r.tried || unread // not again: Next will find it out and report it
 		}
 		s.mu.Unlock()
 		s.token()
@@ -52,7 +52,7 @@ func (s *Spool) Compact(ctx context.Context) error {
 			return fmt.Errorf("spool: compact %d segments: %w", len(runs), err)
 		}
 		s.meters.compactions.Inc()
-		s.tidy()
+		s.Tidy()
 	}
 }
 

@@ -161,7 +161,7 @@ func TestMergedRunsThatStay(t *testing.T) {
 		t.Errorf("block %d is shipped while the compacted segments are there too, %v", b.Number, err)
 	}
 	m.Fault = nil
-	s.tidy()
+	s.Tidy()
 	blocks, events, _ := shipAll(t, s)
 	if blocks != 1 || events != 8 {
 		t.Errorf("%d blocks with %d events are shipped, want 1 with 8", blocks, events)

@@ -342,7 +342,7 @@ func testQuota(t *testing.T, every uint64) {
 			if err := flushRows(s, nil, nil, storage.Window{}, s.sealed); err != nil {
 				t.Fatal(err)
 			}
-			s.tidy()
+			s.Tidy()
 			if err := s.Retry(); err != nil {
 				t.Errorf("still full: %v", err)
 			}

@@ -23,10 +23,10 @@ func (s *Spool) synced() {
 	}
 }
 
-// tidy removes what nothing needs any more: segments that were compacted, segments that are
+// Tidy removes what nothing needs any more: segments that were compacted, segments that are
 // stored, log files of which all seals are in segments. What fails is tried again
-// the next time.
-func (s *Spool) tidy() {
+// the next time. Stored and Flush do it by themselves.
+func (s *Spool) Tidy() {
 	s.mark()
 	s.place.Lock()
 	defer s.place.Unlock()

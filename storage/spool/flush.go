@@ -23,7 +23,7 @@ func (s *Spool) Flush(rows *storage.Minutes, books []storage.Book, w storage.Win
 		if err := s.flushNothing(m); err != nil {
 			return err
 		}
-		s.tidy()
+		s.Tidy()
 		return nil
 	}
 	o, err := s.newSegment(books, s.segmentSize(rows.Len())+codec.BooksSize(books))
@@ -33,7 +33,7 @@ func (s *Spool) Flush(rows *storage.Minutes, books []storage.Book, w storage.Win
 	if err != nil {
 		return fmt.Errorf("spool: flush %d rows of the seals up to %d: %w", rows.Len(), m.Through, err)
 	}
-	s.tidy()
+	s.Tidy()
 	s.token()
 	return nil
 }

@@ -287,11 +287,7 @@ func verdict(err error) (damage, unread string) {
 // ReadBlock reads one block from a spool directory and changes nothing. Runs
 // that were set aside are read as well, as far as they can be.
 func ReadBlock(dir string, number uint64) (*storage.Block, error) {
-	return readBlock(vfs.OS{}, dir, number)
-}
-
-func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) {
-	entries, err := files.List(dir)
+	entries, err := vfs.OS{}.List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
@@ -300,7 +296,7 @@ func readBlock(files vfs.FS, dir string, number uint64) (*storage.Block, error) 
 		if !ok || number < name.First || number > name.Last {
 			continue
 		}
-		f, err := files.Open(filepath.Join(dir, e.Name))
+		f, err := vfs.OS{}.Open(filepath.Join(dir, e.Name))
 		if err != nil {
 			return nil, fmt.Errorf("spool: %w", err)
 		}

@@ -39,7 +39,10 @@ func Claim(o Options, share bool) (s *Spool, r *Recovered, elders []string, err 
 	if err := (vfs.OS{}).MakeDir(o.Dir); err != nil {
 		return nil, nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
-	door, err := knock(filepath.Join(o.Dir, doorName))
+	door, err := lockWithin(vfs.OS{}, filepath.Join(o.Dir, doorName), doorWait)
+	if errors.Is(err, vfs.ErrLocked) {
+		err = fmt.Errorf("another process has been starting there for %v: look for one that hangs", doorWait)
+	}
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("spool: %s: %w", o.Dir, err)
 	}
@@ -94,17 +97,13 @@ func (s *Spool) rootOf(root string) uint64 {
 	return s.collector
 }
 
-// knock locks the door.
-func knock(path string) (io.Closer, error) {
-	for deadline := time.Now().Add(doorWait); ; {
-		door, err := vfs.OS{}.Lock(path)
-		if !errors.Is(err, vfs.ErrLocked) {
-			return door, err
+// lockWithin locks a file, and waits for another process that has it.
+func lockWithin(files vfs.FS, path string, wait time.Duration) (io.Closer, error) {
+	for deadline := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+		lock, err := files.Lock(path)
+		if !errors.Is(err, vfs.ErrLocked) || !time.Now().Before(deadline) {
+			return lock, err
 		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("another process has been starting there for %v: look for one that hangs", doorWait)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -190,7 +189,7 @@ func (s *Spool) Retire() error {
 		// The log that is written has rows which are stored, and the place may be
 		// vacant for long. Where there is no room for another one, it stays.
 		if _, full := s.NextLog(); full == nil {
-			s.tidy()
+			s.Tidy()
 		}
 		err = s.vacate()
 	}
@@ -222,14 +221,4 @@ func (s *Spool) occupy(entries []vfs.Entry) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
-}
-
-// lockPlace takes the place for this process.
-func (s *Spool) lockPlace() (io.Closer, error) {
-	for deadline := time.Now().Add(s.o.LockWait); ; time.Sleep(20 * time.Millisecond) {
-		lock, err := s.files.Lock(s.place.Path(lockName))
-		if !errors.Is(err, vfs.ErrLocked) || !time.Now().Before(deadline) {
-			return lock, err
-		}
-	}
 }

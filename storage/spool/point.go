@@ -55,6 +55,3 @@ func (s *Spool) Before(p Point) (blocks, files int) {
 	}
 	return blocks, files
 }
-
-// Tidy removes what nothing needs any more, as Stored and Flush do by themselves.
-func (s *Spool) Tidy() { s.tidy() }

@@ -94,7 +94,7 @@ func (s *Spool) recover() (*Recovered, error) {
 	}
 	r.setAside()
 	r.letGo()
-	s.tidy()
+	s.Tidy()
 	r.out.Sources = s.Sources()
 	r.out.Last = s.sealed
 	if s.applied.Divides(s.applied.Part) { // also where its seals are damaged: no mark may be before it

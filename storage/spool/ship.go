@@ -62,7 +62,7 @@ func (s *Spool) Next(pass func(number uint64) bool, memory storage.Columns) (*st
 			s.meters.damage.setAside.Inc()
 		}
 		if done {
-			s.tidy()
+			s.Tidy()
 		}
 	}
 }
@@ -165,12 +165,12 @@ func (s *Spool) Stored(number uint64) error {
 	done := r.done()
 	s.mu.Unlock()
 	if done {
-		s.tidy()
+		s.Tidy()
 	}
 	return nil
 }
 
-// Park makes Oldest pass over a block that the store will not take, until Unpark
+// Park makes Next pass over a block that the store will not take, until Unpark
 // or the next Open.
 func (s *Spool) Park(number uint64) {
 	s.mu.Lock()

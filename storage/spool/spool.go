@@ -119,7 +119,7 @@ type Spool struct {
 	snapshot int64           // bytes of a snapshot
 	left     int64           // bytes that seals may still take in the log that is written
 
-	unread    []*queued // that the disk does not give, and Oldest does not try now
+	unread    []*queued // that the disk does not give, and Next does not try now
 	skippedAt time.Time
 }
 
@@ -143,7 +143,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	if err := s.files.MakeDir(o.Dir); err != nil {
 		return nil, nil, fmt.Errorf("spool: make the directory of spool.dir: %w", err)
 	}
-	lock, err := s.lockPlace()
+	lock, err := lockWithin(s.files, s.place.Path(lockName), o.LockWait)
 	if errors.Is(err, vfs.ErrLocked) {
 		return nil, nil, fmt.Errorf("spool: %s belongs to another process that runs: stop it, or give this one a directory of its own", o.Dir)
 	}
@@ -229,7 +229,7 @@ func (s *Spool) CheckStore(last uint64) error {
 // Dir is the directory, which Claim may have chosen.
 func (s *Spool) Dir() string { return s.o.Dir }
 
-// Wait returns a channel that gets a token when Oldest may have something new.
+// Wait returns a channel that gets a token when Next may have something new.
 func (s *Spool) Wait() <-chan struct{} { return s.wake }
 
 func (s *Spool) token() {
