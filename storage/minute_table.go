@@ -32,13 +32,17 @@ type minuteSlot struct {
 	lag           uint16 // of resume
 	opens, reads  uint8  // of a headline, impressions and clicks
 	finishes      uint8
-	rare          uint8 // saves, and above rareBits shares
+	rare          uint8 // saves, and above rareBits shares, and then outsideBit
 	progress      uint8
 	resume        uint8
 }
 
-// rareBits are those of each counter in minuteSlot.rare.
-const rareBits = 4
+// rareBits are those of saves in minuteSlot.rare; shares have one less. outsideBit says that
+// the Watcher had no room for the reader.
+const (
+	rareBits   = 4
+	outsideBit = 1 << 7
+)
 
 // minuteSlotsMin is as few as serve a row or two: whoever sends events of thousands
 // of minutes or streams has a table for each.
@@ -56,7 +60,8 @@ type rowsAhead struct {
 	hashes [addAhead]uint64
 	lines  [addAhead]uintptr // of memory that they need
 	shown  shown             // those of them that by is shown
-	by     Watcher
+	show   rowsShown
+	by     Watcher // nil: nobody is shown any
 }
 
 // KeySeed is that of a hash of two ids, so that nobody can choose ids that collide.
@@ -71,17 +76,9 @@ func (s *KeySeed) Hash(content, user uint64) uint64 {
 	return (hi ^ lo) * 0xD6E8FEB86659FD93
 }
 
-// newMinuteTable returns a table with room for that many rows, and for more when
-// they come.
-func newMinuteTable(p period, seed KeySeed, rows int) *minuteTable {
-	t := &minuteTable{period: p, seed: seed}
-	t.allocate(max(minuteSlotsMin, rows+rows/2))
-	return t
-}
-
-func (t *minuteTable) allocate(slots int) {
-	t.memory = pages.Make[minuteSlot](slots)
-	t.slots = t.memory.Slice
+func newMinuteTable(p period, seed KeySeed) *minuteTable {
+	memory := pages.Make[minuteSlot](minuteSlotsMin)
+	return &minuteTable{period: p, seed: seed, memory: memory, slots: memory.Slice}
 }
 
 // free gives the memory back.
@@ -124,10 +121,17 @@ func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 		if !t.count(at, r) {
 			t.overflow(at, r)
 		}
-		if ahead.shown.wants(r, first) {
-			ahead.by.Row(r)
+		if ahead.shown == 0 {
+			continue
+		}
+		switch {
+		case ahead.shown.wants(r, first):
+			ahead.show.add(i, at)
+		case at.outside():
+			ahead.by.Outside(r)
 		}
 	}
+	ahead.show.to(ahead.by, rows)
 }
 
 // home is where a hash is looked for first: the former slot of a line of the cache, so
@@ -150,16 +154,55 @@ func (t *minuteTable) find(hash, content, user uint64) *minuteSlot {
 	}
 }
 
-// grow doubles the table.
+// grow makes the table larger where it lies. Homes are in the order of hashes, so each row
+// moves up, and to slots that have been cleared. The few at the beginning that others had
+// pushed away from home, and those that would go round from the end to it, are put when all
+// are out.
 func (t *minuteTable) grow() {
-	old, from := t.memory, t.slots
-	t.allocate(2 * len(from))
-	for i := range from {
-		if s := &from[i]; s.first != 0 {
-			*t.find(t.seed.Hash(s.content, s.user), s.content, s.user) = *s
+	n := len(t.slots)
+	t.memory.Grow(slotsAfter(n))
+	t.slots = t.memory.Slice
+	slots, later := t.slots, []minuteSlot(nil)
+	for i := n - 1; i >= 0; i-- {
+		if slots[i].first == 0 {
+			continue
 		}
+		s := slots[i]
+		slots[i] = minuteSlot{}
+		at := t.home(t.seed.Hash(s.content, s.user))
+		if at < i {
+			later = append(later, s)
+			continue
+		}
+		for at < len(slots) && slots[at].first != 0 {
+			at++
+		}
+		if at == len(slots) {
+			later = append(later, s)
+			continue
+		}
+		slots[at] = s
 	}
-	old.Free()
+	for i := range later {
+		s := &later[i]
+		*t.find(t.seed.Hash(s.content, s.user), s.content, s.user) = *s
+	}
+}
+
+// slotsLarge is from where on a table grows by whole large pages.
+const slotsLarge = 8 << 20 / int(unsafe.Sizeof(minuteSlot{}))
+
+// slotsAfter is how many slots come after n: at most a half more, so that a table which grew
+// is 46 of a hundred full at the least, and an even number, for home.
+func slotsAfter(n int) int {
+	switch {
+	case n < 4*minuteSlotsMin:
+		return 2 * n
+	case n < slotsLarge:
+		return (n + n/2) &^ 1
+	}
+	const page = slotsLarge / 4
+	return (n + n/2) / page * page
 }
 
 // count adds a row to its slot, which may be empty, and says whether it fits.
@@ -170,7 +213,7 @@ func (t *minuteTable) count(s *minuteSlot, r *Row) bool {
 	opens, reads := uint64(s.opens)+uint64(r.Opens|r.Impressions), uint64(s.reads)+uint64(r.Reads|r.Clicks)
 	dwell, finishes := uint64(s.dwell)+r.Dwell, uint64(s.finishes)+uint64(r.Finishes)
 	saves, shares := uint64(s.saves())+uint64(r.Saves), uint64(s.shares())+uint64(r.Shares)
-	large := (dwell|r.Dwell)>>32 | (opens|reads|finishes)>>8 | (saves|shares)>>rareBits
+	large := (dwell|r.Dwell)>>32 | (opens|reads|finishes)>>8 | (saves|shares<<1)>>rareBits
 	if large != 0 || first >= millisOfMinute || last >= millisOfMinute || uint64(r.ResumeLag) > last {
 		return false
 	}
@@ -179,7 +222,7 @@ func (t *minuteTable) count(s *minuteSlot, r *Row) bool {
 		s.content, s.user, s.first = r.Content, r.User, math.MaxUint16
 	}
 	s.dwell, s.opens, s.reads = uint32(dwell), uint8(opens), uint8(reads)
-	s.finishes, s.rare = uint8(finishes), uint8(saves|shares<<rareBits)
+	s.finishes, s.rare = uint8(finishes), s.rare&outsideBit|uint8(saves|shares<<rareBits)
 	s.progress = max(s.progress, r.Progress)
 	resumed := s.resumed()
 	s.first, s.last = min(s.first, uint16(first)+1), max(s.last, uint16(last)+1)
@@ -210,7 +253,17 @@ func (t *minuteTable) row(s *minuteSlot) Row {
 }
 
 func (s *minuteSlot) saves() uint8  { return s.rare & (1<<rareBits - 1) }
-func (s *minuteSlot) shares() uint8 { return s.rare >> rareBits }
+func (s *minuteSlot) shares() uint8 { return s.rare &^ outsideBit >> rareBits }
+
+// outside says that the Watcher had no room for the reader.
+func (s *minuteSlot) outside() bool { return s.rare&outsideBit != 0 }
+
+// setOutside says so of a slot that is in use.
+func (s *minuteSlot) setOutside(is bool) {
+	if s.rare &^= outsideBit; is && s.first != 0 {
+		s.rare |= outsideBit
+	}
+}
 
 // resumed is the latest progress, and when that was above it, such that the latest is
 // the largest; 0 without one.
@@ -230,6 +283,7 @@ func (t *minuteTable) overflow(s *minuteSlot, r *Row) {
 		return
 	}
 	t.used-- // the slot was in use already
+	fresh.setOutside(s.outside())
 	t.beside = append(t.beside, t.row(s))
 	*s = fresh
 }

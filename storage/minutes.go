@@ -16,18 +16,10 @@ type Minutes struct {
 	tables map[period]*minuteTable
 	recent *minuteTable // of the row before, which mostly is that of the next
 	last   period       // recent's
-	usual  map[uint16]usual
 	rows   int
+	beside int // of them, rows that no slot can hold
 	ahead  rowsAhead
 	watch  watch
-}
-
-// usual is how many rows a stream had in the minute that was taken out last. The
-// next one gets a table of that size, and no other does: a table for a late event
-// of an earlier minute would take as much.
-type usual struct {
-	minute uint32
-	rows   int
 }
 
 // period is a minute of a stream, and what else all rows of a table have in common.
@@ -41,23 +33,20 @@ type period struct {
 
 func periodOf(r *Row) period { return period{r.Minute, r.Skipped, r.Stream, r.Variant, r.Coarse} }
 
-// plain says that a period is that of readers, all of whose events came: what a
-// stream mostly has.
-func (p period) plain() bool { return p.variant == 0 && p.coarse == CoarseNot && p.skipped == 0 }
-
 // NewMinutes returns an empty one.
 func NewMinutes() *Minutes {
-	return &Minutes{seed: randomSeed(), tables: make(map[period]*minuteTable), usual: make(map[uint16]usual)}
+	return &Minutes{seed: randomSeed(), tables: make(map[period]*minuteTable)}
 }
 
 // Len is the number of rows.
 func (m *Minutes) Len() int { return m.rows }
 
 // tableRows is about what a table takes beside its rows, in rows.
-const tableRows = 3
+const tableRows = 5
 
-// Footprint is how many rows of a few minutes would take the memory that is taken.
-func (m *Minutes) Footprint() int { return m.rows + tableRows*len(m.tables) }
+// Footprint is how many rows of a few minutes would take the memory that is taken, of 72
+// bytes each at the most. A row that no slot can hold takes twice that.
+func (m *Minutes) Footprint() int { return m.rows + m.beside + tableRows*len(m.tables) }
 
 // Add adds up rows, which it only reads.
 func (m *Minutes) Add(rows []Row) {
@@ -68,10 +57,11 @@ func (m *Minutes) Add(rows []Row) {
 			n++
 		}
 		t := m.table(p)
-		before := t.len()
+		before, beside := t.len(), len(t.beside)
 		m.ahead.by, m.ahead.shown = m.watch.by, m.watch.of(p)
 		t.add(rows[:n], &m.ahead)
 		m.rows += t.len() - before
+		m.beside += len(t.beside) - beside
 		rows = rows[n:]
 	}
 }
@@ -83,12 +73,7 @@ func (m *Minutes) table(p period) *minuteTable {
 	}
 	t := m.tables[p]
 	if t == nil {
-		rows := 0
-		if u, ok := m.usual[p.stream]; ok && p.minute > u.minute && p.plain() {
-			rows = u.rows
-			delete(m.usual, p.stream)
-		}
-		t = newMinuteTable(p, m.seed, rows)
+		t = newMinuteTable(p, m.seed)
 		m.tables[p] = t
 	}
 	m.recent, m.last = t, p
@@ -98,11 +83,12 @@ func (m *Minutes) table(p period) *minuteTable {
 // Take takes out the rows of all minutes that begin before the one given, in Unix
 // seconds, and leaves the others.
 func (m *Minutes) Take(before uint64) *Minutes {
-	taken := &Minutes{seed: m.seed, tables: make(map[period]*minuteTable), usual: m.usual}
+	taken := &Minutes{seed: m.seed, tables: make(map[period]*minuteTable)}
 	for p, t := range m.tables {
 		if uint64(p.minute) < before {
 			taken.tables[p] = t
 			taken.rows += t.len()
+			taken.beside += len(t.beside)
 			delete(m.tables, p)
 		}
 	}
@@ -111,12 +97,8 @@ func (m *Minutes) Take(before uint64) *Minutes {
 	}
 	m.leave(taken.tables)
 	m.rows -= taken.rows
+	m.beside -= taken.beside
 	m.recent = nil
-	clear(m.usual) // streams that are silent are forgotten
-	for p, t := range taken.tables {
-		u := m.usual[p.stream]
-		m.usual[p.stream] = usual{max(u.minute, p.minute), max(u.rows, t.len())}
-	}
 	return taken
 }
 
@@ -186,5 +168,5 @@ func (m *Minutes) Free() {
 		t.free()
 	}
 	clear(m.tables)
-	m.recent, m.rows = nil, 0
+	m.recent, m.rows, m.beside = nil, 0, 0
 }

@@ -240,7 +240,7 @@ func BenchmarkMinutes(b *testing.B) {
 }
 
 // Whoever sends events of thousands of minutes, or streams, takes no more memory
-// than Held says, and one of a minute that is over no table of the size of it.
+// than Footprint says, and neither does a crowd.
 func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 	const minute = 29_000_040
 	bytes := func(m *Minutes) (n int) {
@@ -249,12 +249,18 @@ func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 		}
 		return n
 	}
-	m := NewMinutes()
-	var crowd []Row
-	for user := range uint64(100_000) {
-		crowd = append(crowd, Row{Minute: minute, User: user, Reads: 1, First: minute * 1000, Last: minute * 1000})
+	within := func(m *Minutes) {
+		if most := m.Footprint() * memoryOfRow; bytes(m) > most {
+			t.Errorf("%d rows in %d tables take %d bytes, %d at the most", m.Len(), len(m.tables), bytes(m), most)
+		}
 	}
-	m.Add(crowd)
+	m := NewMinutes()
+	for user := range uint64(600_000) {
+		m.Add([]Row{{Minute: minute, User: user, Reads: 1, First: minute * 1000, Last: minute * 1000}})
+		if user > 100_000 && user%1000 == 0 {
+			within(m)
+		}
+	}
 	m.Take(All).Free()
 	late := func(minutes, streams uint32) {
 		for i := range minutes {
@@ -266,27 +272,47 @@ func TestMinutesOfFewRowsTakeLittle(t *testing.T) {
 	}
 	late(2000, 1)
 	late(10, 3000)
-	if most := m.Footprint() * 100; bytes(m) > most { // what `lectern check` says of a row
-		t.Errorf("%d rows in %d tables take %d bytes, %d at the most", m.Len(), len(m.tables), bytes(m), most)
-	}
-	m.Add([]Row{{Minute: minute + 60, Reads: 1, First: (minute + 60) * 1000, Last: (minute + 60) * 1000}})
-	if n := len(m.tables[period{minute: minute + 60}].slots); n < 100_000 {
-		t.Errorf("the next minute begins with %d slots", n)
-	}
+	within(m)
 }
 
-// A new table is as large as the stream's last whole minute was, however often
-// nothing was there to be taken since: growing costs more than adding.
-func TestMinutesRememberTheirSize(t *testing.T) {
-	m := NewMinutes()
-	rows := make([]Row, 5000)
-	for i := range rows {
-		rows[i] = Row{Stream: 1, Minute: 60, First: 60_000, Last: 60_000, User: uint64(i), Reads: 1}
+// memoryOfRow is what `lectern check` says of a row that waits, in bytes.
+const memoryOfRow = 72
+
+// A table of many keys grows where it lies, again and again; at each size it has what a
+// plain map has.
+func TestMinuteTableGrowsAgainstMap(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const minute = 29_000_040
+	type key struct{ content, user uint64 }
+	m, want, slots := NewMinutes(), map[key]uint8{}, 0
+	rows := make([]Row, 1000)
+	for len(want) < 450_000 {
+		for i := range rows {
+			k := key{random.Uint64N(100_000), random.Uint64N(64)}
+			if i%2 == 0 {
+				k.user = random.Uint64()
+			}
+			want[k]++
+			rows[i] = Row{Minute: minute, Content: k.content, User: k.user, Reads: 1, First: minute * 1000, Last: minute * 1000}
+		}
+		m.Add(rows)
+		table := m.tables[period{minute: minute}]
+		if len(table.slots) == slots {
+			continue
+		}
+		slots = len(table.slots)
+		if table.len() != len(want) {
+			t.Fatalf("%d rows in %d slots, want %d", table.len(), slots, len(want))
+		}
+		for k, n := range want {
+			if s := table.find(table.seed.Hash(k.content, k.user), k.content, k.user); s.reads != n {
+				t.Fatalf("in %d slots %+v has %d reads, want %d", slots, k, s.reads, n)
+			}
+		}
 	}
-	m.Add(rows)
-	m.Take(All).Free()
-	m.Take(All).Free()
-	if got := m.usual[1].rows; got != len(rows) {
-		t.Errorf("a minute has %d rows as a rule, want %d", got, len(rows))
+	if slots <= 2*slotsLarge {
+		t.Errorf("the table ends with %d slots, which is no large one", slots)
 	}
 }

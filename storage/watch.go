@@ -7,19 +7,23 @@ import (
 
 // Watcher follows who reads what, by the rows that come to Minutes. To look at each row
 // would cost as much as adding it up. So it is shown only the rows that bring something
-// new (see Row), and is told at the end of a minute when each of its readers was seen last.
+// new (see Rows), and is told at the end of a minute when each of its readers was seen last.
 type Watcher interface {
 	// Lock and Unlock stand around all other calls but Seed's.
 	sync.Locker
 	// Seed says how keys are hashed here. What Seen is given is in the order of these hashes.
 	Seed(KeySeed)
 	// Begin begins a cut. It returns the minutes that run before it and at its end, in
-	// Unix seconds, and whether each row is wanted.
-	Begin(w Window) (before, end uint32, each bool)
-	// Row shows a row of the cut: one that is the first of its reader and content in the
-	// minute, has opens, or is coarse; and each of a minute that is over. Of one that has
-	// not begun yet, only those with opens are shown. The row is not to be kept.
-	Row(r *Row)
+	// Unix seconds.
+	Begin(w Window) (before, end uint32)
+	// Rows shows rows of the cut, at most 64, those of rows whose places at has: each that
+	// is the first of its reader and content in the minute, has opens, or is coarse; and
+	// each of a minute that is over. Of one that has not begun yet, only those with opens
+	// are shown. It returns a bit for each of them, the lowest of the first, that says that
+	// there was no room for its reader. The rows are not to be kept.
+	Rows(rows []Row, at []uint8) (outside uint64)
+	// Outside shows a further row of the minute, of a reader for whom there was no room.
+	Outside(r *Row)
 	// Seen says when each reader of a minute was seen last: when it is over, when it
 	// begins, and when its rows leave before that.
 	Seen(stream uint16, all iter.Seq[Sight])
@@ -31,6 +35,7 @@ type Watcher interface {
 type Sight struct {
 	Content, User uint64
 	Last          int64
+	Outside       bool // there was no room for him when he was shown
 }
 
 // shown says which rows of a table a Watcher is shown.
@@ -47,7 +52,6 @@ type watch struct {
 	by      Watcher // nil: there is none
 	running uint32  // the minute, in Unix seconds, of which readers are shown when they come,
 	end     uint32  // and all of these up to this one while a cut is added
-	each    bool    // all rows are wanted
 }
 
 // Watch has a Watcher follow what comes from now on. The rows that are there already are
@@ -60,11 +64,11 @@ func (m *Minutes) Watch(by Watcher, w Window) {
 	}
 	by.Lock()
 	defer by.Unlock()
-	_, m.watch.running, _ = by.Begin(w)
+	_, m.watch.running = by.Begin(w)
 	m.watch.end = m.watch.running
 	for p, t := range m.tables {
 		if p.variant == 0 {
-			t.each(by.Row)
+			t.showAll(by)
 		}
 	}
 	by.End(w)
@@ -79,9 +83,9 @@ func (m *Minutes) AddCut(w Window, rows []Row) {
 	}
 	by.Lock()
 	defer by.Unlock()
-	before, end, each := by.Begin(w)
+	before, end := by.Begin(w)
 	m.turn(before) // where the clock was set
-	m.watch.end, m.watch.each = end, each
+	m.watch.end = end
 	m.Add(rows)
 	m.turn(end)
 	by.End(w)
@@ -126,7 +130,7 @@ func (w *watch) of(p period) shown {
 		return 0
 	case p.minute > w.end:
 		return shownOpens
-	case p.minute < w.running, w.each, p.coarse != CoarseNot:
+	case p.minute < w.running, p.coarse != CoarseNot:
 		return shownEach
 	}
 	return shownFirst | shownOpens
@@ -134,7 +138,7 @@ func (w *watch) of(p period) shown {
 
 // wants says that a row is shown, which may be the first of its key.
 func (s shown) wants(r *Row, first bool) bool {
-	return s != 0 && (first && s&shownFirst != 0 || r.Opens != 0 || s&shownEach != 0)
+	return first && s&shownFirst != 0 || r.Opens != 0 || s&shownEach != 0
 }
 
 // sights says when the readers of a table that is not sorted were seen last, in the order
@@ -142,26 +146,65 @@ func (s shown) wants(r *Row, first bool) bool {
 func (t *minuteTable) sights(yield func(Sight) bool) {
 	start := int64(t.minute)*1000 - 1
 	for i := range t.slots {
-		if s := &t.slots[i]; s.first != 0 && !yield(Sight{s.content, s.user, start + int64(s.last)}) {
+		if s := &t.slots[i]; s.first != 0 && !yield(Sight{s.content, s.user, start + int64(s.last), s.outside()}) {
 			return
 		}
 	}
 	for i := range t.beside {
-		if r := &t.beside[i]; !yield(Sight{r.Content, r.User, r.Last}) {
+		if r := &t.beside[i]; !yield(Sight{r.Content, r.User, r.Last, false}) {
 			return
 		}
 	}
 }
 
-// each gives all rows of a table that is not sorted to f, in no order.
-func (t *minuteTable) each(f func(*Row)) {
+// showAll shows all rows of a table that is not sorted, in no order.
+func (t *minuteTable) showAll(to Watcher) {
+	var show rowsShown
+	rows := make([]Row, 0, addAhead)
+	flush := func() {
+		show.to(to, rows)
+		rows = rows[:0]
+	}
+	add := func(r Row, of *minuteSlot) {
+		show.add(len(rows), of)
+		if rows = append(rows, r); len(rows) == addAhead {
+			flush()
+		}
+	}
 	for i := range t.slots {
 		if s := &t.slots[i]; s.first != 0 {
-			r := t.row(s)
-			f(&r)
+			add(t.row(s), s)
 		}
 	}
 	for i := range t.beside {
-		f(&t.beside[i])
+		add(t.beside[i], nil)
 	}
+	flush()
+}
+
+// rowsShown are rows that a Watcher is to be shown together.
+type rowsShown struct {
+	at    [addAhead]uint8
+	slots [addAhead]*minuteSlot // which are told whether there was room for their readers; nil: none is
+	n     int
+}
+
+// add adds a row by its place.
+func (s *rowsShown) add(at int, of *minuteSlot) {
+	s.at[s.n], s.slots[s.n] = uint8(at), of
+	s.n++
+}
+
+// to shows those that were added.
+func (s *rowsShown) to(by Watcher, rows []Row) {
+	if s.n == 0 {
+		return
+	}
+	outside := by.Rows(rows, s.at[:s.n])
+	for i, slot := range s.slots[:s.n] {
+		if slot != nil {
+			slot.setOutside(outside>>i&1 != 0)
+		}
+	}
+	s.n = 0
 }

@@ -56,7 +56,7 @@ const checked = ` is good. In effect:
   limits.connections_max      16384
   limits.connection_idle_max  "1m"
   limits.credit_max           "64MiB"
-  limits.rows_waiting_max     3000000
+  limits.rows_waiting_max     4000000
   limits.names_a_minute       60000
   limits.names_memory         "16MiB"
   now.readers_max             3000000
@@ -129,7 +129,7 @@ Memory at the limits, with loops = 2:
 
   tables              130.0 MiB   limits.keys_max, twice, rounded up to a power of two for each loop
   rows of a cut       154.0 MiB   limits.keys_max, as rows and as a seal
-  rows waiting        314.7 MiB   limits.rows_waiting_max
+  rows waiting        274.7 MiB   limits.rows_waiting_max
   a block              83.9 MiB   a block and its encoded form, and for ClickHouse its compressed one
   sources              65.8 MiB   limits.sources_max, and what addresses may bring
   names                38.0 MiB   limits.names_memory, and new names on their way to the store
@@ -140,7 +140,7 @@ Memory at the limits, with loops = 2:
   base                 64.0 MiB   the program itself
   readers now         230.1 MiB   now.readers_max and now.contents_max
   seals                48.0 MiB   keys of sealed sessions: limits.connections_max
-  together           1312.6 MiB
+  together           1272.5 MiB
 
 Memory of an edge at its limits:
 

@@ -95,14 +95,17 @@ func (c *contents) find(stream uint16, id uint64) (at uint32, ok bool) {
 }
 
 // homeLine is the memory of the index in which a content is looked for first, and lines
-// are that of the content that very likely is there, and of its opens.
+// are that of the content that very likely is there, and of its opens of a second.
 func (c *contents) homeLine(stream uint16, id uint64) uintptr {
 	return uintptr(unsafe.Pointer(&c.index[c.home(stream, id)]))
 }
 
-func (c *contents) lines(stream uint16, id uint64) (content, opens uintptr) {
+func (c *contents) lines(stream uint16, id uint64, second uint32) [3]uintptr {
 	at := max(1, c.index[c.home(stream, id)]) - 1
-	return uintptr(unsafe.Pointer(&c.list[at])), uintptr(unsafe.Pointer(&c.series[at].spans))
+	content, opens := &c.list[at], &c.series[at]
+	return [3]uintptr{
+		uintptr(unsafe.Pointer(content)), uintptr(unsafe.Pointer(&opens.spans)), uintptr(unsafe.Pointer(&opens.minutes[second/60%MinutesKept])),
+	}
 }
 
 // used is how many contents there are.

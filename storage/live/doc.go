@@ -18,8 +18,7 @@
 // second of his last event. Looking there for each event would cost a second cache miss,
 // beside that of the table of the minute (package storage). So Readers are a
 // storage.Watcher. They are shown only the first row of a reader and content in a minute,
-// rows with opens, coarse rows, and rows of minutes that are over; for about two minutes
-// after somebody found no room, they are shown every row. When a minute is over, they are
+// rows with opens, coarse rows, and rows of minutes that are over. When a minute is over, they are
 // told when each of its readers was seen last. Until then no reader of the minute can
 // leave. The tables of minutes and this one are in the order of the same hashes, so one
 // sequential pass over both does it.
@@ -49,8 +48,8 @@
 // Readers (slots, and readers of streams) and contents are limited. Each stream that the
 // configuration names, and all others together, may hold at most eight times what is still
 // free, which is eight ninths of the whole: so nobody takes all of it. Events of readers
-// for whom there is no room count as coarse, as do events of coarse rows. After such a
-// reader came, each row is wanted for about two minutes. A content that nobody reads
+// for whom there is no room count as coarse, as do events of coarse rows. The minute's
+// table knows these readers, so that each is looked for once a minute. A content that nobody reads
 // leaves when another needs its room, or else when its last open is 66 minutes old.
 //
 // # Several daemons

@@ -48,14 +48,13 @@ type Readers struct {
 	to       uint32        // what now will be at the end of the cut that is being added
 	time     int64         // Unix milliseconds: the end of the last cut,
 	since    int64         // and the beginning of the first
+	nameless int           // readers of contents for which there was no room
 	unplaced uint64        // events that are in no figure of readers, since the start
-	crowded  uint32        // up to this second every row is wanted, since somebody found no room
 	took     time.Duration // what all of this has taken
 
-	visits [ahead]visit       // the first wait of them are still to be looked for, together
-	wait   int                // how many those are
+	visits [ahead]visit       // that are looked for together
 	fresh  [ahead]uint8       // places in visits of readers who are not known
-	lines  [3 * ahead]uintptr // memory to be prefetched
+	lines  [4 * ahead]uintptr // memory to be prefetched
 	silent [ahead]uint32      // slots of those who leave or go
 
 	ended     atomic.Int64 // time, as soon as there are figures of it
@@ -72,6 +71,8 @@ type visit struct {
 	opens         uint32 // that the row stands for
 	first, last   uint32 // seconds
 	stream        uint16
+	row           uint8 // which of the rows that are shown it is
+	outside       bool  // there was no room for the reader
 	coarse        storage.Coarse
 }
 
@@ -100,15 +101,12 @@ func (r *Readers) Seed(s storage.KeySeed) { r.table.order = s }
 // Lock keeps others out until Unlock (storage.Watcher).
 func (r *Readers) Lock() { r.mu.Lock() }
 
-// Unlock looks for the visits that wait, and lets others in (storage.Watcher).
-func (r *Readers) Unlock() {
-	r.meet()
-	r.mu.Unlock()
-}
+// Unlock lets others in (storage.Watcher).
+func (r *Readers) Unlock() { r.mu.Unlock() }
 
 // Begin begins a cut (storage.Watcher). A clock that was set back by more than is known,
 // and a machine that slept, begin with nobody.
-func (r *Readers) Begin(w storage.Window) (before, end uint32, each bool) {
+func (r *Readers) Begin(w storage.Window) (before, end uint32) {
 	to := uint32(max(0, min(w.End/1000, math.MaxUint32-allSeconds)))
 	switch {
 	case r.now == 0, to+allSeconds < r.now: // the clock was set back by more than what is known
@@ -122,58 +120,80 @@ func (r *Readers) Begin(w storage.Window) (before, end uint32, each bool) {
 		r.setNow(to)
 	}
 	r.to = max(to, r.now)
-	return r.minute, minuteOf(r.to), r.to < r.crowded
+	return r.minute, minuteOf(r.to)
 }
 
-// Row adds a row of the cut (storage.Watcher). Its reader waits until there are some to be
-// looked for together.
-func (r *Readers) Row(x *storage.Row) {
-	v := r.next()
-	*v = visit{
-		print: r.table.print(x.Stream, x.Content, x.User), content: x.Content, user: x.User, stream: x.Stream, coarse: x.Coarse, events: x.Events(),
-		first: r.second(x.First), last: r.second(x.Last),
+// Rows adds rows of the cut, and says for which of their readers there was no room
+// (storage.Watcher).
+func (r *Readers) Rows(rows []storage.Row, at []uint8) (outside uint64) {
+	began := time.Now()
+	n := 0
+	for i, at := range at {
+		x, v := &rows[at], &r.visits[n]
+		*v = visit{
+			print: r.table.print(x.Stream, x.Content, x.User), content: x.Content, user: x.User, events: x.Events(), opens: opensOf(x),
+			first: r.second(x.First), last: r.second(x.Last), stream: x.Stream, row: uint8(i), coarse: x.Coarse,
+		}
+		switch {
+		case x.Coarse != storage.CoarseNot:
+			r.addCoarse(v)
+		case x.Minute > r.to: // its reader is seen when that begins
+			r.addOpensOnly(v)
+		default:
+			n++
+		}
 	}
-	if x.Opens != 0 {
-		v.opens = uint32(min(uint64(x.Opens)*x.Weight(), math.MaxUint32))
+	r.meet(r.visits[:n])
+	for i := range r.visits[:n] {
+		if v := &r.visits[i]; v.outside {
+			outside |= 1 << v.row
+		}
 	}
-	switch {
-	case x.Coarse != storage.CoarseNot:
-		r.addCoarse(v)
-	case x.Minute > r.to: // its reader is seen when that begins
-		r.addOpensOnly(v)
-	default:
-		r.wait++
+	r.took += time.Since(began)
+	return outside
+}
+
+// opensOf is how many opens a row stands for.
+func opensOf(x *storage.Row) uint32 {
+	return uint32(min(uint64(x.Opens)*x.Weight(), math.MaxUint32))
+}
+
+// Outside adds a row of a reader for whom there was no room (storage.Watcher).
+func (r *Readers) Outside(x *storage.Row) {
+	r.unplaced += x.Events()
+	if i, ok := r.streams.find(x.Stream); ok {
+		r.streams.list[i].addCoarse(r.second(x.Last), r.to, x.Events())
 	}
 }
 
 // Seen notes when readers had their last events (storage.Watcher). They come in the order
-// of the table, so nothing has to be prefetched.
+// of the table, so nothing has to be prefetched for those who are known. Of those outside
+// only the nameless are in any figure.
 func (r *Readers) Seen(stream uint16, all iter.Seq[storage.Sight]) {
-	r.meet()
 	began := time.Now()
+	n := 0
 	for s := range all {
+		if s.Outside && r.nameless == 0 {
+			continue
+		}
 		v := visit{
 			print: r.table.print(stream, s.Content, s.User), content: s.Content, user: s.User, stream: stream, last: r.second(s.Last),
 		}
-		if !r.meets(&v) {
-			r.reserve(1)
-			r.arrives(&v)
+		if !s.Outside && r.meets(&v) {
+			continue
+		}
+		r.visits[n] = v
+		if n++; n == ahead {
+			r.meet(r.visits[:n])
+			n = 0
 		}
 	}
+	r.meet(r.visits[:n])
 	r.took += time.Since(began)
-}
-
-// next is the place of the next visit.
-func (r *Readers) next() *visit {
-	if r.wait == ahead {
-		r.meet()
-	}
-	return &r.visits[r.wait]
 }
 
 // End ends the cut: who has been silent for too long leaves (storage.Watcher).
 func (r *Readers) End(w storage.Window) {
-	r.meet()
 	began := time.Now()
 	r.advance(r.to)
 	r.time = w.End
@@ -186,14 +206,12 @@ func (r *Readers) End(w storage.Window) {
 // second is when something happened, not after the cut that brings it.
 func (r *Readers) second(ms int64) uint32 { return uint32(max(0, min(ms/1000, int64(r.to)))) }
 
-// meet looks for the visits that wait. The memory of all of them is prefetched first.
-func (r *Readers) meet() {
-	if r.wait == 0 {
+// meet looks for the readers of visits, at most ahead of them. The memory of all is
+// prefetched first.
+func (r *Readers) meet(all []visit) {
+	if len(all) == 0 {
 		return
 	}
-	began := time.Now()
-	all := r.visits[:r.wait]
-	r.wait = 0
 	r.reserve(len(all))
 	for i := range all {
 		r.lines[i] = r.table.line(all[i].print)
@@ -208,7 +226,6 @@ func (r *Readers) meet() {
 	if len(fresh) > 0 {
 		r.welcome(fresh)
 	}
-	r.took += time.Since(began)
 }
 
 // reserve sees to it that n more readers fit.
@@ -234,18 +251,26 @@ func (r *Readers) meets(v *visit) bool {
 
 // welcome deals with those visits of whom nobody was known.
 func (r *Readers) welcome(fresh []uint8) {
+	lines := r.lines[:0]
+	for _, at := range fresh {
+		v := &r.visits[at]
+		stream, known := r.streams.find(v.stream)
+		lines = append(lines, r.contents.homeLine(stream, v.content))
+		if known && r.hasRoom(stream) {
+			lines = append(lines, r.table.userLine(v.print), r.wholes.line(stream, v.user))
+		}
+		if r.nameless > 0 {
+			lines = append(lines, r.table.line(r.table.namelessPrint(v.stream, v.user)))
+		}
+	}
+	pages.Prefetch(&lines[0], len(lines))
 	for i, at := range fresh {
 		v := &r.visits[at]
 		stream, _ := r.streams.find(v.stream)
-		r.lines[3*i], r.lines[3*i+1], r.lines[3*i+2] = r.table.userLine(v.print), r.wholes.line(stream, v.user), r.contents.homeLine(stream, v.content)
+		lines := r.contents.lines(stream, v.content, r.to)
+		copy(r.lines[len(lines)*i:], lines[:])
 	}
 	pages.Prefetch(&r.lines[0], 3*len(fresh))
-	for i, at := range fresh {
-		v := &r.visits[at]
-		stream, _ := r.streams.find(v.stream)
-		r.lines[2*i], r.lines[2*i+1] = r.contents.lines(stream, v.content)
-	}
-	pages.Prefetch(&r.lines[0], 2*len(fresh))
 	for _, at := range fresh {
 		if v := &r.visits[at]; !r.meets(v) { // one before it may have been the same
 			r.arrives(v)
@@ -274,38 +299,41 @@ func (r *Readers) arrives(v *visit) {
 	}
 	i, ok := r.streams.place(v.stream)
 	if !ok {
-		r.hasNoRoom(v)
+		r.keepsOut(v)
 		return
 	}
-	st := r.streams.list[i]
-	left := r.table.most - r.readers()
-	room := left >= 2 && st.account.readers+2 <= lendsTo*left && r.table.near(v.print)
-	wholeAt, isWhole := r.wholes.find(i, v.user)
-	if isWhole && r.wholes.list[wholeAt].all == contentsOfOne {
-		room = false
-	}
 	c, named := r.contents.find(i, v.content)
+	room := r.hasRoom(i)
 	if !named && room {
 		c, named = r.content(v.content, i)
 	}
 	x := slot{print: v.print, what: c, last: uint16(v.last)}
 	if !named {
 		x.print, x.what, x.flags = r.table.namelessPrint(v.stream, v.user), uint32(i), nameless
+	}
+	if !named && r.nameless > 0 {
 		if at, known := r.table.known(x.print); known {
 			r.sees(at, v.last)
-			r.hasNoRoom(v)
+			r.keepsOut(v)
 			return
 		}
 	}
-	if !room {
-		r.hasNoRoom(v)
+	if !room || !r.table.near(x.print) {
+		r.keepsOut(v)
 		return
 	}
+	wholeAt, isWhole := r.wholes.find(i, v.user)
+	if isWhole && r.wholes.list[wholeAt].all == contentsOfOne {
+		r.keepsOut(v)
+		return
+	}
+	st := r.streams.list[i]
 	if named {
 		r.contents.list[c].all++
 		r.addOpens(v, c)
 	} else {
-		r.hasNoRoom(v)
+		r.nameless++
+		r.keepsOut(v)
 	}
 	if !isWhole {
 		r.wholes.put(wholeAt, whole{user: v.user, stream: i + 1})
@@ -315,6 +343,12 @@ func (r *Readers) arrives(v *visit) {
 	r.wholes.list[wholeAt].all++
 	st.account.readers++
 	r.joins(x, v, wholeAt, i)
+}
+
+// hasRoom says that one more may read something of a stream.
+func (r *Readers) hasRoom(stream uint16) bool {
+	left := r.table.most - r.readers()
+	return left >= 2 && r.streams.list[stream].account.readers+2 <= lendsTo*left
 }
 
 // joins gives a reader of a content his slot.
@@ -334,10 +368,9 @@ func (r *Readers) joins(x slot, v *visit, whole int, stream uint16) {
 	}
 }
 
-// hasNoRoom counts a visit for which there was no room. All events of its reader are to be
-// counted from now on, so each row is wanted for some time.
-func (r *Readers) hasNoRoom(v *visit) {
-	r.crowded = r.to + 2*minuteSeconds
+// keepsOut counts a visit for which there was no room.
+func (r *Readers) keepsOut(v *visit) {
+	v.outside = true
 	if v.events > 0 {
 		r.addCoarse(v)
 	}
@@ -458,7 +491,9 @@ func (r *Readers) leaves(at int) {
 func (r *Readers) goes(at int) {
 	i, stream := r.wholeOf(at)
 	s := &r.table.slots[at]
-	if !s.is(nameless) {
+	if s.is(nameless) {
+		r.nameless--
+	} else {
 		r.contents.list[s.what].all--
 	}
 	s.flags |= gone
@@ -565,10 +600,14 @@ func (r *Readers) stays(at int) bool {
 // depart takes readers out of the last minute who have been silent for one, and out of the
 // last five after five.
 func (r *Readers) depart(silent []uint32) {
-	for i, at := range silent {
-		r.lines[i] = uintptr(unsafe.Pointer(&r.table.users[at]))
+	lines := r.lines[:0]
+	for _, at := range silent {
+		lines = append(lines, uintptr(unsafe.Pointer(&r.table.users[at])))
+		if s := &r.table.slots[at]; !s.is(nameless) {
+			lines = append(lines, uintptr(unsafe.Pointer(&r.contents.list[s.what])))
+		}
 	}
-	pages.Prefetch(&r.lines[0], len(silent))
+	pages.Prefetch(&lines[0], len(lines))
 	for i, at := range silent {
 		r.lines[i] = r.wholes.line(r.streamOf(&r.table.slots[at]), r.table.users[at])
 	}
@@ -614,6 +653,7 @@ func (r *Readers) forgetReaders() {
 }
 
 func (r *Readers) forgetAll() {
+	r.nameless = 0
 	r.table.clear()
 	r.wholes.clear()
 	r.wheel = wheel{}

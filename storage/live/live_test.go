@@ -95,6 +95,60 @@ func TestContentsMakeRoom(t *testing.T) {
 	}
 }
 
+// Each event of a reader for whom there is no room is said, however many he has in a
+// minute, until there is room when he begins another.
+func TestOutsideIsSaidOfEachEvent(t *testing.T) {
+	r := follow(Options{ReadersMax: 90, ContentsMax: 100})
+	said := uint64(0)
+	cut := func(second int64, from, to, outside uint64) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			add(r, second, storage.Row{Stream: 1, Content: i % 3, User: i, Reads: 2, Saves: 1})
+		}
+		said += outside
+		if got := r.Size().Unplaced; got != said {
+			t.Errorf("second %d: %d events unplaced, want %d", second, got, said)
+		}
+	}
+	const each = 3 * 60 // events of 60 readers
+	for second := range int64(3) {
+		cut(second, 0, 100, each) // 40 have room
+	}
+	cut(299, 40, 100, each)
+	cut(303, 40, 100, each) // there would be room, but their minute says that there is none
+	if s := streamOf(t, r, 1); s.Minute != 0 || s.Five != 0 {
+		t.Errorf("%d and %d readers are left, want none", s.Minute, s.Five)
+	}
+	cut(360, 40, 100, each/3)
+	if s := streamOf(t, r, 1); s.Minute != 40 || s.Coarse != 3*20 {
+		t.Errorf("%d readers, %d events coarse; want 40, 60", s.Minute, s.Coarse)
+	}
+}
+
+// Who reads contents for which there is no room is counted in the stream as long as he
+// reads, though he is not looked for again in each minute.
+func TestNamelessStay(t *testing.T) {
+	r := follow(Options{ReadersMax: 1 << 16, ContentsMax: 90})
+	for second := int64(0); second < 200; second += 5 {
+		for i := range uint64(200) {
+			add(r, second, storage.Row{Stream: 1, Content: i, User: i, Reads: 1})
+		}
+		if s := streamOf(t, r, 1); s.Minute != 200 || len(s.Contents) != 80 {
+			t.Fatalf("second %d: %d readers, %d contents; want 200, 80", second, s.Minute, len(s.Contents))
+		}
+	}
+	for _, after := range []struct{ seconds, minute uint64 }{{40, 200}, {58, 200}, {59, 0}} {
+		add(r, 195+int64(after.seconds))
+		if s := streamOf(t, r, 1); s.Minute != after.minute || s.Five != 200 {
+			t.Errorf("%d and %d readers are left after %d s, want %d and 200", s.Minute, s.Five, after.seconds, after.minute)
+		}
+	}
+	add(r, 195+300)
+	if size := r.Size(); size.Readers != 0 {
+		t.Errorf("%d readers are left after five minutes", size.Readers)
+	}
+}
+
 // Coarse rows have no reader, and are said.
 func TestCoarseRows(t *testing.T) {
 	r := follow(Options{ReadersMax: 1000, ContentsMax: 100})
@@ -235,10 +289,10 @@ func TestAddAllocatesNothing(t *testing.T) {
 		r.minutes.AddCut(w, rows)
 		second++
 	}
-	for range 1100 { // until every list of the wheel has been made
+	for second < 1100 || (start/1000+second)%60 != 5 { // until every list of the wheel has been made, and the table of a minute
 		next()
 	}
-	if n := testing.AllocsPerRun(100, next); n > 0.5 {
+	if n := testing.AllocsPerRun(50, next); n > 0.5 {
 		t.Errorf("%v allocations a cut", n)
 	}
 }

@@ -8,10 +8,9 @@
 // pages where the kernel has some; they are given back when a minute leaves, or when
 // nothing refers to them. A loop's table grows with the keys of a window, and is halved
 // when few were used for 60 windows. A minute's table begins with four slots, since a
-// sender may bring events of thousands of minutes. The next minute of a stream begins at
-// the size of its last; a late event's minute does not. A table counts as three rows of
-// limits.rows_waiting_max beside those it has, so that memory stays within what lectern
-// check says.
+// sender may bring events of thousands of minutes, and grows where it lies. A table counts
+// as five rows of limits.rows_waiting_max beside those it has, so that memory stays within
+// what lectern check says.
 package pages
 
 import (
@@ -50,15 +49,44 @@ func Make[T any](n int) *Memory[T] {
 	var zero T
 	m := new(Memory[T])
 	if size := n * int(unsafe.Sizeof(zero)); size >= besideHeap {
-		if m.mapped = mapped(size); m.mapped != nil {
-			m.Slice = unsafe.Slice((*T)(unsafe.Pointer(&m.mapped[0])), n)
+		if b := mapped(size); b != nil {
 			beside.Add(int64(size))
-			m.cleanup = runtime.AddCleanup(m, release, m.mapped)
+			m.take(b, n)
 			return m
 		}
 	}
 	m.Slice = make([]T, n) // where the system has no memory to map, Go's own word for it
 	return m
+}
+
+// Grow makes Slice n long, which is more than it was, and keeps what it has; what comes
+// behind that are zeros. Slices of it from before must not be used any more. Memory that
+// stands beside the heap already is not copied.
+func (m *Memory[T]) Grow(n int) {
+	var zero T
+	size := n * int(unsafe.Sizeof(zero))
+	if m.mapped != nil {
+		if b := remapped(m.mapped, size); b != nil {
+			m.cleanup.Stop()
+			beside.Add(int64(size - len(m.mapped)))
+			m.take(b, n)
+			return
+		}
+	}
+	larger := Make[T](n)
+	copy(larger.Slice, m.Slice)
+	m.Free()
+	m.Slice = larger.Slice
+	if larger.mapped != nil {
+		larger.cleanup.Stop()
+		m.take(larger.mapped, n)
+	}
+}
+
+// take has m be n values of mapped memory.
+func (m *Memory[T]) take(b []byte, n int) {
+	m.mapped, m.Slice = b, unsafe.Slice((*T)(unsafe.Pointer(&b[0])), n)
+	m.cleanup = runtime.AddCleanup(m, release, b)
 }
 
 // Free gives the memory back at once. The next call does nothing.

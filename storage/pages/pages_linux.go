@@ -18,6 +18,16 @@ func mapped(size int) []byte {
 	return PreferHuge(b)
 }
 
+// remapped returns what mapped has returned as size bytes, elsewhere if need be: its pages
+// are moved, not copied. It is nil where the kernel has no room for that.
+func remapped(b []byte, size int) []byte {
+	larger, err := unix.Mremap(b, size, unix.MREMAP_MAYMOVE)
+	if err != nil {
+		return nil
+	}
+	return PreferHuge(larger)
+}
+
 func unmap(b []byte) { _ = unix.Munmap(b) } // it can only fail for what was never mapped
 
 // PreferHuge asks the kernel for large pages behind a large slice, which it

@@ -4,6 +4,8 @@ package pages
 
 func mapped(int) []byte { return nil }
 
+func remapped([]byte, int) []byte { return nil }
+
 func unmap([]byte) {}
 
 // PreferHuge asks for large pages behind a slice, on systems that take advice.

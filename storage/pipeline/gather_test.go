@@ -21,7 +21,7 @@ import (
 )
 
 // tableFootprint is what the table of a minute takes beside its rows, in rows.
-const tableFootprint = 3
+const tableFootprint = 5
 
 // shelf is a store in memory that can be told to fail.
 type shelf struct {
@@ -568,7 +568,7 @@ func TestGathererFlushFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, spool := &shelf{}, newTestSpool(t, 0)
 		g := newTestGatherer(s, spool, 1000)
-		row := []storage.Row{{Minute: 60, Opens: 1}}
+		row := []storage.Row{{Minute: 60, Opens: 1, First: 60_000, Last: 60_000}}
 		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: row}); err != nil {
 			t.Fatal(err)
 		}
@@ -594,7 +594,7 @@ func TestGathererRoomWhileFlushing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spool := newTestSpool(t, 0)
 		g := newTestGatherer(&shelf{}, spool, 1000)
-		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1}, {Minute: 120, Opens: 1}}}); err != nil {
+		if err := sealOne(g, &storage.Seal{Window: storage.Window{Start: 1, End: 2}, Rows: []storage.Row{{Minute: 60, Opens: 1, First: 60_000, Last: 60_000}, {Minute: 120, Opens: 1, First: 120_000, Last: 120_000}}}); err != nil {
 			t.Fatal(err)
 		}
 		spool.slow(2 * time.Second)

@@ -188,7 +188,7 @@ func Defaults() Config {
 			SourcesMax: 100_000, AddressSourcesMax: 10_000, SourceIdleMax: time.Hour, SessionIdleMax: 7 * 24 * time.Hour,
 			ConnectionsMax: 16_384, ConnectionIdleMax: time.Minute,
 			CreditMax:      64 << 20,
-			RowsWaitingMax: 3_000_000,
+			RowsWaitingMax: 4_000_000,
 			NamesAMinute:   60_000, NamesMemory: 16 << 20,
 		},
 		Now:     Now{ReadersMax: 3_000_000, ContentsMax: 100_000},

@@ -538,7 +538,7 @@ func TestMemory(t *testing.T) {
 		"tables":          2 * 3 * 524288 * 65,
 		"rows of a cut":   2 * 3 * 458752 * 88,
 		"a block":         88_000_000,
-		"rows waiting":    330_000_000,
+		"rows waiting":    288_000_000,
 		"sources":         68_000_000 + 1<<20,
 		"names":           16<<20 + 3*3<<20 + 4*4<<20,
 		"connections":     16384*4096 + 3*(35<<20),
