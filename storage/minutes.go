@@ -20,6 +20,9 @@ type Minutes struct {
 	beside int // of them, rows that no slot can hold
 	ahead  rowsAhead
 	watch  watch
+
+	// Opened is told the day of each minute that begins to have rows; nil: nobody is.
+	Opened func(day uint32)
 }
 
 // period is a minute of a stream, and what else all rows of a table have in common.
@@ -75,6 +78,9 @@ func (m *Minutes) table(p period) *minuteTable {
 	if t == nil {
 		t = newMinuteTable(p, m.seed)
 		m.tables[p] = t
+		if m.Opened != nil {
+			m.Opened(p.minute / SecondsPerDay)
+		}
 	}
 	m.recent, m.last = t, p
 	return t

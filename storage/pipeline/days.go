@@ -69,15 +69,12 @@ func (d *days) add(day uint32) {
 	d.open[day] = struct{}{}
 }
 
-// note opens the days of rows that are there, however many they are.
-func (d *days) note(rows []storage.Row) {
-	last := uint32(0)
-	for i := range rows {
-		if day := rows[i].Day(); d.max > 0 && (i == 0 || day != last) {
-			d.add(day)
-			last = day
-		}
+// follow opens the days of all rows that are there, or come, however many they are.
+func (d *days) follow(rows *storage.Minutes) {
+	if d.max > 0 {
+		rows.Opened = d.add
 	}
+	d.are(rows)
 }
 
 // are opens the days of the rows that are left, and no others.

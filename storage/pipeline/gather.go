@@ -85,6 +85,7 @@ func (g *Gatherer) recover() {
 		g.addBooks(r.Books)
 		r.Rows, r.Books = nil, nil // where they would stay in memory
 	}
+	g.days.follow(g.rows)
 	if w := g.window; g.o.Watcher != nil {
 		w.Start = max(w.Start, int64(g.mark.Before)*1000) // of the minutes before, rows are in segments
 		g.rows.Watch(g.o.Watcher, w)
@@ -190,7 +191,6 @@ func (g *Gatherer) add(seal *storage.Seal, number uint64) {
 	}
 	g.window.End, g.window.Config = max(g.window.End, seal.Window.End), seal.Window.Config
 	g.rows.AddCut(seal.Window, seal.Rows)
-	g.days.note(seal.Rows)
 	for i := range seal.Books {
 		numberSpans(&seal.Books[i], number)
 	}
