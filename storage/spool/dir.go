@@ -1,14 +1,6 @@
 package spool
 
-import (
-	"github.com/lectern/lectern/storage/place"
-	"github.com/lectern/lectern/storage/wal"
-)
-
-const (
-	tempSuffix = place.TempSuffix
-	badSuffix  = place.BadSuffix
-)
+import "github.com/lectern/lectern/storage/wal"
 
 // synced notes what follows when all names are durable. The caller has the place.
 func (s *Spool) synced() {
@@ -40,7 +32,7 @@ func (s *Spool) Tidy() {
 	}
 	s.removeReplaced()
 	s.removeStored()
-	s.removeLogs()
+	s.log.Remove(s.marks().applied.Through)
 	s.place.Settle()
 }
 
@@ -79,7 +71,7 @@ func (s *Spool) removeReplaced() {
 	for _, r := range by {
 		unlinked := true
 		for i := range r.replaced {
-			unlinked = s.remove(r.replaced[i].name.String(), &r.replaced[i].size, false) && unlinked
+			unlinked = s.place.Remove(r.replaced[i].name.String(), &r.replaced[i].size) && unlinked
 		}
 		s.mu.Lock()
 		r.unlinked = unlinked
@@ -103,7 +95,7 @@ func (s *Spool) removeStored() {
 	}
 	s.mu.Unlock()
 	for _, r := range gone {
-		if s.remove(r.Name.String(), &r.Size, r.damaged()) {
+		if s.removeSegment(r) {
 			s.mu.Lock()
 			s.drop(r)
 			s.mu.Unlock()
@@ -111,19 +103,11 @@ func (s *Spool) removeStored() {
 	}
 }
 
-// removeLogs removes the log files that nothing needs. The caller has the place.
-func (s *Spool) removeLogs() {
-	s.mu.Lock()
-	through := s.applied.Through
-	s.mu.Unlock()
-	s.log.Remove(through)
-}
-
-// remove removes a file, or sets it aside where it is damaged, and says whether it is
-// gone. The caller has the place.
-func (s *Spool) remove(name string, size *int64, damaged bool) bool {
-	if damaged {
-		return s.place.SetAside(name)
+// removeSegment removes a segment, or sets it aside where it is damaged, and says whether
+// it is gone. The caller has the place.
+func (s *Spool) removeSegment(q *queued) bool {
+	if q.damaged() {
+		return s.place.SetAside(q.Name.String())
 	}
-	return s.place.Remove(name, size)
+	return s.place.Remove(q.Name.String(), &q.Size)
 }

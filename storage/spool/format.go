@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"strings"
 
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/wal"
 )
@@ -30,10 +31,10 @@ func marksOf(s wal.Stamp) marks {
 
 // parseLog reads the name of a log file, with or without .bad.
 func parseLog(name string) (id uint64, ok bool) {
-	return wal.ParseFileName(strings.TrimSuffix(name, badSuffix))
+	return wal.ParseFileName(strings.TrimSuffix(name, place.BadSuffix))
 }
 
 // parseSegment reads the name of a segment, with or without .bad.
 func parseSegment(name string) (segment.Name, bool) {
-	return segment.ParseName(strings.TrimSuffix(name, badSuffix))
+	return segment.ParseName(strings.TrimSuffix(name, place.BadSuffix))
 }

@@ -1,6 +1,19 @@
 package spool
 
-import "github.com/lectern/lectern/storage"
+import (
+	"github.com/lectern/lectern/storage"
+	"github.com/lectern/lectern/storage/place"
+)
+
+const (
+	tempSuffix = place.TempSuffix
+	badSuffix  = place.BadSuffix
+)
+
+type (
+	Source = storage.Source
+	Seal   = storage.Seal
+)
 
 // sealOne makes a seal durable and returns its number, 0 with an error.
 func sealOne(s *Spool, what *Seal) (number uint64, err error) {

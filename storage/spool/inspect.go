@@ -10,6 +10,7 @@ import (
 
 	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 	"github.com/lectern/lectern/storage/wal"
@@ -144,7 +145,7 @@ func inspect(files vfs.FS, dir string) (*Contents, error) {
 			c.applied = c.applied.With(name.Applied)
 		}
 		switch {
-		case strings.HasSuffix(e.Name, badSuffix):
+		case strings.HasSuffix(e.Name, place.BadSuffix):
 			c.Bad = append(c.Bad, e)
 		case isLog:
 			err = open(files, dir, e.Name, func(f vfs.File) { logs = append(logs, c.findLog(f, e)) })
@@ -231,7 +232,7 @@ func (c *Contents) record(rec *wal.Record) (r RecordContents, ok bool) {
 	switch rec.Kind {
 	case wal.Snapshot:
 		r.Kind = "snapshot"
-		var sources map[uint64]Source
+		var sources map[uint64]storage.Source
 		sources, _, ok = parseSnapshot(rec.Body())
 		r.Sources = len(sources)
 	case wal.Entry:

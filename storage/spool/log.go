@@ -11,7 +11,7 @@ import (
 // pendingSeal is a seal that is not durable yet, and who is to hear that it is. It is
 // the only place in which one waits to be tried again.
 type pendingSeal struct {
-	seal    *Seal
+	seal    *storage.Seal
 	durable func(number uint64)
 }
 
@@ -19,7 +19,7 @@ type pendingSeal struct {
 // With an error nothing may be acknowledged. The spool holds the seal then, which is
 // to stay as it is, until a Retry has written it and called durable; where the error
 // is ErrPending it holds an earlier one, and this one is not taken.
-func (s *Spool) Seal(seal *Seal, durable func(number uint64)) error {
+func (s *Spool) Seal(seal *storage.Seal, durable func(number uint64)) error {
 	begin := time.Now()
 	number, err := s.seal(pendingSeal{seal, durable})
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *Spool) setPending(p pendingSeal) {
 var emptyHeader [wal.HeaderSize]byte
 
 // writeSeal makes a seal durable, and then takes it for true.
-func (s *Spool) writeSeal(seal *Seal) error {
+func (s *Spool) writeSeal(seal *storage.Seal) error {
 	s.rows.Encode(seal.Rows)
 	if n := sealSize(seal, &s.rows); n > wal.BodyMax {
 		return fmt.Errorf("spool: a seal of %d rows and %d sources takes %d bytes, at most %d are possible: seal more often", len(seal.Rows), len(seal.Sources), n, wal.BodyMax)

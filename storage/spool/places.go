@@ -175,7 +175,7 @@ func (s *Spool) Retire() error {
 		return fmt.Errorf("spool: %s has blocks that are not stored", s.o.Dir)
 	}
 	now := s.o.Clock().UnixMilli()
-	seal := Seal{}
+	seal := storage.Seal{}
 	seal.Window.Start, seal.Window.End = now, now
 	for _, source := range s.Sources() {
 		seal.Forgotten = append(seal.Forgotten, source.ID)

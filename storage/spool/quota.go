@@ -8,14 +8,6 @@ import (
 	"github.com/lectern/lectern/storage/wal"
 )
 
-// openPlace counts what is there and allocates the rest.
-func (s *Spool) openPlace(used int64) error {
-	if err := s.place.Reserve(used); err != nil {
-		return fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: %s: %w", s.o.SizeMax, s.o.Dir, s.adviseRoom(), err)
-	}
-	return nil
-}
-
 // adviseRoom says what helps against a disk that is too small. Less than
 // SizeMin is no advice: it would be refused.
 func (s *Spool) adviseRoom() string {

@@ -15,7 +15,7 @@ const (
 	markSize     = 8 + totalSize // less than any seal: the next one covers it
 )
 
-func putSource(b []byte, s *Source) {
+func putSource(b []byte, s *storage.Source) {
 	_ = b[sourceSize-1]
 	le.PutUint64(b, s.ID)
 	le.PutUint64(b[8:], s.Base)
@@ -33,9 +33,9 @@ func putSource(b []byte, s *Source) {
 	}
 }
 
-func getSource(b []byte) Source {
+func getSource(b []byte) storage.Source {
 	_ = b[sourceSize-1]
-	return Source{
+	return storage.Source{
 		ID: le.Uint64(b), Base: le.Uint64(b[8:]), End: le.Uint64(b[16:]), Newest: le.Uint64(b[24:]),
 		Lost: le.Uint64(b[32:]), Next: le.Uint64(b[40:]), Apart: le.Uint64(b[48:]), Met: int64(le.Uint64(b[56:])),
 		LastSeen: int64(le.Uint64(b[64:])), Stream: le.Uint16(b[72:]), Session: b[74]&1 != 0, Standing: storage.Standing(b[74] >> 1 & 3),
@@ -44,7 +44,7 @@ func getSource(b []byte) Source {
 
 // appendSeal appends the body of a seal's record. rows holds its rows, before what
 // was sent before it.
-func appendSeal(b []byte, s *Seal, rows *codec.RowGroups, before *totals) []byte {
+func appendSeal(b []byte, s *storage.Seal, rows *codec.RowGroups, before *totals) []byte {
 	b = le.AppendUint64(b, uint64(s.Window.Start))
 	b = le.AppendUint64(b, uint64(s.Window.End))
 	b = le.AppendUint32(b, uint32(len(s.Rows)))
@@ -79,7 +79,7 @@ func appendSeal(b []byte, s *Seal, rows *codec.RowGroups, before *totals) []byte
 }
 
 // sealSize is the length of a seal's body, at least.
-func sealSize(s *Seal, rows *codec.RowGroups) int {
+func sealSize(s *storage.Seal, rows *codec.RowGroups) int {
 	return sealHeadSize + rows.Size() + len(s.Sources)*sourceSize + len(s.Forgotten)*8 + len(s.Books)*totalSize + int(codec.BooksSize(s.Books))
 }
 
@@ -138,7 +138,7 @@ func (s *sealBody) good() bool {
 
 // apply brings sources to the state after the seal. One that is forgotten and
 // has a state came back after it was forgotten.
-func (s *sealBody) apply(sources map[uint64]Source) {
+func (s *sealBody) apply(sources map[uint64]storage.Source) {
 	for b := s.forgotten; len(b) > 0; b = b[8:] {
 		delete(sources, le.Uint64(b))
 	}
@@ -149,7 +149,7 @@ func (s *sealBody) apply(sources map[uint64]Source) {
 }
 
 // appendSnapshot appends the body of a snapshot's record.
-func appendSnapshot(b []byte, sources map[uint64]Source, sent *totals) []byte {
+func appendSnapshot(b []byte, sources map[uint64]storage.Source, sent *totals) []byte {
 	b = le.AppendUint32(b, uint32(len(sources)))
 	b = le.AppendUint32(b, uint32(len(sent.of)))
 	at := len(b)
@@ -165,12 +165,12 @@ func appendSnapshot(b []byte, sources map[uint64]Source, sent *totals) []byte {
 }
 
 // parseSnapshot returns the sources of a snapshot, and what was sent before it.
-func parseSnapshot(b []byte) (map[uint64]Source, totals, bool) {
+func parseSnapshot(b []byte) (map[uint64]storage.Source, totals, bool) {
 	if len(b) < 8 || uint64(len(b)-8) != uint64(le.Uint32(b))*sourceSize+uint64(le.Uint32(b[4:]))*totalSize {
 		return nil, totals{}, false
 	}
 	n := le.Uint32(b)
-	sources := make(map[uint64]Source, n)
+	sources := make(map[uint64]storage.Source, n)
 	for b = b[8:]; n > 0; n-- {
 		source := getSource(b)
 		sources[source.ID] = source

@@ -66,20 +66,20 @@ func (s *Spool) recover() (*Recovered, error) {
 	wal.Link(r.logs)
 	for _, l := range r.logs {
 		if err := r.scan(l); err != nil {
-			return nil, r.unread(wal.FileName(l.ID), err)
+			return nil, unread(s.place.Path(wal.FileName(l.ID)), err)
 		}
 	}
 	for i, l := range r.logs {
 		if err := r.replay(l, i == len(r.logs)-1); err != nil {
-			return nil, r.unread(wal.FileName(l.ID), err)
+			return nil, unread(s.place.Path(wal.FileName(l.ID)), err)
 		}
 	}
 	r.skipNumbers()
 	if err := r.readUnchecked(); err != nil {
 		return nil, err
 	}
-	if err := s.openPlace(r.used); err != nil {
-		return nil, err
+	if err := s.place.Reserve(r.used); err != nil {
+		return nil, fmt.Errorf("spool: cannot have the %d bytes of %s that it is to hold: %s: %w", s.o.SizeMax, s.o.Dir, s.adviseRoom(), err)
 	}
 	if r.unsure == 0 { // else the seal may tell of which stream it was
 		r.bookUnknown()
@@ -107,7 +107,7 @@ func (s *Spool) recover() (*Recovered, error) {
 // removeTemporary removes what was being written, and returns the others.
 func (s *Spool) removeTemporary(entries []vfs.Entry) (left []vfs.Entry, err error) {
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name, tempSuffix) {
+		if !strings.HasSuffix(e.Name, place.TempSuffix) {
 			left = append(left, e)
 			continue
 		}
@@ -134,14 +134,14 @@ func (r *recovery) find(entries []vfs.Entry) error {
 		switch {
 		case e.Name == place.ReserveName, e.Name == uncheckedName:
 			e.Size = 0
-		case filepath.Ext(e.Name) == badSuffix:
+		case filepath.Ext(e.Name) == place.BadSuffix:
 		case isLog:
 			err = r.findLog(e, id)
 		case isSegment:
 			err = r.findSegment(e, name)
 		}
 		if err != nil {
-			return r.unread(e.Name, err)
+			return unread(s.place.Path(e.Name), err)
 		}
 		r.used += e.Size
 	}
@@ -151,14 +151,12 @@ func (r *recovery) find(entries []vfs.Entry) error {
 // unread is the error of a start that cannot go on. A file that the disk does not
 // give is not taken for damaged: what it holds would be given up, and its numbers
 // be given again.
-func (r *recovery) unread(name string, err error) error { return unread(r.s.place.Path(name), err) }
-
 func unread(path string, err error) error {
 	if !errors.Is(err, format.ErrRead) {
 		return fmt.Errorf("spool: %s: %w", path, err)
 	}
 	return fmt.Errorf("spool: %s: %w. Start again; if it stays so, look at the disk, and rename the file to %s to start without what it holds",
-		path, err, filepath.Base(path)+badSuffix)
+		path, err, filepath.Base(path)+place.BadSuffix)
 }
 
 func (r *recovery) findLog(e vfs.Entry, id uint64) error {
@@ -499,9 +497,8 @@ func (r *recovery) letGo() {
 func (r *recovery) setAside() {
 	r.s.place.Lock()
 	defer r.s.place.Unlock()
-	var none int64
 	for _, name := range r.aside {
-		r.s.remove(name, &none, true)
+		r.s.place.SetAside(name)
 	}
 }
 

@@ -46,17 +46,11 @@ const logSizeDefault = 56 << 20
 // them, and so much that tables of the usual size find room.
 const SizeMin = 256 << 20
 
-// Source and Seal are those of package storage.
-type (
-	Source = storage.Source
-	Seal   = storage.Seal
-)
-
 // Recovered is what Open found. Rows and Books are those of the seals that are
 // in no segment: they are to be flushed, with all that comes, as any others. Sources
 // holds all live sources, in no order.
 type Recovered struct {
-	Sources  []Source
+	Sources  []storage.Source
 	Rows     *storage.Minutes
 	Books    []storage.Book // added up, one a stream
 	Window   storage.Window
@@ -93,7 +87,7 @@ type Spool struct {
 	logMu   sync.Mutex // protects the log's end and the fields below
 	log     *wal.Log
 	sealed  uint64 // number of the last durable seal
-	sources map[uint64]Source
+	sources map[uint64]storage.Source
 	sent    totals
 	buf     []byte // the record being written
 	rows    codec.RowGroups
@@ -137,7 +131,7 @@ func Open(o Options) (*Spool, *Recovered, error) {
 	if o.SizeMax < 4*o.LogSize {
 		return nil, nil, fmt.Errorf("spool: %d bytes for %s are too few: set at least %d", o.SizeMax, o.Dir, 4*o.LogSize)
 	}
-	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]Source{}, sent: newTotals()}
+	s := &Spool{o: o, files: o.Files, wake: make(chan struct{}, 1), sources: map[uint64]storage.Source{}, sent: newTotals()}
 	s.place = place.New(o.Files, o.Dir, o.SizeMax)
 	s.place.Synced, s.place.Warn = s.synced, s.warn
 	if err := s.files.MakeDir(o.Dir); err != nil {
@@ -240,7 +234,7 @@ func (s *Spool) token() {
 }
 
 // Sources returns the durable state of all live sources, in no order.
-func (s *Spool) Sources() []Source {
+func (s *Spool) Sources() []storage.Source {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	return slices.Collect(maps.Values(s.sources))

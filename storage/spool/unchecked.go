@@ -25,7 +25,7 @@ func (r *recovery) readUnchecked() error {
 		return nil
 	}
 	if err != nil {
-		return r.unread(uncheckedName, format.ReadError("the file", err))
+		return unread(s.place.Path(uncheckedName), format.ReadError("the file", err))
 	}
 	collector, number, ok := parseTwoNumbers(uncheckedName, text)
 	if !ok {

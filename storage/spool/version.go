@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/lectern/lectern/storage/internal/format"
+	"github.com/lectern/lectern/storage/place"
 	"github.com/lectern/lectern/storage/segment"
 	"github.com/lectern/lectern/storage/vfs"
 	"github.com/lectern/lectern/storage/wal"
@@ -64,7 +65,7 @@ func readHeads(files vfs.FS, dir string, entries []vfs.Entry) (h heads, err erro
 		collector, bad := head(b)
 		h.collector = cmp.Or(h.collector, collector)
 		switch {
-		case filepath.Ext(e.Name) == badSuffix:
+		case filepath.Ext(e.Name) == place.BadSuffix:
 		case err != nil:
 			return h, unread(path, format.ReadError("the file", err))
 		case errors.Is(bad, format.ErrVersion):
