@@ -78,10 +78,9 @@ func (s *Spool) retry() (p pendingSeal, number uint64, err error) {
 // setPending keeps a seal that is not written yet, or none. There is no room meanwhile. The
 // caller has logMu.
 func (s *Spool) setPending(p pendingSeal) {
-	s.pending = p
 	s.mu.Lock()
-	s.blocked = p.seal != nil
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.pending = p
 }
 
 var emptyHeader [wal.HeaderSize]byte

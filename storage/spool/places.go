@@ -209,16 +209,3 @@ func (s *Spool) vacate() error {
 	}
 	return nil
 }
-
-// occupy takes the mark off a place, for good, before anything is written there.
-func (s *Spool) occupy(entries []vfs.Entry) error {
-	if !slices.ContainsFunc(entries, func(e vfs.Entry) bool { return e.Name == vacantName }) {
-		return nil
-	}
-	s.place.Lock()
-	defer s.place.Unlock()
-	if err := s.place.RemoveSmall(vacantName); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	return nil
-}

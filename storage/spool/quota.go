@@ -23,7 +23,7 @@ func (s *Spool) adviseRoom() string {
 func (s *Spool) Room() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.blocked {
+	if s.pending.seal != nil {
 		return 0
 	}
 	free := s.place.Free() - waitingBytes(s.waiting)

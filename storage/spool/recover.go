@@ -48,10 +48,7 @@ func (s *Spool) recover() (*Recovered, error) {
 	if err := s.files.SyncDir(s.o.Dir); err != nil { // what is there now stays there
 		return nil, fmt.Errorf("spool: sync the directory: %w", err)
 	}
-	if err := s.occupy(entries); err != nil {
-		return nil, err
-	}
-	entries, err = s.removeTemporary(entries)
+	entries, err = s.occupy(entries)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
@@ -104,14 +101,17 @@ func (s *Spool) recover() (*Recovered, error) {
 	return r.out, nil
 }
 
-// removeTemporary removes what was being written, and returns the others.
-func (s *Spool) removeTemporary(entries []vfs.Entry) (left []vfs.Entry, err error) {
+// occupy removes the mark of a vacant place, before anything is written there, and what was
+// being written, and returns the other files.
+func (s *Spool) occupy(entries []vfs.Entry) (left []vfs.Entry, err error) {
+	s.place.Lock()
+	defer s.place.Unlock()
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name, place.TempSuffix) {
+		if e.Name != vacantName && !strings.HasSuffix(e.Name, place.TempSuffix) {
 			left = append(left, e)
 			continue
 		}
-		if err := s.files.Remove(s.place.Path(e.Name)); err != nil {
+		if err := s.place.RemoveSmall(e.Name); err != nil {
 			return nil, err
 		}
 	}

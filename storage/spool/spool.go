@@ -92,7 +92,7 @@ type Spool struct {
 	buf     []byte // the record being written
 	rows    codec.RowGroups
 	note    []byte      // the mark behind it
-	pending pendingSeal // its seal is nil: none
+	pending pendingSeal // its seal is nil: none. Changed with mu as well
 	closed  bool
 
 	// The lock of place protects the fields below.
@@ -109,7 +109,6 @@ type Spool struct {
 	applied  segment.Applied // in segments whose names are durable, or that are stored
 	durable  marks           // the largest marks of durable records
 	waiting  []sealRows      // seals with rows above through
-	blocked  bool            // there is a pending seal: no room
 	snapshot int64           // bytes of a snapshot
 	left     int64           // bytes that seals may still take in the log that is written
 
