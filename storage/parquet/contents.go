@@ -19,7 +19,7 @@ type contentRow struct {
 	Content   uint64 `parquet:"content,delta"`
 	Class     string `parquet:"class,delta"`
 	Attribute string `parquet:"attribute,delta"`
-	Text      string `parquet:"text,delta"`
+	Text      string `parquet:"text,delta,zstd"`
 	At        int64  `parquet:"at,timestamp(millisecond:utc),delta"`
 }
 

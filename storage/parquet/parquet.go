@@ -64,25 +64,25 @@ const streamReserved = 65535
 // has neither: compression leaves as little of it, and a dictionary takes more time.
 type readRow struct {
 	Stream   uint16 `parquet:"stream,uint(16)"`
-	Minute   int64  `parquet:"minute,timestamp(millisecond:utc),dict"`
-	Content  uint64 `parquet:"content,dict"`
-	User     uint64 `parquet:"user"`
-	Opens    uint32 `parquet:"opens,dict"`
-	Reads    uint32 `parquet:"reads,dict"`
+	Minute   int64  `parquet:"minute,timestamp(millisecond:utc),dict,zstd"`
+	Content  uint64 `parquet:"content,dict,zstd"`
+	User     uint64 `parquet:"user,zstd"`
+	Opens    uint32 `parquet:"opens,dict,zstd"`
+	Reads    uint32 `parquet:"reads,dict,zstd"`
 	Finishes uint32 `parquet:"finishes,dict"`
 	Saves    uint32 `parquet:"saves"`
 	Shares   uint32 `parquet:"shares"`
-	Dwell    uint64 `parquet:"dwell_ms,delta"`
-	Progress uint8  `parquet:"progress,uint(8),dict"`
+	Dwell    uint64 `parquet:"dwell_ms,delta,zstd"`
+	Progress uint8  `parquet:"progress,uint(8),dict,zstd"`
 	First    int64  `parquet:"first,timestamp(millisecond:utc),delta"`
 	Last     int64  `parquet:"last,timestamp(millisecond:utc),delta"`
 	Coarse   uint8  `parquet:"coarse,uint(8)"`
-	Skipped  uint32 `parquet:"skipped,dict"`
+	Skipped  uint32 `parquet:"skipped,dict,zstd"`
 
 	Impressions uint32 `parquet:"impressions"`
 	Clicks      uint32 `parquet:"clicks"`
 	Variant     uint8  `parquet:"variant,uint(8)"`
-	Resume      uint8  `parquet:"resume,uint(8),dict"` // percent; 255: none
+	Resume      uint8  `parquet:"resume,uint(8),dict,zstd"` // percent; 255: none
 	ResumeLag   uint16 `parquet:"resume_lag,uint(16)"`
 }
 

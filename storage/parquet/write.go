@@ -22,8 +22,9 @@ const (
 	writeBytes      = 64 << 10
 )
 
-// codec is one for all writers: it keeps its encoders, which are large.
-var codec = &zstd.Codec{Level: zstd.SpeedDefault}
+// codec is one for all writers: it keeps its encoders, which are large. Columns that
+// its level packs less well say zstd, which is the library's codec of a higher one.
+var codec = &zstd.Codec{Level: zstd.SpeedFastest}
 
 // encode writes a whole Parquet file. fill gives it the rows.
 func encode[T any](w io.Writer, collector uint64, blocks spans, fill func(put func([]T) error) error, more ...parquet.WriterOption) error {
