@@ -141,8 +141,7 @@ func (c *Collector) turnAway(conn net.Conn, via transport) {
 	s := c.shards[0]
 	s.Lock()
 	s.tally[opened]++
-	s.refuse(wire.RefusedConnections)
-	s.remember(wire.RefusedConnections, nil, via, addressAt(conn.RemoteAddr()), false)
+	s.refuse(wire.RefusedConnections, nil, via, addressAt(conn.RemoteAddr()), false)
 	s.Unlock()
 	_ = conn.Close()
 	c.cuts.connected.Add(-1)

@@ -83,8 +83,7 @@ func (s *shard) open(k *connection, full bool) bool {
 	if !full {
 		return true
 	}
-	s.refuse(wire.RefusedConnections)
-	s.remember(wire.RefusedConnections, nil, k.via, k.from, false)
+	s.refuseOn(k, wire.RefusedConnections, nil)
 	key, most := "limits.connections_max", s.limits.ConnectionsMax
 	if k.via == overTLS {
 		key, most = "tls.connections_max", s.limits.TLS.ConnectionsMax
@@ -113,8 +112,7 @@ func (s *shard) forget(k *connection) {
 	}
 	s.cuts.connected.Add(-1)
 	if len(k.partial) > 0 && !refused {
-		s.refuse(wire.RefusedSize)
-		s.remember(wire.RefusedSize, k.partial, k.via, k.from, k.phase != phaseFresh)
+		s.refuseOn(k, wire.RefusedSize, k.partial)
 	}
 	s.drop(k)
 	last := len(s.conns.list) - 1
@@ -184,8 +182,7 @@ func (s *shard) stream(k *connection, b []byte) (h wire.Header, why wire.Refusal
 			return h, wire.Accepted
 		}
 		if h, why = wire.ParseHeader(front); why != wire.Accepted {
-			s.refuse(why)
-			s.remember(why, front, k.via, k.from, k.phase != phaseFresh)
+			s.refuseOn(k, why, front)
 			return h, why
 		}
 		var frame []byte
@@ -296,8 +293,7 @@ func (s *shard) sweep() {
 		case k.phase.session() && k.total != k.acked:
 			// It is the client that waits.
 		case idle > 0 && (s.steady-k.lastByte > idle || len(k.partial) > 0 && s.steady-k.frameAt > idle):
-			s.refuse(wire.RefusedIdle)
-			s.remember(wire.RefusedIdle, k.partial, k.via, k.from, k.phase != phaseFresh)
+			s.refuseOn(k, wire.RefusedIdle, k.partial)
 			s.dropOut(k, wire.RefusedIdle, fmt.Sprintf("nothing whole came for %v", s.limits.ConnectionIdleMax))
 		}
 	}

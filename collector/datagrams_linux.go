@@ -167,8 +167,7 @@ func (s *shard) received(i int) {
 	h.header.Flags = 0
 	if truncated {
 		s.tally[readDatagrams]++
-		s.refuse(wire.RefusedTruncated)
-		s.remember(wire.RefusedTruncated, b, overUDP, from, false)
+		s.refuse(wire.RefusedTruncated, b, overUDP, from, false)
 		return
 	}
 	s.guess, s.guessID = s.udp.ahead.guesses[i], s.udp.ahead.ids[i]

@@ -25,8 +25,7 @@ func (s *shard) datagram(b []byte, from address) {
 func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 	s.tally[bytesBy+meter(via)] += uint64(len(b))
 	if len(b) == 0 {
-		s.refuse(wire.RefusedShort)
-		s.remember(wire.RefusedShort, b, via, from, false)
+		s.refuse(wire.RefusedShort, b, via, from, false)
 		return wire.RefusedShort
 	}
 	for len(b) > 0 {
@@ -35,8 +34,7 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 			why = wire.RefusedSize
 		}
 		if why != wire.Accepted {
-			s.refuse(why)
-			s.remember(why, b, via, from, false)
+			s.refuse(why, b, via, from, false)
 			return why // where the next frame begins is not known
 		}
 		why = s.prove(&h, b[:h.Size], nil)
@@ -55,8 +53,7 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 		if why != wire.Accepted {
 			s.remember(why, frame, via, from, false)
 			if len(b) > 0 {
-				s.refuse(wire.RefusedRest)
-				s.remember(wire.RefusedRest, b, via, from, false)
+				s.refuse(wire.RefusedRest, b, via, from, false)
 			}
 			return why
 		}
@@ -69,10 +66,16 @@ func (s *shard) admit(b []byte, via transport, from address) wire.Refusal {
 // they show as lost when their source goes on, or are sent again. wire/SPEC.md has
 // it for each word, in section 4.
 
-// refuse counts a frame of which nothing can be believed. It stands in the
-// books of the reserved stream.
-func (s *shard) refuse(why wire.Refusal) {
+// refuse counts a frame of which nothing can be believed, and remembers who sent it.
+// It stands in the books of the reserved stream.
+func (s *shard) refuse(why wire.Refusal, b []byte, via transport, from address, started bool) {
 	s.refuseIn(wire.StreamReserved, why, 0)
+	s.remember(why, b, via, from, started)
+}
+
+// refuseOn is refuse for what came on a connection.
+func (s *shard) refuseOn(k *connection, why wire.Refusal, b []byte) {
+	s.refuse(why, b, k.via, k.from, k.phase != phaseFresh)
 }
 
 // refuseIn counts a frame that is not placed, and its events beside the sum. It never

@@ -113,8 +113,7 @@ func (s *shard) makePartialRoom(but *connection) {
 		if k == but {
 			k = k.younger
 		}
-		s.refuse(wire.RefusedConnections)
-		s.remember(wire.RefusedConnections, k.partial, k.via, k.from, k.phase != phaseFresh)
+		s.refuseOn(k, wire.RefusedConnections, k.partial)
 		s.dropOut(k, wire.RefusedConnections, "too many connections stopped inside a frame, this one for the longest; send smaller frames, or connect later")
 	}
 }

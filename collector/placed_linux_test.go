@@ -399,7 +399,7 @@ func (p *teller) gone() {
 	s, k := p.shards[0], p.conn
 	s.Lock()
 	if len(k.partial) > 0 && k.ending != endingRefused {
-		s.refuse(wire.RefusedSize)
+		s.refuseOn(k, wire.RefusedSize, k.partial)
 	}
 	s.drop(k)
 	s.conns.list = nil

@@ -157,23 +157,12 @@ type sessionKeys struct {
 	down   *wire.ControlKey
 }
 
-// greet checks the tag of a hello, or that it need have none, and makes the keys of
-// the session.
-func (s *shard) greet(k *connection, h *wire.Header, frame []byte) wire.Refusal {
-	if !h.Sealed() {
-		if s.streams.find(h.Stream).Seal == SealRequire || s.isProved(h.Source) {
-			return wire.RefusedUnsealed
-		}
-		return wire.Accepted
-	}
+// greet checks the tag of a hello, and makes the keys of the session.
+func (s *shard) greet(k *connection, h *wire.Header, frame []byte, random [wire.RandomSize]byte) wire.Refusal {
 	key := s.streams.key(h.Stream, h.Epoch())
 	if key == nil || !key.hello.Opens(frame) {
 		s.badSeal = sealName(h)
 		return wire.RefusedSealed
-	}
-	random, why := wire.ParseHello(h, h.Body(frame))
-	if why != wire.Accepted {
-		return why
 	}
 	key.opened(s.now)
 	keys := &sessionKeys{of: key}
@@ -186,15 +175,6 @@ func (s *shard) greet(k *connection, h *wire.Header, frame []byte) wire.Refusal 
 	keys.up, keys.down = up, key.secret.DownKey(&of, key.audience)
 	k.keys = keys
 	return wire.Accepted
-}
-
-// isProved says whether a source is known, and sealed.
-func (s *shard) isProved(id uint64) bool {
-	st := s.sources.of(id)
-	st.Lock()
-	defer st.Unlock()
-	src := st.known(id)
-	return src != nil && src.standing == storage.Proved
 }
 
 // retired says whether the secret of a sealed session is live no more.

@@ -83,21 +83,20 @@ func (s *sessions) takeReplaced() []*connection {
 // hello begins a session. The shard's mutex is held.
 func (s *shard) hello(k *connection, h *wire.Header, frame []byte) wire.Refusal {
 	s.tally[framesBy+meter(k.via)]++
-	_, why := wire.ParseHello(h, h.Body(frame))
-	if why == wire.Accepted && !k.phase.accepts(inputHello) {
+	random, why := wire.ParseHello(h, h.Body(frame))
+	switch {
+	case why != wire.Accepted:
+	case !k.phase.accepts(inputHello):
 		why = wire.RefusedUnexpected
-	}
-	if why == wire.Accepted && !s.streams.admits(h.Stream, k.names) {
+	case !s.streams.admits(h.Stream, k.names):
 		return s.refuseStream(h)
-	}
-	if why == wire.Accepted {
-		why = s.greet(k, h, frame)
+	case h.Sealed():
+		why = s.greet(k, h, frame, random)
+	default:
+		why = s.greetPlain(h)
 	}
 	if why != wire.Accepted {
 		return s.refuseUnplaced(h, why)
-	}
-	if k.keys == nil && s.foreign(h.Source) {
-		return s.refuseUnplaced(h, wire.RefusedPosition)
 	}
 	k.source, k.stream = h.Source, h.Stream
 	company := s.cuts.company.Load() // before the look: a process that is alone has looked everywhere
@@ -124,14 +123,25 @@ func (s *shard) begin(k *connection) []byte {
 	return s.ack(k)
 }
 
-// foreign says that a source is known from elsewhere than a session: somebody else
-// numbers under it, whom a session would shut out.
-func (s *shard) foreign(id uint64) bool {
-	st := s.sources.of(id)
+// greetPlain says whether a hello without a tag may begin a session. It may not where frames
+// have to be sealed, nor where its source is known from elsewhere than a session:
+// somebody else numbers under it, whom a session would shut out.
+func (s *shard) greetPlain(h *wire.Header) wire.Refusal {
+	if s.streams.find(h.Stream).Seal == SealRequire {
+		return wire.RefusedUnsealed
+	}
+	st := s.sources.of(h.Source)
 	st.Lock()
 	defer st.Unlock()
-	src := st.known(id)
-	return src != nil && !src.session && src.window.any
+	switch src := st.known(h.Source); {
+	case src == nil:
+		return wire.Accepted
+	case src.standing == storage.Proved:
+		return wire.RefusedUnsealed
+	case !src.session && src.window.any:
+		return wire.RefusedPosition
+	}
+	return wire.Accepted
 }
 
 // meet looks up the source of a session, and says whether it is known.
