@@ -12,38 +12,34 @@ import (
 // what a spool says of a source's silence holds over a restart, and the time in
 // which nobody could hear it counts as nothing.
 type clocks struct {
-	read func() (wall time.Time, steady time.Duration)
+	read  func() (wall time.Time, steady time.Duration)
+	begin time.Duration // of the running time
 }
 
 // newClocks returns the clocks of Options whose running time begins at from, in
 // milliseconds.
 func newClocks(o *Options, from int64) *clocks {
-	begin, start := time.Duration(from)*time.Millisecond, time.Now()
-	wall, steady := o.Clock, o.Steady
-	switch {
-	case wall == nil && steady == nil:
-		return &clocks{func() (time.Time, time.Duration) {
+	read := o.Clock
+	if read == nil {
+		start := time.Now()
+		read = func() (time.Time, time.Duration) {
 			now := time.Now() // one look at the kernel's clocks gives both
-			return now, begin + now.Sub(start)
-		}}
-	case wall == nil:
-		wall = time.Now
-	case steady == nil:
-		steady = func() time.Duration { return time.Since(start) }
+			return now, now.Sub(start)
+		}
 	}
-	return &clocks{func() (time.Time, time.Duration) { return wall(), begin + steady() }}
+	return &clocks{read, time.Duration(from) * time.Millisecond}
 }
 
 // now is both times in milliseconds, the wall's of Unix.
 func (c *clocks) now() (wall, steady int64) {
 	w, s := c.read()
-	return w.UnixMilli(), s.Milliseconds()
+	return w.UnixMilli(), (c.begin + s).Milliseconds()
 }
 
 // steady is the running time in milliseconds.
 func (c *clocks) steady() int64 {
 	_, s := c.read()
-	return s.Milliseconds()
+	return (c.begin + s).Milliseconds()
 }
 
 // since is how long ago a moment of the running time was.

@@ -128,7 +128,7 @@ func (s *street) be() {
 	k.own.owner, k.own.vacant = k, false
 	began := s.steady
 	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20, Spool: streetSpool}
-	o.Clock, o.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - began }
+	o.Clock = func() (time.Time, time.Duration) { return s.now, s.steady - began }
 	known := slices.Collect(maps.Values(k.own.known))
 	clocks := newClocks(&o, runningTime(known))
 	src := newSources(&o)

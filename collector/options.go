@@ -41,9 +41,7 @@ type Options struct {
 	Metrics *metrics.Set         // gets the collector's metrics
 	Logger  *slog.Logger         // gets what an operator should see
 
-	// What tests set: the time that events are dated by, time.Now without it; and
-	// the time that silence is measured by, since some moment, which nobody sets:
-	// the system's monotonic clock without it.
-	Clock  func() time.Time
-	Steady func() time.Duration
+	// Clock is what tests set: the time that events are dated by, and the time that silence
+	// is measured by, since some moment, which nobody sets. Without it they are the system's.
+	Clock func() (wall time.Time, steady time.Duration)
 }

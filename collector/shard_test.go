@@ -150,7 +150,7 @@ func newBench(loops int, change func(*Options)) *bench {
 		change(&o)
 	}
 	b := &bench{ear: newEar(), now: epoch}
-	o.Clock, o.Steady = func() time.Time { return b.now }, func() time.Duration { return b.steady }
+	o.Clock = func() (time.Time, time.Duration) { return b.now, b.steady }
 	clocks := newClocks(&o, 0)
 	src, rules := newSources(&o), newRules(&o)
 	b.cuts = newCutter(b.ear, src, clocks, metrics.NewSet())

@@ -56,7 +56,7 @@ func (w *town) begin(e *ear, known []storage.Source) *pod {
 	start := w.now
 	o := Options{
 		SourcesMax: 1000, ConnectionsMax: 10,
-		Clock: func() time.Time { return w.now }, Steady: func() time.Duration { return w.now.Sub(start) },
+		Clock: func() (time.Time, time.Duration) { return w.now, w.now.Sub(start) },
 	}
 	clocks := newClocks(&o, runningTime(known))
 	src := newSources(&o)

@@ -39,7 +39,7 @@ func (s *system) start() {
 	s.checkSources(r.Sources)
 	s.checkTotals(s.everything())
 
-	s.limits.Clock, s.limits.Steady = func() time.Time { return s.now }, func() time.Duration { return s.steady - s.began }
+	s.limits.Clock = func() (time.Time, time.Duration) { return s.now, s.steady - s.began }
 	s.began = s.steady
 	clocks := newClocks(&s.limits, runningTime(r.Sources))
 	src := newSources(&s.limits)
