@@ -99,8 +99,9 @@ func (e *ended) writeMetrics(w io.Writer, streams *streamTable) {
 		}
 		fmt.Fprintf(w, "%s{stream=%q,name=%q,counter=\"refused\"} %d\n", name, stream, called, b.RefusedEvents())
 	}
-	for _, o := range streams.list[1:] {
-		write(o.Number, fmt.Sprint(o.Number), o.Name)
+	for i := range streams.list[1:] {
+		of := &streams.list[i+1]
+		write(of.Number, fmt.Sprint(of.Number), of.Name)
 	}
 	write(others, "others", "")
 }

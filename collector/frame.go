@@ -142,8 +142,8 @@ func (s *shard) frame(h *wire.Header, frame []byte, via transport, session bool,
 	default:
 		k.Counts[storage.Accepted] += n
 		s.veil(h.Stream, f.events)
-		switch slow := s.streams.slow(h.Stream, h.Count, s.now); {
-		case !slow && s.shelters(h.Stream):
+		switch within := s.streams.find(h.Stream).rate.allows(h.Count, s.now); {
+		case !within && s.shelters(h.Stream):
 			s.countEach(h, f.events, h.Skipped(frame), k, storage.CoarseUsers)
 		case !room || h.Sampled():
 			s.countEach(h, f.events, h.Skipped(frame), k, storage.CoarseNot)

@@ -178,19 +178,16 @@ func (l *nameLimits) take(a storage.Account, streams *streamTable, source uint64
 	if a.Class == storage.Unsealed {
 		hi, lo := bits.Mul64(source^l.seed, 0x9E3779B97F4A7C15)
 		h, share := hi^lo, max(1, l.aMinute/sourceShare)
-		first, second := l.sources[0][h%nameCells].allow(now, share), l.sources[1][h>>32%nameCells].allow(now, share)
+		first, second := l.sources[0][h%nameCells].allowOne(now, share), l.sources[1][h>>32%nameCells].allowOne(now, share)
 		if !first && !second {
 			return namesOfSource, false
 		}
 	}
-	if !streams.names[streams.of[a.Stream]][a.Class].allow(now, l.aMinute) {
+	if !streams.find(a.Stream).names[a.Class].allowOne(now, l.aMinute) {
 		return namesOfStream, false
 	}
 	return 0, true
 }
-
-// namePaces are what the accounts of one stream may bring of new names.
-type namePaces [storage.Classes]pace
 
 // nameCache is what is said of contents, of as many as it has room for: those that
 // came, or were asked for, last.

@@ -44,27 +44,6 @@ type budget struct {
 	pace    pace
 }
 
-// pace bounds how many come a minute, all of which may come at once: it says when
-// what came would have come, had it come evenly (GCRA), in microseconds of running
-// time.
-type pace struct{ due atomic.Int64 }
-
-// allow says whether one more may come, where aMinute may come in a minute.
-func (p *pace) allow(now int64, aMinute int64) bool {
-	const minute = int64(time.Minute / time.Microsecond)
-	now *= 1000
-	for {
-		due := p.due.Load()
-		next := max(due, now) + minute/aMinute
-		if next-now > minute {
-			return false
-		}
-		if p.due.CompareAndSwap(due, next) {
-			return true
-		}
-	}
-}
-
 // payer is what a source remembers of its address, to give back what it holds.
 type payer uint32
 
@@ -102,7 +81,7 @@ func (s *sources) room(st *stripe, from address, standing storage.Standing, now 
 	if from.network != 0 && s.perAddress > 0 {
 		pays = s.budgets.payer(from.network)
 		cells := s.budgets.cells(pays)
-		if first, second := cells[0].pace.allow(now, s.perAddress), cells[1].pace.allow(now, s.perAddress); !first && !second {
+		if first, second := cells[0].pace.allowOne(now, s.perAddress), cells[1].pace.allowOne(now, s.perAddress); !first && !second {
 			return 0, s.turn(turnedPace)
 		}
 		if held := min(cells[0].sources.Load(), cells[1].sources.Load()); int64(held) >= s.perAddress && !s.makeWay(st, pays) {
@@ -113,7 +92,7 @@ func (s *sources) room(st *stripe, from address, standing storage.Standing, now 
 		return pays, true
 	}
 	// All that a flood brings is written down, and so is what it displaces.
-	return pays, s.displacing.allow(now, max(1, s.max)) && s.makeWay(st, 0) || s.turn(turnedFull)
+	return pays, s.displacing.allowOne(now, max(1, s.max)) && s.makeWay(st, 0) || s.turn(turnedFull)
 }
 
 // turn counts a source that found no room.

@@ -11,7 +11,8 @@ import (
 // A stream may send its rate, and a second of it at once, whatever the pieces.
 func TestRate(t *testing.T) {
 	for _, piece := range []int{1, 7, 100} {
-		r := newRate(1000)
+		var r rate
+		r.set(1000)
 		now, taken := int64(1_800_000_000_000), 0
 		for range 10_000 { // ten seconds, at ten times the rate
 			now++
@@ -25,7 +26,7 @@ func TestRate(t *testing.T) {
 			t.Errorf("in pieces of %d: %d events of 10 s at 1,000 a second are within the rate", piece, taken)
 		}
 	}
-	if !newRate(0).allows(1<<30, 0) {
+	if !new(rate).allows(1<<30, 0) {
 		t.Error("no rate is a limit")
 	}
 }

@@ -51,27 +51,23 @@ func (k *streamKey) opened(now int64) {
 	}
 }
 
-// deriveKeys derives the keys of all streams, and keeps those that the former table
-// has: sessions know theirs by it.
-func (t *streamTable) deriveKeys(s *Streams, former *streamTable) {
-	t.keys = make([][wire.Epochs]*streamKey, len(t.list))
-	for i := range t.list {
-		of := &t.list[i]
-		for _, secret := range of.Secrets {
-			var old *streamKey
-			if former != nil {
-				old = former.key(of.Number, secret.Epoch())
-			}
-			if old == nil || *old.secret != *secret || old.audience != s.Audience {
-				old = newStreamKey(secret, of.Number, s.Audience)
-			}
-			t.keys[i][secret.Epoch()] = old
+// deriveKeys derives the keys of a stream, and keeps those that the former table has:
+// sessions know theirs by it.
+func (of *ruled) deriveKeys(audience string, former *streamTable) {
+	for _, secret := range of.Secrets {
+		var key *streamKey
+		if former != nil {
+			key = former.key(of.Number, secret.Epoch())
 		}
+		if key == nil || *key.secret != *secret || key.audience != audience {
+			key = newStreamKey(secret, of.Number, audience)
+		}
+		of.keys[secret.Epoch()] = key
 	}
 }
 
 // key is the live key of a stream and epoch, nil without one.
-func (t *streamTable) key(stream uint16, epoch uint8) *streamKey { return t.keys[t.of[stream]][epoch] }
+func (t *streamTable) key(stream uint16, epoch uint8) *streamKey { return t.find(stream).keys[epoch] }
 
 // freshMax is how far a sealed frame's time may be from the clock where nobody
 // chooses.
@@ -196,10 +192,11 @@ func (k *connection) refusal(h wire.Header, now int64, why wire.Refusal, text st
 func (t *streamTable) writeKeys(w io.Writer) {
 	const name = "lectern_key_last_used_timestamp_seconds"
 	metrics.WriteMetadataIfNeeded(w, name, "gauge")
-	for i := range t.keys {
-		for epoch, key := range t.keys[i] {
+	for i := range t.list {
+		of := &t.list[i]
+		for epoch, key := range of.keys {
 			if key != nil {
-				fmt.Fprintf(w, "%s{stream=\"%d\",name=%q,epoch=\"%d\"} %d\n", name, t.list[i].Number, t.list[i].Name, epoch, key.used.Load())
+				fmt.Fprintf(w, "%s{stream=\"%d\",name=%q,epoch=\"%d\"} %d\n", name, of.Number, of.Name, epoch, key.used.Load())
 			}
 		}
 	}

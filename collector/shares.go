@@ -210,7 +210,7 @@ func (s *shard) countLast(h *wire.Header, st *stripe, events []wire.Event, skipp
 	st.Lock()
 	defer st.Unlock()
 	src := st.known(h.Source)
-	if src == nil || !t.shares.mayLast(t.shares.of(h.Stream), int(src.window.held), len(events)) || !s.streams.slow(h.Stream, h.Count, s.now) {
+	if src == nil || !t.shares.mayLast(t.shares.of(h.Stream), int(src.window.held), len(events)) || !s.streams.find(h.Stream).rate.allows(h.Count, s.now) {
 		return false
 	}
 	before := t.shares.last

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lectern/lectern/storage"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -58,16 +59,21 @@ const (
 	UsersNone                // nothing: all events count under user 0
 )
 
+// ruled is a stream, and what the loops need to go by what is said of it.
+type ruled struct {
+	Stream
+	keys  [wire.Epochs]*streamKey // of its secrets, by epoch
+	rate  rate
+	names [storage.Classes]pace // of new names
+}
+
 // streamTable finds what holds for a stream by its number. It never changes: a
 // reload makes another.
 type streamTable struct {
 	of     [wire.StreamReserved + 1]uint16 // places in list, 0 for every unknown number
-	list   []Stream                        // the first holds for the unknown ones
+	list   []ruled                         // the first holds for the unknown ones
 	refuse bool                            // the unknown ones
-	keys   [][wire.Epochs]*streamKey       // of those in list
 	shares int                             // of those in list, together
-	rates  []*rate                         // of those in list
-	names  []namePaces                     // of those in list
 }
 
 // anyStream takes every stream, and all share alike.
@@ -75,28 +81,24 @@ var anyStream = newStreamTable(&Streams{}, nil)
 
 // newStreamTable makes the table. The former one is nil for the first.
 func newStreamTable(s *Streams, former *streamTable) *streamTable {
-	t := &streamTable{list: append([]Stream{s.Unknown}, s.Known...), refuse: s.RefuseUnknown}
+	t := &streamTable{list: make([]ruled, 1+len(s.Known)), refuse: s.RefuseUnknown}
+	t.list[0].Stream = s.Unknown
 	for i := range s.Known {
+		t.list[i+1].Stream = s.Known[i]
 		t.of[s.Known[i].Number] = uint16(i + 1)
 	}
 	for i := range t.list {
-		t.list[i].Share = max(1, t.list[i].Share)
-		t.shares += t.list[i].Share
-		t.rates = append(t.rates, newRate(t.list[i].RateMax))
+		of := &t.list[i]
+		of.Share = max(1, of.Share)
+		t.shares += of.Share
+		of.rate.set(of.RateMax)
+		of.deriveKeys(s.Audience, former)
 	}
-	t.names = make([]namePaces, len(t.list))
-	t.deriveKeys(s, former)
 	return t
 }
 
 // find is what holds for a stream.
-func (t *streamTable) find(number uint16) *Stream { return &t.list[t.of[number]] }
-
-// slow says whether n more events of a stream are within its rate now, in Unix
-// milliseconds, and counts them if they are.
-func (t *streamTable) slow(number uint16, n int, now int64) bool {
-	return t.rates[t.of[number]].allows(n, now)
-}
+func (t *streamTable) find(number uint16) *ruled { return &t.list[t.of[number]] }
 
 // known says whether there is such a stream here.
 func (t *streamTable) known(number uint16) bool { return !t.refuse || t.of[number] != 0 }
