@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	flag "github.com/spf13/pflag"
-
 	"github.com/lectern/lectern/cmd/lectern/internal/progress"
 	"github.com/lectern/lectern/emit"
 )
@@ -41,49 +39,46 @@ type emitSource interface {
 // runEmit is `lectern emit`: it sends the events of an access log, or made-up
 // ones, to a collector. It returns the exit code: 0 when all was sent, 1 when
 // something failed or ctx ended first, 2 when the arguments make no sense.
-func runEmit(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	o, err := parseEmit(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, emitHelp)
-		return 0
+func (p *process) runEmit(ctx context.Context, args []string) int {
+	o := newEmitOptions()
+	if code, done := p.parse(o.flags, args, emitHelp); done {
+		return code
 	}
-	if err != nil {
-		emitComplain(stderr, err)
-		fmt.Fprintln(stderr, `Run "lectern emit --help" to see what it takes.`)
-		return 2
+	if err := o.complete(); err != nil {
+		return p.usage("emit", err)
 	}
-	source, err := emitOpen(ctx, o, stdin)
+	source, err := emitOpen(ctx, o, p.stdin)
 	if err != nil {
-		emitComplain(stderr, err)
+		emitComplain(p.stderr, err)
 		return 1
 	}
 	if o.network != "udp" {
-		o.client.SourceEnded = func(err *emit.SourceEndedError) { emitComplain(stderr, err) }
+		o.client.SourceEnded = func(err *emit.SourceEndedError) { emitComplain(p.stderr, err) }
 	}
 	out, err := o.dial(ctx)
 	if err != nil {
-		emitComplain(stderr, err)
+		emitComplain(p.stderr, err)
 		return 1
 	}
 	began := time.Now()
-	err = emitAll(ctx, source, out, newEmitPace(o.rate), stderr)
+	err = emitAll(ctx, source, out, newEmitPace(o.rate), p.stderr)
 	stats := out.Stats()
-	log, logErr := emitLogEnd(source, stderr)
+	log, logErr := emitLogEnd(source, p.stderr)
 	err = errors.Join(err, logErr)
 	code := 0
 	if err != nil {
-		emitComplain(stderr, err)
+		emitComplain(p.stderr, err)
 		code = 1
 	}
 	if q, ok := out.(*emitQueue); ok && q.kept != nil {
-		emitComplain(stderr, q.kept)
+		emitComplain(p.stderr, q.kept)
 	}
 	summary := summarize(stats, o)
 	summary.SkippedLines, summary.Log = source.skipped(), log
 	summary.Seconds = math.Round(time.Since(began).Seconds()*1e3) / 1e3
 	line, _ := json.Marshal(summary) // plain numbers always marshal
-	if _, err := fmt.Fprintf(stdout, "%s\n", line); err != nil {
-		emitComplain(stderr, fmt.Errorf("cannot write the summary: %w", err))
+	if _, err := fmt.Fprintf(p.stdout, "%s\n", line); err != nil {
+		emitComplain(p.stderr, fmt.Errorf("cannot write the summary: %w", err))
 		code = 1
 	}
 	return code

@@ -19,7 +19,7 @@ type emitCrowd struct {
 }
 
 func newEmitCrowd(o *emitOptions) *emitCrowd {
-	return &emitCrowd{crowd: readers.New(o.events, o.users, o.contents, o.seed), events: o.events}
+	return &emitCrowd{crowd: readers.New(uint64(o.events), uint64(o.users), uint64(o.contents), uint64(o.seed)), events: uint64(o.events)}
 }
 
 func (c *emitCrowd) run(ctx context.Context, out emitter, pace *emitPace) error {

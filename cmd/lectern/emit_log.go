@@ -35,7 +35,7 @@ type emitLog struct {
 // openEmitLog prepares to read a log. Nothing of it is read yet; a pipe is not even
 // opened, since that may wait for who writes to it.
 func openEmitLog(o *emitOptions, stdin io.Reader) (*emitLog, error) {
-	l := &emitLog{options: &o.logOptions, stdin: stdin, ended: make(chan struct{})}
+	l := &emitLog{options: &o.log, stdin: stdin, ended: make(chan struct{})}
 	var err error
 	if l.parser, err = accesslog.NewParser(l.options.format, l.options.fields); err != nil {
 		return nil, err

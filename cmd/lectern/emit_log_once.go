@@ -39,7 +39,7 @@ type emitLogOnce struct {
 // openEmitLogOnce opens what --once remembers. It goes before the queue is opened
 // for this run.
 func openEmitLogOnce(o *emitOptions) (*emitLogOnce, error) {
-	memory, err := once.Open(o.logOptions.once, fmt.Sprintf("%s://%s as stream %d", o.network, o.address, o.client.Stream))
+	memory, err := once.Open(o.log.once, fmt.Sprintf("%s://%s as stream %d", o.network, o.address, o.client.Stream))
 	if err != nil {
 		return nil, err
 	}

@@ -118,11 +118,12 @@ func (o *emitLogOptions) flags(flags *flag.FlagSet) {
 	flags.Func("skip", "", pattern(&o.paths.Skip))
 }
 
-// check completes the options. given has the names of the flags that were given.
-func (o *emitLogOptions) check(given map[string]bool) (err error) {
-	if !given["log"] {
+// check completes the options.
+func (o *emitLogOptions) check(flags *flag.FlagSet) (err error) {
+	given := flags.Changed
+	if !given("log") {
 		for _, name := range emitLogFlags {
-			if given[name] {
+			if given(name) {
 				return fmt.Errorf("--%s goes with --log", name)
 			}
 		}
@@ -143,11 +144,11 @@ func (o *emitLogOptions) check(given map[string]bool) (err error) {
 	switch {
 	case len(o.fields) > 0 && o.format != accesslog.JSON && o.format != accesslog.Auto:
 		return fmt.Errorf("--field is for JSON lines, and --format is %v", o.format)
-	case given["trusted-proxy"] && o.from == "peer":
+	case given("trusted-proxy") && o.from == "peer":
 		return errors.New("--trusted-proxy goes with --client-from forwarded, not with peer")
-	case given["once"] && o.once == "":
+	case given("once") && o.once == "":
 		return errors.New("--once names no directory")
-	case given["once"] && given["queue"]:
+	case given("once") && given("queue"):
 		return errors.New("--once and --queue exclude each other: --once keeps a queue in its own directory")
 	case o.path == "-" && (o.follow || o.once != ""):
 		return errors.New("--follow and --once are for a file; standard input cannot be resumed, and ends when it ends")

@@ -87,7 +87,11 @@ func (e *emitTaker) Close(context.Context) error { return nil }
 // emitLogOptionsOf are the options that the arguments make.
 func emitLogOptionsOf(t testing.TB, args ...string) *emitOptions {
 	t.Helper()
-	o, err := parseEmit(append([]string{"--to", "tcp://127.0.0.1:1"}, args...))
+	o := newEmitOptions()
+	err := o.flags.Parse(append([]string{"--to", "tcp://127.0.0.1:1"}, args...))
+	if err == nil {
+		err = o.complete()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +210,7 @@ func TestEmitLogUsage(t *testing.T) {
 		"--log - --follow":                                        "--follow and --once are for a file",
 	} {
 		var out, errs bytes.Buffer
-		code := runEmit(t.Context(), append([]string{"--to", "tcp://127.0.0.1:1"}, strings.Fields(args)...), nil, &out, &errs)
+		code := (&process{stdout: &out, stderr: &errs}).runEmit(t.Context(), append([]string{"--to", "tcp://127.0.0.1:1"}, strings.Fields(args)...))
 		if code != 2 || out.Len() > 0 || !strings.Contains(errs.String(), want) {
 			t.Errorf("%s: exit %d, %q, want %q", args, code, errs.String(), want)
 		}

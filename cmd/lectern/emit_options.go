@@ -100,82 +100,119 @@ Examples:
   lectern emit --to udp://127.0.0.1:8420 --events 1000000 --readers 100000
 `
 
-// emitOptions are the arguments of `lectern emit`, checked.
+// emitOptions are the arguments of `lectern emit`.
 type emitOptions struct {
-	network, address string // "udp", "tcp" or "tls", "host:port"
+	flags            *flag.FlagSet
+	to               string
+	network, address string // of to: "udp", "tcp" or "tls", "host:port"
 	tls              emitTLS
-	logOptions       emitLogOptions
-	events           uint64
-	users, contents  uint64
-	readers          uint64 // who are there at once; 0 for users
-	seed             uint64
+	log              emitLogOptions
+	events           int64
+	users, contents  int64
+	readers          int64 // who are there at once; 0 for users
+	seed             int64
 	rate             int64
+	stream           int64
+	datagramSize     int64
+	frameSize        int64
 	client           emit.Options
 }
 
-// parseEmit reads the arguments. The error is flag.ErrHelp for --help.
-func parseEmit(args []string) (*emitOptions, error) {
-	flags := newFlags("emit")
-	to := flags.String("to", "", "")
-	var log emitLogOptions
-	log.flags(flags)
-	events := flags.Int64("events", 0, "")
-	users := flags.Int64("users", 10_000, "")
-	contents := flags.Int64("contents", 1000, "")
-	seed := flags.Int64("seed", 1, "")
-	readers := flags.Int64("readers", 0, "")
-	rate := flags.Int64("rate", 0, "")
-	stream := flags.Int64("stream", 0, "")
-	datagramSize := flags.Int64("datagram-size", emit.DatagramSizeDefault, "")
-	frameSize := flags.Int64("frame-size", emit.FrameSizeDefault, "")
-	queue := flags.String("queue", "", "")
-	var secure emitTLS
-	secure.flags(flags)
-	keyFile := flags.String("key-file", "", "")
-	audience := flags.String("audience", "", "")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return nil, err
-	} else if err != nil {
-		return nil, flagError(flags, err)
+func newEmitOptions() *emitOptions {
+	o := &emitOptions{flags: newFlags("emit")}
+	o.flags.StringVar(&o.to, "to", "", "")
+	o.log.flags(o.flags)
+	for _, n := range o.numbers() {
+		o.flags.Int64Var(n.to, n.name, n.otherwise, "")
 	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("%q is not a flag, and nothing else is taken", flags.Arg(0))
-	}
-	given := make(map[string]bool)
-	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	o.tls.flags(o.flags)
+	o.flags.StringVar(&o.client.Queue, "queue", "", "")
+	o.flags.StringVar(&o.client.KeyFile, "key-file", "", "")
+	o.flags.StringVar(&o.client.Audience, "audience", "", "")
+	return o
+}
 
-	network, address, err := parseTo(*to)
-	if err != nil {
-		return nil, err
+// emitNumber is a flag that takes a number.
+type emitNumber struct {
+	name                      string
+	to                        *int64
+	otherwise, least, largest int64
+}
+
+func (o *emitOptions) numbers() []emitNumber {
+	return []emitNumber{
+		{"events", &o.events, 0, 1, 1<<48 - 1},
+		{"users", &o.users, 10_000, 1, 1<<48 - 1},
+		{"contents", &o.contents, 1000, 1, 1<<48 - 1},
+		{"seed", &o.seed, 1, 0, 1<<63 - 1},
+		{"readers", &o.readers, 0, 1, 100_000_000},
+		{"rate", &o.rate, 0, 0, 1e12},
+		{"stream", &o.stream, 0, 0, wire.StreamReserved - 1},
+		{"datagram-size", &o.datagramSize, emit.DatagramSizeDefault, emit.SizeMin, emit.DatagramSizeMax},
+		{"frame-size", &o.frameSize, emit.FrameSizeDefault, emit.SizeMin, emit.FrameSizeMax},
 	}
-	if err := checkSources(given, log.path); err != nil {
-		return nil, err
+}
+
+// complete checks the arguments, and makes of them what the client library wants.
+func (o *emitOptions) complete() (err error) {
+	if o.network, o.address, err = parseTo(o.to); err != nil {
+		return err
 	}
-	if err := log.check(given); err != nil {
-		return nil, err
-	}
-	if own := log.queue(network); own != "" {
-		*queue = own
-	}
-	for _, limit := range []struct {
-		name           string
-		value          int64
-		least, largest int64
-	}{
-		{"events", *events, 1, 1<<48 - 1},
-		{"users", *users, 1, 1<<48 - 1},
-		{"contents", *contents, 1, 1<<48 - 1},
-		{"seed", *seed, 0, 1<<63 - 1},
-		{"readers", *readers, 1, 100_000_000},
-		{"rate", *rate, 0, 1e12},
-		{"stream", *stream, 0, wire.StreamReserved - 1},
-		{"datagram-size", *datagramSize, emit.SizeMin, emit.DatagramSizeMax},
-		{"frame-size", *frameSize, emit.SizeMin, emit.FrameSizeMax},
-	} {
-		if given[limit.name] && (limit.value < limit.least || limit.value > limit.largest) {
-			return nil, fmt.Errorf("--%s %d is outside of %d to %d", limit.name, limit.value, limit.least, limit.largest)
+	for _, check := range []func() error{o.checkSources, o.checkLog, o.checkNumbers, o.checkWay} {
+		if err := check(); err != nil {
+			return err
 		}
 	}
+	if own := o.log.queue(o.network); own != "" {
+		o.client.Queue = own
+	}
+	o.client.Stream = uint16(o.stream)
+	if o.network == "udp" {
+		o.client.DatagramSize = int(o.datagramSize)
+	} else {
+		// With a queue nothing is lost while the collector is away, from the start.
+		o.client.FrameSize, o.client.Background = int(o.frameSize), o.client.Queue != ""
+	}
+	return nil
+}
+
+// checkSources sees to it that there is one source of events, and that every
+// flag belongs to it.
+func (o *emitOptions) checkSources() error {
+	given := o.flags.Changed
+	switch {
+	case given("log") && given("events"):
+		return errors.New("--log and --events exclude each other")
+	case !given("log") && !given("events"):
+		return errors.New("nothing to send: give --log FILE or --events N")
+	case given("readers") && (given("users") || given("rate")):
+		return errors.New("--readers sets the readers and the rate itself: leave --users and --rate out")
+	case given("log") && o.log.path == "":
+		return errors.New("--log names no file; \"-\" is standard input")
+	case given("log"):
+		for _, name := range []string{"users", "contents", "seed", "readers"} {
+			if given(name) {
+				return fmt.Errorf("--%s goes with --events, not with --log", name)
+			}
+		}
+	}
+	return nil
+}
+
+func (o *emitOptions) checkLog() error { return o.log.check(o.flags) }
+
+func (o *emitOptions) checkNumbers() error {
+	for _, n := range o.numbers() {
+		if o.flags.Changed(n.name) && (*n.to < n.least || *n.to > n.largest) {
+			return fmt.Errorf("--%s %d is outside of %d to %d", n.name, *n.to, n.least, n.largest)
+		}
+	}
+	return nil
+}
+
+// checkWay sees to it that every flag belongs to the way to the collector.
+func (o *emitOptions) checkWay() error {
+	given := o.flags.Changed
 	for _, only := range []struct {
 		name string
 		of   []string
@@ -183,56 +220,19 @@ func parseEmit(args []string) (*emitOptions, error) {
 		{"datagram-size", []string{"udp"}}, {"frame-size", []string{"tcp", "tls"}}, {"queue", []string{"tcp", "tls"}},
 		{"tls-ca", []string{"tls"}}, {"tls-cert", []string{"tls"}}, {"tls-key", []string{"tls"}},
 	} {
-		if given[only.name] && !slices.Contains(only.of, network) {
-			return nil, fmt.Errorf("--%s is for %s://, and --to is %s://", only.name, strings.Join(only.of, ":// and "), network)
+		if given(only.name) && !slices.Contains(only.of, o.network) {
+			return fmt.Errorf("--%s is for %s://, and --to is %s://", only.name, strings.Join(only.of, ":// and "), o.network)
 		}
 	}
-	if given["tls-cert"] != given["tls-key"] {
-		return nil, errors.New("--tls-cert and --tls-key go together")
-	}
-	if given["queue"] && *queue == "" {
-		return nil, errors.New("--queue names no directory")
-	}
-	if given["key-file"] && *keyFile == "" {
-		return nil, errors.New("--key-file names no file")
-	}
-	if given["key-file"] != given["audience"] {
-		return nil, errors.New("--key-file and --audience go together")
-	}
-	client := emit.Options{Stream: uint16(*stream), KeyFile: *keyFile, Audience: *audience}
-	if network == "udp" {
-		client.DatagramSize = int(*datagramSize)
-	} else {
-		// With a queue nothing is lost while the collector is away, from the start.
-		client.FrameSize, client.Queue, client.Background = int(*frameSize), *queue, *queue != ""
-	}
-	return &emitOptions{
-		network: network, address: address, tls: secure,
-		logOptions: log,
-		events:     uint64(*events), users: uint64(*users), contents: uint64(*contents), seed: uint64(*seed), readers: uint64(*readers),
-		rate:   *rate,
-		client: client,
-	}, nil
-}
-
-// checkSources sees to it that there is one source of events, and that every
-// flag belongs to it.
-func checkSources(given map[string]bool, log string) error {
 	switch {
-	case given["log"] && given["events"]:
-		return errors.New("--log and --events exclude each other")
-	case !given["log"] && !given["events"]:
-		return errors.New("nothing to send: give --log FILE or --events N")
-	case given["readers"] && (given["users"] || given["rate"]):
-		return errors.New("--readers sets the readers and the rate itself: leave --users and --rate out")
-	case given["log"] && log == "":
-		return errors.New("--log names no file; \"-\" is standard input")
-	case given["log"]:
-		for _, name := range []string{"users", "contents", "seed", "readers"} {
-			if given[name] {
-				return fmt.Errorf("--%s goes with --events, not with --log", name)
-			}
-		}
+	case given("tls-cert") != given("tls-key"):
+		return errors.New("--tls-cert and --tls-key go together")
+	case given("queue") && o.client.Queue == "":
+		return errors.New("--queue names no directory")
+	case given("key-file") && o.client.KeyFile == "":
+		return errors.New("--key-file names no file")
+	case given("key-file") != given("audience"):
+		return errors.New("--key-file and --audience go together")
 	}
 	return nil
 }
@@ -261,9 +261,9 @@ func parseTo(to string) (network, address string, err error) {
 // open opens the source of events.
 func (o *emitOptions) open(stdin io.Reader) (emitSource, error) {
 	switch {
-	case o.logOptions.path == "" && o.readers > 0:
+	case o.log.path == "" && o.readers > 0:
 		return newEmitPresent(o), nil
-	case o.logOptions.path == "":
+	case o.log.path == "":
 		return newEmitCrowd(o), nil
 	}
 	return openEmitLog(o, stdin)

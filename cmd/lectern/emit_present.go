@@ -15,7 +15,7 @@ type emitPresent struct {
 }
 
 func newEmitPresent(o *emitOptions) *emitPresent {
-	return &emitPresent{emitCrowd{events: o.events}, readers.NewPresent(o.readers, o.contents, o.seed)}
+	return &emitPresent{emitCrowd{events: uint64(o.events)}, readers.NewPresent(uint64(o.readers), uint64(o.contents), uint64(o.seed))}
 }
 
 func (p *emitPresent) run(ctx context.Context, out emitter, _ *emitPace) error {

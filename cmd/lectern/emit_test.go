@@ -109,7 +109,7 @@ func emitAcknowledge(conn net.Conn, answer []byte) (frames []byte) {
 func emitRun(t testing.TB, ctx context.Context, stdin io.Reader, args ...string) (code int, summary emitSummary, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = runEmit(ctx, args, stdin, &out, &errs)
+	code = (&process{stdin: stdin, stdout: &out, stderr: &errs}).runEmit(ctx, args)
 	if out.Len() > 0 {
 		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &summary); err != nil {
@@ -456,14 +456,14 @@ func TestEmitUsage(t *testing.T) {
 		{"--events 1 --to=udp://u@h:8420", "more than a host"},
 	} {
 		var out, errs bytes.Buffer
-		code := runEmit(t.Context(), strings.Fields(test.args), nil, &out, &errs)
+		code := (&process{stdout: &out, stderr: &errs}).runEmit(t.Context(), strings.Fields(test.args))
 		if code != 2 || out.Len() > 0 || !strings.Contains(errs.String(), test.want) || !strings.Contains(errs.String(), "--help") {
 			t.Errorf("%s: exit %d, %q, want %q in it", test.args, code, errs.String(), test.want)
 		}
 	}
 	for _, flag := range []string{"--help", "-h"} {
 		var out, errs bytes.Buffer
-		if code := runEmit(t.Context(), []string{flag}, nil, &out, &errs); code != 0 || !strings.HasPrefix(out.String(), "Send read events") || errs.Len() > 0 {
+		if code := (&process{stdout: &out, stderr: &errs}).runEmit(t.Context(), []string{flag}); code != 0 || !strings.HasPrefix(out.String(), "Send read events") || errs.Len() > 0 {
 			t.Errorf("%s: exit %d, %q", flag, code, errs.String())
 		}
 	}
@@ -536,7 +536,7 @@ func TestEmitPaceEndsWithItsContext(t *testing.T) {
 }
 
 func BenchmarkEmitCrowd(b *testing.B) {
-	c := newEmitCrowd(&emitOptions{events: uint64(b.N), users: 1_000_000, contents: 10_000, seed: 1})
+	c := newEmitCrowd(&emitOptions{events: int64(b.N), users: 1_000_000, contents: 10_000, seed: 1})
 	b.ReportAllocs()
 	_ = c.run(b.Context(), emitNowhere{}, newEmitPace(0))
 }

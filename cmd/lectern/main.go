@@ -53,9 +53,7 @@ func (p *process) commands() []command {
 		{"serve", "receive events, count them and store what was counted", serveHelp, p.runServe},
 		{"edge", "take events from browsers and proxies, and bring them to a collector", edgeHelp, p.runEdge},
 		{"check", "say what is wrong with the configuration, and what memory it may take", checkHelp, p.runCheck},
-		{"emit", "send the events of an access log, or made-up ones", emitHelp, func(ctx context.Context, args []string) int {
-			return runEmit(ctx, args, p.stdin, p.stdout, p.stderr)
-		}},
+		{"emit", "send the events of an access log, or made-up ones", emitHelp, p.runEmit},
 		{"top", "show what is read most", topHelp, p.runTop},
 		{"books", "show what became of every event, and whether it adds up", booksHelp, p.runBooks},
 		{"export", "write all that is known of a reader", exportHelp, p.runExport},
