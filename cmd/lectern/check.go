@@ -43,7 +43,7 @@ func (p *process) runCheck(ctx context.Context, args []string) int {
 	if *without {
 		read = config.Load
 	}
-	c, problems := read(*path, given(flags, "config"), p.environ)
+	c, problems := read(*path, flags.Changed("config"), p.environ)
 	for _, problem := range problems {
 		fmt.Fprintln(p.stderr, problem)
 	}

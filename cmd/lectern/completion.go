@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -26,21 +25,11 @@ For zsh, in a directory of $fpath; for fish:
 
 // runCompletion is `lectern completion`.
 func (p *process) runCompletion(_ context.Context, args []string) int {
-	shells := map[string]func([]command) string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
-	shell := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		shell, args = args[0], args[1:]
-	}
-	if code, done := p.parse(newFlags("completion"), args, completionHelp); done {
+	shell, code, done := p.parseAction(newFlags("completion"), args, completionHelp, "which shell")
+	if done {
 		return code
 	}
-	write, ok := shells[shell]
-	switch {
-	case shell == "":
-		return p.usage("completion", errors.New("say which shell: bash, zsh or fish"))
-	case !ok:
-		return p.usage("completion", fmt.Errorf("%q is not one of bash, zsh and fish", shell))
-	}
+	write := map[string]func([]command) string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}[shell]
 	return p.print("completion", write(p.commands()))
 }
 

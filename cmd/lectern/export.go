@@ -51,7 +51,7 @@ func (p *process) runExport(ctx context.Context, args []string) int {
 	switch {
 	case !ok:
 		return p.usage("export", fmt.Errorf("--format %q is neither ndjson nor csv", *format))
-	case !given(o.flags, "user"):
+	case !o.flags.Changed("user"):
 		return p.usage("export", errors.New("it wants --user ID"))
 	}
 	if code, ok := p.selection(o); !ok {

@@ -109,14 +109,14 @@ func newForgetOptions(name string) *forgetOptions {
 // selection reads what is meant, in o.meant. It has said what is wrong where it could not.
 func (p *process) selection(o *forgetOptions) (code int, ok bool) {
 	name := o.flags.Name()
-	if given(o.flags, "user") {
+	if o.flags.Changed("user") {
 		id, err := readUser(o.user, p.stdin)
 		if err != nil {
 			return p.usage(name, err), false
 		}
 		o.meant.User = &id
 	}
-	if given(o.flags, "stream") {
+	if o.flags.Changed("stream") {
 		o.meant.Stream = &o.stream
 	}
 	if o.loaded, ok = p.load(o.flags, o.config); !ok {
@@ -164,7 +164,7 @@ func (p *process) runForget(ctx context.Context, args []string) int {
 	if code, done := p.parse(o.flags, args, forgetHelp); done {
 		return code
 	}
-	user, stream, old := given(o.flags, "user"), given(o.flags, "stream"), given(o.flags, "older-than")
+	user, stream, old := o.flags.Changed("user"), o.flags.Changed("stream"), o.flags.Changed("older-than")
 	switch {
 	case *log && (user || stream || old):
 		return p.usage("forget", errors.New("--log shows all, and goes with nothing else"))

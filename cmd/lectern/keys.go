@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/keys"
 )
@@ -46,22 +44,14 @@ func (p *process) runKeys(_ context.Context, args []string) int {
 	flags := newFlags("keys")
 	dir := flags.String("dir", "", "")
 	path := flags.String("config", "", "")
-	action := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		action, args = args[0], args[1:]
-	}
-	if code, done := p.parse(flags, args, keysHelp); done {
+	action, code, done := p.parseAction(flags, args, keysHelp, "what to do")
+	if done {
 		return code
 	}
+	err := goWith(flags, action, map[string]string{"dir": "new and ls", "config": "check"})
 	switch {
-	case action == "":
-		return p.usage("keys", errors.New("say what to do: new, ls or check"))
-	case action != "new" && action != "ls" && action != "check":
-		return p.usage("keys", fmt.Errorf("%q is not one of new, ls and check%s", action, didYouMean(action, "new", "ls", "check")))
-	case action == "check" && given(flags, "dir"):
-		return p.usage("keys", errors.New("--dir goes with new and ls: check takes the directories of the configuration"))
-	case action != "check" && given(flags, "config"):
-		return p.usage("keys", fmt.Errorf("--config goes with check, not with %s", action))
+	case err != nil:
+		return p.usage("keys", err)
 	case action != "check" && *dir == "":
 		return p.usage("keys", fmt.Errorf("%s needs --dir DIR", action))
 	case action == "new":
@@ -73,7 +63,7 @@ func (p *process) runKeys(_ context.Context, args []string) int {
 	if !ok {
 		return 1
 	}
-	t, code := table{left: 5}, 0
+	t := table{left: 5}
 	t.add("STREAM", "NAME", "EPOCH", "FINGERPRINT", "FILE")
 	for _, s := range c.Named {
 		if s.Secret == "" {

@@ -30,7 +30,7 @@ func (p *process) launch(command, help string, args []string, work func(*launch)
 	}
 	l := &launch{config: c, output: newLogOutput(p.stderr)}
 	l.read = func() (config.Config, []config.Problem) {
-		return config.Load(*path, given(flags, "config"), p.environ)
+		return config.Load(*path, flags.Changed("config"), p.environ)
 	}
 	l.logger, l.level = newLogger(&c, l.output)
 	hangups, undo := outliveTerminal()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	flag "github.com/spf13/pflag"
@@ -40,6 +41,39 @@ func (p *process) parse(flags *flag.FlagSet, args []string, help string) (code i
 	return 0, false
 }
 
+// parseAction is parse for a command whose first argument says what to do: one of the
+// actions of its help text. what is what is to be said.
+func (p *process) parseAction(flags *flag.FlagSet, args []string, help, what string) (action string, code int, done bool) {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		action, args = args[0], args[1:]
+	}
+	if code, done = p.parse(flags, args, help); done {
+		return action, code, true
+	}
+	actions := actionsOf(flags.Name(), help)
+	if slices.Contains(actions, action) {
+		return action, 0, false
+	}
+	last := len(actions) - 1
+	list := strings.Join(actions[:last], ", ")
+	err := fmt.Errorf("%q is not one of %s and %s%s", action, list, actions[last], didYouMean(action, actions...))
+	if action == "" {
+		err = fmt.Errorf("say %s: %s or %s", what, list, actions[last])
+	}
+	return action, p.usage(flags.Name(), err), true
+}
+
+// goWith says which of the flags that were given goes with other actions: with has
+// the words of those that each goes with.
+func goWith(flags *flag.FlagSet, action string, with map[string]string) (err error) {
+	flags.Visit(func(f *flag.Flag) {
+		if others, ok := with[f.Name]; ok && !slices.Contains(strings.Fields(others), action) {
+			err = fmt.Errorf("--%s goes with %s, not with %s", f.Name, others, action)
+		}
+	})
+	return err
+}
+
 // flagError is an error of Parse in the words of the help texts.
 func flagError(flags *flag.FlagSet, err error) error {
 	var unknown *flag.NotExistError
@@ -60,6 +94,13 @@ func flagError(flags *flag.FlagSet, err error) error {
 		return valueError(bad)
 	}
 	return err
+}
+
+func didYouMean(word string, candidates ...string) string {
+	if near := config.Nearest(word, candidates); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return ""
 }
 
 // valueError says what a flag takes that has something else.
@@ -102,13 +143,10 @@ func dashes(name string) string {
 	return "--" + name
 }
 
-// given says whether a flag was among the arguments.
-func given(flags *flag.FlagSet, name string) bool { return flags.Changed(name) }
-
 // load reads the configuration that --config names, or else the usual one. It
 // has said what is wrong where it could not.
 func (p *process) load(flags *flag.FlagSet, path string) (config.Config, bool) {
-	c, problems := config.Load(path, given(flags, "config"), p.environ)
+	c, problems := config.Load(path, flags.Changed("config"), p.environ)
 	for _, problem := range problems {
 		fmt.Fprintf(p.stderr, "lectern %s: %v\n", flags.Name(), problem)
 	}
@@ -161,7 +199,7 @@ func (s *storeFlags) numbers(named []string) (numbers []uint16, err error) {
 // said why where it could not.
 func (p *process) openStore(s *storeFlags) (storage.Reader, bool) {
 	open := func() (storage.Reader, error) { return p.open(s.dir) }
-	if !given(s.flags, "dir") {
+	if !s.flags.Changed("dir") {
 		c, ok := p.load(s.flags, s.config)
 		if !ok {
 			return nil, false

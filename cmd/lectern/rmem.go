@@ -50,12 +50,12 @@ func (p *process) runRmem(ctx context.Context, args []string) int {
 		return code
 	}
 	switch {
-	case *wait && flags.NFlag() > 1 || given(flags, "raise") && given(flags, "config"):
+	case *wait && flags.NFlag() > 1 || flags.Changed("raise") && flags.Changed("config"):
 		return p.usage("rmem", errors.New("--raise, --wait and --config do not go together"))
 	case *wait:
 		<-ctx.Done()
 		return 0
-	case given(flags, "raise"):
+	case flags.Changed("raise"):
 		want, err := config.ParseSize(*raise)
 		if err != nil || want <= 0 {
 			return p.usage("rmem", fmt.Errorf("--raise %q is not a size, such as 8MiB", *raise))

@@ -57,7 +57,7 @@ func (p *process) runSchema(ctx context.Context, args []string) int {
 	if code, done := p.parse(flags, args, schemaHelp); done {
 		return code
 	}
-	if given(flags, "cluster") && *cluster == "" {
+	if flags.Changed("cluster") && *cluster == "" {
 		return p.usage("schema", errors.New("--cluster wants the name of a cluster"))
 	}
 	c, ok := p.load(flags, *path)

@@ -11,7 +11,6 @@ import (
 
 	flag "github.com/spf13/pflag"
 
-	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage/parquet"
 	"github.com/lectern/lectern/storage/spool"
 )
@@ -64,16 +63,15 @@ cannot be read; 2 when the arguments make no sense.
 
 // spoolFlags are the arguments of `lectern spool`.
 type spoolFlags struct {
-	flags   *flag.FlagSet
-	config  string
-	dir     string
-	to      string
-	owner   string
-	block   uint64
-	all     bool // blocks
-	yes     bool // the risk is taken
-	json    bool
-	actions map[string]func() int
+	flags  *flag.FlagSet
+	config string
+	dir    string
+	to     string
+	owner  string
+	block  uint64
+	all    bool // blocks
+	yes    bool // the risk is taken
+	json   bool
 }
 
 // runSpool is `lectern spool`.
@@ -87,56 +85,34 @@ func (p *process) runSpool(ctx context.Context, args []string) int {
 	s.flags.BoolVar(&s.all, "all", false, "")
 	s.flags.BoolVar(&s.yes, "yes", false, "")
 	s.flags.BoolVar(&s.json, "json", false, "")
-	s.actions = map[string]func() int{
-		"ls":     func() int { return p.spoolList(s) },
-		"verify": func() int { return p.spoolVerify(s) },
-		"export": func() int { return p.spoolExport(ctx, s) },
-		"init":   func() int { return p.spoolInit(s) },
-		"renew":  func() int { return p.spoolRenew(s) },
-		"resend": func() int { return p.spoolResend(s) },
-	}
-	action := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		action, args = args[0], args[1:]
-	}
-	if code, done := p.parse(s.flags, args, spoolHelp); done {
+	action, code, done := p.parseAction(s.flags, args, spoolHelp, "what to do")
+	if done {
 		return code
 	}
-	do := s.actions[action]
-	exporting := action == "export"
-	switch {
-	case do == nil && action == "":
-		return p.usage("spool", errors.New("say what to do: ls, verify, export, init, renew or resend"))
-	case do == nil:
-		return p.usage("spool", fmt.Errorf("%q is not one of ls, verify, export, init, renew and resend%s", action, didYouMean(action, "ls", "verify", "export", "init", "renew", "resend")))
-	case exporting && s.to == "":
-		return p.usage("spool", errors.New("export needs --to DIR"))
-	case !exporting && given(s.flags, "to"):
-		return p.usage("spool", fmt.Errorf("--to goes with export, not with %s", action))
-	case !exporting && action != "resend" && given(s.flags, "block"):
-		return p.usage("spool", fmt.Errorf("--block goes with export and resend, not with %s", action))
-	case action != "resend" && (s.all || s.yes):
-		return p.usage("spool", fmt.Errorf("--all and --yes go with resend, not with %s", action))
-	case action != "ls" && s.json:
-		return p.usage("spool", fmt.Errorf("--json goes with ls, not with %s", action))
-	case action != "init" && given(s.flags, "owner"):
-		return p.usage("spool", fmt.Errorf("--owner goes with init, not with %s", action))
+	err := goWith(s.flags, action, map[string]string{
+		"to": "export", "block": "export and resend", "all": "resend", "yes": "resend", "json": "ls", "owner": "init",
+	})
+	if action == "export" && s.to == "" {
+		err = errors.New("export needs --to DIR")
 	}
-	if !given(s.flags, "dir") {
+	if err != nil {
+		return p.usage("spool", err)
+	}
+	if !s.flags.Changed("dir") {
 		c, ok := p.load(s.flags, s.config)
 		if !ok {
 			return 1
 		}
 		s.dir = c.Spool.Dir
 	}
-	return do()
-}
-
-func didYouMean(word string, candidates ...string) string {
-	if near := config.Nearest(word, candidates); near != "" {
-		return fmt.Sprintf("; did you mean %q?", near)
-	}
-	return ""
+	return map[string]func() int{
+		"ls":     func() int { return p.spoolList(s) },
+		"verify": func() int { return p.spoolVerify(s) },
+		"export": func() int { return p.spoolExport(ctx, s) },
+		"init":   func() int { return p.spoolInit(s) },
+		"renew":  func() int { return p.spoolRenew(s) },
+		"resend": func() int { return p.spoolResend(s) },
+	}[action]()
 }
 
 // place is one spool directory, with what is in it.
@@ -311,7 +287,7 @@ func (p *process) spoolExport(ctx context.Context, s *spoolFlags) int {
 			return code
 		}
 	}
-	if given(s.flags, "block") && sum.blocks+sum.failed == 0 {
+	if s.flags.Changed("block") && sum.blocks+sum.failed == 0 {
 		return p.fail("spool", fmt.Errorf("no block %d waits in %q; `lectern spool ls` shows those that do", s.block, s.dir))
 	}
 	if sum.failed > 0 {
@@ -321,7 +297,7 @@ func (p *process) spoolExport(ctx context.Context, s *spoolFlags) int {
 	if sum.blocks > 0 {
 		said = fmt.Sprintf("%d blocks with %d rows are in %s\n", sum.blocks, sum.rows, s.to)
 	}
-	if sum.sealed > 0 && !given(s.flags, "block") {
+	if sum.sealed > 0 && !s.flags.Changed("block") {
 		said += fmt.Sprintf("%d rows more are in no block yet: `lectern serve` makes blocks of them, at its start too\n", sum.sealed)
 	}
 	return p.print("spool", said)
@@ -334,7 +310,7 @@ func (p *process) exportPlace(ctx context.Context, s *spoolFlags, c place, sum *
 	var numbers []uint64
 	for _, r := range c.Queue() {
 		for _, block := range r.Blocks {
-			if !given(s.flags, "block") || block.Number == s.block {
+			if !s.flags.Changed("block") || block.Number == s.block {
 				numbers = append(numbers, block.Number)
 			}
 		}

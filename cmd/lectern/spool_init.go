@@ -14,7 +14,7 @@ import (
 // spoolInit is `lectern spool init`.
 func (p *process) spoolInit(s *spoolFlags) int {
 	uid, gid := -1, -1
-	if given(s.flags, "owner") {
+	if s.flags.Changed("owner") {
 		var err error
 		if uid, gid, err = parseOwner(s.owner); err != nil {
 			return p.usage("spool", err)

@@ -21,7 +21,7 @@ and its rows count twice. Better ways, as long as there is hope:
 
 // spoolResend is `lectern spool resend`.
 func (p *process) spoolResend(s *spoolFlags) int {
-	if given(s.flags, "block") == s.all {
+	if s.flags.Changed("block") == s.all {
 		return p.usage("spool", errors.New("resend needs --block N, or --all"))
 	}
 	places, ok := p.spoolContents(s)

@@ -117,7 +117,7 @@ func (p *process) runTop(ctx context.Context, args []string) int {
 	switch {
 	case *by != "content" && *by != "user":
 		return p.usage("top", fmt.Errorf("--by %q is neither content nor user", *by))
-	case *all && given(flags, "since"):
+	case *all && flags.Changed("since"):
 		return p.usage("top", errors.New("--all and --since exclude each other"))
 	case o.since <= 0:
 		return p.usage("top", fmt.Errorf("--since %s is not longer than nothing", config.FormatDuration(o.since)))
