@@ -79,12 +79,12 @@ func streamWord(stream uint16) string {
 // streamNames are those that the configuration has.
 type streamNames map[uint16]string
 
-func namesOf(c *config.Config) *streamNames {
+func namesOf(c *config.Config) streamNames {
 	names := make(streamNames)
 	for _, s := range c.Named {
 		names[uint16(s.Number)] = s.Name
 	}
-	return &names
+	return names
 }
 
 // word is how a stream is shown: its number, and its name behind it where it has one.

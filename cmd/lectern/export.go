@@ -69,7 +69,7 @@ func (p *process) runExport(ctx context.Context, args []string) int {
 		return p.fail("export", err)
 	}
 	out := bufio.NewWriter(p.stdout)
-	if err = write(out, rows, o.names()); err == nil {
+	if err = write(out, rows, namesOf(&o.loaded)); err == nil {
 		err = out.Flush()
 	}
 	if err != nil {

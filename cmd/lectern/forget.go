@@ -14,8 +14,6 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/emit"
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/clickhouse"
-	"github.com/lectern/lectern/storage/parquet"
 )
 
 const forgetHelp = `Take what a reader has read out of the store, for good.
@@ -193,25 +191,11 @@ func (p *process) runForget(ctx context.Context, args []string) int {
 		}
 	}
 	done, err := f.Forget(ctx, o.meant, now.UnixMilli())
-	code := p.print("forget", forgotten(done, o.names()))
+	code := p.print("forget", forgotten(done, namesOf(&o.loaded)))
 	if err != nil {
 		code = p.fail("forget", fmt.Errorf("not all is forgotten: %w", err))
 	}
 	return code
-}
-
-// openForgetter opens the store that the configuration names.
-func openForgetter(c *config.Config) (storage.Forgetter, error) {
-	if c.Storage.Driver == "clickhouse" {
-		return clickhouse.OpenForgetter(clickhouseOptions(c))
-	}
-	return parquet.OpenForgetter(c.Parquet.Dir)
-}
-
-// names are the names of streams that the configuration has.
-func (o *forgetOptions) names() streamNames {
-	s := storeFlags{loaded: &o.loaded}
-	return s.streams()
 }
 
 // forgotten says how much was.
@@ -239,7 +223,7 @@ func (p *process) forgetLog(ctx context.Context, f storage.Forgetter, o *forgetO
 	t := table{left: 2}
 	t.add("TIME", "STREAM", "ROWS", "EVENTS")
 	for _, n := range all {
-		t.add(time.UnixMilli(n.At).UTC().Format(time.RFC3339), o.names().word(n.Stream), number(n.Rows), number(n.Events))
+		t.add(time.UnixMilli(n.At).UTC().Format(time.RFC3339), namesOf(&o.loaded).word(n.Stream), number(n.Rows), number(n.Events))
 	}
 	return p.print("forget", t.String())
 }

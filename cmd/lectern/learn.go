@@ -6,8 +6,6 @@ import (
 
 	"github.com/lectern/lectern/collector"
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/clickhouse"
-	"github.com/lectern/lectern/storage/parquet"
 )
 
 // learnRetry is between two tries to ask the store what contents are called.
@@ -17,7 +15,11 @@ const learnRetry = time.Minute
 // emitters say it once a day, and may have said it to the process before.
 func (d *daemon) learnNames(ctx context.Context) {
 	for {
-		books, err := d.storedNames(ctx)
+		reader, err := openReader(d.config)
+		var books []storage.Book
+		if err == nil {
+			books, err = reader.Names(ctx, collector.NamesMost(d.config.Limits.NamesMemory))
+		}
 		if err == nil {
 			d.collector.Learn(books)
 			return
@@ -29,18 +31,4 @@ func (d *daemon) learnNames(ctx context.Context) {
 			return
 		}
 	}
-}
-
-func (d *daemon) storedNames(ctx context.Context) ([]storage.Book, error) {
-	var reader storage.Reader
-	var err error
-	if d.config.Storage.Driver == "clickhouse" {
-		reader, err = clickhouse.OpenReader(clickhouseOptions(d.config))
-	} else {
-		reader, err = parquet.OpenReader(d.config.Parquet.Dir)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return reader.Names(ctx, collector.NamesMost(d.config.Limits.NamesMemory))
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/cmd/lectern/internal/hush"
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/parquet"
 )
 
 func main() {
@@ -24,8 +23,7 @@ func main() {
 // failure, 2 when the arguments make no sense.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := process{
-		environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now,
-		open: func(dir string) (storage.Reader, error) { return parquet.OpenReader(dir) },
+		environ: environ, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, open: openReader,
 	}
 	return p.run(ctx, args)
 }
@@ -36,7 +34,7 @@ type process struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	now            func() time.Time
-	open           func(dir string) (storage.Reader, error) // the store in a directory
+	open           func(*config.Config) (storage.Reader, error) // the store, for questions
 }
 
 // command is one of lectern's.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
-	"github.com/lectern/lectern/storage/clickhouse"
 	"github.com/lectern/lectern/wire"
 )
 
@@ -175,7 +174,7 @@ func (s *storeFlags) streams() streamNames {
 	if s.loaded == nil {
 		return nil
 	}
-	return *namesOf(s.loaded)
+	return namesOf(s.loaded)
 }
 
 // numbers are those of streams with these names.
@@ -198,18 +197,17 @@ func (s *storeFlags) numbers(named []string) (numbers []uint16, err error) {
 // openStore opens the store that --dir names, or else the configuration. It has
 // said why where it could not.
 func (p *process) openStore(s *storeFlags) (storage.Reader, bool) {
-	open := func() (storage.Reader, error) { return p.open(s.dir) }
-	if !s.flags.Changed("dir") {
-		c, ok := p.load(s.flags, s.config)
-		if !ok {
+	var c config.Config
+	if s.flags.Changed("dir") {
+		c.Storage.Driver, c.Parquet.Dir = "parquet", s.dir
+	} else {
+		var ok bool
+		if c, ok = p.load(s.flags, s.config); !ok {
 			return nil, false
 		}
 		s.dir, s.loaded = storeName(&c), &c
-		if c.Storage.Driver == "clickhouse" {
-			open = func() (storage.Reader, error) { return clickhouse.OpenReader(clickhouseOptions(&c)) }
-		}
 	}
-	reader, err := open()
+	reader, err := p.open(&c)
 	if err != nil {
 		p.fail(s.flags.Name(), fmt.Errorf("cannot open the store in %q: %w", s.dir, err))
 		return nil, false

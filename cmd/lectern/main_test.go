@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lectern/lectern/cmd/lectern/internal/config"
 	"github.com/lectern/lectern/storage"
 )
 
@@ -52,11 +53,11 @@ func runWith(t testing.TB, l *library, environ []string, args ...string) (code i
 	var out, errs bytes.Buffer
 	p := process{
 		environ: environ, stdin: strings.NewReader(""), stdout: &out, stderr: &errs, now: atNoon,
-		open: func(dir string) (storage.Reader, error) {
+		open: func(c *config.Config) (storage.Reader, error) {
 			if l == nil {
 				return nil, errors.New("the disk is gone")
 			}
-			l.dir = dir
+			l.dir = c.Parquet.Dir
 			return l, nil
 		},
 	}
@@ -183,7 +184,7 @@ func TestAnswerThatCannotBeWritten(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"check"}, {"books", "--dir", "x"}, {"top", "--dir", "x"}} {
 		t.Chdir(t.TempDir())
 		var errs bytes.Buffer
-		p := process{stdout: fullDisk{}, stderr: &errs, now: atNoon, open: func(string) (storage.Reader, error) {
+		p := process{stdout: fullDisk{}, stderr: &errs, now: atNoon, open: func(*config.Config) (storage.Reader, error) {
 			return &library{rows: make([]storage.TopRow, 1)}, nil
 		}}
 		want := "lectern " + args[0] + ": cannot write the answer: no space left\n"

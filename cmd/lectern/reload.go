@@ -26,7 +26,7 @@ type reloader struct {
 
 	reloads, failures *metrics.Counter
 
-	named atomic.Pointer[streamNames] // the streams of the configuration that is in force
+	named atomic.Value // streamNames, of the streams of the configuration that is in force
 
 	mu      sync.Mutex // protects what follows
 	inForce config.Config
@@ -52,7 +52,7 @@ func newReloader(d *daemon, c *config.Config, read func() (config.Config, []conf
 }
 
 // streams are the names of streams that are in force now. Nobody waits for it.
-func (r *reloader) streams() streamNames { return *r.named.Load() }
+func (r *reloader) streams() streamNames { return r.named.Load().(streamNames) }
 
 // watch reloads until ctx ends.
 func (r *reloader) watch(ctx context.Context, hangups <-chan os.Signal) {

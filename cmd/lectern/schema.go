@@ -67,7 +67,7 @@ func (p *process) runSchema(ctx context.Context, args []string) int {
 	if *cluster == "" {
 		*cluster = c.ClickHouse.Cluster
 	}
-	s := clickhouse.Schema{Database: c.ClickHouse.Database, Cluster: *cluster, Retention: c.ClickHouse.Retention, Streams: *namesOf(&c)}
+	s := clickhouse.Schema{Database: c.ClickHouse.Database, Cluster: *cluster, Retention: c.ClickHouse.Retention, Streams: namesOf(&c)}
 	switch {
 	case *apply && *diff:
 		return p.usage("schema", errors.New("--diff does nothing and --apply does it: one of them"))

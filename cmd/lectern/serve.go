@@ -110,13 +110,11 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		return err
 	}
 	d.set.RegisterMetricsWriter(d.keys.writeMetrics)
-	var secure *collector.TLS
 	if c.TLS.Address != "" {
 		var err error
 		if d.certs, err = certs.Open(certFiles(c)); err != nil {
 			return err
 		}
-		secure = &collector.TLS{Address: c.TLS.Address, Config: d.certs.Config, ConnectionsMax: c.TLS.ConnectionsMax}
 	}
 	d.followReaders()
 	recovered, elders, err := d.openStorage(ctx)
@@ -124,15 +122,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		return err
 	}
 	d.showReaders()
-	d.collector = collector.New(collector.Options{
-		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer, TLS: secure,
-		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
-		KeysMax: c.Limits.KeysMax, SourcesMax: c.Limits.SourcesMax, AddressSourcesMax: c.Limits.AddressSourcesMax,
-		NamesAMinute: c.Limits.NamesAMinute, NamesMemory: c.Limits.NamesMemory,
-		SourceIdleMax: c.Limits.SourceIdleMax, SessionIdleMax: c.Limits.SessionIdleMax,
-		ConnectionsMax: c.Limits.ConnectionsMax, ConnectionIdleMax: c.Limits.ConnectionIdleMax, CreditMax: c.Limits.CreditMax,
-		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true, Sink: d.gatherer, Metrics: d.set, Logger: logger,
-	})
+	d.collector = d.newCollector(recovered)
 	d.collector.SetConfig(c.Hash())
 	d.heir = takeover.New(takeover.Options{
 		Dir: c.Spool.Dir, Spool: d.spool, SizeMax: int64(c.Spool.SizeMax), Elders: elders,
@@ -146,7 +136,7 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	d.page = d.newPage()
 	d.ops.Handle(d.page.Handlers())
 	d.ops.Start(told{d.collector, d})
-	if secure != nil {
+	if d.certs != nil {
 		logger.Info("clients of TLS are taken", "address", d.collector.TLSAddress(), "certificate_not_after", d.certs.NotAfter(), "client_certificates", c.TLS.ClientCA != "")
 	}
 	logger.Info("lectern is ready", "events", d.collector.Address(), "operations", d.ops.Address(),
@@ -163,6 +153,26 @@ func (d *daemon) serve(ctx context.Context, hangups <-chan os.Signal) error {
 		err = d.drain(ctx)
 	}
 	return errors.Join(err, d.stop())
+}
+
+// newCollector is the collector that the configuration asks for. It knows what was
+// recovered.
+func (d *daemon) newCollector(recovered *spool.Recovered) *collector.Collector {
+	c, l := d.config, &d.config.Limits
+	var secure *collector.TLS
+	if d.certs != nil {
+		secure = &collector.TLS{Address: c.TLS.Address, Config: d.certs.Config, ConnectionsMax: c.TLS.ConnectionsMax}
+	}
+	return collector.New(collector.Options{
+		Address: c.Listen.Address, SharePort: c.Listen.SharePort, Loops: c.Loops(), ReceiveBuffer: c.Listen.ReceiveBuffer, TLS: secure,
+		CutInterval: c.Window.AckInterval, LateMax: c.Window.LateMax, FutureMax: c.Window.FutureMax,
+		KeysMax: l.KeysMax, SourcesMax: l.SourcesMax, AddressSourcesMax: l.AddressSourcesMax,
+		NamesAMinute: l.NamesAMinute, NamesMemory: l.NamesMemory,
+		SourceIdleMax: l.SourceIdleMax, SessionIdleMax: l.SessionIdleMax,
+		ConnectionsMax: l.ConnectionsMax, ConnectionIdleMax: l.ConnectionIdleMax, CreditMax: l.CreditMax,
+		Streams: streamsOf(c, &d.keys), Salt: d.salts.of, Spool: d.spool.ID(), Sources: recovered.Sources, Company: true,
+		Sink: d.gatherer, Metrics: d.set, Logger: d.logger,
+	})
 }
 
 // newPage is the page that the operations server shows of the daemon.

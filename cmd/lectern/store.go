@@ -26,6 +26,22 @@ func (d *daemon) openStore() (err error) {
 	return err
 }
 
+// openReader opens it for questions.
+func openReader(c *config.Config) (storage.Reader, error) {
+	if c.Storage.Driver == "clickhouse" {
+		return clickhouse.OpenReader(clickhouseOptions(c))
+	}
+	return parquet.OpenReader(c.Parquet.Dir)
+}
+
+// openForgetter opens it to look for readers, and to forget them.
+func openForgetter(c *config.Config) (storage.Forgetter, error) {
+	if c.Storage.Driver == "clickhouse" {
+		return clickhouse.OpenForgetter(clickhouseOptions(c))
+	}
+	return parquet.OpenForgetter(c.Parquet.Dir)
+}
+
 // openStoreBeside opens the store for the blocks of a spool whose process runs no
 // more.
 func (d *daemon) openStoreBeside(s *spool.Spool) (storage.Store, error) {

@@ -28,22 +28,11 @@ type streamKeys struct {
 // received.
 func (k *streamKeys) load(c *config.Config) error {
 	k.of, k.trouble = make(map[string][]*wire.Secret), make(map[string]string)
-	sealing := false
-	for _, s := range c.Named {
-		if s.Secret == "" {
-			continue
-		}
-		sealing = true
-		secrets, err := keys.Secrets(s.Secret)
-		if err != nil {
-			return fmt.Errorf("the keys of stream %s: %w", s.Name, err)
-		}
-		k.of[s.Secret] = secrets
-	}
-	if sealing && !keys.Fast() {
+	err := k.add(c)
+	if len(k.of) > 0 && !keys.Fast() {
 		k.logger.Warn("this machine has no AES and carry-less multiplication for Go's GCM: to check the tag of a sealed frame costs some ten times as much here")
 	}
-	return nil
+	return err
 }
 
 // add reads the directories of streams that were not there before. With an error

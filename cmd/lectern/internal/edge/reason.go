@@ -31,12 +31,3 @@ var reasonWords = [reasons]string{
 
 // String returns the reason's word.
 func (r Reason) String() string { return reasonWords[r] }
-
-// Reasons returns every reason but Taken.
-func Reasons() []Reason {
-	var all []Reason
-	for r := Taken + 1; r < reasons; r++ {
-		all = append(all, r)
-	}
-	return all
-}
