@@ -29,10 +29,8 @@ type Collector struct {
 	beat    atomic.Int64 // running time: see SinceHeartbeat
 	notes   *notes       // what gnet says
 
-	saturatedTold bool // tellSaturated has spoken
-
-	unknownTold int64 // running time from which tellUnknown may speak again
-	badSealTold int64 // likewise tellBadSeal
+	saturatedTold            bool  // tellSaturated has spoken
+	unknownTold, badSealTold int64 // running time from which tellUnknown and tellBadSeal may speak again
 
 	listener       *net.TCPListener
 	secure         *secure       // nil without TLS
@@ -56,9 +54,7 @@ func New(o Options) *Collector {
 	}
 	c.sources.restore(o.Sources)
 	c.rules = newRules(&o)
-	c.cuts = newCutter(o.Sink, c.sources, c.clocks, o.Metrics)
-	c.cuts.boundNames(&o)
-	c.cuts.company.Store(o.Company)
+	c.cuts = newCutter(&o, c.sources, c.clocks)
 	for range o.Loops {
 		c.shards = append(c.shards, newShard(&c.options, c.rules, c.sources, c.cuts, c.clocks))
 	}
@@ -222,8 +218,8 @@ func (c *Collector) sweep() {
 		}
 		now := c.clocks.steady()
 		c.tellUnknown(now)
-		c.tellSaturated()
 		c.tellBadSeal(now)
+		c.tellSaturated()
 		for i := range sweepStripes {
 			c.sources.quiet(n+i, before(now, spanQuiet))
 			c.sources.forgetSilent(n+i, now, &c.options)

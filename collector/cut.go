@@ -82,15 +82,17 @@ type cutter struct {
 	readSeconds *metrics.PrometheusHistogram
 }
 
-func newCutter(sink Sink, src *sources, clocks *clocks, set *metrics.Set) *cutter {
+func newCutter(o *Options, src *sources, clocks *clocks) *cutter {
 	c := &cutter{
-		sink: sink, sources: src, clocks: clocks,
+		sink: o.Sink, sources: src, clocks: clocks,
 		sessions: sessions{of: make(map[uint64]*connection), proving: make(map[*connection]bool)},
 		wanted:   make(chan cause, 1), done: make(chan struct{}), ended: ended{books: make(books)},
-		holdSeconds: set.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
-		readSeconds: set.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
+		// A quarter of the memory of names is for what the loops know, the rest for texts.
+		names: newNameCache(o.NamesMemory / 4 * 3), nameLimits: newNameLimits(o.NamesAMinute),
+		holdSeconds: o.Metrics.NewPrometheusHistogramExt("lectern_cut_hold_seconds", holdBuckets),
+		readSeconds: o.Metrics.NewPrometheusHistogramExt("lectern_cut_read_seconds", readBuckets),
 	}
-	c.boundNames(new(Options))
+	c.company.Store(o.Company)
 	src.connected = func(id uint64) bool { return c.sessions.find(id) != nil }
 	return c
 }

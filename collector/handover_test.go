@@ -127,14 +127,13 @@ func (s *street) be() {
 	}
 	k.own.owner, k.own.vacant = k, false
 	began := s.steady
-	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20, Spool: streetSpool}
+	o := Options{SourcesMax: 100, ConnectionsMax: 100, CreditMax: 1 << 20, Spool: streetSpool, Sink: k.own.ear, Metrics: metrics.NewSet()}
 	o.Clock = func() (time.Time, time.Duration) { return s.now, s.steady - began }
 	known := slices.Collect(maps.Values(k.own.known))
 	clocks := newClocks(&o, runningTime(known))
 	src := newSources(&o)
 	src.restore(known)
-	set := metrics.NewSet()
-	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(k.own.ear, src, clocks, set)}
+	k.Collector = &Collector{options: o, sources: src, cuts: newCutter(&o, src, clocks)}
 	for range 1 + s.rand.IntN(2) {
 		k.shards = append(k.shards, doubled(shardOf(64, s.events, &k.options, newRules(&o), src, k.cuts, clocks)))
 	}

@@ -162,12 +162,6 @@ func newNameLimits(aMinute int) *nameLimits {
 	return &nameLimits{aMinute: int64(aMinute), seed: rand.Uint64()}
 }
 
-// boundNames has as many names kept as the options say, in shards that are made from
-// now on: a quarter of the memory is for what is known, the rest for texts.
-func (c *cutter) boundNames(o *Options) {
-	c.names, c.nameLimits = newNameCache(o.NamesMemory/4*3), newNameLimits(o.NamesAMinute)
-}
-
 // take says whether one more name may come of an account and a source, and as what it
 // is counted otherwise. What strangers bring takes nothing from those whose frames are
 // sealed.

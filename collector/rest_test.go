@@ -172,9 +172,9 @@ func (l listener) send([]byte) { l.told() }
 
 // Acks do not wait for the end of a rest, and a loop rests on where there are none.
 func TestAcksEndRests(t *testing.T) {
-	o := Options{Loops: 2, KeysMax: 4096, SourcesMax: 10}
+	o := Options{Loops: 2, KeysMax: 4096, SourcesMax: 10, Metrics: metrics.NewSet()}
 	clocks := newClocks(&o, 0)
-	c := newCutter(nil, newSources(&o), clocks, metrics.NewSet())
+	c := newCutter(&o, newSources(&o), clocks)
 	for range o.Loops {
 		c.shards = append(c.shards, shardOf(4096, nil, &o, newRules(&o), c.sources, c, clocks))
 	}

@@ -206,21 +206,11 @@ func (t *streamTable) writeKeys(w io.Writer) {
 // no key for: its stream and epoch.
 func sealName(h *wire.Header) uint32 { return uint32(h.Stream)*wire.Epochs + uint32(h.Epoch()) }
 
-// tellBadSeal has the log say which tag was wrong last, if any was since it was last
-// said. Called about once a second.
+// tellBadSeal has the log say of which key a tag was wrong, likewise.
 func (c *Collector) tellBadSeal(now int64) {
-	for _, s := range c.shards {
-		s.Lock()
-		name := s.badSeal
-		if now >= c.badSealTold {
-			s.badSeal = nameless
-		}
-		s.Unlock()
-		if name != nameless && now >= c.badSealTold {
-			c.badSealTold = now + tellUnknownEvery.Milliseconds()
-			c.options.Logger.Warn("sealed frames are refused: there is no secret of that epoch for the stream, or the tag is of another secret or audience; compare the emitters' keys",
-				"stream", name/wire.Epochs, "epoch", name%wire.Epochs)
-		}
+	if name, ok := c.lately(&c.badSealTold, now, func(s *shard) *uint32 { return &s.badSeal }); ok {
+		c.options.Logger.Warn("sealed frames are refused: there is no secret of that epoch for the stream, or the tag is of another secret or audience; compare the emitters' keys",
+			"stream", name/wire.Epochs, "epoch", name%wire.Epochs)
 	}
 }
 

@@ -151,10 +151,10 @@ func newBench(loops int, change func(*Options)) *bench {
 	}
 	b := &bench{ear: newEar(), now: epoch}
 	o.Clock = func() (time.Time, time.Duration) { return b.now, b.steady }
+	o.Sink, o.Metrics = b.ear, metrics.NewSet()
 	clocks := newClocks(&o, 0)
 	src, rules := newSources(&o), newRules(&o)
-	b.cuts = newCutter(b.ear, src, clocks, metrics.NewSet())
-	b.cuts.boundNames(&o)
+	b.cuts = newCutter(&o, src, clocks)
 	b.cuts.start = epoch.UnixMilli()
 	for range loops {
 		b.shards = append(b.shards, doubled(newShard(&o, rules, src, b.cuts, clocks)))

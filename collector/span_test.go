@@ -56,12 +56,12 @@ func (w *town) begin(e *ear, known []storage.Source) *pod {
 	start := w.now
 	o := Options{
 		SourcesMax: 1000, ConnectionsMax: 10,
-		Clock: func() (time.Time, time.Duration) { return w.now, w.now.Sub(start) },
+		Clock: func() (time.Time, time.Duration) { return w.now, w.now.Sub(start) }, Sink: e, Metrics: metrics.NewSet(),
 	}
 	clocks := newClocks(&o, runningTime(known))
 	src := newSources(&o)
 	src.restore(known)
-	p := &pod{ear: e, Collector: &Collector{options: o, sources: src, cuts: newCutter(e, src, clocks, metrics.NewSet()), clocks: clocks}}
+	p := &pod{ear: e, Collector: &Collector{options: o, sources: src, cuts: newCutter(&o, src, clocks), clocks: clocks}}
 	p.shards = []*shard{shardOf(4096, w.events, &p.options, newRules(&o), src, p.cuts, clocks)}
 	p.cuts.shards = p.shards
 	p.cuts.start, e.end = w.now.UnixMilli(), 0

@@ -149,26 +149,35 @@ func (s *shard) refuseStream(h *wire.Header) wire.Refusal {
 	return wire.RefusedStream
 }
 
-// tellUnknownEvery is how often the log says at the most that frames of unknown
-// streams come.
-const tellUnknownEvery = time.Minute
+// tellEvery is how often the log says the same of frames that are refused, at the most.
+const tellEvery = time.Minute
 
-// tellUnknown has the log say which unknown stream was refused last, if any was
-// since it was last said. Called about once a second.
-func (c *Collector) tellUnknown(now int64) {
-	if now < c.unknownTold {
-		return
+// lately is what one of the shards remembers of a frame that was refused, at the place
+// that of says, unless the log may not speak of it again yet. Then it is forgotten.
+func (c *Collector) lately(told *int64, now int64, of func(*shard) *uint32) (name uint32, ok bool) {
+	if now < *told {
+		return 0, false
 	}
+	name = nameless
 	for _, s := range c.shards {
 		s.Lock()
-		number := s.unknownStream
-		s.unknownStream = nameless
-		s.Unlock()
-		if number != nameless && now >= c.unknownTold {
-			c.unknownTold = now + tellUnknownEvery.Milliseconds()
-			c.options.Logger.Warn("frames are refused whose stream has no [stream.NAME]; name it in the configuration, or set streams.unknown to take it",
-				"stream", number)
+		if last := of(s); *last != nameless {
+			name, *last = *last, nameless
 		}
+		s.Unlock()
+	}
+	if name != nameless {
+		*told = now + tellEvery.Milliseconds()
+	}
+	return name, name != nameless
+}
+
+// tellUnknown has the log say an unknown stream that was refused, if any was since it
+// last did. Called about once a second.
+func (c *Collector) tellUnknown(now int64) {
+	if number, ok := c.lately(&c.unknownTold, now, func(s *shard) *uint32 { return &s.unknownStream }); ok {
+		c.options.Logger.Warn("frames are refused whose stream has no [stream.NAME]; name it in the configuration, or set streams.unknown to take it",
+			"stream", number)
 	}
 }
 

@@ -44,8 +44,8 @@ func (s *system) start() {
 	clocks := newClocks(&s.limits, runningTime(r.Sources))
 	src := newSources(&s.limits)
 	src.restore(r.Sources)
-	s.cuts = newCutter(s, src, clocks, s.set)
-	s.cuts.boundNames(&s.limits)
+	s.limits.Sink, s.limits.Metrics = s, s.set
+	s.cuts = newCutter(&s.limits, src, clocks)
 	s.shards = nil
 	slots := 16 << s.rand.IntN(5)
 	for range 1 + s.rand.IntN(2) {

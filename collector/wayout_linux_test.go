@@ -42,9 +42,9 @@ func benchWayOut(b *testing.B, cuts int) {
 	})
 	defer g.Close(b.Context())
 
-	o := Options{Loops: 1, KeysMax: 2 * rows, SourcesMax: 10}
+	o := Options{Loops: 1, KeysMax: 2 * rows, SourcesMax: 10, Sink: g, Metrics: set}
 	clocks := newClocks(&o, 0)
-	c := newCutter(g, newSources(&o), clocks, set)
+	c := newCutter(&o, newSources(&o), clocks)
 	c.start = time.Now().UnixMilli()
 	s := newShard(&o, newRules(&o), c.sources, c, clocks)
 	c.shards = []*shard{s}
