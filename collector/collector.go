@@ -221,8 +221,7 @@ func (c *Collector) sweep() {
 		c.tellBadSeal(now)
 		c.tellSaturated()
 		for i := range sweepStripes {
-			c.sources.quiet(n+i, before(now, spanQuiet))
-			c.sources.forgetSilent(n+i, now, &c.options)
+			c.sources.sweep(n+i, before(now, spanQuiet), before(now, c.options.SourceIdleMax), before(now, c.options.SessionIdleMax))
 		}
 	}
 }

@@ -33,3 +33,11 @@ func (deaf) CloseWithCallback(callback gnet.AsyncCallback) error { return nil }
 func (deaf) OutboundBuffered() int                               { return 0 }
 func (deaf) Fd() int                                             { return -1 }
 func (deaf) SetContext(any)                                      {}
+
+// forget forgets the sources of a stripe that have been silent since idle, or sessionIdle.
+func (s *sources) forget(n int, idle, sessionIdle int64) { s.sweep(n, before(0, 0), idle, sessionIdle) }
+
+// forgetSilent forgets those that have been silent for longer than the limits allow.
+func (s *sources) forgetSilent(n int, now int64, limits *Options) {
+	s.forget(n, before(now, limits.SourceIdleMax), before(now, limits.SessionIdleMax))
+}

@@ -113,7 +113,7 @@ func (p *teller) settled() storage.BookTotal {
 		p.cuts.cut(causeTime)
 		p.pass(time.Minute)
 		for n := range stripes {
-			s.sources.quiet(n, before(p.steady.Milliseconds(), spanQuiet))
+			s.sources.sweep(n, before(p.steady.Milliseconds(), spanQuiet), before(0, 0), before(0, 0))
 		}
 	}
 	p.cuts.cut(causeTime)

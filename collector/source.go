@@ -303,27 +303,25 @@ func (s *sources) takeLeft() (forgotten []uint64, left books) {
 	return forgotten, left
 }
 
-// forgetSilent forgets the sources of one stripe that have been silent for
-// longer than the limits allow, now, in running time.
-func (s *sources) forgetSilent(n int, now int64, limits *Options) {
-	s.forget(n, before(now, limits.SourceIdleMax), before(now, limits.SessionIdleMax))
-}
-
-// forget forgets the sources of one stripe that have been silent since
-// before, or since sessionBefore where they are acknowledged and no strangers, in
-// running time.
-func (s *sources) forget(n int, before, sessionBefore int64) {
+// sweep looks through the sources of one stripe. Those that have been silent since idle,
+// or since sessionIdle where they are acknowledged and no strangers, are forgotten; others
+// that have been since quiet leave their spans. All are moments of running time.
+func (s *sources) sweep(n int, quiet, idle, sessionIdle int64) {
 	st := &s.stripe[n%stripes]
 	sealed := s.sealed.Load()
 	st.Lock()
 	defer st.Unlock()
 	for src := range st.all() {
-		since := before
+		since := idle
 		if src.session && src.standing != storage.Stranger {
-			since = sessionBefore
+			since = sessionIdle
 		}
-		if src.lastSeen < since && src.generation <= sealed {
+		switch {
+		case src.generation > sealed: // what is not sealed stays
+		case src.lastSeen < since:
 			s.letGo(st, src)
+		case src.lastSeen < quiet && src.leavesSpan():
+			s.leave(src, src.generation, src.closing.end())
 		}
 	}
 }

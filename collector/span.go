@@ -118,20 +118,6 @@ func (s *source) apartAt(generation uint64) uint64 {
 	return s.apart
 }
 
-// quiet has those sources of one stripe leave their spans that have been silent
-// since before, in Unix milliseconds.
-func (s *sources) quiet(n int, before int64) {
-	st := &s.stripe[n%stripes]
-	sealed := s.sealed.Load()
-	st.Lock()
-	defer st.Unlock()
-	for src := range st.all() {
-		if src.lastSeen < before && src.generation <= sealed && src.leavesSpan() {
-			s.leave(src, src.generation, src.closing.end())
-		}
-	}
-}
-
 // rest has every source leave its span, since the collector ends, as far as room (in
 // rows, which are as large as a span) goes. It returns for how many there was none.
 func (s *sources) rest(generation uint64, room int) (untold int) {

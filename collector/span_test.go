@@ -208,8 +208,8 @@ func (w *town) cut() {
 	for _, p := range w.pods {
 		p.cuts.cut(causeTime)
 		for n := range stripes {
-			p.Collector.sources.quiet(n, before(p.Collector.clocks.steady(), spanQuiet))
-			p.Collector.sources.forget(n, before(p.Collector.clocks.steady(), 5*time.Minute), before(p.Collector.clocks.steady(), time.Hour))
+			now := p.Collector.clocks.steady()
+			p.Collector.sources.sweep(n, before(now, spanQuiet), before(now, 5*time.Minute), before(now, time.Hour))
 		}
 	}
 }
