@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -415,17 +416,12 @@ func (o *benchOptions) settled(ctx context.Context, beats func() error, sent flo
 func (o *benchOptions) counters(ctx context.Context) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(o.ops, "/")+"/metrics", nil)
+	text, err := ask(ctx, http.MethodGet, strings.TrimSuffix(o.ops, "/")+"/metrics", "")
 	if err != nil {
-		return nil, fmt.Errorf("--ops %q: %w", o.ops, err)
+		return nil, fmt.Errorf("read the daemon's counters; check --ops %s: %w", o.ops, err)
 	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("read the daemon's counters: %w", err)
-	}
-	defer answer.Body.Close()
 	values := make(map[string]float64)
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		line := lines.Text()
 		name, _, _ := strings.Cut(line[:max(0, strings.LastIndexByte(line, ' '))], "{")
 		if v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64); err == nil && name != "" && line[0] != '#' {

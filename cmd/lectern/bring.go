@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -30,28 +29,28 @@ const bringAgain = 250 * time.Millisecond
 func (p *process) bring(ctx context.Context, o *forgetOptions, f storage.Forgetter) error {
 	ctx, cancel := context.WithTimeout(ctx, o.wait)
 	defer cancel()
-	ask := asking{collectors: make(map[uint64]bool)}
+	daemons := asking{collectors: make(map[uint64]bool)}
 	if o.loaded.Ops.TokenFile != "" {
 		list, err := tokens.Read(o.loaded.Ops.TokenFile)
 		if err != nil {
 			return fmt.Errorf("ops.token_file: %w", err)
 		}
-		ask.token = list[0]
+		daemons.token = list[0]
 	}
 	peers, err := peerAddresses(ctx, o.loaded.Ops.PeerNames())
 	if err != nil {
 		return fmt.Errorf("ops.peers: %w", err)
 	}
 	for _, address := range append(peers, o.daemons...) {
-		if err := until(ctx, func() error { return ask.flush(ctx, address) }); err != nil {
+		if err := until(ctx, func() error { return daemons.flush(ctx, address) }); err != nil {
 			return fmt.Errorf("the daemon at %s: %w", address, err)
 		}
 	}
-	if err := until(ctx, func() error { return ask.local(ctx, &o.loaded) }); err != nil {
+	if err := until(ctx, func() error { return daemons.local(ctx, &o.loaded) }); err != nil {
 		return err
 	}
 	p.setAside(o)
-	return p.unasked(ctx, o, f, ask.collectors)
+	return p.unasked(ctx, o, f, daemons.collectors)
 }
 
 // peerAddresses are the operations addresses behind the names of ops.peers: those of all
@@ -128,22 +127,9 @@ func (a *asking) local(ctx context.Context, c *config.Config) error {
 
 // flush asks a daemon to store what it has, and notes its collector.
 func (a *asking) flush(ctx context.Context, address string) error {
-	ask, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/flush", nil)
+	text, err := ask(ctx, http.MethodPost, "http://"+address+"/flush", a.token)
 	if err != nil {
 		return err
-	}
-	ask.Header.Set("Authorization", "Bearer "+a.token)
-	answer, err := http.DefaultClient.Do(ask)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
-	if err != nil {
-		return err
-	}
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", answer.Status, strings.TrimSpace(string(text)))
 	}
 	var said ops.Flushed
 	if err := json.Unmarshal(text, &said); err != nil {

@@ -33,10 +33,9 @@ type topLive struct {
 }
 
 const (
-	liveInterval  = time.Second
-	liveAnswerMax = 8 << 20
-	liveWait      = 5 * time.Second
-	liveLimitMax  = 100
+	liveInterval = time.Second
+	liveWait     = 5 * time.Second
+	liveLimitMax = 100
 )
 
 // runTopLive is `lectern top --live`.
@@ -98,21 +97,9 @@ func reachable(address string) string {
 func (o *topLive) fetch(ctx context.Context) ([]byte, *now.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, liveWait)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, o.url, nil)
+	body, err := ask(ctx, http.MethodGet, o.url, "")
 	if err != nil {
-		return nil, nil, err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot ask a daemon what is read now; is one running there? %w", err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, liveAnswerMax))
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read what %s answers: %w", o.ops, err)
-	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("%s answered %s: %s", o.ops, answer.Status, printable(strings.TrimSpace(string(body[:min(len(body), 200)]))))
+		return nil, nil, fmt.Errorf("cannot ask the daemon at %s what is read now; is one running there? %w", o.ops, err)
 	}
 	page := new(now.Page)
 	if err := json.Unmarshal(body, page); err != nil {
