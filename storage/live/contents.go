@@ -100,12 +100,11 @@ func (c *contents) homeLine(stream uint16, id uint64) uintptr {
 	return uintptr(unsafe.Pointer(&c.index[c.home(stream, id)]))
 }
 
-func (c *contents) lines(stream uint16, id uint64, second uint32) [3]uintptr {
+func (c *contents) lines(stream uint16, id uint64, second uint32) (content uintptr, opens [2]uintptr) {
 	at := max(1, c.index[c.home(stream, id)]) - 1
-	content, opens := &c.list[at], &c.series[at]
-	return [3]uintptr{
-		uintptr(unsafe.Pointer(content)), uintptr(unsafe.Pointer(&opens.spans)), uintptr(unsafe.Pointer(&opens.minutes[second/60%MinutesKept])),
-	}
+	s := &c.series[at]
+	opens = [2]uintptr{uintptr(unsafe.Pointer(&s.spans)), uintptr(unsafe.Pointer(&s.minutes[second/60%MinutesKept]))}
+	return uintptr(unsafe.Pointer(&c.list[at])), opens
 }
 
 // used is how many contents there are.

@@ -179,7 +179,9 @@ func (r *Readers) Seen(stream uint16, all iter.Seq[storage.Sight]) {
 		v := visit{
 			print: r.table.print(stream, s.Content, s.User), content: s.Content, user: s.User, stream: stream, last: r.second(s.Last),
 		}
-		if !s.Outside && r.meets(&v) {
+		if s.Outside {
+			v.print, v.outside = r.table.namelessPrint(stream, s.User), true
+		} else if r.meets(&v) {
 			continue
 		}
 		r.visits[n] = v
@@ -219,7 +221,7 @@ func (r *Readers) meet(all []visit) {
 	pages.Prefetch(&r.lines[0], len(all))
 	fresh := r.fresh[:0]
 	for i := range all {
-		if !r.meets(&all[i]) {
+		if v := &all[i]; !r.meets(v) && !v.outside {
 			fresh = append(fresh, uint8(i))
 		}
 	}
@@ -251,31 +253,65 @@ func (r *Readers) meets(v *visit) bool {
 
 // welcome deals with those visits of whom nobody was known.
 func (r *Readers) welcome(fresh []uint8) {
-	lines := r.lines[:0]
-	for _, at := range fresh {
-		v := &r.visits[at]
-		stream, known := r.streams.find(v.stream)
-		lines = append(lines, r.contents.homeLine(stream, v.content))
-		if known && r.hasRoom(stream) {
-			lines = append(lines, r.table.userLine(v.print), r.wholes.line(stream, v.user))
-		}
-		if r.nameless > 0 {
-			lines = append(lines, r.table.line(r.table.namelessPrint(v.stream, v.user)))
-		}
-	}
-	pages.Prefetch(&lines[0], len(lines))
-	for i, at := range fresh {
-		v := &r.visits[at]
-		stream, _ := r.streams.find(v.stream)
-		lines := r.contents.lines(stream, v.content, r.to)
-		copy(r.lines[len(lines)*i:], lines[:])
-	}
-	pages.Prefetch(&r.lines[0], 3*len(fresh))
+	r.prefetchNameless(fresh)
+	r.prefetchPlaces(fresh)
+	r.prefetchContents(fresh)
 	for _, at := range fresh {
 		if v := &r.visits[at]; !r.meets(v) { // one before it may have been the same
 			r.arrives(v)
 		}
 	}
+}
+
+// prefetchNameless prefetches where those of some visits would be who are nameless.
+func (r *Readers) prefetchNameless(of []uint8) {
+	if r.nameless == 0 {
+		return
+	}
+	for i, at := range of {
+		v := &r.visits[at]
+		r.lines[i] = r.table.line(r.table.namelessPrint(v.stream, v.user))
+	}
+	pages.Prefetch(&r.lines[0], len(of))
+}
+
+// prefetchPlaces prefetches where contents are found, and the rest of what those want who
+// get a slot.
+func (r *Readers) prefetchPlaces(of []uint8) {
+	lines := r.lines[:0]
+	for _, at := range of {
+		v := &r.visits[at]
+		stream, known := r.streams.find(v.stream)
+		lines = append(lines, r.contents.homeLine(stream, v.content))
+		if known && r.hasRoom(stream) && !r.isNameless(v) {
+			lines = append(lines, r.table.userLine(v.print), r.wholes.line(stream, v.user))
+		}
+	}
+	pages.Prefetch(&lines[0], len(lines))
+}
+
+// prefetchContents prefetches the contents of visits.
+func (r *Readers) prefetchContents(of []uint8) {
+	lines := r.lines[:0]
+	for _, at := range of {
+		v := &r.visits[at]
+		stream, _ := r.streams.find(v.stream)
+		content, opens := r.contents.lines(stream, v.content, r.to)
+		if lines = append(lines, content); v.opens != 0 {
+			lines = append(lines, opens[0], opens[1])
+		}
+	}
+	pages.Prefetch(&lines[0], len(lines))
+}
+
+// isNameless says that the reader of a visit is known as one of a content for which there
+// was no room.
+func (r *Readers) isNameless(v *visit) bool {
+	if r.nameless == 0 {
+		return false
+	}
+	_, known := r.table.known(r.table.namelessPrint(v.stream, v.user))
+	return known
 }
 
 // sees notes that a reader who is known had an event.
