@@ -18,7 +18,7 @@ func (g *Gatherer) Bring(ctx context.Context, cut func(context.Context) error) e
 	}
 	// What is sealed from here on is in a file of its own, and does not keep those of
 	// before. The second cut is behind all that those have.
-	point, err := g.o.Spool.NextLog()
+	log, err := g.o.Spool.NextLog()
 	if err != nil {
 		return err
 	}
@@ -28,9 +28,9 @@ func (g *Gatherer) Bring(ctx context.Context, cut func(context.Context) error) e
 	if err := g.flushAll(); err != nil {
 		return err
 	}
-	point = g.o.Spool.Flushed(point)
+	last := g.o.Spool.LastNumber()
 	for tried := false; ; tried = true {
-		blocks, files := g.o.Spool.Before(point)
+		blocks, files := g.o.Spool.Before(log, last)
 		switch {
 		case files == 0:
 			return nil

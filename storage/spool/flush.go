@@ -149,10 +149,9 @@ func (w *segmentFile) finish(failed error, window storage.Window, covers func() 
 	for _, m := range compacted {
 		s.drop(m)
 	}
-	s.made++
-	r.age = s.made
+	r.oldest = r.Name.First
 	for _, m := range compacted {
-		r.age = min(r.age, m.age)
+		r.oldest = min(r.oldest, m.oldest)
 	}
 	s.queue = append(s.queue, r)
 	s.mu.Unlock()

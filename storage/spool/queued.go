@@ -14,7 +14,7 @@ type queued struct {
 	left       int        // blocks that wait or are parked
 	durable    bool       // its name is
 	unlinked   bool       // replaced are removed
-	age        uint64     // how many segments there had been when the first of its rows came: see Point
+	oldest     uint64     // number of the first block that its rows were in; 0: a start found it
 	tried      bool       // a store may have seen a block of it: it is never compacted
 	compacting bool       // it is being compacted: nothing of it is given to a store
 }

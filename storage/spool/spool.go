@@ -105,7 +105,6 @@ type Spool struct {
 	queue    []*queued       // ordered by their first number
 	last     uint64          // the last block number given
 	opened   uint64          // the last one given before Open
-	made     uint64          // segments that were made since Open
 	applied  segment.Applied // in segments whose names are durable, or that are stored
 	durable  marks           // the largest marks of durable records
 	waiting  []sealRows      // seals with rows above through
