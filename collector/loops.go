@@ -2,12 +2,12 @@ package collector
 
 // LoopState is what an event loop has in hand.
 type LoopState struct {
-	Keys        int    // counted since the last cut
-	Slots       int    // of its table, of which a cut comes at three quarters
-	Connections int    // of TCP
-	Datagrams   uint64 // read since the start
-	Wakeups     uint64 // times that it was woken by something to read
-	KernelDrops uint64 // buffers that its socket had no room for
+	Keys        int    `json:"keys"`         // counted since the last cut
+	Slots       int    `json:"slots"`        // of its table, of which a cut comes at three quarters
+	Connections int    `json:"connections"`  // of TCP
+	Datagrams   uint64 `json:"datagrams"`    // read since the start
+	Wakeups     uint64 `json:"wakeups"`      // times that it was woken by something to read
+	KernelDrops uint64 `json:"kernel_drops"` // buffers that its socket had no room for
 }
 
 // Loops returns the state of each event loop. It waits for a loop that hangs.

@@ -359,6 +359,7 @@ func sendBeats(ctx context.Context, u *load.UDP, m *load.Maker) error {
 	return nil
 }
 
+// pauseFor waits for so long, or returns the error of a context that ends before.
 func pauseFor(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

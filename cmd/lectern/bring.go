@@ -90,9 +90,7 @@ func until(ctx context.Context, f func() error) (last error) {
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		select {
-		case <-time.After(bringAgain):
-		case <-ctx.Done():
+		if pauseFor(ctx, bringAgain) != nil {
 			return last
 		}
 	}

@@ -25,9 +25,7 @@ func (d *daemon) learnNames(ctx context.Context) {
 			return
 		}
 		d.logger.Debug("the store does not say what contents are called; it is asked again", "error", err)
-		select {
-		case <-time.After(learnRetry):
-		case <-ctx.Done():
+		if pauseFor(ctx, learnRetry) != nil {
 			return
 		}
 	}

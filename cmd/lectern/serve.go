@@ -252,9 +252,7 @@ func (t told) Flush(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if pauseFor(ctx, 100*time.Millisecond) != nil {
 			return err
 		}
 	}

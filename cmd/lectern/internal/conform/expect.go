@@ -137,15 +137,16 @@ func count(l *line) (n int, err error) {
 	return n, err
 }
 
-// beats are the line's number of beats, and nothing between them.
-func (p *play) beats(l *line) (bool, error) {
+// front takes the line's number of frames, each of which has to be as is says; wrong is
+// what is said of another.
+func (p *play) front(l *line, is func(*frame) bool, wrong string) (bool, error) {
 	n, err := count(l)
 	if err != nil || len(p.waiting) < n {
 		return false, err
 	}
 	for _, f := range p.waiting[:n] {
-		if !f.beat() {
-			return false, broken(f, "no beat")
+		if !is(f) {
+			return false, broken(f, "%s", wrong)
 		}
 		if err := p.takes(l, f); err != nil {
 			return false, err
@@ -154,6 +155,9 @@ func (p *play) beats(l *line) (bool, error) {
 	p.waiting = p.waiting[n:]
 	return true, nil
 }
+
+// beats are the line's number of beats, and nothing between them.
+func (p *play) beats(l *line) (bool, error) { return p.front(l, (*frame).beat, "no beat") }
 
 // eventsCame are the line's number of events, in frames that had not come before.
 func (p *play) eventsCame(l *line) (bool, error) {
@@ -208,20 +212,7 @@ func (p *play) namesCame(l *line) (bool, error) {
 // againCame are the line's number of frames with events that had come before.
 func (p *play) againCame(l *line) (bool, error) {
 	p.skipBeats()
-	n, err := count(l)
-	if err != nil || len(p.waiting) < n {
-		return false, err
-	}
-	for _, f := range p.waiting[:n] {
-		if !f.again {
-			return false, broken(f, "a new frame, and not one that is sent again")
-		}
-		if err := p.takes(l, f); err != nil {
-			return false, err
-		}
-	}
-	p.waiting = p.waiting[n:]
-	return true, nil
+	return p.front(l, func(f *frame) bool { return f.again }, "a new frame, and not one that is sent again")
 }
 
 // helloCame is a new connection with its hello, which lines speak of from then on.

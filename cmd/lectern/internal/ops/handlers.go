@@ -27,8 +27,8 @@ import (
 func (s *Server) handler(mux *http.ServeMux) http.Handler {
 	mux.HandleFunc("GET /metrics", s.rendered(s.metrics))
 	mux.HandleFunc("GET /sources", s.rendered(s.sources))
-	mux.HandleFunc("GET /healthz", s.health)
-	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /healthz", well(s.Alive))
+	mux.HandleFunc("GET /readyz", well(s.Ready))
 	mux.HandleFunc("POST /retry", s.allowed(s.retry))
 	mux.HandleFunc("POST /flush", s.allowed(s.flush))
 	return marked(knownHosts(s.options.Hosts, http.NewCrossOriginProtection().Handler(mux)))
@@ -126,7 +126,20 @@ func (s *Server) sources(b *bytes.Buffer, h http.Header, r *http.Request) error 
 // shard is said to hang.
 const HealthSilence = 10 * time.Second
 
-// Alive returns an error where an event loop hangs, and the daemon does not stop.
+// well answers whether something is as it should be.
+func well(check func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := check(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+// Alive is nil where /healthz says yes: no event loop hangs, or the daemon stops. A
+// disk or a store that hangs is nothing that another start would fix, so they have no
+// part in it.
 func (s *Server) Alive() error {
 	if silent := s.daemon.SinceHeartbeat(); silent > HealthSilence && !s.stopping.Load() {
 		return fmt.Errorf("a loop hangs, for %v", silent.Round(time.Millisecond))
@@ -134,27 +147,9 @@ func (s *Server) Alive() error {
 	return nil
 }
 
-// health says whether the event loops turn. A disk or a store that hangs is
-// nothing that another start would fix, so they have no part in it.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	if err := s.Alive(); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ok")
-}
-
-// ready says whether traffic should come here: the sockets are bound, and the
-// spool takes what comes. The store has no part in it, until the spool is full.
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	if err := s.Ready(); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ok")
-}
-
-// Ready is nil where /readyz says yes, else what it says.
+// Ready is nil where /readyz says yes, else what it says: whether traffic should come
+// here. The sockets are bound, and the spool takes what comes; the store has no part in
+// it, until the spool is full.
 func (s *Server) Ready() error {
 	if why := s.notReady.Load(); why != nil {
 		return errors.New(*why)

@@ -4,25 +4,26 @@ import (
 	"time"
 
 	"github.com/lectern/lectern/cmd/lectern/internal/config"
+	"github.com/lectern/lectern/collector"
 )
 
 // healthAnswer is /health.json.
 type healthAnswer struct {
-	Time       int64           `json:"time"`
-	Stalled    float64         `json:"stalled_seconds"` // that the daemon has not answered; 0 where it does
-	Since      int64           `json:"since"`
-	Version    string          `json:"version"`
-	Collector  string          `json:"collector"`
-	Ready      string          `json:"ready"` // "" where it is, else why not
-	Heartbeat  float64         `json:"heartbeat_seconds"`
-	Conditions []conditionLine `json:"conditions"`
-	Loops      []loopLine      `json:"loops"`
-	Cuts       cutsLine        `json:"cuts"`
-	Seals      sealsLine       `json:"seals"`
-	Spool      spoolLine       `json:"spool"`
-	Store      storeLine       `json:"store"`
-	Memory     memoryLine      `json:"memory"`
-	Process    processLine     `json:"process"`
+	Time       int64                 `json:"time"`
+	Stalled    float64               `json:"stalled_seconds"` // that the daemon has not answered; 0 where it does
+	Since      int64                 `json:"since"`
+	Version    string                `json:"version"`
+	Collector  string                `json:"collector"`
+	Ready      string                `json:"ready"` // "" where it is, else why not
+	Heartbeat  float64               `json:"heartbeat_seconds"`
+	Conditions []conditionLine       `json:"conditions"`
+	Loops      []collector.LoopState `json:"loops"`
+	Cuts       cutsLine              `json:"cuts"`
+	Seals      sealsLine             `json:"seals"`
+	Spool      spoolLine             `json:"spool"`
+	Store      storeLine             `json:"store"`
+	Memory     memoryLine            `json:"memory"`
+	Process    processLine           `json:"process"`
 }
 
 type conditionLine struct {
@@ -31,15 +32,6 @@ type conditionLine struct {
 	After    int64  `json:"after_seconds"`
 	State    string `json:"state"` // ok, pending or firing
 	Since    int64  `json:"since,omitempty"`
-}
-
-type loopLine struct {
-	Keys        int    `json:"keys"`
-	Slots       int    `json:"slots"`
-	Connections int    `json:"connections"`
-	Datagrams   uint64 `json:"datagrams"`
-	Wakeups     uint64 `json:"wakeups"`
-	KernelDrops uint64 `json:"kernel_drops"`
 }
 
 // A time is in seconds, of the last five minutes; null where nothing was timed.
@@ -137,9 +129,7 @@ func (p *Page) health(l *look) any {
 	if err := p.options.Ready(); err != nil {
 		a.Ready = err.Error()
 	}
-	for _, s := range l.loops {
-		a.Loops = append(a.Loops, loopLine(s))
-	}
+	a.Loops = l.loops
 	p.told.Lock()
 	defer p.told.Unlock()
 	a.Conditions = p.conditionLines(l.at)
