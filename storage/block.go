@@ -98,8 +98,10 @@ func (c *Columns) Compare(i, j int) int {
 		return cmp.Compare(c.Content[i], c.Content[j])
 	case c.Minute[i] != c.Minute[j]:
 		return cmp.Compare(c.Minute[i], c.Minute[j])
+	case c.User[i] != c.User[j]:
+		return cmp.Compare(c.User[i], c.User[j])
 	}
-	return cmp.Or(cmp.Compare(c.User[i], c.User[j]), cmp.Compare(c.Variant[i], c.Variant[j]), cmp.Compare(c.Coarse[i], c.Coarse[j]), cmp.Compare(c.Skipped[i], c.Skipped[j]))
+	return cmp.Or(cmp.Compare(c.Variant[i], c.Variant[j]), cmp.Compare(c.Coarse[i], c.Coarse[j]), cmp.Compare(c.Skipped[i], c.Skipped[j]))
 }
 
 // Events is how many events all rows are.

@@ -81,7 +81,10 @@ func CompareKeys(a, b *Row) int {
 	if c := cmp.Compare(a.Minute, b.Minute); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.Coarse, b.Coarse), cmp.Compare(a.Skipped, b.Skipped))
+	if c := cmp.Compare(a.User, b.User); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.Coarse, b.Coarse), cmp.Compare(a.Skipped, b.Skipped))
 }
 
 // fits says that the counters of both rows together stay within 32 bits.
