@@ -18,10 +18,10 @@
 // second of his last event. Looking there for each event would cost a second cache miss,
 // beside that of the table of the minute (package storage). So Readers are a
 // storage.Watcher. They are shown only the first row of a reader and content in a minute,
-// rows with opens, coarse rows, and rows of minutes that are over. When a minute is over, they are
-// told when each of its readers was seen last. Until then no reader of the minute can
-// leave. The tables of minutes and this one are in the order of the same hashes, so one
-// sequential pass over both does it.
+// rows with opens, coarse rows, and rows of minutes that are over. When a minute is over,
+// they are told when each of its readers was seen last. Until then no reader of the minute
+// can leave. The tables of minutes and this one are in the order of the same hashes, so
+// one sequential pass over both does it.
 //
 // A reader who is silent leaves the last minute at one moment, and the last five at
 // another. When a minute begins, each slot whose reader may leave either before the minute
@@ -33,8 +33,7 @@
 // readers of the stream counts the contents that he is with, so that he counts once in the
 // stream however many he reads.
 //
-// Both tables begin small, and grow in place: address space for as many readers as there
-// may ever be is mapped at once, and pages that were never touched take no memory.
+// Both tables begin small, and grow where they lie (pages.Memory.Grow), up to a limit.
 //
 // Readers are told apart by 64 bits of a hash with a seed of the process, without
 // comparing the ids. The probability that of three million readers any two are taken for

@@ -54,7 +54,7 @@ type Readers struct {
 
 	visits [ahead]visit       // that are looked for together
 	fresh  [ahead]uint8       // places in visits of readers who are not known
-	lines  [4 * ahead]uintptr // memory to be prefetched
+	lines  [3 * ahead]uintptr // memory to be prefetched
 	silent [ahead]uint32      // slots of those who leave or go
 
 	ended     atomic.Int64 // time, as soon as there are figures of it

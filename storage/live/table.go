@@ -71,18 +71,20 @@ func (t *table) clear() {
 	t.allocate(slotsFirst)
 }
 
-// allocate maps memory for as many slots as there may ever be: what was never touched of
-// it takes none.
+// allocate gives the table that many empty slots.
 func (t *table) allocate(slots int) {
-	t.memory, t.usersMemory = pages.Make[slot](slotsFor(t.most)), pages.Make[uint64](slotsFor(t.most))
+	t.memory, t.usersMemory = pages.Make[slot](slots), pages.Make[uint64](slots)
 	t.used, t.gone, t.far = 0, 0, 0
-	t.take(slots)
+	t.take()
 }
 
-// take uses the first slots of the memory.
-func (t *table) take(slots int) {
-	t.slots, t.users, t.shift = t.memory.Slice[:slots], t.usersMemory.Slice[:slots], shiftOf(slots)
+// take uses all of the memory.
+func (t *table) take() {
+	t.slots, t.users, t.shift = t.memory.Slice, t.usersMemory.Slice, shiftOf(len(t.memory.Slice))
 }
+
+// growing says that the table may still grow.
+func (t *table) growing() bool { return len(t.slots) < slotsFor(t.most) }
 
 // shiftOf is what a hash is shifted by to be a place of n, a power of two.
 func shiftOf(n int) int { return 64 - bits.Len(uint(n-1)) }
@@ -149,7 +151,7 @@ const farMax = 1 << 8
 // the table without a gap, and whoever is looked for there would be looked for among tens
 // of thousands.
 func (t *table) near(print uint64) bool {
-	if len(t.slots) < len(t.memory.Slice) {
+	if t.growing() {
 		return true
 	}
 	at, found := t.find(print)
@@ -174,7 +176,7 @@ func (t *table) known(print uint64) (at int, ok bool) {
 // whether slots have moved.
 func (t *table) reserve(n int) (moved bool) {
 	switch {
-	case t.used+n > len(t.slots)/4*3 && len(t.slots) < len(t.memory.Slice):
+	case t.used+n > len(t.slots)/4*3 && t.growing():
 		t.grow()
 	case t.used+n > len(t.slots)/8*7 && t.gone > 0:
 		t.sweep()
@@ -190,7 +192,9 @@ func (t *table) reserve(n int) (moved bool) {
 // the end to it, are put when all are out.
 func (t *table) grow() {
 	n := len(t.slots)
-	t.take(2 * n)
+	t.memory.Grow(2 * n)
+	t.usersMemory.Grow(2 * n)
+	t.take()
 	t.far = 0
 	type reader struct {
 		slot

@@ -37,13 +37,13 @@ func (w *wholes) clear() {
 }
 
 func (w *wholes) allocate(n int) {
-	w.memory = pages.Make[whole](slotsFor(w.most))
+	w.memory = pages.Make[whole](n)
 	w.used = 0
-	w.take(n)
+	w.take()
 }
 
-// take uses the first n places.
-func (w *wholes) take(n int) { w.list, w.shift = w.memory.Slice[:n], shiftOf(n) }
+// take uses all of the memory.
+func (w *wholes) take() { w.list, w.shift = w.memory.Slice, shiftOf(len(w.memory.Slice)) }
 
 // home is where a reader is looked for first.
 func (w *wholes) home(stream uint16, user uint64) int {
@@ -69,7 +69,7 @@ func (w *wholes) find(stream uint16, user uint64) (at int, found bool) {
 
 // reserve sees to it that n more fit without long searches, as far as the limit.
 func (w *wholes) reserve(n int) {
-	if w.used+n > len(w.list)/4*3 && len(w.list) < len(w.memory.Slice) {
+	if w.used+n > len(w.list)/4*3 && len(w.list) < slotsFor(w.most) {
 		w.grow()
 	}
 }
@@ -77,7 +77,8 @@ func (w *wholes) reserve(n int) {
 // grow doubles the list where it lies, as that of table does.
 func (w *wholes) grow() {
 	n := len(w.list)
-	w.take(2 * n)
+	w.memory.Grow(2 * n)
+	w.take()
 	var later []whole
 	for i := n - 1; i >= 0; i-- {
 		x := w.list[i]
