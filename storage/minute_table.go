@@ -32,15 +32,17 @@ type minuteSlot struct {
 	lag           uint16 // of resume
 	opens, reads  uint8  // of a headline, impressions and clicks
 	finishes      uint8
-	rare          uint8 // saves, and above rareBits shares, and then outsideBit
+	rare          uint8 // saves, above rareBits shares, and what the Watcher is or was asked of the reader
 	progress      uint8
 	resume        uint8
 }
 
-// rareBits are those of saves in minuteSlot.rare; shares have one less. outsideBit says that
-// the Watcher had no room for the reader.
+// rareBits are those of each counter in minuteSlot.rare. Above both, askedBit says that the
+// Watcher is still to be asked whether there is room for the reader, and outsideBit that
+// there was none.
 const (
-	rareBits   = 4
+	rareBits   = 3
+	askedBit   = 1 << 6
 	outsideBit = 1 << 7
 )
 
@@ -59,9 +61,8 @@ const addAhead = 64
 type rowsAhead struct {
 	hashes [addAhead]uint64
 	lines  [addAhead]uintptr // of memory that they need
-	shown  shown             // those of them that by is shown
+	shown  shown             // those of them that a Watcher is shown
 	show   rowsShown
-	by     Watcher // nil: nobody is shown any
 }
 
 // KeySeed is that of a hash of two ids, so that nobody can choose ids that collide.
@@ -98,11 +99,13 @@ func (t *minuteTable) add(rows []Row, ahead *rowsAhead) {
 	for len(rows) > 0 {
 		n := min(len(rows), addAhead)
 		for !t.room(n) {
+			ahead.show.flush() // slots move
 			t.grow()
 		}
 		t.addSome(rows[:n], ahead)
 		rows = rows[n:]
 	}
+	ahead.show.flush()
 }
 
 // addSome adds 1 to addAhead rows, for which there is room.
@@ -125,13 +128,12 @@ func (t *minuteTable) addSome(rows []Row, ahead *rowsAhead) {
 			continue
 		}
 		switch {
-		case ahead.shown.wants(r, first):
-			ahead.show.add(i, at)
+		case ahead.shown.wants(r, first), at.rare&askedBit != 0:
+			ahead.show.add(r, at)
 		case at.outside():
-			ahead.by.Outside(r)
+			ahead.show.by.Outside(r)
 		}
 	}
-	ahead.show.to(ahead.by, rows)
 }
 
 // home is where a hash is looked for first: the former slot of a line of the cache, so
@@ -213,7 +215,7 @@ func (t *minuteTable) count(s *minuteSlot, r *Row) bool {
 	opens, reads := uint64(s.opens)+uint64(r.Opens|r.Impressions), uint64(s.reads)+uint64(r.Reads|r.Clicks)
 	dwell, finishes := uint64(s.dwell)+r.Dwell, uint64(s.finishes)+uint64(r.Finishes)
 	saves, shares := uint64(s.saves())+uint64(r.Saves), uint64(s.shares())+uint64(r.Shares)
-	large := (dwell|r.Dwell)>>32 | (opens|reads|finishes)>>8 | (saves|shares<<1)>>rareBits
+	large := (dwell|r.Dwell)>>32 | (opens|reads|finishes)>>8 | (saves|shares)>>rareBits
 	if large != 0 || first >= millisOfMinute || last >= millisOfMinute || uint64(r.ResumeLag) > last {
 		return false
 	}
@@ -222,7 +224,7 @@ func (t *minuteTable) count(s *minuteSlot, r *Row) bool {
 		s.content, s.user, s.first = r.Content, r.User, math.MaxUint16
 	}
 	s.dwell, s.opens, s.reads = uint32(dwell), uint8(opens), uint8(reads)
-	s.finishes, s.rare = uint8(finishes), s.rare&outsideBit|uint8(saves|shares<<rareBits)
+	s.finishes, s.rare = uint8(finishes), s.rare&(askedBit|outsideBit)|uint8(saves|shares<<rareBits)
 	s.progress = max(s.progress, r.Progress)
 	resumed := s.resumed()
 	s.first, s.last = min(s.first, uint16(first)+1), max(s.last, uint16(last)+1)
@@ -253,15 +255,15 @@ func (t *minuteTable) row(s *minuteSlot) Row {
 }
 
 func (s *minuteSlot) saves() uint8  { return s.rare & (1<<rareBits - 1) }
-func (s *minuteSlot) shares() uint8 { return s.rare &^ outsideBit >> rareBits }
+func (s *minuteSlot) shares() uint8 { return s.rare >> rareBits & (1<<rareBits - 1) }
 
 // outside says that the Watcher had no room for the reader.
 func (s *minuteSlot) outside() bool { return s.rare&outsideBit != 0 }
 
-// setOutside says so of a slot that is in use.
-func (s *minuteSlot) setOutside(is bool) {
-	if s.rare &^= outsideBit; is && s.first != 0 {
-		s.rare |= outsideBit
+// mark has a slot that is in use say nothing of its reader, or one of askedBit and outsideBit.
+func (s *minuteSlot) mark(bit uint8) {
+	if s.rare &^= askedBit | outsideBit; s.first != 0 {
+		s.rare |= bit
 	}
 }
 
@@ -283,7 +285,7 @@ func (t *minuteTable) overflow(s *minuteSlot, r *Row) {
 		return
 	}
 	t.used-- // the slot was in use already
-	fresh.setOutside(s.outside())
+	fresh.mark(s.rare & (askedBit | outsideBit))
 	t.beside = append(t.beside, t.row(s))
 	*s = fresh
 }

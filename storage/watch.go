@@ -16,12 +16,12 @@ type Watcher interface {
 	// Begin begins a cut. It returns the minutes that run before it and at its end, in
 	// Unix seconds.
 	Begin(w Window) (before, end uint32)
-	// Rows shows rows of the cut, at most 64, those of rows whose places at has: each that
-	// is the first of its reader and content in the minute, has opens, or is coarse; and
-	// each of a minute that is over. Of one that has not begun yet, only those with opens
-	// are shown. It returns a bit for each of them, the lowest of the first, that says that
-	// there was no room for its reader. The rows are not to be kept.
-	Rows(rows []Row, at []uint8) (outside uint64)
+	// Rows shows rows of the cut, at most 64: each that is the first of its reader and
+	// content in the minute, has opens, or is coarse; and each of a minute that is over. Of
+	// one that has not begun yet, only those with opens are shown. It returns a bit for each
+	// of them, the lowest of the first, that says that there was no room for its reader. The
+	// rows are not to be kept.
+	Rows(rows []*Row) (outside uint64)
 	// Outside shows a further row of the minute, of a reader for whom there was no room.
 	Outside(r *Row)
 	// Seen says when each reader of a minute was seen last: when it is over, when it
@@ -57,7 +57,7 @@ type watch struct {
 // Watch has a Watcher follow what comes from now on. The rows that are there already are
 // shown to it as one cut of this window.
 func (m *Minutes) Watch(by Watcher, w Window) {
-	m.watch.by = by
+	m.watch.by, m.ahead.show.by = by, by
 	by.Seed(m.seed)
 	if m.rows == 0 {
 		return
@@ -68,7 +68,7 @@ func (m *Minutes) Watch(by Watcher, w Window) {
 	m.watch.end = m.watch.running
 	for p, t := range m.tables {
 		if p.variant == 0 {
-			t.showAll(by)
+			t.showAll(&m.ahead.show)
 		}
 	}
 	by.End(w)
@@ -158,53 +158,46 @@ func (t *minuteTable) sights(yield func(Sight) bool) {
 }
 
 // showAll shows all rows of a table that is not sorted, in no order.
-func (t *minuteTable) showAll(to Watcher) {
-	var show rowsShown
-	rows := make([]Row, 0, addAhead)
-	flush := func() {
-		show.to(to, rows)
-		rows = rows[:0]
-	}
-	add := func(r Row, of *minuteSlot) {
-		show.add(len(rows), of)
-		if rows = append(rows, r); len(rows) == addAhead {
-			flush()
-		}
-	}
+func (t *minuteTable) showAll(show *rowsShown) {
+	var rows [addAhead]Row
+	var none minuteSlot
 	for i := range t.slots {
 		if s := &t.slots[i]; s.first != 0 {
-			add(t.row(s), s)
+			rows[show.n] = t.row(s)
+			show.add(&rows[show.n], s)
 		}
 	}
 	for i := range t.beside {
-		add(t.beside[i], nil)
+		show.add(&t.beside[i], &none)
 	}
-	flush()
+	show.flush()
 }
 
 // rowsShown are rows that a Watcher is to be shown together.
 type rowsShown struct {
-	at    [addAhead]uint8
-	slots [addAhead]*minuteSlot // which are told whether there was room for their readers; nil: none is
+	by    Watcher // nil: nobody is shown any
+	rows  [addAhead]*Row
+	slots [addAhead]*minuteSlot // which are told whether there was room for their readers
 	n     int
 }
 
-// add adds a row by its place.
-func (s *rowsShown) add(at int, of *minuteSlot) {
-	s.at[s.n], s.slots[s.n] = uint8(at), of
-	s.n++
+// add adds a row, which is to stay where it is until all are flushed.
+func (s *rowsShown) add(r *Row, of *minuteSlot) {
+	of.mark(askedBit)
+	s.rows[s.n], s.slots[s.n] = r, of
+	if s.n++; s.n == addAhead {
+		s.flush()
+	}
 }
 
-// to shows those that were added.
-func (s *rowsShown) to(by Watcher, rows []Row) {
+// flush shows what was added.
+func (s *rowsShown) flush() {
 	if s.n == 0 {
 		return
 	}
-	outside := by.Rows(rows, s.at[:s.n])
+	outside := s.by.Rows(s.rows[:s.n])
 	for i, slot := range s.slots[:s.n] {
-		if slot != nil {
-			slot.setOutside(outside>>i&1 != 0)
-		}
+		slot.mark(uint8(outside >> i & 1 * outsideBit))
 	}
 	s.n = 0
 }

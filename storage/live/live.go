@@ -125,11 +125,11 @@ func (r *Readers) Begin(w storage.Window) (before, end uint32) {
 
 // Rows adds rows of the cut, and says for which of their readers there was no room
 // (storage.Watcher).
-func (r *Readers) Rows(rows []storage.Row, at []uint8) (outside uint64) {
+func (r *Readers) Rows(rows []*storage.Row) (outside uint64) {
 	began := time.Now()
 	n := 0
-	for i, at := range at {
-		x, v := &rows[at], &r.visits[n]
+	for i, x := range rows {
+		v := &r.visits[n]
 		*v = visit{
 			print: r.table.print(x.Stream, x.Content, x.User), content: x.Content, user: x.User, events: x.Events(), opens: opensOf(x),
 			first: r.second(x.First), last: r.second(x.Last), stream: x.Stream, row: uint8(i), coarse: x.Coarse,

@@ -103,7 +103,10 @@ func TestOutsideIsSaidOfEachEvent(t *testing.T) {
 	cut := func(second int64, from, to, outside uint64) {
 		t.Helper()
 		for i := from; i < to; i++ {
-			add(r, second, storage.Row{Stream: 1, Content: i % 3, User: i, Reads: 2, Saves: 1})
+			row := storage.Row{Stream: 1, Content: i % 3, User: i, Reads: 1}
+			other := row // another loop's, in the same cut
+			other.Saves = 1
+			add(r, second, row, other)
 		}
 		said += outside
 		if got := r.Size().Unplaced; got != said {
