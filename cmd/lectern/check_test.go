@@ -138,9 +138,9 @@ Memory at the limits, with loops = 2:
   receive buffers      16.0 MiB   listen.receive_buffer for each loop, doubled and kept by the kernel
   operations           18.0 MiB   /metrics and the page: 32 connections, as many that are being closed, and an hour's history
   base                 64.0 MiB   the program itself
-  readers now         230.1 MiB   now.readers_max and now.contents_max
+  readers now         215.8 MiB   now.readers_max and now.contents_max
   seals                48.0 MiB   keys of sealed sessions: limits.connections_max
-  together           1272.5 MiB
+  together           1258.2 MiB
 
 Memory of an edge at its limits:
 

@@ -33,28 +33,24 @@ type contents struct {
 
 const contentsFirst = 1 << 10
 
-// contentBytes is what a content takes, with its places in the index and in free.
-const contentBytes = int(unsafe.Sizeof(content{})+unsafe.Sizeof(series{})) + 4*4 + 4
+// contentBytes is what a content takes, with its places in the index and in free, which are
+// copied when they grow.
+const contentBytes = int(unsafe.Sizeof(content{})+unsafe.Sizeof(series{})) + 2*(4*4+4)
 
 func newContents(most int, seed [3]uint64) *contents {
-	c := &contents{most: most, seed: [2]uint64{seed[0], seed[2]}}
-	c.resize(min(most, contentsFirst))
+	c := &contents{most: most, seed: [2]uint64{seed[0], seed[2]}, memory: pages.Make[content](0), seriesMemory: pages.Make[series](0)}
+	c.grow(min(most, contentsFirst))
 	return c
 }
 
-// resize makes room for n contents in all, and moves those that there are.
-func (c *contents) resize(n int) {
-	memory, more := pages.Make[content](n), pages.Make[series](n)
-	copy(memory.Slice, c.list)
-	copy(more.Slice, c.series)
+// grow makes room for n contents in all.
+func (c *contents) grow(n int) {
 	for i := n - 1; i >= len(c.list); i-- {
 		c.free = append(c.free, uint32(i))
 	}
-	if c.memory != nil {
-		c.memory.Free()
-		c.seriesMemory.Free()
-	}
-	c.memory, c.seriesMemory, c.list, c.series = memory, more, memory.Slice, more.Slice
+	c.memory.Grow(n)
+	c.seriesMemory.Grow(n)
+	c.list, c.series = c.memory.Slice, c.seriesMemory.Slice
 	c.reindex()
 }
 
@@ -113,7 +109,7 @@ func (c *contents) used() int { return len(c.list) - len(c.free) }
 // add adds a new content and returns its place. The caller has made sure of room.
 func (c *contents) add(stream uint16, id uint64) uint32 {
 	if len(c.free) == 0 {
-		c.resize(min(c.most, 2*len(c.list)))
+		c.grow(min(c.most, 2*len(c.list)))
 	}
 	at := c.free[len(c.free)-1]
 	c.free = c.free[:len(c.free)-1]

@@ -29,7 +29,7 @@ func (o *Options) Bytes() int64 {
 	slots := int64(slotsFor(o.ReadersMax)) * slotBytes
 	wholes := int64(slotsFor(o.ReadersMax/2)) * int64(unsafe.Sizeof(whole{}))
 	wheel := int64(o.ReadersMax)*13 + minuteSeconds*wheelSpare*4 // lists that grow by a quarter, beside those of another minute: wheel.clear
-	return slots + wholes + wheel + int64(o.ContentsMax)*int64(contentBytes)*3/2
+	return slots + wholes + wheel + int64(o.ContentsMax)*int64(contentBytes)
 }
 
 // Readers knows who reads what now. It is a storage.Watcher, of the Minutes that are

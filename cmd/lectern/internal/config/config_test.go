@@ -546,7 +546,7 @@ func TestMemory(t *testing.T) {
 		"receive buffers": 3 * (16 << 20),
 		"operations":      2*32*(256<<10) + 2<<20,
 		// 4194304 slots with their users, 2097152 readers of streams, lists of the wheel; 100000 contents.
-		"readers now": 4194304*24 + 2097152*16 + 3_000_000*13 + 60*4096 + 51_000_000 + 16<<20,
+		"readers now": 4194304*24 + 2097152*16 + 3_000_000*13 + 60*4096 + 36_000_000 + 16<<20,
 		"base":        64 << 20,
 	}
 	for _, m := range c.Memory() {
