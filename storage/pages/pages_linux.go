@@ -15,7 +15,14 @@ func mapped(size int) []byte {
 	if err != nil {
 		return nil
 	}
-	return PreferHuge(b)
+	return preferHuge(b)
+}
+
+// preferHuge is PreferHuge of memory that is all ours. All of it is advised, or it would be
+// several mappings to the kernel, which it would not move as one.
+func preferHuge(b []byte) []byte {
+	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // it is advice
+	return b
 }
 
 // remapped returns what mapped has returned as size bytes, elsewhere if need be: its pages
@@ -25,7 +32,7 @@ func remapped(b []byte, size int) []byte {
 	if err != nil {
 		return nil
 	}
-	return PreferHuge(larger)
+	return preferHuge(larger)
 }
 
 func unmap(b []byte) { _ = unix.Munmap(b) } // it can only fail for what was never mapped
