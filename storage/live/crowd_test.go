@@ -7,9 +7,10 @@ import (
 	"github.com/lectern/lectern/storage"
 )
 
-// More readers come than there is room for, minute after minute, and rows leave early, so
-// that those who are not known are met in the order of their hashes: nobody is far from
-// his place for that, and nobody has to be looked for among all.
+// More readers come than there is room for, minute after minute. Their events are dated
+// ahead, and rows leave early, so that those who are not known are met in the order of
+// their hashes: nobody is far from his place for that, and nobody has to be looked for
+// among all.
 func TestCrowdThatComesInOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(seedOf(t), 0))
 	r := follow(Options{ReadersMax: 100_000, ContentsMax: 10_000})
@@ -19,7 +20,7 @@ func TestCrowdThatComesInOrder(t *testing.T) {
 		w := storage.Window{Start: end, End: end + 1000}
 		end += 1000
 		for i := range rows {
-			at := w.Start + random.Int64N(1000)
+			at := w.Start + 60_000 + random.Int64N(1000)
 			rows[i] = storage.Row{
 				Stream: 1, Content: 1 + random.Uint64N(5000), User: 1 + random.Uint64N(50_000), Opens: 1,
 				First: at, Last: at, Minute: uint32(at / 60_000 * 60),
