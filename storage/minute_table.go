@@ -91,16 +91,17 @@ func (t *minuteTable) free() {
 // len is the number of rows, or one more for each that stands in a slot and beside.
 func (t *minuteTable) len() int { return t.used + len(t.beside) }
 
-// room says that n more rows leave the table empty enough for short searches.
-func (t *minuteTable) room(n int) bool { return t.used+n <= len(t.slots)*7/10 }
+// spare is how many more rows leave the table empty enough for short searches.
+func (t *minuteTable) spare() int { return len(t.slots)*7/10 - t.used }
 
 // add adds rows of the table's period.
 func (t *minuteTable) add(rows []Row, ahead *rowsAhead) {
 	for len(rows) > 0 {
-		n := min(len(rows), addAhead)
-		for !t.room(n) {
+		n := min(len(rows), addAhead, t.spare())
+		if n == 0 {
 			ahead.show.flush() // slots move
 			t.grow()
+			continue
 		}
 		t.addSome(rows[:n], ahead)
 		rows = rows[n:]
@@ -194,8 +195,8 @@ func (t *minuteTable) grow() {
 // slotsLarge is from where on a table grows by whole large pages.
 const slotsLarge = 8 << 20 / int(unsafe.Sizeof(minuteSlot{}))
 
-// slotsAfter is how many slots come after n: at most a half more, so that a table which grew
-// is 46 of a hundred full at the least, and an even number, for home.
+// slotsAfter is how many slots come after n: at most a half more from 16 on, so that a table
+// which grew is 46 of a hundred full at the least, and an even number, for home.
 func slotsAfter(n int) int {
 	switch {
 	case n < 4*minuteSlotsMin:

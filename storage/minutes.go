@@ -47,8 +47,8 @@ func (m *Minutes) Len() int { return m.rows }
 // tableRows is about what a table takes beside its rows, in rows.
 const tableRows = 5
 
-// Footprint is how many rows of a few minutes would take the memory that is taken, of 72
-// bytes each at the most. A row that no slot can hold takes twice that.
+// Footprint is how many rows of a few large minutes would take the memory that is taken, of
+// 72 bytes each at the most. A row that no slot can hold takes twice that.
 func (m *Minutes) Footprint() int { return m.rows + m.beside + tableRows*len(m.tables) }
 
 // Add adds up rows, which it only reads.

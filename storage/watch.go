@@ -18,9 +18,10 @@ type Watcher interface {
 	Begin(w Window) (before, end uint32)
 	// Rows shows rows of the cut, at most 64: each that is the first of its reader and
 	// content in the minute, has opens, or is coarse; and each of a minute that is over. Of
-	// one that has not begun yet, only those with opens are shown. It returns a bit for each
-	// of them, the lowest of the first, that says that there was no room for its reader. The
-	// rows are not to be kept.
+	// one that has not begun yet, only those with opens are shown; when it begins, all are,
+	// with opens as reads, since they were shown. Some may be shown beside these. It returns
+	// a bit for each of them, the lowest of the first, that says that there was no room for
+	// its reader. The rows are not to be kept.
 	Rows(rows []*Row) (outside uint64)
 	// Outside shows a further row of the minute, of a reader for whom there was no room.
 	Outside(r *Row)
@@ -35,7 +36,7 @@ type Watcher interface {
 type Sight struct {
 	Content, User uint64
 	Last          int64
-	Outside       bool // there was no room for him when he was shown
+	Outside       bool // there was no room for him when he was shown; not said of rows that no slot holds
 }
 
 // shown says which rows of a table a Watcher is shown.
@@ -68,7 +69,7 @@ func (m *Minutes) Watch(by Watcher, w Window) {
 	m.watch.end = m.watch.running
 	for p, t := range m.tables {
 		if p.variant == 0 {
-			t.showAll(&m.ahead.show)
+			t.showAll(&m.ahead.show, false)
 		}
 	}
 	by.End(w)
@@ -86,9 +87,22 @@ func (m *Minutes) AddCut(w Window, rows []Row) {
 	before, end := by.Begin(w)
 	m.turn(before) // where the clock was set
 	m.watch.end = end
+	m.begin(end)
 	m.Add(rows)
 	m.turn(end)
 	by.End(w)
+}
+
+// begin shows the rows of a minute that begins with a cut: those that were dated ahead.
+func (m *Minutes) begin(minute uint32) {
+	if minute <= m.watch.running {
+		return
+	}
+	for p, t := range m.tables {
+		if p.readers() && p.minute == minute {
+			t.showAll(&m.ahead.show, true)
+		}
+	}
 }
 
 // turn goes on to another minute. Of what is left behind, the Watcher learns when
@@ -157,18 +171,25 @@ func (t *minuteTable) sights(yield func(Sight) bool) {
 	}
 }
 
-// showAll shows all rows of a table that is not sorted, in no order.
-func (t *minuteTable) showAll(show *rowsShown) {
+// showAll shows all rows of a table that is not sorted, in the order of sights. Of those
+// that were ahead, opens were shown already: they are reads here.
+func (t *minuteTable) showAll(show *rowsShown, wereAhead bool) {
 	var rows [addAhead]Row
 	var none minuteSlot
+	put := func(r Row, of *minuteSlot) {
+		if wereAhead {
+			r.Reads, r.Opens = r.Reads+r.Opens, 0
+		}
+		rows[show.n] = r
+		show.add(&rows[show.n], of)
+	}
 	for i := range t.slots {
 		if s := &t.slots[i]; s.first != 0 {
-			rows[show.n] = t.row(s)
-			show.add(&rows[show.n], s)
+			put(t.row(s), s)
 		}
 	}
 	for i := range t.beside {
-		show.add(&t.beside[i], &none)
+		put(t.beside[i], &none)
 	}
 	show.flush()
 }

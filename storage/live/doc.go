@@ -48,7 +48,8 @@
 // configuration names, and all others together, may hold at most eight times what is still
 // free, which is eight ninths of the whole: so nobody takes all of it. Events of readers
 // for whom there is no room count as coarse, as do events of coarse rows. The minute's
-// table knows these readers, so that each is looked for once a minute. A content that nobody reads
+// table knows these readers, so that rows without opens have each looked for once a minute
+// at most. A content that nobody reads
 // leaves when another needs its room, or else when its last open is 66 minutes old.
 //
 // # Several daemons

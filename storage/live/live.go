@@ -142,28 +142,26 @@ func (r *Readers) Rows(rows []*storage.Row) (outside uint64) {
 // Outside adds a row of a reader for whom there was no room (storage.Watcher).
 func (r *Readers) Outside(x *storage.Row) {
 	r.unplaced += x.Events()
-	if i, ok := r.streams.find(x.Stream); ok {
+	if i, ok := r.streams.place(x.Stream); ok {
 		r.streams.list[i].addCoarse(r.second(x.Last), r.to, x.Events())
 	}
 }
 
 // Seen notes when readers had their last events (storage.Watcher). They come in the order
-// of the table, so nothing has to be prefetched for those who are known. Of those outside
-// only the nameless are in any figure.
+// of the table, so nothing has to be prefetched for those who are known. Those outside are
+// not looked for again, but for the nameless.
 func (r *Readers) Seen(stream uint16, all iter.Seq[storage.Sight]) {
 	began := time.Now()
 	n := 0
 	for s := range all {
-		if s.Outside && r.nameless == 0 {
-			continue
-		}
 		v := visit{
 			print: r.table.print(stream, s.Content, s.User), content: s.Content, user: s.User, stream: stream, last: r.second(s.Last),
 		}
+		if r.meets(&v) || s.Outside && r.nameless == 0 {
+			continue
+		}
 		if s.Outside {
 			v.print, v.outside = r.table.namelessPrint(stream, s.User), true
-		} else if r.meets(&v) {
-			continue
 		}
 		r.visits[n] = v
 		if n++; n == ahead {

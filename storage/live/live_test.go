@@ -128,6 +128,58 @@ func TestOutsideIsSaidOfEachEvent(t *testing.T) {
 	}
 }
 
+// Nothing of a reader outside is unsaid because he came with an event that was dated ahead,
+// nor is his stream forgotten when nobody of it has room.
+func TestOutsideIsSaidOfWhoCameAhead(t *testing.T) {
+	r := follow(Options{ReadersMax: 2, ContentsMax: 100})
+	add(r, 38, storage.Row{Stream: 1, Content: 1, User: 1, Reads: 1}) // all the room
+	row := storage.Row{Stream: 2, Content: 1, User: 2, Opens: 1, First: start + 40_000, Last: start + 40_000}
+	row.Minute = uint32(row.First / 60_000 * 60)
+	r.cut(storage.Window{Start: start + 39_000, End: start + 39_900}, []storage.Row{row})
+	for second := int64(40); second < 50; second++ {
+		add(r, second, storage.Row{Stream: 2, Content: 1, User: 2, Reads: 1})
+	}
+	if s := streamOf(t, r, 2); r.Size().Unplaced != 11 || s.Coarse != 11 || s.Opens != 1 {
+		t.Errorf("%d events unplaced, %d coarse, %d opens; want 11, 11, 1", r.Size().Unplaced, s.Coarse, s.Opens)
+	}
+}
+
+// A stream of which nobody has room is there as long as that is to be seen.
+func TestStreamOutsideStays(t *testing.T) {
+	r := follow(Options{ReadersMax: 2, ContentsMax: 100})
+	add(r, 38, storage.Row{Stream: 1, Content: 1, User: 1, Reads: 1})
+	for second := int64(0); second < 10; second++ {
+		at := start + 40_100 + second*1000 // the first cut brings it, and another minute
+		row := storage.Row{Stream: 2, Content: 1, User: 2, Reads: 1, First: at, Last: at, Minute: uint32(at / 60_000 * 60)}
+		r.cut(storage.Window{Start: at - 1000, End: at + 500}, []storage.Row{row})
+	}
+	if s := streamOf(t, r, 2); s.Coarse != 10 {
+		t.Errorf("%d events coarse, want 10", s.Coarse)
+	}
+	add(r, 200)
+	add(r, 201)
+	if size := r.Size(); size.Streams != 1 {
+		t.Errorf("%d streams are left, want 1", size.Streams)
+	}
+}
+
+// A reader for whom there was no room, and then was, by rows that stand for other numbers
+// of events, stays as long as he reads.
+func TestOutsideInOneTableAlone(t *testing.T) {
+	r := follow(Options{ReadersMax: 2, ContentsMax: 100})
+	add(r, 0, storage.Row{Stream: 1, Content: 1, User: 1, Reads: 1})
+	add(r, 290, storage.Row{Stream: 1, Content: 1, User: 2, Reads: 1})
+	add(r, 301) // user 1 goes
+	add(r, 302, storage.Row{Stream: 1, Content: 1, User: 2, Reads: 1, Skipped: 1})
+	add(r, 330, storage.Row{Stream: 1, Content: 1, User: 2, Reads: 1})
+	for second := int64(331); second < 380; second++ {
+		add(r, second)
+	}
+	if s := streamOf(t, r, 1); s.Minute != 1 {
+		t.Errorf("%d readers, want 1", s.Minute)
+	}
+}
+
 // Who reads contents for which there is no room is counted in the stream as long as he
 // reads, though he is not looked for again in each minute.
 func TestNamelessStay(t *testing.T) {

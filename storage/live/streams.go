@@ -84,7 +84,7 @@ func (s *streams) place(number uint16) (at uint16, ok bool) {
 func (s *streams) sweep(now uint32) {
 	s.isRecent = false
 	for number, at := range s.of {
-		if x := s.list[at]; x.all == 0 && x.series.idle(now) {
+		if x := s.list[at]; x.all == 0 && x.series.idle(now) && x.recentCoarse(now) == 0 {
 			s.list[at] = nil
 			s.free = append(s.free, at)
 			delete(s.of, number)

@@ -20,7 +20,7 @@ const (
 	slotBytes       = 64              // collector's slot: a cache line
 	tagBytes        = 1               // beside each slot
 	rowBytes        = 88              // storage.Row, and in a seal
-	waitingBytes    = 72              // storage's slot of a row, 32, in a table that is 45 of a hundred full at the least
+	waitingBytes    = 72              // storage's slot of a row, 32, in a table that is 46 of a hundred full at the least
 	sourceBytes     = 680             // collector's source, 320, its entries in the index, the spool's copy, and its span on its way, twice
 	budgetBytes     = 1 << 20         // collector's budgets of addresses
 	namesWindow     = 1 << 20         // collector's new names of a cut, a loop: in it, in the cut, and in its seal
