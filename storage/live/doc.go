@@ -49,8 +49,8 @@
 // free, which is eight ninths of the whole: so nobody takes all of it. Events of readers
 // for whom there is no room count as coarse, as do events of coarse rows. The minute's
 // table knows these readers, so that rows without opens have each looked for once a minute
-// at most. A content that nobody reads
-// leaves when another needs its room, or else when its last open is 66 minutes old.
+// at most. A content that nobody reads leaves when another needs its room, or else when its
+// last open is 66 minutes old.
 //
 // # Several daemons
 //
