@@ -62,7 +62,7 @@ type rowsAhead struct {
 	hashes [addAhead]uint64
 	lines  [addAhead]uintptr // of memory that they need
 	shown  shown             // those of them that a Watcher is shown
-	show   rowsShown
+	show   *rowsShown
 }
 
 // KeySeed is that of a hash of two ids, so that nobody can choose ids that collide.

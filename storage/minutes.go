@@ -61,7 +61,7 @@ func (m *Minutes) Add(rows []Row) {
 		}
 		t := m.table(p)
 		before, beside := t.len(), len(t.beside)
-		m.ahead.shown = m.watch.of(p)
+		m.ahead.shown, m.ahead.show = m.watch.of(p), &m.watch.rowsShown
 		t.add(rows[:n], &m.ahead)
 		m.rows += t.len() - before
 		m.beside += len(t.beside) - beside

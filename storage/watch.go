@@ -50,15 +50,15 @@ const (
 
 // watch is what Minutes know of their Watcher.
 type watch struct {
-	by      Watcher // nil: there is none
-	running uint32  // the minute, in Unix seconds, of which readers are shown when they come,
-	end     uint32  // and all of these up to this one while a cut is added
+	rowsShown
+	running uint32 // the minute, in Unix seconds, of which readers are shown when they come,
+	end     uint32 // and all of these up to this one while a cut is added
 }
 
 // Watch has a Watcher follow what comes from now on. The rows that are there already are
 // shown to it as one cut of this window.
 func (m *Minutes) Watch(by Watcher, w Window) {
-	m.watch.by, m.ahead.show.by = by, by
+	m.watch.by = by
 	by.Seed(m.seed)
 	if m.rows == 0 {
 		return
@@ -69,7 +69,7 @@ func (m *Minutes) Watch(by Watcher, w Window) {
 	m.watch.end = m.watch.running
 	for p, t := range m.tables {
 		if p.variant == 0 {
-			t.showAll(&m.ahead.show, false)
+			t.showAll(&m.watch.rowsShown, false)
 		}
 	}
 	by.End(w)
@@ -100,7 +100,7 @@ func (m *Minutes) begin(minute uint32) {
 	}
 	for p, t := range m.tables {
 		if p.readers() && p.minute == minute {
-			t.showAll(&m.ahead.show, true)
+			t.showAll(&m.watch.rowsShown, true)
 		}
 	}
 }
@@ -196,7 +196,7 @@ func (t *minuteTable) showAll(show *rowsShown, wereAhead bool) {
 
 // rowsShown are rows that a Watcher is to be shown together.
 type rowsShown struct {
-	by    Watcher // nil: nobody is shown any
+	by    Watcher // nil: there is none
 	rows  [addAhead]*Row
 	slots [addAhead]*minuteSlot // which are told whether there was room for their readers
 	n     int

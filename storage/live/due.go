@@ -9,6 +9,15 @@ import (
 // secondOf is the second of a reader's last event.
 func (r *Readers) secondOf(s *slot) uint32 { return r.now - uint32(int16(uint16(r.now)-s.last)) }
 
+// dueOf is the second in which the reader of a slot leaves the last minute, or else the last
+// five, if he has no more events.
+func (r *Readers) dueOf(s *slot) uint32 {
+	if s.is(recent) {
+		return r.secondOf(s) + minuteSeconds
+	}
+	return r.secondOf(s) + allSeconds
+}
+
 // due has a slot looked at in a second of the minute that is running. One that is due
 // later is found when its minute begins.
 func (r *Readers) due(at int, second uint32) {
@@ -25,11 +34,7 @@ func (r *Readers) fill() {
 		if s.print == 0 || s.is(gone) {
 			continue
 		}
-		if s.is(recent) {
-			r.due(at, r.secondOf(s)+minuteSeconds)
-		} else {
-			r.due(at, r.secondOf(s)+allSeconds)
-		}
+		r.due(at, r.dueOf(s))
 	}
 }
 
@@ -81,10 +86,7 @@ func (r *Readers) stays(at int) bool {
 	if s.is(gone) {
 		return true
 	}
-	due := r.secondOf(s) + allSeconds
-	if s.is(recent) {
-		due = r.secondOf(s) + minuteSeconds
-	}
+	due := r.dueOf(s)
 	if due <= r.now {
 		return false
 	}
@@ -113,7 +115,7 @@ func (r *Readers) depart(silent []uint32) {
 		if s.is(recent) {
 			r.leaves(at)
 		}
-		if due := r.secondOf(s) + allSeconds; due > r.now {
+		if due := r.dueOf(s); due > r.now {
 			r.due(at, due)
 		} else {
 			r.goes(at)

@@ -22,7 +22,10 @@ func (r *Readers) prefetchPlaces(of []uint8) {
 		v := &r.visits[at]
 		stream, known := r.streams.find(v.stream)
 		lines = append(lines, r.contents.homeLine(stream, v.content))
-		if known && r.hasRoom(stream) && !r.isNameless(v) {
+		if !known || !r.hasRoom(stream) {
+			continue
+		}
+		if _, known := r.knownNameless(v); !known {
 			lines = append(lines, r.table.userLine(v.print), r.wholes.line(stream, v.user))
 		}
 	}
@@ -41,14 +44,4 @@ func (r *Readers) prefetchContents(of []uint8) {
 		}
 	}
 	pages.Prefetch(&lines[0], len(lines))
-}
-
-// isNameless says that the reader of a visit is known as one of a content for which there
-// was no room.
-func (r *Readers) isNameless(v *visit) bool {
-	if r.nameless == 0 {
-		return false
-	}
-	_, known := r.table.known(r.table.namelessPrint(v.stream, v.user))
-	return known
 }

@@ -111,14 +111,12 @@ func (r *Readers) arrives(v *visit) {
 	}
 	x := slot{print: v.print, what: c, last: uint16(v.last)}
 	if !named {
-		x.print, x.what, x.flags = r.table.namelessPrint(v.stream, v.user), uint32(i), nameless
-	}
-	if !named && r.nameless > 0 {
-		if at, known := r.table.known(x.print); known {
+		if at, known := r.knownNameless(v); known {
 			r.sees(at, v.last)
 			r.keepsOut(v)
 			return
 		}
+		x.print, x.what, x.flags = r.table.namelessPrint(v.stream, v.user), uint32(i), nameless
 	}
 	if !room || !r.table.near(x.print) {
 		r.keepsOut(v)
@@ -145,6 +143,15 @@ func (r *Readers) arrives(v *visit) {
 	r.wholes.list[wholeAt].all++
 	st.account.readers++
 	r.joins(x, v, wholeAt, i)
+}
+
+// knownNameless returns where the reader of a visit is as one of contents for which there
+// was no room, if he is there.
+func (r *Readers) knownNameless(v *visit) (at int, known bool) {
+	if r.nameless == 0 {
+		return 0, false
+	}
+	return r.table.known(r.table.namelessPrint(v.stream, v.user))
 }
 
 // hasRoom says that one more may read something of a stream.
